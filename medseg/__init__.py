@@ -1,0 +1,35 @@
+"""medseg: trustworthy ensembles of 2-D medical segmentation models. Research use only, not for diagnosis.
+
+Names are loaded on first use (PEP 562), so that `import medseg` costs milliseconds and loads neither torch nor gradio.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.ensemble import Ensemble, Prediction
+    from medseg.errors import MedsegError
+    from medseg.image import Image
+    from medseg.readers import read_image, read_masks
+
+__version__ = "0.1.0"
+__all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "read_image", "read_masks"]
+
+_HOME = {
+    "Ensemble": "medseg.ensemble",
+    "Prediction": "medseg.ensemble",
+    "MedsegError": "medseg.errors",
+    "Image": "medseg.image",
+    "read_image": "medseg.readers",
+    "read_masks": "medseg.readers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'medseg' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,33 @@
+"""Names for the arrays that medseg passes around: axis order, value range and dtype, said once.
+
+Axes: M members, K labels, C channels; H, W the image's own grid; h, w the working grid, which is the image's own grid
+scaled down only where its long side exceeds `WORKING_SIDE`. Spacing is (row, column) in millimetres. "Probabilities"
+are past the sigmoid or softmax and lie in [0, 1]; "logits" are not.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Float32
+
+WORKING_SIDE = 1024
+"""Longest side of the working grid in pixels: above it a screen shows no more, and five members still fit the cache."""
+
+Pixels: TypeAlias = Float32[np.ndarray, "H W C"]
+"""An upright picture, values in [0, 1], C = 1 (grey) or 3 (RGB)."""
+
+Mask: TypeAlias = Bool[np.ndarray, "H W"]
+Masks: TypeAlias = Bool[np.ndarray, "K H W"]
+"""One boolean mask per label; labels may overlap (multilabel) or not (multiclass)."""
+
+Probabilities: TypeAlias = Float32[np.ndarray, "K H W"]
+Stack: TypeAlias = Float16[np.ndarray, "M K h w"]
+"""Every member's probabilities on the working grid: what the cache keeps and every blend starts from."""
+
+Weights: TypeAlias = Float[np.ndarray, "M"]
+"""Member weights, >= 0 and not all 0; `blend` alone normalises them."""
+
+Spacing: TypeAlias = tuple[float, float]
+"""(row, column) distance between pixel centres in millimetres."""

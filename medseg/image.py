@@ -1,0 +1,69 @@
+"""A picture ready for the networks, with what is known of its geometry and nothing of the patient."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from medseg.arrays import Pixels, Spacing
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One upright frame.
+
+    `pixels` (H, W, C) float32 in [0, 1]. `spacing_mm` is (row, column) on the upright grid, None where the file is
+    silent. `modality` is DICOM's (0008,0060) code, None outside DICOM. `frame` of `frames` (counted from 0) is the one
+    held. `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code
+    1 to 8 that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
+    """
+
+    pixels: Pixels
+    spacing_mm: Spacing | None = None
+    modality: str | None = None
+    frame: int = 0
+    frames: int = 1
+    window: tuple[float, float] | None = None
+    orientation: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the upright grid in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of shape and pixel values: the same picture gives the same hash, whatever file it came in."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels, dtype="<f4").data)
+        return digest.hexdigest()
+
+
+def to_upright(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """The (..., H, W) `array` of the stored pixel grid, turned upright as EXIF tag 0x0112 `orientation` (1 to 8) says.
+
+    Source: CIPA DC-008 (Exif 2.32), 4.6.4 A, tag Orientation.
+    """
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(-1, -2)
+    if orientation in (2, 3, 6, 7):
+        array = array[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[..., ::-1, :]
+    return array
+
+
+def to_stored(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """The inverse of `to_upright`: an upright (..., H, W) `array` on the pixel grid of the file it belongs to."""
+    if orientation in (3, 4, 7, 8):
+        array = array[..., ::-1, :]
+    if orientation in (2, 3, 6, 7):
+        array = array[..., ::-1]
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(-1, -2)
+    return array

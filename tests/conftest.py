@@ -1,0 +1,151 @@
+"""Data that the tests share, made here: no network, no file from outside the repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+# before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import PIL.Image
+import pytest
+
+from medseg.config import MemberConfig, Preprocess, Task, TrainingData
+
+if TYPE_CHECKING:
+    from medseg.image import Image
+
+# no property may fail because the machine was busy
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True
+)
+hypothesis.settings.load_profile("unhurried")
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images with masks, where it lies beside the checkout."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("the real data sets are not beside this checkout (../shared/data)")
+    return REAL_DATA
+
+
+def disc(size: tuple[int, int], centre: tuple[float, float], radius: float) -> np.ndarray:
+    """A filled disc as a boolean mask (H, W)."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return np.hypot(rows - centre[0], columns - centre[1]) <= radius
+
+
+def write_disc_pair(folder: Path, stem: str, seed: int, size: tuple[int, int] = (48, 64)) -> None:
+    """A reddish picture with a bright disc under images/, and the disc under masks/."""
+    rng = np.random.default_rng(seed)
+    mask = disc(size, (rng.uniform(14, size[0] - 14), rng.uniform(14, size[1] - 14)), rng.uniform(6, 12))
+    picture = rng.normal((150, 60, 50), 12, (*size, 3)) + mask[..., None] * 70
+    for name, pixels in (("images", picture), ("masks", mask * 255)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{stem}.png")
+
+
+@pytest.fixture(scope="session")
+def disc_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 pairs: bright discs on a reddish ground."""
+    folder = tmp_path_factory.mktemp("discs")
+    for number in range(24):
+        write_disc_pair(folder, f"case{number:02d}", number)
+    return folder
+
+
+def make_member(
+    folder: Path, name: str, seed: int, *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+) -> str:
+    """Save a small U-Net with random weights as a member folder; returns the hash of its member.json."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    from medseg.config import MemberConfig, Preprocess, TrainingData
+    from medseg.member import file_sha256, save_member
+
+    torch.manual_seed(seed)
+    channels = len(labels) + (task == "multiclass")
+    network = smp.Unet(
+        "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
+    ).eval()
+    data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="pictures of discs")
+    member = MemberConfig(name, task, labels, Preprocess(64, 64), data, "Apache-2.0", files={})
+    save_member(network, member, folder)
+    return file_sha256(folder / "member.json")
+
+
+def make_ensemble(
+    folder: Path, weights: tuple[float, ...], *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+) -> Path:
+    """An ensemble folder of members with random weights."""
+    from medseg import config
+    from medseg.config import EnsembleConfig, MemberReference
+
+    references = tuple(
+        MemberReference(f"m{i}", make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task), weight)
+        for i, weight in enumerate(weights)
+    )
+    config.dump(EnsembleConfig(f"tiny-{task}", task, labels, references), folder / "ensemble.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ensemble folder of two small members with random weights (binary, label "blob"), weights 0.75 and 0.25."""
+    return make_ensemble(tmp_path_factory.mktemp("tiny-ensemble"), (0.75, 0.25))
+
+
+@dataclass
+class FakeMember:
+    """Stands in for a LoadedMember: answers with a function of the picture, on the picture's own grid."""
+
+    config: MemberConfig
+    sha256: str
+    answer: Callable[[Image], np.ndarray]
+
+    def probabilities(self, image: Image, *, tta: bool = False) -> np.ndarray:
+        return np.asarray(self.answer(image), dtype=np.float16)
+
+
+def fake_member(
+    name: str,
+    answer: Callable[[Image], np.ndarray],
+    *,
+    labels: tuple[str, ...] = ("blob",),
+    task: Task = "binary",
+) -> FakeMember:
+    """A member whose answer (K, H, W) can be worked out by hand."""
+    data = TrainingData(name="discs", licence="Apache-2.0")
+    member = MemberConfig(name, task, labels, Preprocess(32, 32), data, "Apache-2.0", files={})
+    return FakeMember(member, name, answer)
+
+
+@dataclass(frozen=True)
+class PaintedSample:
+    """Stands in for a Sample: a picture and its masks that were never files."""
+
+    picture: Image
+    masks: np.ndarray
+    case: str
+    split: str = "val"
+
+    @property
+    def image(self) -> Path:
+        return Path(f"{self.case}.png")
+
+    def read(self, labels: Sequence[str]) -> tuple[Image, np.ndarray]:
+        assert len(labels) == len(self.masks)
+        return self.picture, self.masks
