@@ -1,0 +1,60 @@
+"""Is this image like those the ensemble was trained on? A hint from modality and colour, not a guarantee."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from medseg.config import Appearance, TrainingData
+from medseg.image import Image
+
+_MARGIN = 0.02  # of the value range: JPEG and scanner rounding move a mean by less
+
+
+def look(image: Image) -> dict[str, float]:
+    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue (0 for grey).
+
+    Source of the opponent axes: Hasler and Süsstrunk, Measuring colourfulness in natural images, SPIE 2003.
+    """
+    red, green, blue = (float(v) for v in np.broadcast_to(image.pixels.mean(axis=(0, 1), dtype=np.float64), 3))
+    return {
+        "brightness": (red + green + blue) / 3,
+        "red_green": red - green,
+        "yellow_blue": (red + green) / 2 - blue,
+    }
+
+
+def appearance_of(looks: Sequence[dict[str, float]]) -> Appearance:
+    """The range of each statistic over a training set, from the 0.5th to the 99.5th percentile."""
+    ranges = {key: np.percentile([entry[key] for entry in looks], [0.5, 99.5]).round(4).tolist() for key in looks[0]}
+    return Appearance(**{key: (low, high) for key, (low, high) in ranges.items()})
+
+
+def doubts(image: Image, training: TrainingData) -> list[str]:
+    """Sentences that say how `image` differs from the training pictures; empty where nothing speaks against it."""
+    found = []
+    if image.modality and training.modalities and image.modality not in training.modalities:
+        found.append(f"its DICOM modality is {image.modality}, not {' or '.join(training.modalities)}")
+    if training.appearance is not None:
+        found += _unlike(look(image), training.appearance)
+    if not found:
+        return []
+    pictures = training.pictures or training.name
+    return [f"This image is unlike what the ensemble was trained on ({pictures}): {', and '.join(found)}."]
+
+
+def _unlike(seen: dict[str, float], known: Appearance) -> list[str]:
+    if seen["red_green"] == seen["yellow_blue"] == 0 and max(known.red_green[0], known.yellow_blue[0]) > 0:
+        return ["it has no colour"]
+    words = {
+        "brightness": "brightness",
+        "red_green": "balance of red and green",
+        "yellow_blue": "balance of yellow and blue",
+    }
+    return [
+        f"its {words[key]} ({seen[key]:.2f}) lies outside {low:.2f} to {high:.2f}"
+        for key, (low, high) in dataclasses.asdict(known).items()
+        if not low - _MARGIN <= seen[key] <= high + _MARGIN
+    ]

@@ -1,0 +1,341 @@
+"""The ensemble: networks once per image, weights and threshold from the cache, damaged members set aside."""
+
+import dataclasses
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import medseg
+from medseg import config, ensemble, runtime
+from medseg.config import Cleanup, EnsembleConfig
+from medseg.ensemble import CACHE_BYTES, Ensemble
+from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
+from medseg.image import Image
+from medseg.member import file_sha256
+from medseg.postprocess import to_masks
+from medseg.preprocess import to_image_grid
+from tests.conftest import make_ensemble, make_member
+
+PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
+KINDS = [("binary", ("blob",)), ("multilabel", ("a", "b")), ("multiclass", ("a", "b"))]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_ensemble: Path) -> Ensemble:
+    return Ensemble.from_pretrained(tiny_ensemble)
+
+
+@pytest.fixture
+def copied(tiny_ensemble: Path, tmp_path: Path) -> Path:
+    """A copy of the ensemble folder that a test may damage."""
+    return Path(shutil.copytree(tiny_ensemble, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.nn.Module]]:
+    """The networks run since the test began; it begins with an empty cache."""
+    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(CACHE_BYTES))
+    ran = []
+    run = runtime.run
+
+    def counting(network: torch.nn.Module, *rest: object) -> torch.Tensor:
+        ran.append(network)
+        return run(network, *rest)
+
+    monkeypatch.setattr(runtime, "run", counting)
+    return ran
+
+
+def settings_of(folder: Path) -> EnsembleConfig:
+    return config.load(EnsembleConfig, folder / "ensemble.json")
+
+
+# --- the names others rely on
+
+
+def test_the_library_offers_the_ensemble_at_its_top() -> None:
+    assert medseg.Ensemble is Ensemble
+
+
+@pytest.mark.parametrize(("task", "labels"), KINDS)
+def test_every_task_takes_one_path(task: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    found = Ensemble.from_pretrained(make_ensemble(tmp_path, (1, 3), labels=labels, task=task)).predict(PICTURE)
+    count = len(labels)
+    assert found.labels == labels
+    assert found.image is PICTURE
+    assert (found.members.shape, found.members.dtype) == ((2, count, 40, 56), np.float16)
+    assert (found.probabilities.shape, found.probabilities.dtype) == ((count, 40, 56), np.float32)
+    assert (found.masks.shape, found.masks.dtype) == ((count, 40, 56), bool)
+    assert (found.disagreement.shape, found.disagreement.dtype) == ((40, 56), np.float32)
+    if task == "multiclass":
+        assert (found.masks.sum(axis=0) <= 1).all()
+        assert (found.probabilities.sum(axis=0) <= 1.001).all()
+
+
+def test_the_prediction_is_the_weighted_mean_of_the_members(tiny: Ensemble) -> None:
+    found = tiny.predict(PICTURE)
+    members = found.members.astype(np.float64)
+    np.testing.assert_allclose(found.probabilities, 0.75 * members[0] + 0.25 * members[1], atol=1e-6)
+    assert np.array_equal(found.masks, to_masks(found.probabilities, 0.5, "binary"))
+
+
+def test_solo_is_the_member_by_itself(tiny: Ensemble) -> None:
+    found = tiny.predict(PICTURE, weights=tiny.solo(1))
+    assert found.weights == (0, 1)
+    assert np.array_equal(found.probabilities, found.members[1].astype(np.float32))
+    assert found.disagreement.max() == 0
+
+
+def test_a_large_picture_gets_masks_on_its_own_grid(tiny: Ensemble) -> None:
+    found = tiny.predict(Image(np.zeros((20, 2048, 1), np.float32)))
+    assert found.members.shape == (2, 1, 10, 1024)
+    assert found.masks.shape == (1, 20, 2048)
+    assert found.disagreement.shape == (20, 2048)
+    assert found.probabilities.shape == to_image_grid(found.members[0].astype(np.float32), (20, 2048)).shape
+
+
+def test_the_clean_up_of_ensemble_json_is_applied(tiny: Ensemble) -> None:
+    found = tiny.predict(PICTURE)
+    threshold = float(np.median(found.probabilities))
+    strict = dataclasses.replace(tiny.config, cleanup=Cleanup(min_area_px=10**6))
+    assert tiny.predict(PICTURE, threshold=threshold).masks.any()
+    assert not Ensemble(strict, tiny.members).predict(PICTURE, threshold=threshold).masks.any()
+
+
+# --- the networks run once per image
+
+
+def test_moving_weights_and_threshold_runs_no_network(tiny: Ensemble, runs: list) -> None:
+    first = tiny.predict(PICTURE)
+    assert len(runs) == 2
+    for weight in (0, 0.3, 1):
+        other = tiny.predict(PICTURE, weights=[1, weight], threshold=0.2 + weight / 2)
+        assert (other.masks.shape, other.disagreement.shape) == ((1, 40, 56), (40, 56))
+    assert np.array_equal(first.members, other.members)
+    assert len(runs) == 2
+
+
+def test_the_same_picture_from_another_file_runs_no_network(tiny: Ensemble, runs: list) -> None:
+    tiny.predict(PICTURE)
+    tiny.predict(Image(PICTURE.pixels.copy(), modality="ES"))
+    assert len(runs) == 2
+
+
+def test_another_ensemble_of_the_same_members_runs_no_network(tiny_ensemble: Path, runs: list) -> None:
+    for _ in range(2):
+        Ensemble.from_pretrained(tiny_ensemble).predict(PICTURE)
+    assert len(runs) == 2
+
+
+def test_another_picture_is_another_run(tiny: Ensemble, runs: list) -> None:
+    tiny.predict(PICTURE)
+    tiny.predict(Image(PICTURE.pixels[::-1].copy()))
+    assert len(runs) == 4
+
+
+def test_tta_runs_each_network_four_times_and_is_kept_apart(tiny: Ensemble, runs: list) -> None:
+    plain = tiny.predict(PICTURE)
+    for _ in range(2):
+        turned = tiny.predict(PICTURE, tta=True)
+    assert len(runs) == 2 + 8
+    assert not np.array_equal(plain.members, turned.members)
+
+
+def test_two_who_ask_for_the_same_picture_at_once_run_its_networks_once(tiny: Ensemble, runs: list) -> None:
+    both_here = threading.Barrier(2)
+    found = []
+
+    def ask() -> None:
+        both_here.wait()
+        found.append(tiny.predict(PICTURE))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(runs) == 2
+    assert np.array_equal(found[0].masks, found[1].masks)
+
+
+def test_the_cache_is_bounded_and_lets_the_longest_unused_go() -> None:
+    cache = ensemble._Answers(limit=100)
+    keys = [(name, "member", False) for name in "abcd"]
+    for key in keys[:3]:
+        cache.put(key, np.zeros(30, np.uint8))
+    assert cache.get(keys[0]) is not None  # now b is the longest unused
+    cache.put(keys[3], np.zeros(30, np.uint8))
+    assert [cache.get(key) is not None for key in keys] == [True, False, True, True]
+
+
+def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+    cache = ensemble._Answers(limit=100)
+    cache.put(("a", "member", False), np.zeros(50, np.uint8))
+    cache.put(("b", "member", False), np.zeros(101, np.uint8))
+    assert cache.get(("a", "member", False)) is not None
+    assert cache.get(("b", "member", False)) is None
+
+
+def test_without_room_in_the_cache_the_answer_is_the_same(
+    tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tiny.predict(PICTURE).masks
+    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(limit=0))
+    assert np.array_equal(tiny.predict(PICTURE).masks, kept)
+    assert len(runs) == 4
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
+def test_a_picture_without_room_for_a_finding_is_refused(tiny: Ensemble, size: tuple[int, int]) -> None:
+    sentence = f"The picture is {size[1]} × {size[0]} pixels; at least 16 × 16 are needed."
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        tiny.predict(Image(np.zeros((*size, 3), np.float32)))
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -1, 2, float("nan"), float("inf")])
+def test_a_threshold_out_of_range_is_refused(tiny: Ensemble, threshold: float, runs: list) -> None:
+    with pytest.raises(InputError, match="The threshold must lie between 0 and 1"):
+        tiny.predict(PICTURE, threshold=threshold)
+    assert runs == []
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [1], [1, 1, 1], [-1, 2], [float("nan"), 1]])
+def test_weights_that_make_no_sense_are_refused_before_a_network_runs(
+    tiny: Ensemble, weights: list[float], runs: list
+) -> None:
+    with pytest.raises(InputError, match=r"[Ww]eight"):
+        tiny.predict(PICTURE, weights=weights)
+    assert runs == []
+
+
+def test_a_device_that_is_not_there_is_refused_and_no_member_blamed(tiny_ensemble: Path) -> None:
+    with pytest.raises(InputError, match="The device 'abacus' cannot be used"):
+        Ensemble.from_pretrained(tiny_ensemble, device="abacus")
+
+
+def test_settings_and_members_must_be_as_many(tiny: Ensemble) -> None:
+    with pytest.raises(InputError, match="names 2 members, got 1"):
+        Ensemble(tiny.config, tiny.members[:1])
+
+
+def test_a_folder_without_ensemble_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ensemble\.json cannot be read"):
+        Ensemble.from_pretrained(tmp_path)
+
+
+# --- damaged members
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "member.json"])
+@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_a_damaged_member_is_set_aside_and_the_rest_goes_on(copied: Path, name: str, damage: object) -> None:
+    damage(copied / "m0" / name)
+    with pytest.warns(MedsegWarning, match=f"The member m0 is damaged: {name} .* The ensemble goes on without it"):
+        rest = Ensemble.from_pretrained(copied)
+    assert rest.names == ("random-1",)
+    assert rest.weights == (1,)
+    assert len(rest.quarantined) == 1
+    found = rest.predict(PICTURE)
+    assert np.array_equal(found.probabilities, found.members[0].astype(np.float32))
+    assert found.report()["left_out"] == list(rest.quarantined)
+
+
+def test_the_weights_of_those_left_keep_their_ratio(tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "three", (0.5, 0.3, 0.1))
+    flip_a_bit(folder / "m0" / "model.safetensors")
+    with pytest.warns(MedsegWarning):
+        rest = Ensemble.from_pretrained(folder)
+    assert rest.weights == pytest.approx((0.75, 0.25))
+
+
+def test_an_ensemble_without_a_usable_member_is_refused(copied: Path) -> None:
+    for member in ("m0", "m1"):
+        flip_a_bit(copied / member / "model.safetensors")
+    with pytest.warns(MedsegWarning), pytest.raises(DamagedError, match="tiny-binary has no usable member") as caught:
+        Ensemble.from_pretrained(copied)
+    assert "m0" in str(caught.value)
+    assert "m1" in str(caught.value)
+
+
+def test_members_left_with_weight_0_only_are_refused(tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "pair", (1, 0))
+    flip_a_bit(folder / "m0" / "model.safetensors")
+    with pytest.warns(MedsegWarning), pytest.raises(DamagedError, match="has no usable member"):
+        Ensemble.from_pretrained(folder)
+
+
+def test_a_member_with_other_labels_is_set_aside(copied: Path) -> None:
+    shutil.rmtree(copied / "m1")
+    sha256 = make_member(copied / "m1", "stranger", 1, labels=("kidney",))
+    settings = settings_of(copied)
+    members = (settings.members[0], dataclasses.replace(settings.members[1], sha256=sha256))
+    config.dump(dataclasses.replace(settings, members=members), copied / "ensemble.json")
+    with pytest.warns(MedsegWarning, match="m1 answers binary kidney, the ensemble asks for binary blob"):
+        assert Ensemble.from_pretrained(copied).names == ("random-0",)
+
+
+def test_swapped_member_folders_are_noticed(copied: Path) -> None:
+    (copied / "m0").rename(copied / "m2")
+    (copied / "m1").rename(copied / "m0")
+    (copied / "m2").rename(copied / "m1")
+    with pytest.warns(MedsegWarning), pytest.raises(DamagedError, match="no usable member"):
+        Ensemble.from_pretrained(copied)
+
+
+def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
+    assert tiny.quarantined == ()
+    assert tiny.predict(PICTURE).left_out == ()
+
+
+# --- the record
+
+
+def test_the_report_is_plain_json_and_complete(tiny: Ensemble, tiny_ensemble: Path) -> None:
+    image = Image(
+        PICTURE.pixels, (0.5, 0.25), "CR", frame=1, frames=3, window=(40.0, 400.0), orientation=6, notes=("n",)
+    )
+    found = tiny.predict(image, weights=[1, 3], threshold=0.4, tta=True)
+    report = json.loads(json.dumps(found.report(), allow_nan=False))
+    assert report["ensemble"] == "tiny-binary"
+    assert report["members"] == [
+        {"name": f"random-{i}", "sha256": file_sha256(tiny_ensemble / f"m{i}" / "member.json"), "weight": weight}
+        for i, weight in enumerate((0.25, 0.75))
+    ]
+    assert (report["threshold"], report["tta"], report["left_out"]) == (0.4, True, [])
+    assert report["cleanup"] == {"min_area_px": 0, "fill_holes": False, "largest_component": False}
+    assert report["image"] == {
+        "sha256": image.sha256,
+        "height": 40,
+        "width": 56,
+        "orientation": 6,
+        "modality": "CR",
+        "frame": 1,
+        "frames": 3,
+        "window": [40, 400],
+        "spacing_mm": [0.5, 0.25],
+        "notes": ["n"],
+    }
+    pixels = int(found.masks.sum())
+    assert report["areas"] == {"blob": {"px": pixels, "mm2": pixels / 8}}
+    assert {"medseg", "torch", "segmentation-models-pytorch", "numpy"} <= report["versions"].keys()
+
+
+def test_the_hash_of_the_masks_tells_results_apart(tiny: Ensemble) -> None:
+    median = float(np.median(tiny.predict(PICTURE).probabilities))
+    hashes = [tiny.predict(PICTURE, threshold=t).report()["masks_sha256"] for t in (median, median, median + 0.01)]
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -1,0 +1,367 @@
+"""A member folder: written, opened, and refused where it is hostile or damaged."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import segmentation_models_pytorch as smp
+import torch
+
+from medseg import config, runtime
+from medseg.config import MemberConfig
+from medseg.errors import ConfigError, DamagedError, InputError, MedsegError
+from medseg.image import Image
+from medseg.member import build_network, file_sha256, load_member, read_settings, save_member, to_probabilities
+from medseg.preprocess import to_tensor, to_working_grid
+from tests.conftest import make_member
+
+PICTURE = Image(np.random.default_rng(0).random((48, 80, 3), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A member folder that no test changes."""
+    folder = tmp_path_factory.mktemp("saved") / "unet"
+    make_member(folder, "unet", 0)
+    return folder
+
+
+@pytest.fixture
+def member(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(saved, tmp_path / "unet"))
+
+
+def rehash(folder: Path) -> None:
+    """Make member.json agree with the files, as an attacker would."""
+    described = config.load(MemberConfig, folder / "member.json")
+    files = {name: file_sha256(folder / name) for name in described.files}
+    config.dump(dataclasses.replace(described, files=files), folder / "member.json")
+
+
+def describe(folder: Path) -> MemberConfig:
+    return config.load(MemberConfig, folder / "member.json")
+
+
+def network_of(folder: Path, **changed: Any) -> torch.nn.Module:
+    return build_network(read_settings(folder / "config.json") | changed, describe(folder))
+
+
+def refusal(folder: Path, kind: type[MedsegError]) -> str:
+    with pytest.raises(kind) as caught:
+        load_member(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder.parent) not in str(caught.value)
+    return str(caught.value)
+
+
+# --- the pair save and load
+
+
+def test_a_member_folder_holds_three_files_and_no_card_of_smp(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "member.json", "model.safetensors"]
+
+
+def test_weights_come_back_within_half_precision(tmp_path: Path, saved: Path) -> None:
+    torch.manual_seed(1)
+    network = network_of(saved).eval()
+    save_member(network, describe(saved), tmp_path / "again")
+    loaded = load_member(tmp_path / "again").network.state_dict()
+    assert loaded.keys() == network.state_dict().keys()
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=2**-10, atol=1e-7)
+
+
+def test_saving_does_not_change_the_network_that_is_in_training(tmp_path: Path, saved: Path) -> None:
+    network = network_of(saved).train()
+    random_state = torch.get_rng_state()
+    save_member(network, describe(saved), tmp_path / "again")
+    assert network.training
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.equal(torch.get_rng_state(), random_state)  # or a run with saves would not repeat one without
+
+
+def test_save_returns_the_hashes_it_wrote(tmp_path: Path, saved: Path) -> None:
+    written = save_member(network_of(saved), describe(saved), tmp_path / "again")
+    assert written == describe(tmp_path / "again")
+    assert written.files == {n: file_sha256(tmp_path / "again" / n) for n in ("config.json", "model.safetensors")}
+
+
+def test_smp_alone_opens_a_member_and_answers_the_same(saved: Path) -> None:
+    network = smp.from_pretrained(str(saved)).eval()
+    preprocess = describe(saved).preprocess
+    with torch.inference_mode():
+        answer = network(to_tensor(PICTURE.pixels, preprocess)).sigmoid()[0]
+    expected = to_working_grid(answer, preprocess, PICTURE.size).numpy()
+    found = load_member(saved, device=torch.device("cpu")).probabilities(PICTURE)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_encoder_weights_are_never_written_nor_asked_for(member: Path, tmp_path: Path) -> None:
+    network = network_of(member, encoder_weights="imagenet")  # the Hub is out of reach: a download would raise
+    network.config["encoder_weights"] = "imagenet"
+    save_member(network, describe(member), tmp_path / "again")
+    assert read_settings(tmp_path / "again" / "config.json")["encoder_weights"] is None
+
+
+def test_a_weight_beyond_half_precision_is_not_saved(tmp_path: Path, saved: Path) -> None:
+    network = network_of(saved)
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = 1e5  # half precision ends at 65504
+    with pytest.raises(DamagedError, match="NaN or infinity"):
+        save_member(network, describe(saved), tmp_path / "again")
+
+
+def test_a_network_that_does_not_fit_its_description_is_not_saved(tmp_path: Path, saved: Path) -> None:
+    two_labels = dataclasses.replace(describe(saved), task="multilabel", labels=("a", "b"))
+    with pytest.raises(ConfigError, match=r"classes must be 2, as member\.json has it"):
+        save_member(network_of(saved), two_labels, tmp_path / "again")
+
+
+# --- what a member answers
+
+
+@pytest.mark.parametrize("size", [(48, 80), (16, 16), (1100, 300)])
+def test_a_member_answers_on_the_working_grid(saved: Path, size: tuple[int, int]) -> None:
+    answer = load_member(saved).probabilities(Image(np.zeros((*size, 1), np.float32)))
+    assert answer.dtype == np.float16
+    assert answer.shape == ((1, 1024, 279) if size == (1100, 300) else (1, *size))
+    assert ((answer >= 0) & (answer <= 1)).all()
+
+
+def test_sigmoid_for_labels_that_may_overlap() -> None:
+    assert to_probabilities(torch.zeros(1, 2, 1, 1), "multilabel").flatten().tolist() == [0.5, 0.5]
+
+
+def test_softmax_without_the_background_for_exclusive_labels() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).view(1, 3, 1, 1)
+    torch.testing.assert_close(to_probabilities(logits, "multiclass").flatten(), torch.tensor([0.3, 0.2]))
+
+
+def test_tta_is_the_mean_over_the_four_flips(saved: Path) -> None:
+    loaded = load_member(saved, device=torch.device("cpu"))
+    flipped = [
+        loaded.probabilities(Image(PICTURE.pixels[::down, ::across].copy()))[:, ::down, ::across].astype(np.float32)
+        for down in (1, -1)
+        for across in (1, -1)
+    ]
+    np.testing.assert_allclose(loaded.probabilities(PICTURE, tta=True), np.mean(flipped, axis=0), atol=2e-3)
+
+
+def test_an_answer_that_overflows_is_refused_not_shown_as_an_empty_mask(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "run", lambda network, batch, device: torch.full((1, 1, 64, 64), torch.nan))
+    with pytest.raises(DamagedError, match="The member unet answers this picture with NaN"):
+        load_member(saved).probabilities(PICTURE)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="The device 'abacus' cannot be used"):
+        runtime.choose_device("abacus")
+
+
+# --- hostile descriptions of the network
+
+HOSTILE_SETTINGS: list[dict[str, Any]] = [
+    {"encoder_name": "tu-hf_hub:other/repo"},
+    {"encoder_name": "tu-hf-hub:other/repo"},
+    {"encoder_name": "hf_hub:other/repo"},
+    {"encoder_name": "tu-local-dir:/etc"},
+    {"encoder_name": "tu-local-dir:."},
+    {"encoder_name": "tu-timm/resnet18"},
+    {"encoder_name": "tu-../../etc/passwd"},
+    {"encoder_name": "tu-https://example.org/x"},
+    {"encoder_name": "tu-"},
+    {"encoder_name": "tu-.a1_in1k"},
+    {"encoder_name": "tu-no_such_network"},
+    {"encoder_name": "no_such_encoder"},
+    {"encoder_name": "resnet18\n"},
+    {"encoder_name": "RESNET18"},
+    {"encoder_name": ""},
+    {"encoder_name": None},
+    {"encoder_name": 18},
+    {"encoder_name": ["resnet18"]},
+    {"encoder_name": {"a": 1}},
+    {"encoder_name": "r" * 100_000},
+    {"_model_class": "Sequential"},
+    {"_model_class": "DPT"},
+    {"_model_class": "__init__"},
+    {"_model_class": "os.system"},
+    {"_model_class": ""},
+    {"_model_class": None},
+    {"_model_class": ["Unet"]},
+    {"_model_class": {"Unet": 1}},
+    {"decoder_channels": [4096, 4096, 4096]},
+    {"decoder_channels": [10**9, 8, 8]},
+    {"decoder_channels": [-1, 8, 8]},
+    {"decoder_channels": [16, 8, "8"]},
+    {"decoder_channels": [16, 8, 8.5]},
+    {"decoder_channels": [16, 8]},
+    {"decoder_channels": [[16], 8, 8]},
+    {"decoder_channels": [8] * 1000},
+    {"decoder_channels": [0, 0, 0]},
+    {"encoder_depth": 10**9},
+    {"encoder_depth": -3},
+    {"encoder_depth": 0},
+    {"encoder_depth": 1e300},
+    {"classes": 0},
+    {"classes": 2},
+    {"classes": 4096},
+    {"classes": 10**9},
+    {"classes": float("nan")},
+    {"in_channels": 1},
+    {"in_channels": 0},
+    {"in_channels": "3"},
+    {"activation": "sigmoid"},
+    {"activation": "softmax2d"},
+    {"activation": "eval"},
+    {"aux_params": {"classes": 2}},
+    {"decoder_attention_type": "os.system"},
+    {"decoder_interpolation": "telepathy"},
+    {"pretrained": True},
+    {"checkpoint_path": "/etc/passwd"},
+    {"pretrained_cfg": {"url": "http://127.0.0.1/x"}},
+    {"kwargs": {}},
+    {"k" * 100_000: 1},
+]
+
+
+@pytest.mark.parametrize(
+    "changed", HOSTILE_SETTINGS, ids=[f"{i}-{next(iter(c))[:30]}" for i, c in enumerate(HOSTILE_SETTINGS)]
+)
+def test_a_hostile_config_json_is_refused(saved: Path, changed: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^config\.json") as caught:
+        network_of(saved, **changed)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_upsampling_that_leaves_another_grid_is_refused(saved: Path) -> None:
+    settings = {"_model_class": "FPN", "encoder_name": "resnet18", "upsampling": 1, "classes": 1}
+    with pytest.raises(ConfigError, match=r"answers \(1, 1, 16, 16\)"):
+        build_network(settings, describe(saved))
+
+
+@pytest.mark.parametrize("architecture", ["Unet", "FPN", "DeepLabV3Plus", "PSPNet", "Segformer"])
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-tf_efficientnet_lite0", "tu-resnet18.a1_in1k"])
+def test_honest_networks_are_built(saved: Path, architecture: str, encoder: str) -> None:
+    settings = {"_model_class": architecture, "encoder_name": encoder, "encoder_weights": "imagenet", "classes": 1}
+    assert isinstance(build_network(settings, describe(saved)), getattr(smp, architecture))
+
+
+# --- damaged and hostile files
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_is_not_what_member_json_promises_is_refused(
+    member: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(member / name)
+    sentence = refusal(member, DamagedError)
+    assert sentence.startswith(f"The member unet is damaged: {name} ")
+    assert sentence.endswith("Fetch it again.")
+
+
+def test_a_member_json_that_is_not_the_one_promised_is_refused(member: Path) -> None:
+    with pytest.raises(DamagedError, match=r"member.json is not the one that ensemble.json names"):
+        load_member(member, sha256="0" * 64)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "member.json cannot be read" in refusal(tmp_path / "nothing", DamagedError)
+
+
+def test_weights_without_a_hash_are_refused(member: Path) -> None:
+    data = json.loads((member / "member.json").read_text(encoding="utf-8"))
+    del data["files"]["model.safetensors"]
+    (member / "member.json").write_text(json.dumps(data), encoding="utf-8")
+    assert "model.safetensors is not what member.json promises" in refusal(member, DamagedError)
+
+
+class Payload:
+    """Creates the file "run" when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.folder / "run",)
+
+
+@pytest.mark.parametrize("write", [lambda p, path: path.write_bytes(pickle.dumps(p)), torch.save])
+def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(
+    member: Path, write: Callable[[Any, Path], None]
+) -> None:
+    write({"weights": Payload(member)}, member / "model.safetensors")
+    rehash(member)
+    assert "model.safetensors does not fit config.json" in refusal(member, DamagedError)
+    assert not (member / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "weights.h5"])
+def test_weights_in_another_format_are_not_taken_instead(member: Path, name: str) -> None:
+    (member / "model.safetensors").unlink()
+    torch.save({"weights": Payload(member)}, member / name)
+    assert "model.safetensors cannot be read" in refusal(member, DamagedError)
+    assert not (member / "run").exists()
+
+
+def test_a_pickle_beside_the_weights_is_left_alone(member: Path) -> None:
+    torch.save({"weights": Payload(member)}, member / "pytorch_model.bin")
+    load_member(member)
+    assert not (member / "run").exists()
+
+
+def tampered(member: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    """The member with its tensors changed and every hash made good."""
+    state = safetensors.torch.load_file(member / "model.safetensors")
+    change(state)
+    safetensors.torch.save_file(state, member / "model.safetensors")
+    rehash(member)
+    return member
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(member: Path, value: float) -> None:
+    tampered(member, lambda state: state["encoder.conv1.weight"].view(-1)[7:8].fill_(value))
+    assert "NaN or infinity in encoder.conv1.weight" in refusal(member, DamagedError)
+
+
+def test_weights_of_another_shape_are_refused(member: Path) -> None:
+    tampered(member, lambda state: state.update({"encoder.conv1.weight": torch.zeros(64, 3, 3, 3)}))
+    assert "does not fit config.json" in refusal(member, DamagedError)
+
+
+def test_weights_without_a_tensor_are_refused(member: Path) -> None:
+    tampered(member, lambda state: state.pop("encoder.conv1.weight"))
+    assert "does not fit config.json" in refusal(member, DamagedError)
+
+
+def test_weights_with_a_tensor_too_many_are_refused(member: Path) -> None:
+    tampered(member, lambda state: state.update(extra=torch.zeros(1)))
+    assert "does not fit config.json" in refusal(member, DamagedError)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000, b" " * 1_000_001])
+def test_a_config_json_that_is_none_is_refused(member: Path, content: bytes) -> None:
+    (member / "config.json").write_bytes(content)
+    rehash(member)
+    assert refusal(member, ConfigError).startswith("config.json ")

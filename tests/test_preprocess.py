@@ -1,0 +1,138 @@
+"""The way from the image's grid to a member's input and back, on pictures that are not square."""
+
+import numpy as np
+import pytest
+import torch
+
+from medseg.config import Preprocess
+from medseg.preprocess import (
+    masks_to_input_grid,
+    normalise,
+    to_channels,
+    to_image_grid,
+    to_input_grid,
+    to_tensor,
+    to_working_grid,
+    working_size,
+)
+from tests.conftest import disc
+
+PLAIN = {"channels": 1, "mean": (0.0,), "std": (1.0,)}
+RESIZES = ("stretch", "letterbox")
+SIZES = [(48, 64), (90, 200), (200, 90), (333, 500), (128, 128), (1100, 1400)]
+
+
+def plain(height: int, width: int, resize: str) -> Preprocess:
+    """An input grid without normalisation, so that values stay those of the picture."""
+    return Preprocess(height, width, resize=resize, **PLAIN)
+
+
+def as_picture(mask: np.ndarray) -> np.ndarray:
+    return mask.astype(np.float32)[..., np.newaxis]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", RESIZES)
+def test_a_mask_drawn_on_the_picture_survives_the_round_trip(size: tuple[int, int], resize: str) -> None:
+    mask = disc(size, (size[0] * 0.45, size[1] * 0.6), min(size) * 0.3)
+    preprocess = plain(192, 256, resize)
+    answer = to_tensor(as_picture(mask), preprocess)[0]
+    back = to_image_grid(to_working_grid(answer, preprocess, size).numpy(), size)
+    assert back.shape == (1, *size)
+    assert iou(back[0] >= 0.5, mask) >= 0.95
+
+
+def test_letterbox_keeps_the_pixels_of_a_picture_that_fits_and_centres_them() -> None:
+    picture = np.random.default_rng(0).random((64, 30, 1), dtype=np.float32)
+    batch = to_tensor(picture, plain(64, 96, "letterbox"))
+    assert batch.shape == (1, 1, 64, 96)
+    assert np.array_equal(batch[0, 0, :, 33:63], picture[..., 0])  # (96 − 30) / 2 = 33 columns on each side
+    assert not batch[0, 0, :, :33].any()
+    assert not batch[0, 0, :, 63:].any()
+
+
+def test_letterbox_padding_is_cut_off_again_exactly() -> None:
+    picture = np.random.default_rng(0).random((31, 64, 1), dtype=np.float32)  # an odd number of rows is left over
+    preprocess = plain(64, 64, "letterbox")
+    back = to_working_grid(to_tensor(picture, preprocess)[0], preprocess, (31, 64))
+    assert np.array_equal(back[0], picture[..., 0])
+
+
+def test_letterbox_keeps_the_aspect_ratio_and_stretch_fills_the_grid() -> None:
+    white = np.ones((50, 100, 1), np.float32)
+    assert to_input_grid(white, plain(64, 64, "letterbox")).sum() == 32 * 64
+    assert to_input_grid(white, plain(64, 64, "stretch")).sum() == 64 * 64
+
+
+def test_padding_is_black_before_the_normalisation() -> None:
+    preprocess = Preprocess(64, 64, 1, mean=(0.5,), std=(0.25,), resize="letterbox")
+    batch = to_tensor(np.ones((32, 64, 1), np.float32), preprocess)
+    assert batch[0, 0, :16].unique().tolist() == [-2]
+    assert batch[0, 0, 16:48].unique().tolist() == [2]
+
+
+def test_normalisation_is_per_channel() -> None:
+    preprocess = Preprocess(32, 32, 3, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
+    assert normalise(torch.ones(1, 3, 1, 1), preprocess).flatten().tolist() == [1, 1, 0]
+
+
+def test_shrinking_averages_so_that_thin_lines_stay() -> None:
+    lines = np.zeros((256, 256, 1), np.float32)
+    lines[:, ::8] = 1
+    assert to_input_grid(lines, plain(32, 32, "stretch")).min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("size", "working"),
+    [((1024, 1024), (1024, 1024)), ((2048, 1024), (1024, 512)), ((1000, 3000), (341, 1024)), ((1, 5000), (1, 1024))],
+)
+def test_the_working_grid_is_the_pictures_own_up_to_1024(size: tuple[int, int], working: tuple[int, int]) -> None:
+    assert working_size(size) == working
+
+
+def test_a_large_picture_is_answered_on_the_working_grid() -> None:
+    answer = torch.rand(2, 32, 32)
+    assert to_working_grid(answer, plain(32, 32, "stretch"), (2048, 1024)).shape == (2, 1024, 512)
+
+
+def test_the_working_grid_comes_back_to_the_pictures_own() -> None:
+    probabilities = np.full((2, 512, 1024), 0.25, np.float32)
+    back = to_image_grid(probabilities, (1500, 3000))
+    assert back.shape == (2, 1500, 3000)
+    assert back.min() == back.max() == 0.25
+
+
+def test_grey_is_repeated_for_a_colour_network() -> None:
+    grey = np.array([[[0.25]]], np.float32)
+    assert to_channels(grey, 3).tolist() == [[[0.25, 0.25, 0.25]]]
+
+
+def test_colour_becomes_its_luma_for_a_grey_network() -> None:
+    primaries = np.eye(3, dtype=np.float32)[np.newaxis]  # red, green, blue
+    np.testing.assert_allclose(to_channels(primaries, 1)[0, :, 0], [0.299, 0.587, 0.114])
+
+
+def test_a_picture_that_may_not_be_written_is_taken_and_left_as_it_is() -> None:
+    picture = np.full((32, 32, 1), 0.5, np.float32)
+    picture.flags.writeable = False
+    to_tensor(picture, Preprocess(32, 32, **PLAIN)).add_(1)
+    assert picture.max() == 0.5
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_masks_move_as_the_picture_does(resize: str) -> None:
+    mask = disc((90, 200), (40, 120), 30)
+    preprocess = plain(96, 128, resize)
+    moved = masks_to_input_grid(mask[np.newaxis], preprocess)[0]
+    assert torch.equal(moved, to_input_grid(as_picture(mask), preprocess)[0] >= 0.5)
+
+
+def test_an_extreme_strip_keeps_at_least_one_row() -> None:
+    preprocess = plain(32, 32, "letterbox")
+    batch = to_tensor(np.ones((2, 900, 1), np.float32), preprocess)
+    assert batch.sum() == 32
+    assert to_working_grid(batch[0], preprocess, (2, 900)).shape == (1, 2, 900)
