@@ -1,0 +1,154 @@
+"""The command line: `python -m medseg fit | evaluate | card`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medseg import config
+from medseg.card import ensemble_card, member_card
+from medseg.config import EnsembleConfig, MemberConfig, MemberReference
+from medseg.errors import InputError, MedsegError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a refusal is one sentence on stderr and exit status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (MedsegError, OSError) as error:  # OSError: a full disk, a folder that may not be written
+        sys.exit(f"error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m medseg", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
+    fit.add_argument("members", nargs="+", type=Path, help="member folders")
+    fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
+    fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
+    fit.add_argument("--name", required=True, help="the ensemble's name")
+    fit.set_defaults(run=_fit)
+    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members and the floors; write scores.json")
+    evaluate.add_argument("ensemble", type=Path, help="ensemble folder")
+    evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
+    evaluate.set_defaults(run=_evaluate)
+    card = commands.add_parser("card", help="write README.md of an ensemble folder and of its members from their JSON")
+    card.add_argument("ensemble", type=Path, help="ensemble folder")
+    card.set_defaults(run=_card)
+    return parser
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from medseg.fit import fit
+    from medseg.member import load_member
+    from medseg.samples import load_samples, select
+
+    if options.output.exists():
+        raise InputError(f"{options.output} is already there: name another --output, or delete it.")
+    members = [load_member(folder) for folder in options.members]
+    names = [member.config.name for member in members]
+    answers = {(member.config.task, member.config.labels) for member in members}
+    if len(answers) > 1 or len(set(names)) < len(names):
+        raise InputError("The members of an ensemble need one task, the same labels, and names of their own.")
+    for name, member in zip(names, members, strict=True):
+        MemberReference(name, member.sha256, 1.0)  # refuses a name that cannot be a folder before hours of predicting
+    samples = select(load_samples(options.data), "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        found = fit(members, samples, progress=lambda done, total: bar.update())
+    settings = EnsembleConfig(
+        options.name,
+        members[0].config.task,
+        members[0].config.labels,
+        tuple(
+            MemberReference(name, member.sha256, round(weight, 4))
+            for name, member, weight in zip(names, members, found.fitted.weights, strict=True)
+        ),
+        threshold=found.fitted.threshold,
+        fitted=found.record(names, samples, f"{members[0].config.training_data.name}, validation split"),
+    )
+    for name, folder in zip(names, options.members, strict=True):
+        _copy_member(folder, options.output / name)
+    config.dump(settings, options.output / "ensemble.json")
+    for name, choice in zip(
+        [*names, "equal weights", "fitted"], [*found.singles, found.equal, found.fitted], strict=True
+    ):
+        weights = " ".join(f"{weight:.2f}" for weight in choice.weights)
+        print(f"{name:28} Dice {choice.mean:.4f}  weights {weights}  threshold {choice.threshold:.2f}")
+    for index in found.broken:
+        print(f"{names[index]} got weight 0: alone it is no better than a blind answer (Dice {found.floor:.4f}).")
+
+
+def _copy_member(folder: Path, target: Path) -> None:
+    """The member's own files and nothing else that lies beside them, such as checkpoints or caches."""
+    target.mkdir(parents=True)
+    for name in ("member.json", "config.json", "model.safetensors", "README.md", "LICENSE"):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from medseg.ensemble import Ensemble
+    from medseg.evaluate import evaluate, table
+    from medseg.samples import load_samples, select
+
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    samples = load_samples(options.data)
+    chosen = select(samples, options.split)
+    with tqdm(total=len(chosen), desc="evaluating") as bar:
+        report = evaluate(ensemble, chosen, select(samples, "train"), progress=lambda done, total: bar.update())
+    for label in ensemble.config.labels:
+        print(f"\n{label}, {options.split} split, n = {report['n']}\n\n{table(report, label)}")
+    print(f"\nProtocol: {report['protocol']}")
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+        (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _card(options: argparse.Namespace) -> None:
+    from medseg.member import read_settings
+
+    settings = config.load(EnsembleConfig, options.ensemble / "ensemble.json")
+    members = []
+    for reference in settings.members:
+        folder = options.ensemble / reference.source
+        member = config.load(MemberConfig, folder / "member.json")
+        network = read_settings(folder / "config.json")
+        card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        members.append(member)
+    report, tables = _scores(options.ensemble / "scores.json", settings)
+    (options.ensemble / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
+
+
+def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
+    """What `evaluate` wrote, and its tables; refused where it scored other members, weights or another threshold."""
+    from medseg.blend import normalise_weights
+    from medseg.evaluate import table
+
+    if not path.is_file():
+        return None, []
+    weights = normalise_weights([member.weight for member in settings.members], len(settings.members))
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        scored = (report["members"], report["weights"], report["threshold"])
+        tables = [table(report, label) for label in settings.labels]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
+    if scored != ([member.sha256 for member in settings.members], list(weights), settings.threshold):
+        raise InputError(f"{path.name} scored other members, weights or another threshold: run `evaluate` again.")
+    return report, tables
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Scores, floors and the report on pictures whose figures are known by hand."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg.config import EnsembleConfig, Fitted, MemberReference, Score
+from medseg.ensemble import Ensemble
+from medseg.errors import InputError
+from medseg.evaluate import Evaluation, LocationPrior, evaluate, location_prior, table
+from medseg.image import Image
+from medseg.samples import split_hash
+from tests.conftest import FakeMember, PaintedSample, fake_member
+
+SCORE = Score("dice", 0.5, 0.4, 0.6, 4, "val", "by hand")
+
+
+def painted(
+    case: str, rows: slice, split: str = "test", spacing_mm: tuple[float, float] | None = None
+) -> PaintedSample:
+    """A picture on the grid of the location prior that is its own truth: `rows` of its left half are marked."""
+    mask = np.zeros((128, 128), bool)
+    mask[rows, :64] = True
+    pixels = mask[..., np.newaxis].astype(np.float32)
+    pixels[0, 0] += len(case) / 100  # no two pictures alike, or the cache would answer for both
+    return PaintedSample(Image(pixels, spacing_mm), mask[np.newaxis], case, split)
+
+
+UPPER, LOWER, EMPTY = slice(0, 64), slice(64, 128), slice(0, 0)
+SAMPLES = [painted("a", UPPER), painted("bb", UPPER), painted("ccc", LOWER), painted("dddd", EMPTY)]
+TRAINING = [painted("t", UPPER, "train")] * 2 + [painted("u", LOWER, "train")]
+
+
+def truth(image: Image) -> np.ndarray:
+    return image.pixels.transpose(2, 0, 1) >= 0.5
+
+
+def nothing(image: Image) -> np.ndarray:
+    return np.zeros((1, *image.size))
+
+
+def made_of(members: Sequence[FakeMember], weights: Sequence[float], **fields: Any) -> Ensemble:
+    references = tuple(MemberReference(m.config.name, m.sha256, w) for m, w in zip(members, weights, strict=True))
+    first = members[0].config
+    return Ensemble(EnsembleConfig("by-hand", first.task, first.labels, references, **fields), members)
+
+
+def two_members(**fields: Any) -> Ensemble:
+    return made_of([fake_member("perfect", truth), fake_member("nothing", nothing)], [1, 0], **fields)
+
+
+def dice(report: dict[str, Any], row: str, kind: str = "per_image_all", label: str = "blob") -> float:
+    return report["rows"][row][label][kind]["dice"]["mean"]
+
+
+def refuse_constant(token: str) -> None:
+    raise AssertionError(f"{token} is not standard JSON")
+
+
+# --- floors
+
+
+def test_an_empty_mask_is_right_only_where_there_is_nothing() -> None:
+    report = evaluate(two_members(), SAMPLES, TRAINING)
+    assert dice(report, "empty mask") == 1 / 4
+    assert dice(report, "empty mask", "per_image_positives") == 0
+    assert dice(report, "empty mask", "pooled_all") == 0
+
+
+def test_the_location_prior_is_the_mean_training_mask() -> None:
+    prior = location_prior(TRAINING, ["blob"])
+    assert prior.mean[0, ::64, ::64].tolist() == [pytest.approx([2 / 3, 0]), pytest.approx([1 / 3, 0])]
+    # the left half: Dice 2/3 on each; the upper left quarter: 1, 1, 0 — the same mean, and the first of equals stays
+    assert prior.masks((128, 128))[0, ::64, ::64].tolist() == [[True, False], [True, False]]
+
+
+def test_the_location_prior_takes_the_threshold_that_is_best_on_the_training_masks() -> None:
+    prior = location_prior([*TRAINING, TRAINING[0]], ["blob"])  # three quarters of the masks lie above
+    assert prior.masks((128, 128))[0, ::64, ::64].tolist() == [[True, False], [False, False]]
+
+
+def test_the_location_prior_answers_on_any_grid() -> None:
+    masks = LocationPrior(np.full((2, 128, 128), 0.75, np.float32), 0.5).masks((20, 50))
+    assert masks.shape == (2, 20, 50)
+    assert masks.all()
+
+
+def test_the_floor_row_never_looks_at_the_image() -> None:
+    report = evaluate(two_members(), SAMPLES, TRAINING)
+    assert dice(report, "location prior") == pytest.approx((2 / 3 * 3 + 0) / 4)
+
+
+# --- rows
+
+
+def test_every_row_stands_in_the_report() -> None:
+    rows = evaluate(two_members(), SAMPLES, TRAINING)["rows"]
+    assert list(rows) == ["empty mask", "location prior", "perfect", "nothing", "equal weights", "ensemble"]
+    assert list(rows["ensemble"]) == ["blob"]
+    assert set(rows["ensemble"]["blob"]) == {
+        "per_image_all", "per_image_positives", "pooled_all", "pooled_positives"
+    }  # fmt: skip
+
+
+def test_members_by_hand() -> None:
+    report = evaluate(two_members(), SAMPLES, TRAINING)
+    assert [dice(report, row) for row in ("perfect", "nothing", "ensemble")] == [1, 1 / 4, 1]
+    # 1/2 · 1 + 1/2 · 0 reaches the threshold 0.5
+    assert dice(report, "equal weights") == 1
+
+
+def test_the_ensemble_row_takes_weights_and_threshold_of_ensemble_json() -> None:
+    members = [fake_member("perfect", truth), fake_member("nothing", nothing)]
+    report = evaluate(made_of(members, [2, 3], threshold=0.45), SAMPLES, TRAINING)
+    assert dice(report, "ensemble") == 1 / 4  # 2/5 stays below 0.45
+    assert report["weights"] == pytest.approx([0.4, 0.6])
+    assert report["threshold"] == 0.45
+
+
+def test_several_labels_have_a_table_each() -> None:
+    labels = ("left", "right")
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, :, :16] = masks[1, :, 16:] = True
+    drawn = [PaintedSample(Image(np.zeros((32, 32, 1), np.float32)), masks, case) for case in "ab"]
+    swapped = fake_member("swapped", lambda image: np.stack([masks[0], masks[0]]), labels=labels, task="multilabel")
+    report = evaluate(made_of([swapped], [1]), drawn, drawn)
+    assert [dice(report, "swapped", label=label) for label in labels] == [1, 0]
+    assert "| swapped | 1.000" in table(report, "left")
+    assert "| swapped | 0.000" in table(report, "right")
+
+
+def test_differences_are_paired_and_against_the_best_single_member() -> None:
+    fitted = Fitted("x", "0" * 64, "grid", "nothing", SCORE, SCORE, SCORE)
+    differences = evaluate(two_members(fitted=fitted), SAMPLES, TRAINING)["differences"]
+    assert differences["ensemble − nothing"]["blob"]["mean"] == 3 / 4
+    assert differences["ensemble − equal weights"]["blob"]["mean"] == 0
+    assert differences["ensemble − equal weights"]["blob"]["n"] == 4
+
+
+def test_images_of_one_case_are_resampled_together() -> None:
+    together = [dataclasses.replace(sample, case="one patient") for sample in SAMPLES]
+    estimate = evaluate(two_members(), together, TRAINING)["rows"]["nothing"]["blob"]["per_image_all"]["dice"]
+    assert (estimate["n"], estimate["cases"], estimate["low"], estimate["high"]) == (4, 1, None, None)
+
+
+def test_distances_are_in_millimetres_where_the_spacing_is_known() -> None:
+    drawn = [painted("a", UPPER, spacing_mm=(0.5, 0.5)), painted("bb", UPPER)]
+    means = evaluate(two_members(), drawn, TRAINING)["rows"]["perfect"]["blob"]["per_image_all"]
+    assert (means["hd95_mm"]["mean"], means["hd95_mm"]["n"]) == (0, 1)
+    assert (means["hd95_px"]["mean"], means["hd95_px"]["n"]) == (0, 1)
+
+
+# --- the report as a file
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_report_is_standard_json(count: int) -> None:
+    report = evaluate(two_members(), SAMPLES[:count], TRAINING)
+    again = json.loads(json.dumps(report, allow_nan=False), parse_constant=refuse_constant)
+    assert again == report
+
+
+def test_a_distance_that_is_infinite_on_every_image_is_null_and_counted() -> None:
+    distance = evaluate(two_members(), SAMPLES[:2], TRAINING)["rows"]["nothing"]["blob"]["per_image_all"]["hd95_px"]
+    assert (distance["mean"], distance["n"], distance["infinite"]) == (None, 0, 2)
+
+
+def test_the_report_says_what_was_scored() -> None:
+    ensemble = two_members()
+    report = evaluate(ensemble, SAMPLES, TRAINING)
+    assert report["members"] == [member.sha256 for member in ensemble.members]
+    assert (report["n"], report["split"], report["left_out"]) == (4, "test", [])
+    assert report["split_sha256"] == split_hash(SAMPLES)
+    assert "threshold 0.5" in report["protocol"]
+
+
+def test_members_left_out_are_named_in_the_report() -> None:
+    whole = two_members()
+    rest = Ensemble(whole.config, whole.members, ["The member x is damaged."])
+    assert evaluate(rest, SAMPLES, TRAINING)["left_out"] == ["The member x is damaged."]
+
+
+def test_the_table_has_a_dash_for_what_is_not_known() -> None:
+    shown = table(evaluate(two_members(), SAMPLES[:1], TRAINING), "blob")
+    assert "| perfect | 1.000 [–, –] |" in shown
+    assert "nan" not in shown
+    assert "None" not in shown
+
+
+def test_the_table_shows_differences_with_their_sign() -> None:
+    assert "| ensemble − equal weights | +0.000 [+0.000, +0.000] |" in table(
+        evaluate(two_members(), SAMPLES, TRAINING), "blob"
+    )
+
+
+def test_progress_is_told_after_each_image() -> None:
+    told: list[tuple[int, int]] = []
+    evaluate(two_members(), SAMPLES[:2], TRAINING, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_scores_are_collected_per_row_and_label() -> None:
+    collected = Evaluation(["a", "b"])
+    image = Image(np.zeros((2, 2, 1), np.float32))
+    masks = np.array([[[1, 0], [0, 0]], [[0, 0], [0, 0]]], bool)
+    collected.cases.append("x")
+    collected.add("row", masks, masks, image)
+    assert collected.scores["row"]["a"][0]["dice"] == collected.scores["row"]["b"][0]["dice"] == 1
+    assert collected.confusions["row"]["a"][0].tp == 1
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(("samples", "training"), [([], TRAINING), (SAMPLES, [])])
+def test_nothing_to_score_is_refused(samples: list, training: list) -> None:
+    with pytest.raises(InputError, match="Wanted samples to score and training samples"):
+        evaluate(two_members(), samples, training)
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "ensemble"), ("equal weights", "a"), ("empty mask", "a")])
+def test_names_that_do_not_tell_the_rows_apart_are_refused(names: tuple[str, str]) -> None:
+    members = [fake_member(name, truth) for name in names]
+    references = tuple(MemberReference(f"m{i}", m.sha256, 1) for i, m in enumerate(members))
+    with pytest.raises(InputError, match="Members need names of their own"):
+        evaluate(Ensemble(EnsembleConfig("x", "binary", ("blob",), references), members), SAMPLES, TRAINING)

@@ -1,0 +1,233 @@
+"""The command line from members to a published ensemble, and its refusals in one sentence."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medseg import config
+from medseg.__main__ import main
+from medseg.config import EnsembleConfig
+from medseg.ensemble import Ensemble
+from medseg.member import file_sha256
+from medseg.samples import load_samples, select, split_hash
+from tests.conftest import ROOT, make_member
+
+ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "scores.json"]
+
+
+def run(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two member folders, one with things beside the member's files that are nobody's business."""
+    folder = tmp_path_factory.mktemp("members")
+    for seed, name in enumerate("ab"):
+        make_member(folder / name, name, seed)
+    (folder / "a" / "checkpoint.pt").write_bytes(b"gigabytes")
+    (folder / "a" / "LICENSE").write_text("CC BY 4.0")
+    return [folder / "a", folder / "b"]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, members: list[Path], disc_pairs: Path) -> Path:
+    """The folder after fit, evaluate and card, all in one go."""
+    folder = tmp_path_factory.mktemp("published") / "ensemble"
+    run("fit", *members, "--data", disc_pairs, "--output", folder, "--name", "discs")
+    run("evaluate", folder, disc_pairs, "--output", folder)
+    run("card", folder)
+    return folder
+
+
+@pytest.fixture
+def copied(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "ensemble"))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    sentence = str(caught.value.code)  # a text as exit code is printed to stderr, and the status is 1
+    assert sentence.startswith("error: ")
+    assert "\n" not in sentence
+    assert "Traceback" not in capsys.readouterr().err
+    return sentence
+
+
+# --- in one go
+
+
+def test_fit_evaluate_and_card_fill_the_folder(published: Path) -> None:
+    assert sorted(path.name for path in published.iterdir()) == ENSEMBLE_FILES
+
+
+def test_only_the_members_own_files_are_copied(published: Path) -> None:
+    own = ["README.md", "config.json", "member.json", "model.safetensors"]
+    assert sorted(path.name for path in (published / "b").iterdir()) == own
+    assert sorted(path.name for path in (published / "a").iterdir()) == ["LICENSE", *own]
+
+
+def test_the_fitted_ensemble_opens_without_a_complaint(published: Path) -> None:
+    opened = Ensemble.from_pretrained(published)
+    assert opened.names == ("a", "b")
+    assert opened.quarantined == ()
+
+
+def test_the_fit_records_the_validation_split(published: Path, disc_pairs: Path) -> None:
+    settings = config.load(EnsembleConfig, published / "ensemble.json")
+    val = select(load_samples(disc_pairs), "val")
+    assert settings.fitted is not None
+    assert settings.fitted.split_sha256 == split_hash(val)
+    assert (settings.fitted.fitted.n, settings.fitted.fitted.split) == (len(val), "val")
+    assert settings.fitted.fitted.value >= max(settings.fitted.equal.value, settings.fitted.best_single.value) - 1e-9
+    assert [m.sha256 for m in settings.members] == [file_sha256(published / n / "member.json") for n in "ab"]
+
+
+def test_the_scores_are_those_of_the_test_split(published: Path, disc_pairs: Path) -> None:
+    scores = json.loads((published / "scores.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    test = select(load_samples(disc_pairs), "test")
+    assert (scores["split"], scores["n"], scores["split_sha256"]) == ("test", len(test), split_hash(test))
+    assert list(scores["rows"]) == ["empty mask", "location prior", "a", "b", "equal weights", "ensemble"]
+
+
+def test_the_cards_show_what_was_fitted_and_scored(published: Path) -> None:
+    card = (published / "README.md").read_text(encoding="utf-8")
+    for part in ("# discs", "## How the weights were chosen", "## Scores on the test split", "| location prior |"):
+        assert part in card
+    assert "A Unet on resnet18" in (published / "a" / "README.md").read_text(encoding="utf-8")
+
+
+def test_fit_prints_every_choice(
+    members: list[Path], disc_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("fit", *members, "--data", disc_pairs, "--output", tmp_path / "new", "--name", "discs")
+    shown = capsys.readouterr().out
+    assert [line.split("  ")[0].strip() for line in shown.splitlines()[:4]] == ["a", "b", "equal weights", "fitted"]
+
+
+def test_evaluate_without_output_only_prints(
+    published: Path, disc_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(published.rglob("*"))
+    run("evaluate", published, disc_pairs, "--split", "val")
+    shown = capsys.readouterr().out
+    assert "blob, val split, n = " in shown
+    assert "| ensemble |" in shown
+    assert "Protocol: " in shown
+    assert sorted(published.rglob("*")) == before
+
+
+def test_a_card_without_scores_says_nothing_of_scores(copied: Path) -> None:
+    (copied / "scores.json").unlink()
+    run("card", copied)
+    assert "## Scores" not in (copied / "README.md").read_text(encoding="utf-8")
+
+
+# --- refusals
+
+
+def test_an_ensemble_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], published: Path, members: list[Path], disc_pairs: Path
+) -> None:
+    before = (published / "ensemble.json").read_bytes()
+    sentence = refusal(capsys, "fit", *members, "--data", disc_pairs, "--output", published, "--name", "x")
+    assert "is already there" in sentence
+    assert (published / "ensemble.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "sentence"),
+    [("c", ("other",), "need one task, the same labels"), ("a", ("blob",), "names of their own")],
+)
+def test_members_that_do_not_belong_together_are_refused(
+    *,
+    capsys: pytest.CaptureFixture[str],
+    members: list[Path],
+    disc_pairs: Path,
+    tmp_path: Path,
+    name: str,
+    labels: tuple[str, ...],
+    sentence: str,
+) -> None:
+    make_member(tmp_path / "c", name, 3, labels=labels)
+    arguments = ("fit", members[0], tmp_path / "c", "--data", disc_pairs, "--output", tmp_path / "new", "--name", "x")
+    assert sentence in refusal(capsys, *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_member_whose_name_is_no_folder_name_is_refused_before_predicting(
+    capsys: pytest.CaptureFixture[str], disc_pairs: Path, tmp_path: Path
+) -> None:
+    make_member(tmp_path / "c", "../my net", 3)
+    sentence = refusal(capsys, "fit", tmp_path / "c", "--data", disc_pairs, "--output", tmp_path / "new", "--name", "x")
+    assert "source must be the name of a folder" in sentence
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_member_folder_that_is_not_there_is_refused(
+    capsys: pytest.CaptureFixture[str], disc_pairs: Path, tmp_path: Path
+) -> None:
+    arguments = ("fit", tmp_path / "no", "--data", disc_pairs, "--output", tmp_path / "new", "--name", "x")
+    assert "member.json cannot be read" in refusal(capsys, *arguments)
+
+
+def test_data_that_are_not_there_are_refused(
+    capsys: pytest.CaptureFixture[str], published: Path, tmp_path: Path
+) -> None:
+    assert "wanted images/ and masks/" in refusal(capsys, "evaluate", published, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "card"])
+def test_an_ensemble_that_is_not_there_is_refused(
+    capsys: pytest.CaptureFixture[str], command: str, disc_pairs: Path, tmp_path: Path
+) -> None:
+    arguments = [command, tmp_path / "no"] + ([disc_pairs] if command == "evaluate" else [])
+    assert "ensemble.json cannot be read" in refusal(capsys, *arguments)
+
+
+def test_scores_of_other_weights_do_not_get_onto_a_card(capsys: pytest.CaptureFixture[str], copied: Path) -> None:
+    settings = json.loads((copied / "ensemble.json").read_text(encoding="utf-8"))
+    settings["threshold"] = 0.123
+    (copied / "ensemble.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert "scored other members, weights or another threshold" in refusal(capsys, "card", copied)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"members": 1, "weights": 1, "threshold": 1, "rows": {}}'])
+def test_scores_that_are_none_do_not_get_onto_a_card(
+    capsys: pytest.CaptureFixture[str], copied: Path, content: str
+) -> None:
+    (copied / "scores.json").write_text(content, encoding="utf-8")
+    assert "scores.json is not a report of `evaluate`" in refusal(capsys, "card", copied)
+
+
+def test_a_member_without_config_json_gets_no_card(capsys: pytest.CaptureFixture[str], copied: Path) -> None:
+    (copied / "a" / "config.json").unlink()
+    assert "config.json cannot be read in a" in refusal(capsys, "card", copied)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], published: Path, disc_pairs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ("evaluate", published, disc_pairs, "--split", "val", "--output", tmp_path / "file" / "scores")
+    assert "file" in refusal(capsys, *arguments)
+
+
+def test_the_command_line_ends_with_status_1_and_one_line_on_stderr(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "medseg", "card", tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: ensemble.json cannot be read")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, medseg.__main__; print([name for name in ('torch', 'gradio') if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
