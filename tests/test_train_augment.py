@@ -1,0 +1,87 @@
+"""Augmentation: picture and masks move together, and chance belongs to (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import disc
+from train.augment import augment, make_augmentation
+
+STRENGTHS = ("light", "medium")
+KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
+
+
+def scene(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """A white disc off the centre of a black picture (C, 64, 64), and its mask, twice as if of two labels."""
+    mask = torch.from_numpy(disc((64, 64), (26, 38), 12))
+    return mask.float().expand(channels, 64, 64).clone(), torch.stack([mask, ~mask])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
+    picture, masks = scene(channels)
+    transform = make_augmentation(strength)
+    assert transform is not None
+    moved = 0
+    for key in KEYS:
+        varied, found = augment(picture, masks, transform, key)
+        bright = varied.mean(dim=0) > (varied.max() + varied.min()) / 2
+        overlap = (bright & found[0]).sum() / (bright | found[0]).sum()
+        assert overlap > 0.93, key  # the picture is interpolated, the mask takes the nearest pixel
+        assert not (found[0] & found[1]).any()
+        moved += not torch.equal(found[0], masks[0])
+    assert moved > len(KEYS) // 2
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str) -> None:
+    picture, masks = scene()
+    before = picture.clone(), masks.clone()
+    transform = make_augmentation(strength)
+    assert transform is not None
+    for key in KEYS:
+        varied, found = augment(picture, masks, transform, key)
+        assert (type(varied), varied.dtype, varied.shape) == (torch.Tensor, torch.float32, picture.shape)
+        assert (type(found), found.dtype, found.shape) == (torch.Tensor, torch.bool, masks.shape)
+        assert varied.min() >= 0
+        assert varied.max() <= 1
+    assert torch.equal(picture, before[0])
+    assert torch.equal(masks, before[1])
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_one_key_gives_one_result_whatever_was_drawn_before(strength: str) -> None:
+    picture, masks = scene()
+    transform = make_augmentation(strength)
+    assert transform is not None
+    first = [augment(picture, masks, transform, key) for key in KEYS]
+    torch.manual_seed(99)
+    torch.rand(5)
+    again = {key: augment(picture, masks, transform, key) for key in reversed(KEYS)}
+    for key, (varied, found) in zip(KEYS, first, strict=True):
+        assert torch.equal(varied, again[key][0])
+        assert torch.equal(found, again[key][1])
+
+
+def test_every_part_of_the_key_counts() -> None:
+    picture, masks = scene()
+    transform = make_augmentation("medium")
+    assert transform is not None
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 11, 1), (0, 1, 11)]
+    results = [augment(picture, masks, transform, key)[0] for key in keys]
+    assert not any(torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_the_global_generator_is_left_as_it_was() -> None:
+    picture, masks = scene()
+    transform = make_augmentation("medium")
+    assert transform is not None
+    before = torch.get_rng_state()
+    augment(picture, masks, transform, (0, 0, 0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_none_means_no_transform() -> None:
+    assert make_augmentation("none") is None

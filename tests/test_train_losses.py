@@ -1,0 +1,90 @@
+"""Loss expressions against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+
+from medseg.config import Task
+from medseg.errors import ConfigError
+from train.losses import make_loss
+
+NAMES = ("bce", "dice", "jaccard", "focal", "lovasz")
+
+
+def quarter() -> torch.Tensor:
+    """A mask (1, 1, 4, 4) with its upper left quarter marked."""
+    masks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    masks[..., :2, :2] = True
+    return masks
+
+
+# Undecided everywhere (logit 0, probability 1/2) with 4 of 16 pixels marked: bce is ln 2 at every pixel; shared are
+# 4 × 1/2 = 2, in all 16 × 1/2 + 4 = 12, so Dice is 2 · 2 / 12 = 1/3 and IoU 2 / (12 − 2) = 1/5.
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("bce", math.log(2)),
+        ("dice", 2 / 3),
+        ("jaccard", 4 / 5),
+        ("0.7*bce + 0.3*dice", 0.7 * math.log(2) + 0.3 * 2 / 3),
+        ("bce+dice", math.log(2) + 2 / 3),
+        ("  2 * bce+.5*dice ", 2 * math.log(2) + 1 / 3),
+        ("dice + 0.3*bce + 0.4*bce", 2 / 3 + 0.7 * math.log(2)),
+    ],
+)
+def test_a_weighted_sum_is_what_a_hand_calculation_gives(expression: str, value: float) -> None:
+    loss = make_loss(expression, "binary")(torch.zeros(1, 1, 4, 4), quarter())
+    assert loss.item() == pytest.approx(value, abs=1e-6)
+
+
+def test_probabilities_other_than_a_half_are_counted_as_such() -> None:
+    masks = quarter()
+    logits = torch.where(masks, math.log(4), -math.log(4)).float()  # 0.8 on the mask, 0.2 elsewhere
+    assert make_loss("bce", "binary")(logits, masks).item() == pytest.approx(-math.log(0.8), abs=1e-6)
+    dice = 2 * (4 * 0.8) / (4 * 0.8 + 12 * 0.2 + 4)
+    assert make_loss("dice", "binary")(logits, masks).item() == pytest.approx(1 - dice, abs=1e-6)
+
+
+def test_multiclass_is_the_cross_entropy_over_background_and_labels() -> None:
+    masks = torch.zeros(1, 2, 1, 3, dtype=torch.bool)
+    masks[0, 0, 0, 1] = masks[0, 1, 0, 2] = True  # background, first label, second label
+    logits = torch.zeros(1, 3, 1, 3)
+    assert make_loss("bce", "multiclass")(logits, masks).item() == pytest.approx(math.log(3), abs=1e-6)
+    for pixel in range(3):
+        logits[0, pixel, 0, pixel] = math.log(8)  # the right class of each pixel: 8 / (8 + 1 + 1)
+    assert make_loss("bce", "multiclass")(logits, masks).item() == pytest.approx(-math.log(0.8), abs=1e-6)
+    # shared 0.8, in all 0.8 + 0.1 + 0.1 predicted and 1 true, alike for all three classes: Dice 0.8
+    assert make_loss("dice", "multiclass")(logits, masks).item() == pytest.approx(0.2, abs=1e-6)
+
+
+def test_multilabel_masks_may_overlap() -> None:
+    masks = torch.ones(1, 2, 4, 4, dtype=torch.bool)
+    assert make_loss("bce", "multilabel")(torch.full((1, 2, 4, 4), 20.0), masks).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_falls_when_the_answer_is_right_and_has_a_gradient(name: str, task: Task) -> None:
+    masks = torch.zeros(2, 1 if task == "binary" else 2, 8, 8, dtype=torch.bool)
+    masks[:, 0, :4], masks[:, -1, 5:] = True, True
+    channels = torch.cat([~masks.any(dim=1, keepdim=True), masks], dim=1) if task == "multiclass" else masks
+    right = (channels.float() * 8 - 4).requires_grad_()
+    loss = make_loss(name, task)
+    value = loss(right, masks)
+    value.backward()
+    assert value.item() < loss(-right, masks).item()
+    assert right.grad is not None
+    assert torch.isfinite(right.grad).all()
+
+
+@pytest.mark.parametrize(
+    "expression", ["", "bce +", "0.7 bce", "-1*bce", "bce - dice", "nope", "0.5*nope", "0.5", "*bce"]
+)
+def test_what_is_no_term_is_refused_by_name(expression: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not a term; wanted e\.g\. 0\.7\*bce, of bce, dice, jaccard") as refusal:
+        make_loss(expression, "binary")
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,44 @@
+"""Augmentation in named strengths. Picture and masks move together; randomness belongs to (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+_BILINEAR = v2.InterpolationMode.BILINEAR
+
+
+def make_augmentation(strength: str) -> v2.Transform | None:
+    """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur.
+
+    None for the strength `none`.
+    """
+    if strength == "none":
+        return None
+    flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
+    if strength == "light":
+        return v2.Compose(
+            [*flips, v2.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=_BILINEAR)]
+        )
+    moved = v2.RandomAffine(45, translate=(0.1, 0.1), scale=(0.8, 1.25), shear=5, interpolation=_BILINEAR)
+    colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03)
+    blur = v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], p=0.15)
+    return v2.Compose([*flips, v2.RandomApply([moved], p=0.8), v2.RandomApply([colour], p=0.8), blur])
+
+
+def augment(
+    picture: torch.Tensor, masks: torch.Tensor, transform: v2.Transform, key: tuple[int, int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A varied copy of picture (C, H, W) in [0, 1] and masks (K, H, W) bool.
+
+    The same `key` (seed, epoch, sample index) gives the same copy in any process and order, so that a resumed run
+    continues exactly. torchvision draws from torch's global generator on the CPU: it is seeded here and put back.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # not torch.manual_seed, which seeds the GPU's generator too: nothing would put that back
+        torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1)
+        varied, moved = transform(tv_tensors.Image(picture), tv_tensors.Mask(masks))
+    return varied.as_subclass(torch.Tensor).clamp(0, 1), moved.as_subclass(torch.Tensor)

