@@ -12,15 +12,16 @@ _NOTICE = "**Research use only, not for diagnosis.**"
 
 
 def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
-    """Markdown with the Hub's YAML front matter for one member."""
+    """Markdown with the Hub's YAML front matter for one member; a PlainUNet has no encoder to name."""
     data = member.training_data
+    network = architecture if architecture == "PlainUNet" else f"{architecture} on {encoder}"
     side = f"{member.preprocess.height} × {member.preprocess.width}"
     return "\n".join(
         [
             *_front_matter(member.weights_licence, member.task),
             f"# {member.name}",
             "",
-            f"{_NOTICE} A {architecture} on {encoder} that answers with a probability map for "
+            f"{_NOTICE} A {network} that answers with a probability map for "
             f"{', '.join(member.labels)} ({member.task}), input {side}.",
             "",
             "| trained on | data licence | weights licence |",
@@ -35,13 +36,19 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             "## Load",
             "",
             "```python",
-            "import segmentation_models_pytorch as smp",
-            "",
-            'network = smp.from_pretrained("<this folder>").eval()  # logits for a normalised picture, see member.json',
+            *_loading(architecture),
             "```",
             "",
         ]
     )
+
+
+def _loading(architecture: str) -> tuple[str, str, str]:
+    library, opener = "import segmentation_models_pytorch as smp", "smp"
+    if architecture == "PlainUNet":
+        library, opener = "from medseg.unet import PlainUNet", "PlainUNet"
+    comment = "# logits for a normalised picture, see member.json"
+    return library, "", f'network = {opener}.from_pretrained("<this folder>").eval()  {comment}'
 
 
 def ensemble_card(

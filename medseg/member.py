@@ -1,6 +1,7 @@
-"""One trained network as a folder: smp's config.json and model.safetensors, and member.json for what smp cannot say.
+"""One trained network as a folder: config.json and model.safetensors as smp has them, and member.json for the rest.
 
-The folder opens with `smp.from_pretrained(folder)` alone; `load_member` first checks hashes, schema and finiteness.
+The folder of an smp network opens with `smp.from_pretrained(folder)` alone, that of our own with
+`PlainUNet.from_pretrained`; `load_member` first checks hashes, schema and finiteness.
 Safetensors only: nothing here unpickles.
 """
 
@@ -30,12 +31,13 @@ from medseg.errors import ConfigError, DamagedError
 from medseg.image import Image
 from medseg.preprocess import to_tensor, to_working_grid
 from medseg.tta import FLIPS, IDENTITY
+from medseg.unet import PlainUNet
 
 ARCHITECTURES = {
     cls.__name__: cls
     for cls in (
         smp.Unet, smp.UnetPlusPlus, smp.MAnet, smp.Linknet, smp.FPN, smp.PSPNet,
-        smp.PAN, smp.DeepLabV3, smp.DeepLabV3Plus, smp.UPerNet, smp.Segformer,
+        smp.PAN, smp.DeepLabV3, smp.DeepLabV3Plus, smp.UPerNet, smp.Segformer, PlainUNet,
     )
 }  # fmt: skip
 MAX_PARAMETERS = 200_000_000
@@ -76,7 +78,7 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> Float[torch.Tensor, "N
 
 
 def build_network(settings: dict[str, Any], member: MemberConfig) -> torch.nn.Module:
-    """The smp network that a config.json describes, with random weights: never a download, never a local path.
+    """The network that a config.json describes, with random weights: never a download, never a local path.
 
     Raises ConfigError for an architecture or encoder that is not known, an unknown or ill-typed setting, more than
     MAX_PARAMETERS, or a network that does not turn `member`'s input into logits of its labels on the same grid (both
@@ -96,7 +98,8 @@ def save_member(network: torch.nn.Module, member: MemberConfig, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     halved: Any = copy.deepcopy(network).cpu().half()
     _check_finite(halved.state_dict())
-    halved.config["encoder_weights"] = None  # or smp asks the Hub for them at every load
+    if "encoder_weights" in halved.config:
+        halved.config["encoder_weights"] = None  # or smp asks the Hub for them at every load
     written = json.loads(json.dumps({"_model_class": type(network).__name__, **halved.config}))  # its tuples are lists
     _checked(written, member)
     halved.save_pretrained(folder)
@@ -150,12 +153,13 @@ def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[.
         raise ConfigError(f"config.json: architecture {str(name)[:80]!r} is not one of {', '.join(ARCHITECTURES)}.")
     architecture = ARCHITECTURES[name]
     _check_settings(architecture, settings, member)
-    settings["encoder_weights"] = None  # anything else makes smp ask the Hub
+    if architecture is not PlainUNet:
+        _check_smp(settings)
     try:
         with torch.device("meta"):
             _check_sketch(architecture(**settings).eval(), member)
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError, ArithmeticError) as error:
-        raise ConfigError(f"config.json does not describe a network that smp can build: {error}") from None
+        raise ConfigError(f"config.json does not describe a network that can be built: {error}") from None
     return architecture, settings
 
 
@@ -171,9 +175,13 @@ def _check_settings(architecture: type, settings: dict[str, Any], member: Member
     for (key, want), default in zip(wanted.items(), (3, 1), strict=True):  # smp's defaults
         if settings.get(key, default) != want:
             raise ConfigError(f"config.json: {key} must be {want}, as member.json has it.")
+
+
+def _check_smp(settings: dict[str, Any]) -> None:
     if settings.get("activation") not in (None, "identity"):
         raise ConfigError("config.json: activation must be null, since a member answers in logits.")
     _check_encoder(settings.get("encoder_name", "resnet34"))
+    settings["encoder_weights"] = None  # anything else makes smp ask the Hub
 
 
 def _check_sketch(network: torch.nn.Module, member: MemberConfig) -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import disc
 from train.augment import augment, make_augmentation
 
-STRENGTHS = ("light", "medium")
+STRENGTHS = ("light", "medium", "heavy")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
 
 
@@ -29,15 +29,17 @@ def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
         varied, found = augment(picture, masks, transform, key)
         bright = varied.mean(dim=0) > (varied.max() + varied.min()) / 2
         overlap = (bright & found[0]).sum() / (bright | found[0]).sum()
-        assert overlap > 0.93, key  # the picture is interpolated, the mask takes the nearest pixel
+        # the picture is interpolated, the mask takes the nearest pixel; a disc made small has few but border pixels
+        assert overlap > (0.86 if strength == "heavy" else 0.93), key
         assert not (found[0] & found[1]).any()
         moved += not torch.equal(found[0], masks[0])
     assert moved > len(KEYS) // 2
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str) -> None:
-    picture, masks = scene()
+def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str, channels: int) -> None:
+    picture, masks = scene(channels)
     before = picture.clone(), masks.clone()
     transform = make_augmentation(strength)
     assert transform is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from medseg.errors import InputError
 from train import checkpoints
 
 
@@ -92,6 +96,44 @@ def test_a_kill_inside_a_save_leaves_the_checkpoint_before(
     checkpoints.save(tmp_path, 3, {"epoch": 3})
     assert newest(tmp_path) == 3
     assert not (tmp_path / ".writing").exists()
+
+
+def test_a_checkpoint_within_an_epoch_comes_after_the_epoch_and_before_the_next(tmp_path: Path) -> None:
+    for epoch, step in ((1, 0), (1, 9), (1, 10), (2, 0)):
+        checkpoints.save(tmp_path, epoch, {"epoch": (epoch, step)}, step=step)
+        assert newest(tmp_path) == (epoch, step)
+        assert len(list(tmp_path.iterdir())) <= 2
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 10 kB, which fails as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_named_and_costs_nothing_that_was_there(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    with pytest.raises(InputError, match=r"cannot be written \(.*make room, then give the same command again"):
+        checkpoints.save(tmp_path, 3, {"epoch": 3, "tensor": torch.zeros(10_000)})
+    assert newest(tmp_path) == 2
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_leaves_the_member_before(tmp_path: Path) -> None:
+    folder = tmp_path / "member"
+    checkpoints.replace_folder(folder, put("one"))
+
+    def write(writing: Path) -> None:
+        writing.mkdir()
+        save_file({"a": torch.zeros(10_000)}, writing / "model.safetensors")
+
+    with pytest.raises(InputError, match="make room"):
+        checkpoints.replace_folder(folder, write)
+    assert content(folder) == "one"
 
 
 def put(text: str) -> Any:

@@ -11,9 +11,17 @@ import torch
 
 import assets.phantoms
 from medseg.config import Preprocess
+from medseg.errors import InputError
 from medseg.samples import load_samples, select
 from train import data
-from train.data import Pairs, ShuffledEpochs, make_loaders, read_recipe_samples
+from train.data import (
+    BalancedEpochs,
+    Pairs,
+    ShuffledEpochs,
+    read_recipe_samples,
+    training_loader,
+    validation_loader,
+)
 from train.recipe import Recipe
 
 
@@ -34,6 +42,27 @@ def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
     assert list(ShuffledEpochs(10, seed=1)) != orders[0]
 
 
+@pytest.mark.parametrize(("rate", "positives"), [(0.5, 5), (0.8, 8), (1.0, 10)])
+def test_a_balanced_epoch_has_the_wanted_share_and_repeats_as_little_as_it_can(rate: float, positives: int) -> None:
+    sampler = BalancedEpochs([number < 3 for number in range(10)], rate, seed=0)
+    orders = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert list(sampler) == orders[-1]
+        times = [sum(index % 10 == sample for index in orders[-1]) for sample in range(10)]
+        assert sum(times[:3]) == positives
+        assert max(times[:3]) - min(times[:3]) <= 1
+        assert max(times[3:]) <= 1
+        assert len(set(orders[-1])) == len(orders[-1]) == 10  # what comes again is varied anew
+    assert not set(orders[0]) & set(orders[1])
+
+
+def test_a_positive_rate_needs_both_kinds() -> None:
+    with pytest.raises(InputError, match=r"positive_rate = 0\.5 needs samples with and without a marked pixel"):
+        BalancedEpochs([True] * 4, 0.5, seed=0)
+
+
 def test_a_sample_varies_by_epoch_and_not_by_when_it_is_asked_for(disc_pairs: Path) -> None:
     pairs = pairs_of(disc_pairs, "train", 4)
     plain = pairs[1][0]
@@ -49,7 +78,8 @@ def test_a_sample_varies_by_epoch_and_not_by_when_it_is_asked_for(disc_pairs: Pa
 @pytest.mark.parametrize(("count", "sizes"), [(4, [2, 2]), (5, [2, 2]), (6, [2, 2, 2])])
 def test_a_last_training_batch_of_one_is_left_out(disc_pairs: Path, count: int, sizes: list[int]) -> None:
     train, val = pairs_of(disc_pairs, "train", count), pairs_of(disc_pairs, "val", 3)
-    shuffled, in_order = make_loaders(Recipe(batch_size=2), train, val)
+    recipe = Recipe(batch_size=2)
+    shuffled, in_order = training_loader(recipe, train), validation_loader(recipe, val)
     assert [len(masks) for _, masks in shuffled] == sizes
     assert sum(len(masks) for _, masks in in_order) == 3
 

@@ -103,9 +103,21 @@ def test_an_encoder_without_a_package_is_refused(name: str) -> None:
         load_package_weights(torch.nn.Identity(), name)
 
 
+@torch.no_grad()
+def test_a_grey_input_gets_what_the_grey_picture_in_three_channels_would() -> None:
+    name = "tu-tf_efficientnet_lite0"
+    grey = photograph("lion").mean(dim=1, keepdim=True)
+    answers = []
+    for channels in (1, 3):
+        encoder = smp.encoders.get_encoder(name, in_channels=channels, weights=None).eval()
+        load_package_weights(encoder, name)
+        answers.append(encoder(grey.expand(1, channels, 224, 224))[-1])
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     package_state(0)
-    encoder = smp.encoders.get_encoder("tu-tf_efficientnet_lite0", in_channels=1, weights=None)
+    encoder = smp.encoders.get_encoder("tu-tf_efficientnet_lite0", in_channels=2, weights=None)
     with pytest.raises(ConfigError, match="do not fit the encoder"):
         load_package_weights(encoder, "tu-tf_efficientnet_lite0")
 

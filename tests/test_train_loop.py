@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +13,16 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from accelerate import Accelerator
 
 from medseg import config
-from medseg.config import MemberConfig
+from medseg.config import Score
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.member import load_member, save_member
 from medseg.readers import read_image, read_masks
-from tests.conftest import ROOT
 from train import checkpoints, loop
-from train.data import Pairs, make_loaders
 from train.loop import train
-from train.recipe import Recipe
+from train.recipe import Recipe, Stage
+from train.validate import dice
 
 # FPN has dropout: a run continues exactly only if torch's generator is put back too
 TINY: dict[str, Any] = {
@@ -97,8 +91,7 @@ def last_state(output: Path) -> dict[str, Any]:
 def assert_same_end(output: Path, other: Path) -> None:
     """Last weights, optimiser and schedule equal to the bit, and the saved member equal to the byte."""
     ours, theirs = last_state(output), last_state(other)
-    assert ours["epoch"] == theirs["epoch"]
-    assert ours["best"] == theirs["best"]
+    assert ours["position"] == theirs["position"]
     assert ours["schedule"] == theirs["schedule"]
     for name, value in theirs["network"].items():
         assert torch.equal(ours["network"][name], value), name
@@ -145,7 +138,7 @@ def stop(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("place", "epoch"),
-    [("_validate", 1), ("_train_epoch", 2), ("save_member", 2), ("checkpoints.save", 2), ("_log", 2), ("_log", 3)],
+    [("validate", 1), ("_train_epoch", 2), ("save_member", 2), ("checkpoints.save", 2), ("_report", 2), ("_report", 3)],
 )
 def test_a_stopped_run_continues_to_the_same_bits(
     tiny: Recipe, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, place: str, epoch: int
@@ -170,11 +163,61 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert not list(Path(tiny.output).glob(".*"))
 
 
+STAGED: dict[str, Any] = {
+    "architecture": "plainunet",
+    "encoder": "none",
+    "decoder": {"depth": 2, "width": 4, "dropout": 0.2},
+    "size": 32,
+    "epochs": 2,
+    "stages": (
+        Stage(loss="bce", learning_rate=1e-2),
+        Stage(loss="dice", learning_rate=1e-3, epochs=1, size=64, positive_rate=1.0),
+    ),
+    "accumulate": 2,
+    "clip_norm": 1.0,
+    "checkpoint_steps": 1,
+}
+"""15 pictures in batches of 4, two batches a step: six steps, each with a checkpoint after it."""
+
+
+@pytest.fixture(scope="module")
+def staged(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(Recipe(data=str(discs), output=str(tmp_path_factory.mktemp("staged")), **{**TINY, **STAGED})).parent
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", ["_step", "checkpoints.save"])
+def test_a_run_stopped_at_every_step_of_every_stage_continues_to_the_same_bits(
+    tiny: Recipe, staged: Path, monkeypatch: pytest.MonkeyPatch, place: str, workers: int
+) -> None:
+    """Before a step is made, or inside its save: one more step is done each time, until the run is through."""
+    owner, name = (checkpoints, "save") if place == "checkpoints.save" else (loop, place)
+    recipe, kept, stops = replace(tiny, **STAGED, workers=workers), getattr(owner, name), 0
+    while True:
+        calls = 0
+
+        def second_stops(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return stop() if calls == 2 else kept(*arguments, **named)
+
+        torch.manual_seed(stops)  # another process would begin with another generator
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, second_stops)
+            try:
+                train(recipe)
+                break
+            except Killed:
+                stops += 1
+    assert stops == 5
+    assert_same_end(Path(recipe.output), staged)
+
+
 def test_two_workers_and_a_stop_between_them_change_no_bit(
     tiny: Recipe, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_log", stop)
+        patch.setattr(loop, "_report", stop)
         with pytest.raises(Killed):
             train(replace(tiny, workers=2))
     train(replace(tiny, workers=2))
@@ -193,6 +236,89 @@ def test_the_newest_checkpoint_damaged_costs_one_epoch(tiny: Recipe, uninterrupt
     assert len(list((output / "checkpoints").iterdir())) == 2
 
 
+def test_each_stage_has_its_own_settings_and_the_member_has_the_recipes_size(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    kept = loop._step
+
+    def watched(run: Any, course: Any, buffers: Any) -> None:
+        rate = course.optimizer.param_groups[0]["lr"]
+        seen.append((course.loader.dataset.preprocess.height, rate, course.optimizer.optimizer.state_dict()["state"]))
+        kept(run, course, buffers)
+
+    monkeypatch.setattr(loop, "_step", watched)
+    folder = train(replace(tiny, **{**STAGED, "warmup": 0.0}))
+    assert [size for size, _, _ in seen] == [32] * 4 + [64] * 2
+    assert [rate for _, rate, _ in seen] == pytest.approx([1e-2, 1e-2, 0.75e-2, 0.25e-2, 1e-3, 1e-3])
+    assert not seen[4][2]  # the second stage begins with an optimiser of its own
+    assert [line["stage"] for line in log_of(folder.parent)] == [1, 1, 2]
+    assert load_member(folder).config.preprocess.height == 32
+
+
+def test_a_stage_ends_when_patience_is_over(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.6, 0.6, 0.55, 0.1, 0.2, 0.15, 0.1])
+    monkeypatch.setattr(loop, "validate", lambda *_: Score("dice", next(scores), None, None, 7, "val", "by hand"))
+    folder = train(replace(tiny, **{**STAGED, "epochs": 9, "stages": (Stage(), Stage(loss="dice")), "patience": 2}))
+    assert [line["stage"] for line in log_of(folder.parent)] == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert load_member(folder).config.scores[0].value == 0.6
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: range) -> None:
+    """Make the input of the batches in `spoilt` NaN, and with it loss, gradient and batch statistics."""
+    kept, count = loop._batches, 0
+
+    def batches(run: Any, course: Any) -> Iterator[Any]:
+        nonlocal count
+        for pictures, masks in kept(run, course):
+            yield pictures * (float("nan") if count in spoilt else 1), masks
+            count += 1
+
+    monkeypatch.setattr(loop, "_batches", batches)
+
+
+def test_a_step_of_nan_is_skipped_and_counted(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, range(1, 3))
+    folder = train(replace(tiny, epochs=2))
+    assert [line["skipped_steps"] for line in log_of(folder.parent)] == [2, 2]
+    assert all(np.isfinite(line["loss"]) for line in log_of(folder.parent))
+    state = last_state(folder.parent)["network"]
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_an_epoch_of_nothing_but_nan_is_refused(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, range(100))
+    with pytest.raises(InputError, match="No step of epoch 1 had a finite loss: try a lower learning_rate"):
+        train(tiny)
+
+
+def test_two_batches_of_half_the_size_make_the_step_of_one(tiny: Recipe, tmp_path: Path) -> None:
+    plain = {**STAGED, "decoder": {"depth": 2, "width": 4, "norm": "none"}, "stages": (), "epochs": 1, "loss": "bce"}
+    ends = []
+    for batch, accumulate in ((8, 1), (4, 2)):
+        output = tmp_path / str(batch)
+        settings = {**plain, "batch_size": batch, "accumulate": accumulate, "clip_norm": 0.0, "checkpoint_steps": 0}
+        data = write_label_maps(tmp_path / "maps", (0, 1), count=10)
+        train(replace(tiny, **settings, data=str(data), labels=("a",), output=str(output)))
+        ends.append(last_state(output)["network"])
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_every_epoch_leaves_a_picture_and_the_tracker_its_figures(tiny: Recipe) -> None:
+    output = train(replace(tiny, epochs=2, report_to="tensorboard")).parent
+    assert sorted(path.name for path in (output / "predictions").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
+    with PIL.Image.open(output / "predictions" / "epoch-0002.png") as sheet:
+        assert sheet.size == (7 * 64, 2 * 64)
+    (events,) = (output / "tracker").glob("events.out.tfevents.*")
+    assert b"val_dice" in events.read_bytes()
+
+
+def test_a_tracker_that_is_not_there_is_refused(tiny: Recipe) -> None:
+    with pytest.raises(ConfigError, match="the tracker 'nothing' is not installed here"):
+        train(replace(tiny, report_to="nothing"))
+
+
 def test_a_finished_run_is_not_run_again(tiny: Recipe, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(uninterrupted, tiny.output)
     monkeypatch.setattr(loop, "_train_epoch", stop)
@@ -204,7 +330,9 @@ def test_a_finished_run_is_not_run_again(tiny: Recipe, uninterrupted: Path, monk
 def test_a_run_of_another_recipe_in_the_same_folder_is_refused(
     tiny: Recipe, uninterrupted: Path, change: dict[str, Any]
 ) -> None:
-    with pytest.raises(InputError, match="holds a run of another recipe or split: name another --output"):
+    with pytest.raises(
+        InputError, match="holds a run of another recipe or split, or of another number of processes: name"
+    ):
         train(replace(tiny, output=str(uninterrupted), **change))
 
 
@@ -238,16 +366,16 @@ def test_saving_the_best_does_not_shift_what_the_training_draws_next(uninterrupt
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def write_label_maps(folder: Path, values: tuple[int, ...]) -> Path:
-    """Eight grey pairs with the given values side by side in the mask, two of them to validate on."""
+def write_label_maps(folder: Path, values: tuple[int, ...], count: int = 8) -> Path:
+    """Grey pairs with the given values side by side in the mask, two of them to validate on."""
     rng = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(count):
         mask = np.repeat(np.array(values, np.uint8), 32 // len(values))[np.newaxis].repeat(32, axis=0)
         picture = mask * 60 + rng.integers(0, 20, mask.shape).astype(np.uint8)
         for name, pixels in (("images", picture), ("masks", mask)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
-    splits = {"train": [str(n) for n in range(6)], "val": ["6", "7"]}
+    splits = {"train": [str(n) for n in range(count - 2)], "val": [str(count - 2), str(count - 1)]}
     (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     return folder
 
@@ -281,6 +409,16 @@ def test_a_training_split_of_one_picture_is_refused(tiny: Recipe, tmp_path: Path
         train(replace(tiny, data=str(data)))
 
 
+def test_unsound_data_are_refused_with_file_names_before_a_network_is_built(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_label_maps(tmp_path / "maps", (0, 1))
+    (data / "masks" / "3.png").write_bytes(b"no picture")
+    monkeypatch.setattr(loop, "make_network", stop)
+    with pytest.raises(InputError, match=r"3\.png"):
+        train(replace(tiny, data=str(data), labels=("a",)))
+
+
 def test_a_network_that_cannot_be_built_is_refused_before_a_picture_is_read(
     tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,107 +439,4 @@ def test_dice_by_hand() -> None:
     truth = found.clone()
     found[0, 0, 0], truth[0, 0, :, 0] = True, True  # one of two pixels shared
     found[0, 1, 0, 0] = True  # nothing to find, one pixel found
-    assert loop._dice(found, truth).tolist() == [[0.5, 0.0, 1.0]]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This one's without PYTHONPATH, on the CPU."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return {**kept, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **more}
-
-
-def free_port() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
-
-
-def flags(recipe: Recipe) -> list[str]:
-    return [
-        "--data", recipe.data, "--output", recipe.output, "--labels", *recipe.labels, "--size", str(recipe.size),
-        "--architecture", recipe.architecture, "--encoder", recipe.encoder, "--decoder", json.dumps(recipe.decoder),
-        "--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size), "--lr", str(recipe.learning_rate),
-    ]  # fmt: skip
-
-
-def score_in_one_process(recipe: Recipe, network: dict[str, torch.Tensor]) -> Any:
-    """What one process says of the weights `network` on the recipe's validation split."""
-    accelerator = Accelerator(cpu=True)
-    preprocess = loop._preprocess(recipe)
-    member = loop._describe(recipe, preprocess)
-    model = loop.make_network(recipe, member)
-    model.load_state_dict(network)
-    val = Pairs(loop.select(loop.read_recipe_samples(recipe), "val"), recipe.labels, preprocess)
-    loader = accelerator.prepare(make_loaders(recipe, val, val)[1])
-    return loop._validate(accelerator, model.to(memory_format=torch.channels_last), loader, val.cases, recipe)
-
-
-def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) -> None:
-    """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count."""
-    recipe = replace(tiny, epochs=1)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(ROOT / "train" / "train.py"), *flags(recipe)],
-            env=environment(**shared, RANK=rank, LOCAL_RANK=rank),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    shown = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(shown)
-    assert "".join(shown).count("Saved the member") == 1
-    output = Path(recipe.output)
-    (together,) = config.load(MemberConfig, output / "member" / "member.json").scores
-    alone = score_in_one_process(recipe, last_state(output)["network"])
-    assert together.n == alone.n == 7
-    assert (together.value, together.low, together.high) == pytest.approx(
-        (alone.value, alone.low, alone.high), abs=1e-6
-    )
-
-
-def bare_clone(folder: Path) -> Path:
-    """What training needs of a checkout: nothing installed, nothing built."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("medseg", "train"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    (folder / "assets").mkdir()
-    shutil.copy(ROOT / "assets" / "phantoms.py", folder / "assets")
-    return folder
-
-
-def test_accelerate_launches_the_default_data_from_a_bare_clone_and_any_folder(tmp_path: Path) -> None:
-    clone = bare_clone(tmp_path / "clone")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    tiny = replace(Recipe(**TINY), epochs=1, output="out", data="phantoms", labels=Recipe().labels)
-    shown = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", str(clone / "train" / "train.py"),
-         *flags(tiny)],
-        cwd=elsewhere,
-        env=environment(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=""),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert "Saved the member out/member" in shown.stdout
-    assert (clone / "medseg" / "__pycache__").is_dir(), "another medseg than the clone's was imported"
-    member = load_member(elsewhere / "out" / "member", device=torch.device("cpu"))
-    assert member.config.labels == Recipe().labels
-
-
-def test_a_refusal_is_one_sentence_on_the_terminal(tmp_path: Path) -> None:
-    shown = subprocess.run(
-        [sys.executable, str(ROOT / "train" / "train.py"), "--data", str(tmp_path), "--output", str(tmp_path / "run")],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert shown.returncode == 1
-    assert shown.stderr.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in shown.stderr
+    assert dice(found, truth).tolist() == [[0.5, 0.0, 1.0]]

@@ -12,7 +12,13 @@ from medseg.config import Task
 from medseg.errors import ConfigError
 from train.losses import make_loss
 
-NAMES = ("bce", "dice", "jaccard", "focal", "lovasz")
+NAMES = ("bce", "dice", "jaccard", "focal", "lovasz", "tversky")
+FITTING = [
+    *((name, task) for task in get_args(Task) for name in NAMES),
+    ("soft_bce", "binary"),
+    ("soft_bce", "multilabel"),
+    ("mcc", "binary"),
+]
 
 
 def quarter() -> torch.Tensor:
@@ -66,8 +72,7 @@ def test_multilabel_masks_may_overlap() -> None:
     assert make_loss("bce", "multilabel")(torch.full((1, 2, 4, 4), 20.0), masks).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("task", get_args(Task))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "task"), FITTING)
 def test_every_loss_falls_when_the_answer_is_right_and_has_a_gradient(name: str, task: Task) -> None:
     masks = torch.zeros(2, 1 if task == "binary" else 2, 8, 8, dtype=torch.bool)
     masks[:, 0, :4], masks[:, -1, 5:] = True, True
@@ -88,3 +93,9 @@ def test_what_is_no_term_is_refused_by_name(expression: str) -> None:
     with pytest.raises(ConfigError, match=r"is not a term; wanted e\.g\. 0\.7\*bce, of bce, dice, jaccard") as refusal:
         make_loss(expression, "binary")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("name", "task"), [("mcc", "multilabel"), ("mcc", "multiclass"), ("soft_bce", "multiclass")])
+def test_a_loss_that_does_not_fit_the_task_is_refused(name: str, task: Task) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is not a term"):
+        make_loss(name, task)

@@ -13,7 +13,7 @@ import pytest
 from medseg.config import TrainingData
 from medseg.errors import ConfigError
 from tests.conftest import ROOT
-from train.recipe import Recipe, recipe_from_arguments
+from train.recipe import Recipe, Stage, recipe_from_arguments
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
 
@@ -38,6 +38,13 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "learning_rate": (["3e-4"], 3e-4),
     "weight_decay": (["0"], 0.0),
     "warmup": (["0.5"], 0.5),
+    "positive_rate": (["0.8"], 0.8),
+    "stages": (['[{"loss": "dice", "epochs": 2}]'], (Stage(loss="dice", epochs=2),)),
+    "patience": (["3"], 3),
+    "clip_norm": (["1"], 1.0),
+    "accumulate": (["2"], 2),
+    "checkpoint_steps": (["50"], 50),
+    "report_to": (["tensorboard"], "tensorboard"),
     "workers": (["2"], 2),
     "seed": (["7"], 7),
     "weights_licence": (["CC0-1.0"], "CC0-1.0"),
@@ -87,7 +94,7 @@ def test_the_default_shown_is_the_default() -> None:
     for entry in dataclasses.fields(Recipe):
         shown, value = entry.metadata["default"], getattr(Recipe(), entry.name)
         if not isinstance(value, str | TrainingData):
-            given = [shown] if not isinstance(value, tuple) else list(value)
+            given = list(value) if entry.name == "labels" else [shown]
             assert recipe_from_arguments([f"--{entry.name.replace('_', '-')}", *given]) == Recipe()
 
 
@@ -99,6 +106,16 @@ def test_the_file_overrides_defaults_and_flags_override_the_file(tmp_path: Path)
     assert recipe.labels == ("polyp",)
     assert recipe.decoder == {"decoder_channels": 40}
     assert recipe.batch_size == Recipe().batch_size
+
+
+def test_a_stage_takes_from_the_recipe_what_it_leaves_out(tmp_path: Path) -> None:
+    text = 'epochs = 5\nlearning_rate = 1e-3\n[[stages]]\nloss = "bce"\n[[stages]]\nlearning_rate = 1e-4\nepochs = 2\n'
+    recipe = recipe_from_arguments(["--recipe", write(tmp_path, text)])
+    first, second = recipe.filled_stages()
+    assert first == Stage("bce", 1e-3, recipe.size, 5, 0.0)
+    assert second == Stage(recipe.loss, 1e-4, recipe.size, 2, 0.0)
+    (only,) = Recipe(epochs=7).filled_stages()
+    assert only.epochs == 7
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -124,9 +141,15 @@ def test_every_committed_recipe_parses_and_names_its_member_and_output_alike(pat
         ("size = 100", "multiples of 32"),
         ("channels = 2", "channels must be 1 or 3"),
         ("epochs = 0", "epochs must be 1 or more"),
-        ("batch_size = 1", "batch_size 2 or more"),
+        ("batch_size = 1", "batch_size must be 2 or more"),
         ("learning_rate = 0", "learning_rate must be above 0"),
-        ("warmup = 1", "warmup in [0, 1)"),
+        ("warmup = 1", "warmup must lie in [0, 1)"),
+        ("accumulate = 0", "accumulate must be 1 or more"),
+        ("positive_rate = 1.5", "positive_rate must lie in 0 to 1"),
+        ("[[stages]]\nepochs = 0", "epochs must be 1 or more"),
+        ("[[stages]]\nsize = 100", "multiples of 32"),
+        ("[[stages]]\nrate = 1", "unknown key 'rate' in stages[0]"),
+        ("stages = 2", "stages must be a list"),
         ("workers = -1", "workers must be 0 or more"),
         ("[training_data]\nname = 'x'\nlicense = 'y'", "unknown key 'license' in training_data"),
         ("epochs = ", "is not valid TOML"),

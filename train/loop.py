@@ -1,132 +1,187 @@
-"""The training loop: data, network, prepare, epochs, validation, best member kept, resumable after every epoch."""
+"""The training loop: data, network, stages, epochs, validation, best member kept, resumable at any step."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
+import sys
 import time
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from medseg.config import Appearance, MemberConfig, Preprocess, Score
-from medseg.errors import InputError
-from medseg.member import save_member, to_probabilities
-from medseg.metrics import mean_interval
-from medseg.postprocess import to_masks
+from medseg.errors import ConfigError, InputError
+from medseg.member import save_member
 from medseg.samples import select, split_hash
-from train import checkpoints
-from train.data import Pairs, make_loaders, read_recipe_samples
-from train.encoders import make_network
-from train.losses import Loss, make_loss
-from train.recipe import Recipe
+from medseg.verify import require_sound
+from train import checkpoints, state
+from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
+from train.encoders import make_network, normalisation
+from train.losses import make_loss
+from train.recipe import Recipe, Stage
+from train.state import Course, Run
+from train.validate import validate, write_sheet
 
 
 def train(recipe: Recipe) -> Path:
     """Train as `recipe` says; returns the member folder, `<output>/member`: the epoch with the best validation Dice.
 
-    A run that was stopped continues after its last whole epoch when the same recipe is given again.
+    All stages are scored on the member's own grid. A run that was stopped continues after its last checkpoint when the
+    same recipe is given again.
+
     Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
-    recipe or the training split is too small.
+    recipe, the data are not sound (`medseg.verify`), the training split is too small, or an epoch has no finite loss.
     """
-    accelerator = Accelerator(mixed_precision=_precision())
-    output = Path(recipe.output)
+    accelerator = _accelerator(recipe)
     set_seed(recipe.seed)
-    loss = make_loss(recipe.loss, recipe.task)
+    stages = recipe.filled_stages()
+    losses = [make_loss(stage.loss, recipe.task) for stage in stages]
     with accelerator.main_process_first():
         samples = read_recipe_samples(recipe)
+    if accelerator.is_main_process and not (Path(recipe.output) / "checkpoints").exists():
+        require_sound(samples, recipe.labels)
     preprocess = _preprocess(recipe)
     member = _describe(recipe, preprocess)
     network = make_network(recipe, member).to(memory_format=torch.channels_last)
-    train_pairs = Pairs(select(samples, "train"), recipe.labels, preprocess)
-    val_pairs = Pairs(select(samples, "val"), recipe.labels, preprocess)
-    member = _with_appearance(member, train_pairs.appearance)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    network, optimizer, train_loader, val_loader = accelerator.prepare(
-        network, optimizer, *make_loaders(recipe, train_pairs, val_pairs)
-    )
-    if not len(train_loader):
-        raise InputError(
-            f"The split 'train' holds {len(train_pairs)} sample(s), too few for one step: at least two are needed."
-        )
-    # after prepare, whose sharding decides how many steps a process takes
-    schedule = LambdaLR(optimizer.optimizer, _warmup_cosine(recipe.epochs * len(train_loader), recipe.warmup))
-    key = _run_key(recipe, split_hash(samples))
-    first, best = _resume(accelerator, output, key, network=network, optimizer=optimizer, schedule=schedule)
-    for epoch in range(first, recipe.epochs):
-        started = time.perf_counter()
-        mean_loss = _train_epoch(
-            accelerator, network, train_loader, optimizer=optimizer, schedule=schedule, loss=loss, epoch=epoch
-        )
-        score = _validate(accelerator, network, val_loader, val_pairs.cases, recipe)
-        if accelerator.is_main_process:
-            if score.value > best:
-                best = score.value
-                scored = dataclasses.replace(member, scores=(score,))
-                _save_best(accelerator.unwrap_model(network), scored, output / "member")
-            state = _state(accelerator, network, optimizer, schedule)
-            checkpoints.save(output / "checkpoints", epoch + 1, {**state, "key": key, "epoch": epoch + 1, "best": best})
-            _log(output, epoch, mean_loss, score, best=best, seconds=time.perf_counter() - started)
-        accelerator.wait_for_everyone()
-    accelerator.print(f"Saved the member {output / 'member'}")
+    pairs = cache(lambda size: Pairs(select(samples, "train"), recipe.labels, _resized(preprocess, size)))
+    member = _with_appearance(member, pairs(stages[0].size).appearance)
+    val = Pairs(select(samples, "val"), recipe.labels, preprocess)
+    network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
+    run = Run(accelerator, recipe, network, state.run_key(recipe, split_hash(samples), accelerator.num_processes))
+    if accelerator.is_main_process:
+        checkpoints.recover_folder(run.output / "member")
+    saved = state.load(run)
+    for number in range(run.position.stage, len(stages)):
+        course = _begin_stage(run, stages[number], pairs(stages[number].size), losses[number])
+        if saved:
+            state.put_back(run, course, saved)
+            saved = None
+        while not _is_over(run, stages[number]):
+            started = time.perf_counter()
+            mean_loss = _train_epoch(run, course)
+            score = validate(accelerator, network, val_loader, val.cases, recipe)
+            _keep(run, course, member, score)
+            _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
+        run.position.begin_stage(number + 1)
+    accelerator.print(f"Saved the member {run.output / 'member'}")
     accelerator.end_training()
-    return output / "member"
+    return run.output / "member"
 
 
-def _train_epoch(
-    accelerator: Accelerator,
-    network: torch.nn.Module,
-    loader: DataLoader,
-    *,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
-    loss: Loss,
-    epoch: int,
-) -> float:
-    """One pass over the training split; returns the mean loss."""
+def _accelerator(recipe: Recipe) -> Accelerator:
+    if recipe.report_to == "none":
+        return Accelerator(mixed_precision=_precision(), gradient_accumulation_steps=recipe.accumulate)
+    known = [str(tracker) for tracker in get_available_trackers()]
+    if recipe.report_to not in known:
+        raise ConfigError(
+            f"recipe: the tracker {recipe.report_to!r} is not installed here; there are {', '.join(known) or 'none'}."
+        )
+    accelerator = Accelerator(
+        mixed_precision=_precision(),
+        gradient_accumulation_steps=recipe.accumulate,
+        log_with=recipe.report_to,
+        project_dir=recipe.output,
+    )
+    accelerator.init_trackers("tracker")
+    return accelerator
+
+
+def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
+    """A new optimiser and schedule over the stage's batches."""
+    recipe, accelerator = run.recipe, run.accelerator
+    optimizer = torch.optim.AdamW(run.network.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer, loader = accelerator.prepare(optimizer, training_loader(recipe, train, stage.positive_rate))
+    # after prepare, whose sharding decides how many steps a process takes
+    steps = stage.epochs * math.ceil(len(loader) / recipe.accumulate)
+    schedule = LambdaLR(optimizer.optimizer, _warmup_cosine(steps, recipe.warmup))
+    return Course(loader, optimizer, schedule, loss)
+
+
+def _is_over(run: Run, stage: Stage) -> bool:
+    stale = run.recipe.patience and run.position.stale >= run.recipe.patience
+    return bool(stale) or run.position.stage_epoch >= stage.epochs
+
+
+def _train_epoch(run: Run, course: Course) -> float:
+    """The rest of the running epoch; returns the mean of the epoch's finite losses."""
+    accelerator, network, position = run.accelerator, run.network, run.position
     network.train()
-    loader.set_epoch(epoch)
-    losses = []
-    for pictures, masks in loader:
-        with accelerator.autocast():
-            logits = network(pictures.to(memory_format=torch.channels_last))
-        value = loss(logits.float(), masks)
-        accelerator.backward(value)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        losses.append(value.detach())
-    return float(accelerator.gather(torch.stack(losses)).mean())
+    for pictures, masks in _batches(run, course):
+        if position.step % run.recipe.accumulate == 0:
+            buffers = [buffer.clone() for buffer in network.buffers()]
+        with accelerator.accumulate(network):
+            with accelerator.autocast():
+                logits = network(pictures.to(memory_format=torch.channels_last))
+            value = course.loss(logits.float(), masks)
+            accelerator.backward(value)
+        run.losses.append(value.detach())
+        position.step += 1
+        if accelerator.sync_gradients:
+            _step(run, course, buffers)
+    values = accelerator.gather(torch.tensor([float(value) for value in run.losses], device=accelerator.device))
+    finite = values[values.isfinite()]
+    if not len(finite):
+        raise InputError(f"No step of epoch {position.epoch + 1} had a finite loss: try a lower learning_rate.")
+    return float(finite.mean())
 
 
-@torch.no_grad()
-def _validate(
-    accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader, cases: list[str], recipe: Recipe
-) -> Score:
-    """Dice of the validation split on the input grid, threshold 0.5: the per-image mean, over labels and images.
+def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The running epoch's batches from the one at its position on."""
+    loader, done = course.loader, run.position.step
+    loader.set_epoch(run.position.epoch)
+    shown = run.accelerator.is_main_process and sys.stderr.isatty()
+    bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)
+    random = state.random_state() if done else None
+    for batch in run.accelerator.skip_first_batches(loader, done) if done else loader:
+        if random:  # to begin the batches has drawn from torch's generator, as it had at the epoch's beginning
+            state.set_random_state(random)
+            random = None
+        yield batch
+        bar.update()
+    bar.close()
 
-    Several processes take turns batch by batch: what they gather is in the loader's order, that of `cases`.
+
+def _step(run: Run, course: Course, buffers: list[torch.Tensor]) -> None:
+    """One step of the optimiser and its schedule; then a checkpoint, where one is due.
+
+    A gradient that is not finite is skipped and counted: weights stay as they are, and batch statistics become again
+    what they were (`buffers`). Processes agree without asking, since they share the gradient.
     """
-    network.eval()
-    dices = []
-    for pictures, masks in loader:
-        with accelerator.autocast():
-            logits = network(pictures.to(memory_format=torch.channels_last))
-        found = _masks(to_probabilities(logits.float(), recipe.task), recipe)
-        dices.append(accelerator.gather_for_metrics(_dice(found.to(masks.device), masks)))
-    values = torch.cat(dices).mean(dim=1).double().tolist()
-    mean = mean_interval(values, cases)
-    protocol = f"per-image mean on the {recipe.size} × {recipe.size} input grid, threshold 0.5, both empty 1"
-    return Score("dice", mean.mean, mean.low, mean.high, mean.n, "val", protocol)
+    accelerator, position, optimizer = run.accelerator, run.position, course.optimizer
+    norm = accelerator.clip_grad_norm_(run.network.parameters(), run.recipe.clip_norm or math.inf)
+    finite = bool(torch.isfinite(norm))
+    if finite or accelerator.scaler:  # the scaler of half precision skips by itself, and learns from it
+        optimizer.step()
+    if finite:
+        course.schedule.step()
+    else:
+        position.skipped += 1
+        for buffer, before in zip(run.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    optimizer.zero_grad()
+    every = run.recipe.checkpoint_steps * run.recipe.accumulate
+    if every and position.step % every == 0 and position.step < len(course.loader):
+        state.save(run, course)
+
+
+def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
+    """End the epoch: the member where it is the best so far, then the checkpoint, so that none is lost between."""
+    run.losses.clear()
+    better = run.position.end_epoch(score.value)
+    if better and run.accelerator.is_main_process:
+        scored = dataclasses.replace(member, scores=(score,))
+        _save_best(run.accelerator.unwrap_model(run.network), scored, run.output / "member")
+    state.save(run, course)
 
 
 def _save_best(network: torch.nn.Module, member: MemberConfig, folder: Path) -> None:
@@ -136,16 +191,26 @@ def _save_best(network: torch.nn.Module, member: MemberConfig, folder: Path) -> 
         checkpoints.replace_folder(folder, partial(save_member, network, member))
 
 
-def _masks(probabilities: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    each = [torch.from_numpy(to_masks(p.cpu().numpy(), 0.5, recipe.task)) for p in probabilities]
-    return torch.stack(each)
-
-
-def _dice(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Dice (N, K) of masks (N, K, H, W); 1 where both are empty."""
-    shared = (found & truth).sum(dim=(2, 3))
-    total = found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
-    return torch.where(total == 0, 1.0, 2 * shared / total.clamp(min=1))
+def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) -> None:
+    """One line on the terminal and in log.jsonl, the tracker's figures, and a picture of some answers."""
+    epoch, best = run.position.epoch, run.position.best
+    run.accelerator.log({"loss": loss, "val_dice": score.value, "skipped_steps": run.position.skipped}, step=epoch)
+    if not run.accelerator.is_main_process:
+        return
+    line = {
+        "epoch": epoch, "stage": run.position.stage + 1, "loss": loss, "val_dice": score.value, "best": best,
+        "skipped_steps": run.position.skipped, "seconds": round(seconds, 1),
+    }  # fmt: skip
+    with checkpoints.refusing_full_disk(run.output):
+        with (run.output / "log.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        picture = run.output / "predictions" / f"epoch-{epoch:04d}.png"
+        write_sheet(run.accelerator.unwrap_model(run.network), val, run.recipe.task, picture)
+    skipped = f"  skipped {run.position.skipped}" if run.position.skipped else ""
+    print(
+        f"epoch {epoch:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}{skipped}  {seconds:.0f} s",
+        flush=True,
+    )
 
 
 def _precision() -> str:
@@ -156,13 +221,15 @@ def _precision() -> str:
 
 
 def _preprocess(recipe: Recipe) -> Preprocess:
-    """The normalisation of the encoder's ImageNet weights, which timm knows; for grey the mean over its channels."""
-    known = timm.get_pretrained_cfg(recipe.encoder.removeprefix("tu-").removeprefix("timm-"), allow_unregistered=True)
-    mean = tuple(known.mean) if known else (0.485, 0.456, 0.406)
-    std = tuple(known.std) if known else (0.229, 0.224, 0.225)
+    """The normalisation of the encoder's ImageNet weights; for grey the mean over its channels."""
+    mean, std = normalisation(recipe.encoder)
     if recipe.channels == 1:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
     return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize)
+
+
+def _resized(preprocess: Preprocess, size: int) -> Preprocess:
+    return dataclasses.replace(preprocess, height=size, width=size)
 
 
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
@@ -175,7 +242,7 @@ def _with_appearance(member: MemberConfig, appearance: Appearance) -> MemberConf
     return dataclasses.replace(member, training_data=data)
 
 
-def _warmup_cosine(steps: int, warmup: float) -> Any:
+def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
     """Factor of the peak learning rate at a step: a straight rise over `warmup` of all steps, then a cosine to 0."""
     rise = max(1, round(steps * warmup))
 
@@ -185,52 +252,3 @@ def _warmup_cosine(steps: int, warmup: float) -> Any:
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
     return factor
-
-
-def _run_key(recipe: Recipe, data_hash: str) -> str:
-    """What must be equal for a checkpoint to be continued: every setting but the places and workers, and the split."""
-    settings = dataclasses.asdict(recipe)
-    for where in ("data", "output", "workers"):
-        del settings[where]
-    return hashlib.sha256((json.dumps(settings, sort_keys=True) + data_hash).encode()).hexdigest()
-
-
-def _state(accelerator: Accelerator, network: torch.nn.Module, optimizer: Any, schedule: LambdaLR) -> dict[str, Any]:
-    return {
-        "network": accelerator.unwrap_model(network).state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
-        "torch_rng": torch.get_rng_state(),
-    }
-
-
-def _resume(
-    accelerator: Accelerator, output: Path, key: str, *, network: torch.nn.Module, optimizer: Any, schedule: LambdaLR
-) -> tuple[int, float]:
-    """(first epoch to run, best score so far) after putting back the newest checkpoint, if there is one."""
-    if accelerator.is_main_process:
-        checkpoints.recover_folder(output / "member")
-    state = checkpoints.load_newest(output / "checkpoints")
-    if state is None:
-        return 0, -1.0
-    if state["key"] != key:
-        raise InputError(f"{output} holds a run of another recipe or split: name another --output, or delete it.")
-    accelerator.unwrap_model(network).load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    if accelerator.scaler:
-        accelerator.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["torch_rng"])
-    accelerator.print(f"Continuing after epoch {state['epoch']}, best validation Dice {state['best']:.4f}")
-    return state["epoch"], state["best"]
-
-
-def _log(output: Path, epoch: int, loss: float, score: Score, *, best: float, seconds: float) -> None:
-    line = {"epoch": epoch + 1, "loss": loss, "val_dice": score.value, "best": best, "seconds": round(seconds, 1)}
-    with (output / "log.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
-    print(
-        f"epoch {epoch + 1:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}  {seconds:.0f} s",
-        flush=True,
-    )

@@ -20,8 +20,9 @@ _TERM = re.compile(r"(?:(?P<weight>\d*\.?\d+)\s*\*\s*)?(?P<name>[a-z_]+)")
 def make_loss(expression: str, task: Task) -> Loss:
     """The loss of (logits (N, channels, H, W), masks (N, K, H, W)) that `expression` names.
 
-    Terms are bce, dice, jaccard, focal and lovasz, each with an optional weight (1 without). For multiclass, bce is
-    the cross-entropy over background and labels. Raises ConfigError for anything else.
+    Terms are bce, dice, jaccard, focal, lovasz and tversky, each with an optional weight (1 without); soft_bce (labels
+    smoothed by 0.1) for binary and multilabel; mcc for binary. For multiclass, bce is the cross-entropy over background
+    and labels. Raises ConfigError for anything else.
     """
     terms = [_parse_term(text.strip(), task) for text in expression.split("+")]
 
@@ -41,14 +42,20 @@ def _parse_term(text: str, task: Task) -> tuple[float, Loss]:
 
 
 def _losses(task: Task) -> dict[str, Loss]:
-    exclusive = task == "multiclass"
-    return {
-        "bce": torch.nn.CrossEntropyLoss() if exclusive else torch.nn.BCEWithLogitsLoss(),
+    losses: dict[str, Loss] = {
+        "bce": torch.nn.CrossEntropyLoss() if task == "multiclass" else torch.nn.BCEWithLogitsLoss(),
         "dice": smp.losses.DiceLoss(mode=task),
         "jaccard": smp.losses.JaccardLoss(mode=task),
         "focal": smp.losses.FocalLoss(mode=task),
         "lovasz": smp.losses.LovaszLoss(mode=task),
+        "tversky": smp.losses.TverskyLoss(mode=task),
     }
+    if task != "multiclass":
+        losses["soft_bce"] = smp.losses.SoftBCEWithLogitsLoss(smooth_factor=0.1)
+    if task == "binary":  # smp counts all pixels as one table: with several labels it would mix them
+        matthews = smp.losses.MCCLoss()  # wants probabilities, unlike the others
+        losses["mcc"] = lambda logits, target: matthews(logits.sigmoid(), target)
+    return losses
 
 
 def _target(masks: torch.Tensor, task: Task) -> torch.Tensor:

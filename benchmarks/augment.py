@@ -1,0 +1,37 @@
+"""A picture of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
+
+One row a strength, from none to heavy; one column an epoch. The same phantom, its mask drawn over it, each time.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from assets.phantoms import draw
+from train.augment import STRENGTHS, augment, make_augmentation
+from train.validate import panel, save_rows
+
+EPOCHS = 8
+SIDE = 192
+
+
+def sheet(path: Path) -> None:
+    """Write the picture."""
+    pixels, mask = draw("endoscopy", 9, (SIDE, SIDE))
+    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    masks = torch.from_numpy(mask).unsqueeze(0)
+    rows = []
+    for strength in STRENGTHS:
+        transform = make_augmentation(strength)
+        varied = [
+            augment(picture, masks, transform, (0, e, 0)) if transform else (picture, masks) for e in range(EPOCHS)
+        ]
+        rows.append([panel(*pair) for pair in varied])
+    save_rows(rows, path)
+
+
+if __name__ == "__main__":
+    sheet(Path(sys.argv[1] if len(sys.argv) > 1 else "augmentation.png"))

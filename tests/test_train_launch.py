@@ -1,0 +1,154 @@
+"""Training as it is started: by accelerate, in several processes, killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from benchmarks import kill
+from medseg import config
+from medseg.config import MemberConfig
+from medseg.member import load_member
+from tests.conftest import ROOT
+from train import checkpoints, loop
+from train.data import Pairs, validation_loader
+from train.recipe import Recipe
+from train.validate import validate
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--dynamo_backend", "no"]
+TINY: dict[str, Any] = {
+    "encoder": "tu-test_efficientnet",
+    "architecture": "fpn",
+    "decoder": {"encoder_depth": 5, "decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    "labels": ("disc",),
+    "size": 64,
+    "batch_size": 4,
+    "epochs": 1,
+    "learning_rate": 1e-2,
+}
+
+
+@pytest.fixture
+def tiny(disc_pairs: Path, tmp_path: Path) -> Recipe:
+    """15 discs to train on, 7 to validate on."""
+    stems = sorted(path.stem for path in (disc_pairs / "images").iterdir())
+    data = Path(shutil.copytree(disc_pairs, tmp_path / "data"))
+    (data / "splits.json").write_text(
+        json.dumps({"train": stems[:15], "val": stems[15:22], "test": stems[22:]}), encoding="utf-8"
+    )
+    return Recipe(data=str(data), output=str(tmp_path / "run"), **TINY)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This one's without PYTHONPATH, on the CPU."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {**kept, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **more}
+
+
+def flags(recipe: Recipe) -> list[str]:
+    return [
+        "--data", recipe.data, "--output", recipe.output, "--labels", *recipe.labels, "--size", str(recipe.size),
+        "--architecture", recipe.architecture, "--encoder", recipe.encoder, "--decoder", json.dumps(recipe.decoder),
+        "--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size), "--lr", str(recipe.learning_rate),
+    ]  # fmt: skip
+
+
+def score_in_one_process(recipe: Recipe, network: dict[str, torch.Tensor]) -> Any:
+    """What one process says of the weights `network` on the recipe's validation split."""
+    accelerator = Accelerator(cpu=True)
+    preprocess = loop._preprocess(recipe)
+    model = loop.make_network(recipe, loop._describe(recipe, preprocess)).to(memory_format=torch.channels_last)
+    model.load_state_dict(network)
+    val = Pairs(loop.select(loop.read_recipe_samples(recipe), "val"), recipe.labels, preprocess)
+    return validate(accelerator, model, accelerator.prepare(validation_loader(recipe, val)), val.cases, recipe)
+
+
+def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) -> None:
+    """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
+
+    The encoder's last stage is not used: without care the processes would wait for its gradients.
+    """
+    recipe = replace(tiny, architecture="unet", decoder={"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]})
+    shown = subprocess.run(
+        [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "--mixed_precision", "no",
+         str(ROOT / "train" / "train.py"), *flags(recipe)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("Saved the member") == 1
+    output = Path(recipe.output)
+    state = checkpoints.load_newest(output / "checkpoints")
+    assert state is not None
+    assert len(state["ranks"]) == 2
+    (together,) = config.load(MemberConfig, output / "member" / "member.json").scores
+    alone = score_in_one_process(recipe, state["network"])
+    assert together.n == alone.n == 7
+    assert (together.value, together.low, together.high) == pytest.approx(
+        (alone.value, alone.low, alone.high), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_three_times_ends_with_the_same_weights(tmp_path: Path, workers: int) -> None:
+    result = kill.measure(tmp_path, kills=3, workers=workers, seed=0)
+    assert result.kills == 3
+    assert result.resumes >= 3
+    assert result.equal == result.finished > 0
+
+
+def bare_clone(folder: Path) -> Path:
+    """What training needs of a checkout: nothing installed, nothing built."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("medseg", "train"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    (folder / "assets").mkdir()
+    shutil.copy(ROOT / "assets" / "phantoms.py", folder / "assets")
+    return folder
+
+
+def test_accelerate_launches_the_default_data_from_a_bare_clone_and_any_folder(tmp_path: Path) -> None:
+    clone = bare_clone(tmp_path / "clone")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    recipe = replace(Recipe(**TINY), output="out", data="phantoms", labels=Recipe().labels)
+    shown = subprocess.run(
+        [*LAUNCH, "--num_processes", "1", str(clone / "train" / "train.py"), *flags(recipe)],
+        cwd=elsewhere,
+        env=environment(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=""),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "Saved the member out/member" in shown.stdout
+    assert (clone / "medseg" / "__pycache__").is_dir(), "another medseg than the clone's was imported"
+    member = load_member(elsewhere / "out" / "member", device=torch.device("cpu"))
+    assert member.config.labels == Recipe().labels
+
+
+def test_a_refusal_is_one_sentence_on_the_terminal(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "train" / "train.py"), "--data", str(tmp_path), "--output", str(tmp_path / "run")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 1
+    assert shown.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in shown.stderr
