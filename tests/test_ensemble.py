@@ -121,6 +121,21 @@ def test_moving_weights_and_threshold_runs_no_network(tiny: Ensemble, runs: list
     assert len(runs) == 2
 
 
+def test_remixing_a_prediction_runs_no_network_though_the_cache_forgot_it(
+    tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tiny.predict(PICTURE)
+    wanted = tiny.predict(PICTURE, weights=(1, 3), threshold=0.4)
+    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(CACHE_BYTES))
+    runs.clear()
+    mixed = before.remix(weights=(1, 3), threshold=0.4)
+    assert runs == []
+    assert (mixed.masks == wanted.masks).all()
+    assert (mixed.weights, mixed.threshold) == (wanted.weights, wanted.threshold)
+    with pytest.raises(InputError, match="All weights are 0"):
+        before.remix(weights=(0, 0), threshold=0.4)
+
+
 def test_the_same_picture_from_another_file_runs_no_network(tiny: Ensemble, runs: list) -> None:
     tiny.predict(PICTURE)
     tiny.predict(Image(PICTURE.pixels.copy(), modality="ES"))
