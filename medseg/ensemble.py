@@ -122,20 +122,20 @@ class Ensemble:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Ensemble:
-        """Open the ensemble folder: ensemble.json and one folder per member, all hashes checked.
+        """Open the ensemble folder: ensemble.json and one folder per member, all hashes checked. A member folder by
+        itself is an ensemble of one.
 
         `device` is chosen by itself where None. A member that is damaged is left out with a MedsegWarning and named in
         `quarantined`. Raises ConfigError where ensemble.json breaks its schema, DamagedError where no member with
         weight is left, InputError for a device that is not there.
         """
-        folder = Path(folder)
         chosen = runtime.choose_device(device)
-        settings = config.load(EnsembleConfig, folder / "ensemble.json")
+        settings, root = config.load_ensemble(Path(folder))
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
             try:
-                kept.append((reference, _open_member(folder, reference, settings, chosen)))
+                kept.append((reference, _open_member(root, reference, settings, chosen)))
             except MedsegError as error:
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)

@@ -242,6 +242,16 @@ def test_settings_and_members_must_be_as_many(tiny: Ensemble) -> None:
         Ensemble(tiny.config, tiny.members[:1])
 
 
+def test_a_member_folder_by_itself_is_an_ensemble_of_one(
+    tiny: Ensemble, tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Ensemble.from_pretrained(tiny_ensemble / "m1")
+    assert (alone.names, alone.weights) == (("random-1",), (1.0,))
+    assert (alone.predict(PICTURE).masks == tiny.predict(PICTURE, weights=tiny.solo(1)).masks).all()
+    monkeypatch.chdir(tiny_ensemble / "m1")
+    assert Ensemble.from_pretrained(".").names == ("random-1",)
+
+
 def test_a_folder_without_ensemble_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ensemble\.json cannot be read"):
         Ensemble.from_pretrained(tmp_path)

@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 class Shelf:
-    """Ensemble folders by the name in their ensemble.json; visitors choose a name and never a path.
+    """Ensemble and member folders by the name in their JSON; visitors choose a name and never a path.
 
-    A folder whose ensemble.json breaks the schema is left out, with a line in the log.
+    A folder whose JSON breaks the schema is left out, with a line in the log.
     """
 
     def __init__(self, folders: list[Path]) -> None:
@@ -84,4 +84,4 @@ def standard_folders() -> list[Path]:
 
 
 def _settings(folder: Path) -> EnsembleConfig:
-    return config.load(EnsembleConfig, folder / "ensemble.json")
+    return config.load_ensemble(folder)[0]
