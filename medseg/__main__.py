@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg fit | evaluate | card`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | card`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m medseg", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    inspect = commands.add_parser("inspect", help="counts, sizes and faults of a data set; a contact sheet")
+    inspect.add_argument("data", type=Path, help="folder or zip of a known layout, or a .json file")
+    inspect.add_argument("--layout", default="auto", help="name of the layout (default: found out)")
+    inspect.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="classes to look at; NAME=A,B unites some, NAME=* all",
+    )
+    inspect.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
+    inspect.set_defaults(run=_inspect)
     fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
     fit.add_argument("members", nargs="+", type=Path, help="member folders")
     fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
@@ -46,6 +58,34 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("ensemble", type=Path, help="ensemble folder")
     card.set_defaults(run=_card)
     return parser
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    """Exit status 1 where something is wrong, so that a script can ask before it trains."""
+    from PIL import Image
+
+    from medseg.samples import load_data
+    from medseg.survey import choose, describe, draw_sheet
+    from medseg.verify import examine, findings
+
+    found = load_data(options.data, labels=_labels(options.labels), layout=options.layout)
+    labels = found.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
+    with tqdm(total=len(found.samples), desc="reading") as bar:
+        examined = examine(found.samples, labels, progress=lambda done, total: bar.update())
+    faults = findings(examined, labels)
+    print(describe(found, labels, examined, faults))
+    if options.sheet and (chosen := choose(examined)):
+        Image.fromarray(draw_sheet(chosen, labels)).save(options.sheet, format="PNG")
+    if faults:
+        sys.exit(1)
+
+
+def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:
+    """What `load_data` takes: None, names, or the classes that each name unites."""
+    if not any("=" in text for text in texts):
+        return list(texts) or None
+    pairs = [text.partition("=") for text in texts]
+    return {name: classes.split(",") if equals else [name] for name, equals, classes in pairs}
 
 
 def _fit(options: argparse.Namespace) -> None:

@@ -1,66 +1,127 @@
 """Any labelled data set as one list of samples: image, masks, case, split.
 
-Read here: a folder of pairs, and medseg's manifest, a JSON file
+    samples = load_samples("Kvasir-SEG.zip")
+    samples = load_samples("chestx-det", labels=["Effusion", "Cardiomegaly"])       # chosen classes
+    samples = load_samples("chestx-det", labels={"finding": ["*"]})                 # their union as one label
 
-    {"labels": ["polyp"], "samples": [{"image": "a.png", "mask": "a_mask.png", "case": "p1", "split": "train"}, …]}
-
-with paths relative to it. `case` is the patient or sequence: splits never divide one.
+The layouts are those of `LAYOUTS`, each described where it is read, and medseg's own manifest (`medseg.manifest`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypeVar
 
-from medseg.arrays import Masks
-from medseg.errors import InputError, ReadError
-from medseg.image import Image
-from medseg.readers import read_image, read_masks
+from medseg.archive import unpack_zip
+from medseg.coco import is_coco, read_coco
+from medseg.errors import InputError
+from medseg.layouts_folders import (
+    PAIR_FOLDERS,
+    is_class_folders,
+    is_decathlon,
+    is_kvasir,
+    is_lgg,
+    is_pairs,
+    read_class_folders,
+    read_decathlon,
+    read_kvasir,
+    read_lgg,
+    read_pairs,
+)
+from medseg.layouts_tables import is_chestx_det, is_chestx_det_json, is_siim, read_chestx_det, read_siim
+from medseg.manifest import SPLITS, DataSet, Sample, read_manifest, write_manifest
+from medseg.parts import Box, Part
+from medseg.splits import apply_splits, deal, refuse_divided_cases, split_hash
 
-SPLITS = ("train", "val", "test")
-_PAIR_FOLDERS = (("images", "masks"), ("train_images", "train_masks"), ("image", "mask"))
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".nii", ".gz"}
+__all__ = [
+    "LAYOUTS",
+    "SPLITS",
+    "DataSet",
+    "Labels",
+    "Sample",
+    "load_data",
+    "load_samples",
+    "select",
+    "split_hash",
+    "write_manifest",
+]
+
+Labels: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
+"""Chosen classes, or the classes that each label unites; "*" is every class."""
+
+
+AnyPart = TypeVar("AnyPart", Part, Box)
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One labelled picture, not yet read. `mask` is a binary mask or a label map."""
+class Layout:
+    """How one public layout is told (`fits`, for folders) and read."""
 
-    image: Path
-    mask: Path
-    case: str
-    split: str
-
-    def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
-        """The picture and its masks (K, H, W) on the same upright grid. Raises ReadError that names the file."""
-        reading = self.image
-        try:
-            image = read_image(reading)
-            reading = self.mask
-            return image, read_masks(reading, labels, like=image)
-        except ReadError as error:
-            raise ReadError(f"{reading.parent.name}/{reading.name}: {error}") from None
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], DataSet]
 
 
-def load_samples(data: Path, *, seed: int = 0) -> list[Sample]:
-    """All samples of a folder of pairs or a manifest, each with its split.
+LAYOUTS = {
+    "chestx-det": Layout(is_chestx_det, read_chestx_det),
+    "siim-acr": Layout(is_siim, read_siim),
+    "kvasir": Layout(is_kvasir, read_kvasir),
+    "class-folders": Layout(is_class_folders, read_class_folders),
+    "pairs": Layout(is_pairs, read_pairs),
+    "decathlon": Layout(is_decathlon, read_decathlon),
+    "lgg": Layout(is_lgg, read_lgg),
+}
+"""Folder layouts in the order tried: the narrower before the wider, of which "kvasir" is also "pairs"."""
 
-    A folder holds images/ and masks/ (or train_images/ and train_masks/, image/ and mask/) whose files pair up by
-    stem; a `splits.json` there ({"train": [stems], "val": […], "test": […]}) is honoured. Without one, cases are dealt
-    70 : 15 : 15 by a hash of (seed, case), so that adding cases moves no other case.
-    Raises InputError that names the first files without a partner, or says what was looked for.
+
+def load_samples(
+    data: Path | str,
+    *,
+    labels: Labels | None = None,
+    layout: str = "auto",
+    splits: Path | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    boxes: bool = False,
+) -> list[Sample]:
+    """The samples of `load_data`, which says what the arguments mean."""
+    return load_data(data, labels=labels, layout=layout, splits=splits, fold=fold, seed=seed, boxes=boxes).samples
+
+
+def load_data(
+    data: Path | str,
+    *,
+    labels: Labels | None = None,
+    layout: str = "auto",
+    splits: Path | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    boxes: bool = False,
+) -> DataSet:
+    """The data set at `data`, every sample with its split.
+
+    `data` is a folder in one of the `LAYOUTS`, found out where `layout` is "auto"; a zip of one; or a JSON file, which
+    may be a folder's only one: medseg's manifest, COCO instances, or ChestX-Det's annotations. `labels` chooses or
+    unites classes of sets that name theirs. With `boxes` the bounding boxes, filled, are the masks.
+
+    A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` as
+    `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), so that adding cases
+    moves no other case. Raises InputError that says what was looked for, or which files, labels or cases do not fit.
     """
-    data = Path(data)
-    samples = _read_manifest(data) if data.suffix == ".json" else _read_pairs(data)
-    if not samples:
-        raise InputError(f"{data.name} holds no samples: wanted at least one picture with a mask.")
-    dealt = [s if s.split else replace(s, split=_deal(s.case, seed)) for s in samples]
-    _refuse_divided_cases(dealt)
-    return dealt
+    place = unpack_zip(Path(data)) if Path(data).suffix.lower() == ".zip" else Path(data)
+    found = _read(place, layout)
+    if not found.samples:
+        raise InputError(f"{place.name} holds no samples: wanted at least one picture with a mask.")
+    if boxes:
+        found = _with_boxes(found)
+    if labels is not None:
+        found = _relabelled(found, labels)
+    path = splits or _splits_beside(place)
+    dealt = deal(apply_splits(found.samples, path, fold) if path else found.samples, seed)
+    refuse_divided_cases(dealt)
+    return replace(found, samples=dealt)
 
 
 def select(samples: Iterable[Sample], split: str) -> list[Sample]:
@@ -71,88 +132,83 @@ def select(samples: Iterable[Sample], split: str) -> list[Sample]:
     return chosen
 
 
-def split_hash(samples: Iterable[Sample]) -> str:
-    """sha256 over the sorted (case, file stem, split): two runs with the same hash used the same division."""
-    lines = sorted(f"{s.case}\t{s.image.stem}\t{s.split}" for s in samples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _read(place: Path, layout: str) -> DataSet:
+    if layout not in ("auto", *LAYOUTS):
+        raise InputError(f"There is no layout {layout!r}; there are auto, {', '.join(LAYOUTS)}.")
+    if place.suffix == ".json":
+        return _read_json(place)
+    if not place.is_dir():
+        raise InputError(f"{place.name} is no folder: wanted the folder of a data set, its zip, or a manifest .json.")
+    fitting = [name for name, known in LAYOUTS.items() if layout in ("auto", name) and known.fits(place)]
+    if fitting:
+        return LAYOUTS[fitting[0]].read(place)
+    if layout == "auto" and (table := _only_json(place)):
+        return _read_json(table)
+    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks in PAIR_FOLDERS)
+    raise InputError(
+        f"{place.name} is no folder of pairs: wanted {wanted} inside it, a folder as medseg/layouts_*.py describe "
+        f"({', '.join(LAYOUTS)}), or a manifest .json."
+    )
 
 
-def _read_manifest(path: Path) -> list[Sample]:
+def _only_json(place: Path) -> Path | None:
+    """A folder's one JSON file, as COCO's annotations/instances.json. Raises InputError where there are several."""
+    tables = sorted(path for path in [*place.glob("*.json"), *place.glob("annotations/*.json")])
+    tables = [path for path in tables if path.name != "splits.json"]
+    if len(tables) > 1:
+        raise InputError(f"{place.name} holds {len(tables)} JSON files: name the one that is meant.")
+    return tables[0] if tables else None
+
+
+def _read_json(path: Path) -> DataSet:
+    """Told apart by content; what is no JSON is left to the manifest's reader, which says so."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["samples"]
-        return [_from_entry(path.parent, entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name} is not a manifest ({error!r}): see the top of medseg/samples.py.") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if is_coco(content):
+        return read_coco(path)
+    return read_chestx_det(path) if is_chestx_det_json(content) else read_manifest(path)
 
 
-def _from_entry(root: Path, entry: dict[str, Any]) -> Sample:
-    image = root / entry["image"]
-    split = entry.get("split") or ""
-    if split and split not in SPLITS:
-        raise ValueError(f"split {split!r}")
-    case = entry.get("case")
-    return Sample(image, root / entry["mask"], image.stem if case in (None, "") else str(case), split)  # 0 is a case
+def _splits_beside(place: Path) -> Path | None:
+    """splits.json in the folder, or beside LGG's kaggle_3m/."""
+    folders = [place, place.parent] if place.name == "kaggle_3m" else [place]
+    return next((folder / "splits.json" for folder in folders if (folder / "splits.json").is_file()), None)
 
 
-def _read_pairs(root: Path) -> list[Sample]:
-    for images, masks in _PAIR_FOLDERS:
-        if (root / images).is_dir() and (root / masks).is_dir():
-            return _pair_up(_by_stem(root / images), _by_stem(root / masks), _given_splits(root))
-    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks in _PAIR_FOLDERS)
-    raise InputError(f"{root.name} is no folder of pairs: wanted {wanted} inside it, or a manifest .json.")
+def _with_boxes(found: DataSet) -> DataSet:
+    if not any(sample.boxes for sample in found.samples):
+        raise InputError(f"This data set ({found.layout}) holds no bounding boxes. Leave `boxes` out.")
+    return replace(found, samples=[replace(sample, mask=sample.boxes) for sample in found.samples])
 
 
-def _pair_up(images: dict[str, Path], masks: dict[str, Path], splits: dict[str, str]) -> list[Sample]:
-    alone = sorted(images.keys() ^ masks.keys())
-    if alone:
-        raise InputError(
-            f"{len(alone)} files have no partner of the same stem, the first: {', '.join(alone[:5])}. "
-            "Every picture needs one mask."
+def _relabelled(found: DataSet, labels: Labels) -> DataSet:
+    """`found` with the classes that `labels` chooses, under the names it gives them.
+
+    Masks without names (a binary mask, a label map) are named in the order of their values, and can only be named.
+    """
+    chosen = labels if isinstance(labels, Mapping) else {label: [label] for label in labels}
+    if all(isinstance(sample.mask, Path) for sample in found.samples):
+        if isinstance(labels, Mapping):
+            raise InputError("The masks of this data set do not name their classes: give a list of names, in order.")
+        return replace(found, labels=tuple(labels))
+    unknown = sorted({name for names in chosen.values() for name in names} - {*found.labels, "*"})
+    if unknown:
+        raise InputError(f"There is no class {', '.join(unknown)} here; there are {', '.join(found.labels)}.")
+    return DataSet(found.layout, tuple(chosen), [_chosen(sample, chosen) for sample in found.samples])
+
+
+def _chosen(sample: Sample, chosen: Mapping[str, Sequence[str]]) -> Sample:
+    if isinstance(sample.mask, Path):
+        return sample
+
+    def under_new_names(parts: tuple[AnyPart, ...]) -> tuple[AnyPart, ...]:
+        return tuple(
+            replace(part, label=label)
+            for label, names in chosen.items()
+            for part in parts
+            if part.label in names or "*" in names
         )
-    missing = sorted(images.keys() - splits.keys()) if splits else []
-    if missing:
-        raise InputError(f"splits.json leaves out {len(missing)} pictures, the first: {', '.join(missing[:5])}.")
-    return [Sample(images[stem], masks[stem], stem, splits.get(stem, "")) for stem in sorted(images)]
 
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES:
-            continue
-        stem = path.name.removesuffix(".gz").rpartition(".")[0] if path.suffix == ".gz" else path.stem
-        if stem in files:
-            raise InputError(f"{folder.name}/ holds two files with the stem {stem}: keep one.")
-        files[stem] = path
-    return files
-
-
-def _given_splits(root: Path) -> dict[str, str]:
-    path = root / "splits.json"
-    if not path.is_file():
-        return {}
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(str(stem), split) for split in SPLITS for stem in given.get(split, [])]
-    except (ValueError, AttributeError, TypeError):
-        raise InputError('splits.json is not of the form {"train": [stems], "val": […], "test": […]}.') from None
-    splits = dict(pairs)
-    twice = sorted(stem for stem, split in pairs if splits[stem] != split)
-    if twice:
-        raise InputError(f"splits.json puts {', '.join(twice[:5])} into two splits: a picture belongs to one.")
-    return splits
-
-
-def _deal(case: str, seed: int) -> str:
-    position = int.from_bytes(hashlib.sha256(f"{seed}\t{case}".encode()).digest()[:4], "big") / 2**32
-    return "train" if position < 0.7 else "val" if position < 0.85 else "test"
-
-
-def _refuse_divided_cases(samples: Sequence[Sample]) -> None:
-    seen: dict[str, str] = {}
-    for sample in samples:
-        if seen.setdefault(sample.case, sample.split) != sample.split:
-            raise InputError(
-                f"The case {sample.case} stands in both {seen[sample.case]} and {sample.split}: "
-                "pictures of one patient belong to one split."
-            )
+    return replace(sample, mask=under_new_names(sample.mask), boxes=under_new_names(sample.boxes))

@@ -23,7 +23,7 @@ def floors() -> dict[str, int]:
 
     continued, floor = {}, 0
     for line in section.splitlines():
-        if match := re.match(r"^    (?:(\d)| )  (\w+)", line):
+        if match := re.match(r"^    (?:(\d+)| )  (\w+)", line):
             floor = int(match[1]) if match[1] else floor
             continued[match[2]] = floor
     assert continued

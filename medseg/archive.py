@@ -1,0 +1,93 @@
+"""A zip file as a folder: unpacked once into the cache, after a look at what it would write and where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from medseg.errors import InputError
+
+MAX_FILES = 500_000
+MAX_BYTES = 64 * 2**30
+"""Most that is unpacked. Data sets are already compressed pictures: the largest public one read here takes 8 GB."""
+
+
+def unpack_zip(path: Path) -> Path:
+    """The folder with the content of the zip file `path`: below a single folder at its top, that folder.
+
+    Unpacked under $MEDSEG_CACHE (default ~/.cache/medseg) when first asked for; a changed file is unpacked anew. The
+    folder appears whole or not at all. Raises InputError for a file that is no zip or is damaged, encrypted, names a
+    place outside its folder, holds a link, or would write more than MAX_FILES, MAX_BYTES or half of the free disk.
+    """
+    target = _cache() / _key(path)
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking-") as folder:
+            _unpack(path, Path(folder) / "content")
+            try:
+                (Path(folder) / "content").rename(target)
+            except OSError:
+                if not target.is_dir():  # or another process was faster, with the same content
+                    raise
+    return _without_wrapper(target)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("MEDSEG_CACHE") or Path.home() / ".cache" / "medseg") / "archives"
+
+
+def _key(path: Path) -> str:
+    """Changes with the file; hashing gigabytes at every start would cost more than it tells."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}.") from None
+    return hashlib.sha256(f"{path.resolve()}\t{found.st_size}\t{found.st_mtime_ns}".encode()).hexdigest()[:32]
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    folder.mkdir()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check(members, shutil.disk_usage(folder).free)
+            for member in members:
+                place = folder / _place(member)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, place.open("xb") as file:
+                    shutil.copyfileobj(source, file)  # zipfile gives no more than the declared size, and checks the CRC
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, FileExistsError) as error:
+        raise InputError(f"{path.name} cannot be unpacked ({error}): download it again.") from None
+
+
+def _check(members: list[zipfile.ZipInfo], free: int) -> None:
+    total = sum(member.file_size for member in members)
+    allowed = min(MAX_BYTES, free // 2)
+    if len(members) > MAX_FILES or total > allowed:
+        raise InputError(
+            f"The zip declares {len(members)} files of {total // 2**20} MiB in all; {MAX_FILES} files of "
+            f"{allowed // 2**20} MiB are allowed here. Unpack it yourself and name the folder."
+        )
+    for member in members:
+        _place(member)
+
+
+def _place(member: zipfile.ZipInfo) -> PurePosixPath:
+    """Where a member goes, relative to the folder; refused where that would be outside, or is a link."""
+    place = PurePosixPath(member.filename.replace("\\", "/"))
+    outside = place.is_absolute() or ".." in place.parts or ":" in member.filename
+    if outside or not place.parts or stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError(f"The zip holds {member.filename!r}, which points outside it. It is not safe to unpack.")
+    return place
+
+
+def _without_wrapper(folder: Path) -> Path:
+    """Most data sets are packed as one folder; what macOS adds beside it does not count."""
+    entries = [entry for entry in folder.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith(".")]
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
