@@ -7,6 +7,7 @@ anything is built from them. `dump` and `load` are inverses.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -250,6 +251,21 @@ def load(cls: type[Config], path: Path) -> Config:
         raise ConfigError(f"{path.name} is not valid JSON.") from None
     except ConfigError as error:
         raise ConfigError(f"{path.name}: {error}") from None
+
+
+def load_ensemble(folder: Path) -> tuple[EnsembleConfig, Path]:
+    """The settings of an ensemble folder, and the folder that its members' sources are relative to.
+
+    A member folder, as training saves it, is an ensemble of that one member. Raises ConfigError as `load` does.
+    """
+    description = folder / "member.json"
+    if (folder / "ensemble.json").exists() or not description.exists():
+        return load(EnsembleConfig, folder / "ensemble.json"), folder
+    member = load(MemberConfig, description)
+    digest = hashlib.sha256(description.read_bytes()).hexdigest()
+    folder = folder.resolve()  # `.` has no name
+    alone = MemberReference(folder.name, digest, 1.0)
+    return EnsembleConfig(member.name, member.task, member.labels, (alone,)), folder.parent
 
 
 def dump(config: Any, path: Path) -> None:

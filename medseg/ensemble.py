@@ -67,6 +67,11 @@ class Prediction:
         on_working_grid = disagreement(self.members, self.weights)
         return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
 
+    def remix(self, *, weights: Sequence[float], threshold: float) -> Prediction:
+        """The same answers blended anew; no network runs. Raises InputError as `Ensemble.predict` does."""
+        chosen = normalise_weights(weights, len(self.members))
+        return dataclasses.replace(self, weights=chosen, threshold=_checked_threshold(threshold))
+
     def report(self) -> dict[str, Any]:
         """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
         return {
@@ -117,20 +122,20 @@ class Ensemble:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Ensemble:
-        """Open the ensemble folder: ensemble.json and one folder per member, all hashes checked.
+        """Open the ensemble folder: ensemble.json and one folder per member, all hashes checked. A member folder by
+        itself is an ensemble of one.
 
         `device` is chosen by itself where None. A member that is damaged is left out with a MedsegWarning and named in
         `quarantined`. Raises ConfigError where ensemble.json breaks its schema, DamagedError where no member with
         weight is left, InputError for a device that is not there.
         """
-        folder = Path(folder)
         chosen = runtime.choose_device(device)
-        settings = config.load(EnsembleConfig, folder / "ensemble.json")
+        settings, root = config.load_ensemble(Path(folder))
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
             try:
-                kept.append((reference, _open_member(folder, reference, settings, chosen)))
+                kept.append((reference, _open_member(root, reference, settings, chosen)))
             except MedsegError as error:
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
@@ -167,9 +172,7 @@ class Ensemble:
         if min(image.size) < MIN_SIDE:
             height, width = image.size
             raise InputError(f"The picture is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
-        threshold = self.config.threshold if threshold is None else float(threshold)
-        if not 0 < threshold < 1:
-            raise InputError(f"The threshold must lie between 0 and 1, got {threshold:g}.")
+        threshold = _checked_threshold(self.config.threshold if threshold is None else threshold)
         chosen = normalise_weights(self.weights if weights is None else weights, len(self.members))
         return Prediction(
             image=image,
@@ -199,6 +202,12 @@ class Ensemble:
             answer = member.probabilities(image, tta=tta)
             _answers.put(key, answer)
         return answer
+
+
+def _checked_threshold(threshold: float) -> float:
+    if not 0 < threshold < 1:
+        raise InputError(f"The threshold must lie between 0 and 1, got {threshold:g}.")
+    return float(threshold)
 
 
 def _open_member(

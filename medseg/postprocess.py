@@ -81,7 +81,7 @@ def _drop_components(mask: Mask, cleanup: Cleanup) -> Mask:
     if not (cleanup.largest_component or cleanup.min_area_px > 1) or not mask.any():
         return mask
     components, count = ndimage.label(mask, structure=_EIGHT)
-    return _kept(components, count, cleanup)[components]
+    return np.asarray(_kept(components, count, cleanup)[components])
 
 
 def _kept(components: Int[np.ndarray, "H W"], count: int, cleanup: Cleanup) -> Bool[np.ndarray, "n"]:

@@ -142,6 +142,7 @@ class PaintedSample:
     masks: np.ndarray
     case: str
     split: str = "val"
+    frame: int = 0
 
     @property
     def image(self) -> Path:

@@ -121,6 +121,21 @@ def test_moving_weights_and_threshold_runs_no_network(tiny: Ensemble, runs: list
     assert len(runs) == 2
 
 
+def test_remixing_a_prediction_runs_no_network_though_the_cache_forgot_it(
+    tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tiny.predict(PICTURE)
+    wanted = tiny.predict(PICTURE, weights=(1, 3), threshold=0.4)
+    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(CACHE_BYTES))
+    runs.clear()
+    mixed = before.remix(weights=(1, 3), threshold=0.4)
+    assert runs == []
+    assert (mixed.masks == wanted.masks).all()
+    assert (mixed.weights, mixed.threshold) == (wanted.weights, wanted.threshold)
+    with pytest.raises(InputError, match="All weights are 0"):
+        before.remix(weights=(0, 0), threshold=0.4)
+
+
 def test_the_same_picture_from_another_file_runs_no_network(tiny: Ensemble, runs: list) -> None:
     tiny.predict(PICTURE)
     tiny.predict(Image(PICTURE.pixels.copy(), modality="ES"))
@@ -225,6 +240,16 @@ def test_a_device_that_is_not_there_is_refused_and_no_member_blamed(tiny_ensembl
 def test_settings_and_members_must_be_as_many(tiny: Ensemble) -> None:
     with pytest.raises(InputError, match="names 2 members, got 1"):
         Ensemble(tiny.config, tiny.members[:1])
+
+
+def test_a_member_folder_by_itself_is_an_ensemble_of_one(
+    tiny: Ensemble, tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Ensemble.from_pretrained(tiny_ensemble / "m1")
+    assert (alone.names, alone.weights) == (("random-1",), (1.0,))
+    assert (alone.predict(PICTURE).masks == tiny.predict(PICTURE, weights=tiny.solo(1)).masks).all()
+    monkeypatch.chdir(tiny_ensemble / "m1")
+    assert Ensemble.from_pretrained(".").names == ("random-1",)
 
 
 def test_a_folder_without_ensemble_json_is_refused(tmp_path: Path) -> None:

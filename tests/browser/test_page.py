@@ -1,0 +1,177 @@
+"""What a visitor does, with real clicks and keys in a real browser, and what the library says of the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg import export
+from tests.conftest import ROOT, write_disc_pair
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A JPEG of 480 × 360 pixels; its true mask lies in masks/disc.png."""
+    write_disc_pair(tmp_path, "disc", 5, size=(360, 480))
+    path = tmp_path / "disc.jpg"
+    with PIL.Image.open(tmp_path / "images" / "disc.png") as stored:
+        stored.save(path, quality=92)
+    return path
+
+
+@pytest.fixture
+def film() -> Path:
+    """The real 16-bit MONOCHROME1 chest film."""
+    data = pytest.importorskip("pydicom.data")
+    pytest.importorskip("data_store", reason="pydicom-data is not installed (extra dev)")
+    return Path(data.get_testdata_file("RG1_J2KR.dcm", download=False))
+
+
+def shown_picture(page: Page) -> str:
+    return page.locator("#overlay img").get_attribute("src") or ""
+
+
+def wait_for_another_picture(page: Page, before: str) -> None:
+    page.wait_for_function(
+        "before => { const shown = document.querySelector('#overlay img');"
+        " return shown && shown.complete && shown.src !== before }",
+        arg=before,
+    )
+
+
+def upload(page: Page, path: Path) -> None:
+    before = shown_picture(page)
+    page.set_input_files("#upload input[type=file]", path)
+    wait_for_another_picture(page, before)
+
+
+def press(page: Page, slider: int, key: str) -> None:
+    """Move the slider (members first, then threshold, then opacity) with a key, and wait for the picture."""
+    before = shown_picture(page)
+    handle = page.locator("#mixer input[type=range]").nth(slider)
+    handle.focus()
+    page.keyboard.press(key)
+    wait_for_another_picture(page, before)
+
+
+def downloaded(page: Page, name: str, folder: Path) -> Path:
+    with page.expect_download() as download:
+        page.click(f"#get-{name}")
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def slider_values(page: Page) -> list[float]:
+    handles = page.locator("#mixer input[type=range]")
+    return [float(handles.nth(index).input_value()) for index in range(handles.count())]
+
+
+def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_mask(
+    page: Page, picture: Path, tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    upload(page, picture)
+    page.set_input_files("#truth input[type=file]", tmp_path / "masks" / "disc.png")
+    page.wait_for_function("() => document.querySelector('#scores').innerText.includes('the uploaded mask')")
+    scores = page.inner_text("#scores")
+
+    press(page, 0, "Home")  # the first member's weight becomes 0
+    page.wait_for_function("before => document.querySelector('#scores').innerText !== before", arg=scores)
+    path = downloaded(page, "mask", tmp_path)
+
+    first, second, threshold, _ = slider_values(page)
+    assert first == 0
+    image = medseg.read_image(picture)
+    ours = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(image, weights=[first, second], threshold=threshold)
+    export.write_mask(ours.masks, image, tmp_path / "ours.png")
+    assert path.name == "medseg-mask.png"
+    with PIL.Image.open(path) as theirs, PIL.Image.open(tmp_path / "ours.png") as expected:
+        assert np.array_equal(np.asarray(theirs), np.asarray(expected))
+    dice = medseg_dice(ours.masks, tmp_path / "masks" / "disc.png")
+    assert f"{dice:.3f}" in page.locator("#scores tr", has_text="Ensemble").inner_text()
+
+
+def medseg_dice(masks: np.ndarray, truth: Path) -> float:
+    true = medseg.read_masks(truth, ["blob"])
+    return 2 * float((masks & true).sum()) / float(masks.sum() + true.sum())
+
+
+def test_a_slider_follows_the_mouse(page: Page) -> None:
+    before = shown_picture(page)
+    box = page.locator("#mixer input[type=range]").nth(0).bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.up()
+    wait_for_another_picture(page, before)
+    assert slider_values(page)[0] < 0.1
+
+
+def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
+    for button, weights in (("Solo", [1, 0]), ("Equal", [0.5, 0.5]), ("Fitted", [0.75, 0.25])):
+        before = shown_picture(page)
+        page.locator("#mixer").get_by_role("button", name=button).first.click()
+        wait_for_another_picture(page, before)
+        assert slider_values(page)[:2] == weights
+
+
+def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
+    if not (ROOT / "assets" / "ensembles" / "polyp" / "ensemble.json").exists():
+        pytest.skip("the embedded polyp ensemble is not there")
+    before = shown_picture(page)
+    page.locator("#ensemble input").click()
+    page.get_by_role("option", name="polyp").click()
+    wait_for_another_picture(page, before)
+    page.wait_for_function("() => document.querySelectorAll('#mixer .member').length === 3")
+    press(page, 0, "Home")
+
+
+def test_a_real_16_bit_film_is_shown_with_the_hint_that_it_is_no_such_picture(page: Page, film: Path) -> None:
+    upload(page, film)
+    page.wait_for_function("() => document.querySelector('#notes').innerText.includes('CR')")
+    assert "unlike what the ensemble was trained on" in page.inner_text("#notes")
+    assert "1841 × 1955" in page.inner_text("#notes") or "1955 × 1841" in page.inner_text("#notes")
+
+
+def test_a_text_named_png_gives_the_sentence_and_the_old_picture_stays(page: Page, tmp_path: Path) -> None:
+    before, notes = shown_picture(page), page.inner_text("#notes")
+    (tmp_path / "notes.png").write_text("this is no picture")
+    page.set_input_files("#upload input[type=file]", tmp_path / "notes.png")
+    toast = page.wait_for_selector(".toast-body")
+    assert toast
+    assert "PNG, JPEG, TIFF, DICOM" in toast.inner_text()
+    assert "Traceback" not in page.inner_text("body")
+    assert shown_picture(page) == before
+    assert page.locator("#overlay img").is_visible()
+    assert page.inner_text("#notes") == notes
+    press(page, 0, "Home")  # and the page goes on
+
+
+def test_every_view_and_download_can_be_had(page: Page, tmp_path: Path) -> None:
+    for tab, name in (("Probability", "probability"), ("Disagreement", "disagreement"), ("Members", "members")):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_selector(f"#{name} img")
+    assert "random-0 · weight 75%" in page.inner_text("#members")
+    assert downloaded(page, "probabilities", tmp_path).name == "medseg-probabilities.npz"
+    report = downloaded(page, "report", tmp_path)
+    assert "Research use only" in report.read_text()
+    with np.load(tmp_path / "medseg-probabilities.npz") as stored:
+        assert stored["probabilities"].shape == (1, 512, 512)
+
+
+def test_the_page_asks_no_other_host_and_says_what_it_is_for(page: Page, server: str) -> None:
+    foreign: list[str] = []
+    page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((server, "data:", "blob:")) else None)
+    page.reload()
+    page.wait_for_selector("#overlay img")
+    assert foreign == []
+    assert page.get_by_text("Research use only, not for diagnosis.").first.is_visible()

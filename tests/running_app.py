@@ -1,0 +1,99 @@
+"""`python app.py` in a process of its own, and a Chromium to look at it; tests and benchmarks use both."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",  # as root in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_S = 120
+"""A loaded machine takes tens of seconds to import torch and answer the first picture."""
+
+
+@contextlib.contextmanager
+def running_app(ensemble: Path | None = None, start: tuple[str, ...] = ("app.py",)) -> Iterator[str]:
+    """The URL of the app on a free port, with `ensemble` before the embedded ones; `start` is what Python runs."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
+        environment = os.environ | {
+            "MEDSEG_ENSEMBLES": str(ensemble or ""),
+            "GRADIO_SERVER_PORT": str(port),
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_TEMP_DIR": str(Path(folder) / "uploads"),
+        }
+        log = Path(folder) / "log"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *start], cwd=ROOT, env=environment, stdout=stream, stderr=stream
+            )
+        try:
+            _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@contextlib.contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Debian's Chromium, headless."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(context: BrowserContext, url: str) -> Page:
+    """A new visitor's page, with the first example shown, its sliders drawn and its scores there."""
+    context.set_default_timeout(PATIENCE_S * 1000)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#overlay img")
+    page.wait_for_selector("#mixer input[type=range]")
+    page.wait_for_function("() => document.querySelector('#scores').innerText.includes('Truth:')")
+    return page
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the app ended: {log.read_text()}")
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own server
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(f"the app does not answer: {log.read_text()}")

@@ -1,0 +1,304 @@
+"""The page without a browser: what its handlers and endpoints answer, and what they leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg import export, runtime
+from medseg.errors import MedsegWarning
+from tests.conftest import make_ensemble, write_disc_pair
+from tests.running_app import running_app
+
+pytest.importorskip("gradio")
+
+from ui import endpoints, figures, gallery, handlers, views
+from ui.session import Session
+from ui.shelf import Shelf, standard_folders
+
+if TYPE_CHECKING:
+    from gradio_client import Client
+
+    from medseg.ensemble import Ensemble
+
+
+@pytest.fixture
+def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
+    """The tiny ensemble, the only one on the page's shelf."""
+    monkeypatch.setattr(handlers, "shelf", Shelf([tiny_ensemble]))
+    return handlers.shelf.get(None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A PNG of 64 × 48 pixels; its true mask lies in masks/disc.png."""
+    write_disc_pair(tmp_path, "disc", 5)
+    return tmp_path / "images" / "disc.png"
+
+
+@pytest.fixture
+def truth(picture: Path, tmp_path: Path) -> Path:
+    return tmp_path / "masks" / "disc.png"
+
+
+@pytest.fixture
+def session(ensemble: Ensemble, picture: Path) -> Session:
+    """A visitor who has the picture open."""
+    opened = Session()
+    opened.open(picture, ensemble)
+    return opened
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each run of a network."""
+    counted: list[None] = []
+    run = runtime.run
+
+    def counting(*args: Any) -> Any:
+        counted.append(None)
+        return run(*args)
+
+    monkeypatch.setattr(runtime, "run", counting)
+    return counted
+
+
+def test_opening_a_picture_shows_the_ensembles_own_mask(session: Session, ensemble: Ensemble, picture: Path) -> None:
+    expected = ensemble.predict(medseg.read_image(picture))
+    assert np.array_equal(session.shown.prediction.masks, expected.masks)
+    assert session.shown.weights == ensemble.weights == (0.75, 0.25)
+
+
+def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
+    ensemble: Ensemble, tmp_path: Path, runs: list[None]
+) -> None:
+    write_disc_pair(tmp_path, "unseen", 77)
+    session = Session()
+    session.open(tmp_path / "images" / "unseen.png", ensemble)
+    assert len(runs) == 2
+    for weights, threshold, opacity in (((1, 0), 0.5, 0.3), ((0.2, 0.9), 0.31, 0.3), ((0.2, 0.9), 0.31, 1.0)):
+        handlers.remix(session, threshold, opacity, *weights)
+        handlers.follow(session)
+        for draw in handlers.TABS.values():
+            draw(session.shown)
+    assert len(runs) == 2
+
+
+def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
+    session.tab = "Disagreement"
+    drawn = handlers.remix(session, 0.5, 0.3, 0.5, 0.5)
+    assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False]
+
+
+def test_sliders_stay_where_they_are_for_the_next_picture(session: Session, ensemble: Ensemble, tmp_path: Path) -> None:
+    session.remix((0, 0.6), 0.4, 0.8)
+    write_disc_pair(tmp_path, "next", 6)
+    session.open(tmp_path / "images" / "next.png", ensemble)
+    assert session.shown.weights == (0, 0.6)
+    assert session.shown.prediction.weights == (0, 1)
+    assert (session.shown.prediction.threshold, session.shown.opacity) == (0.4, 0.8)
+
+
+def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Session) -> None:
+    before = session.shown
+    with pytest.warns(UserWarning, match="raise at least one slider"):
+        handlers.remix(session, 0.5, 0.3, 0, 0)
+    assert session.shown is before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("text.png", b"this is no picture", "PNG, JPEG, TIFF, DICOM"), ("empty.dcm", b"", "empty|PNG, JPEG")],
+)
+def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
+    session: Session, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    before = session.shown
+    with pytest.warns(UserWarning, match=words):
+        handlers.open_file(session, None, str(tmp_path / name))
+    assert session.shown is before
+
+
+def test_a_picture_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    before = session.shown
+    with pytest.warns(UserWarning, match="1 × 1 pixels"):
+        handlers.open_file(session, None, str(tmp_path / "dot.png"))
+    assert session.shown is before
+
+
+def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("No space left on device: /tmp/DOE^JOHN.dcm")
+
+    monkeypatch.setattr(session, "open", fail)
+    with pytest.warns(UserWarning, match="Something went wrong"):
+        handlers.open_file(session, None, "picture.png")
+    assert "OSError" in caplog.text
+    assert "DOE" not in caplog.text
+
+
+def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
+    summary, table = handlers.add_truth(session, str(truth))
+    rows = session.scores.rows(session.shown)
+    masks = medseg.read_masks(truth, ["blob"])
+    shown = session.shown
+    alone = views.solo(shown, shown.prediction, 1)
+    assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
+    assert rows[0]["dice"] == dice(shown.prediction.masks, masks)
+    assert rows[2]["dice"] == dice(alone.masks, masks)
+    assert "HD95 (px)" in table
+    assert "foreground only" in table
+    assert "blob" in summary
+
+
+def dice(ours: np.ndarray, true: np.ndarray) -> float:
+    return 2 * int((ours & true).sum()) / int(ours.sum() + true.sum())
+
+
+def test_member_scores_follow_the_threshold(session: Session, truth: Path) -> None:
+    session.add_truth(truth, "test")
+    scored = [session.scores.rows(session.shown)]
+    session.remix((0.75, 0.25), 0.01, 0.3)
+    scored.append(session.scores.rows(session.shown))
+    assert scored[0][1]["recall"] != scored[1][1]["recall"]
+    assert scored[1][1]["recall"] == 1.0
+
+
+def test_a_truth_of_another_size_is_refused_with_both_sizes(session: Session, tmp_path: Path) -> None:
+    PIL.Image.new("L", (30, 20)).save(tmp_path / "other.png")
+    before = session.shown
+    with pytest.warns(UserWarning, match="30 × 20.*64 ×.*48"):
+        handlers.add_truth(session, str(tmp_path / "other.png"))
+    assert session.shown is before
+
+
+def test_a_new_picture_forgets_the_old_truth(session: Session, ensemble: Ensemble, truth: Path, picture: Path) -> None:
+    session.add_truth(truth, "test")
+    session.open(picture, ensemble)
+    assert session.shown.truth is None
+    assert "Add the true mask" in figures.score_table(session.shown, [])
+
+
+def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path: Path) -> None:
+    session.remix((0.1, 0.9), 0.42, 0.3)
+    shown = session.shown.prediction
+    export.write_mask(shown.masks, shown.image, tmp_path / "ours.png")
+    assert Path(handlers.write_mask(session)).read_bytes() == (tmp_path / "ours.png").read_bytes()
+    with np.load(handlers.write_probabilities(session)) as stored:
+        assert np.array_equal(stored["probabilities"], shown.probabilities.astype(np.float16))
+    assert export.masks_sha256(shown.masks) in Path(handlers.write_report(session)).read_text()
+
+
+def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp_path: Path) -> None:
+    write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
+    session = Session()
+    session.open(tmp_path / "images" / "large.png", ensemble)
+    assert views.overlay(session.shown).shape == (473, 1024, 3)
+    with PIL.Image.open(session.write_mask()) as mask:
+        assert mask.size == (1300, 600)
+
+
+def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, picture: Path) -> None:
+    folder = make_ensemble(tmp_path / "two", (1.0, 1.0), labels=("lung", "heart"), task="multilabel")
+    session = Session()
+    session.open(picture, medseg.Ensemble.from_pretrained(folder))
+    label_map = np.zeros((48, 64), np.uint8)
+    label_map[:20], label_map[30:] = 1, 2
+    PIL.Image.fromarray(label_map).save(tmp_path / "labels.png")
+    session.add_truth(tmp_path / "labels.png", "test")
+    rows = session.scores.rows(session.shown)
+    assert [row["label"] for row in rows] == ["lung", "heart"] * 3
+    assert "| Label |" in figures.score_table(session.shown, rows)
+    assert "lung" in figures.summary(session.shown)
+
+
+def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, picture: Path) -> None:
+    folder = make_ensemble(tmp_path / "hurt", (0.5, 0.5))
+    with (folder / "m1" / "model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+    with pytest.warns(MedsegWarning, match="goes on without it"):
+        rest = medseg.Ensemble.from_pretrained(folder)
+    session = Session()
+    session.open(picture, rest)
+    assert "The member m1 is damaged" in figures.notes(session.shown)
+    assert session.shown.weights == (1.0,)
+
+
+def test_two_visitors_share_nothing(session: Session) -> None:
+    import copy
+
+    other = copy.deepcopy(session)  # what Gradio does for each visitor
+    assert other.is_empty
+    with pytest.raises(medseg.MedsegError, match="choose an example"):
+        _ = other.shown
+
+
+def test_every_synthetic_example_has_its_mask_and_says_what_it_is() -> None:
+    synthetic = [example for example in gallery.examples() if example.truth]
+    assert len(synthetic) >= 4
+    assert all(example.caption.startswith("Synthetic") for example in synthetic)
+    assert [example.caption for example in gallery.examples() if not example.truth] in (
+        [],
+        ["Real chest film (no polyp picture)"],
+    )
+
+
+def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
+    tiny_ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ensemble: Ensemble
+) -> None:
+    (tmp_path / "ensemble.json").write_text("{}")
+    monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{tiny_ensemble}:{tmp_path}")
+    assert Shelf(standard_folders()).names[0] == "tiny-binary"
+    with pytest.raises(medseg.MedsegError, match="choose one of"):
+        handlers.shelf.get(str(tiny_ensemble))
+
+
+@pytest.fixture
+def client(tiny_ensemble: Path) -> Iterator[Client]:
+    """A program's connection to the running page."""
+    from gradio_client import Client
+
+    with running_app(tiny_ensemble) as url:
+        connected = Client(url, verbose=False)
+        yield connected
+        connected.close()
+
+
+def test_programs_segment_remix_and_score_by_name(client: Client, picture: Path, truth: Path) -> None:
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    assert sorted(client.view_api(return_format="dict")["named_endpoints"]) == [
+        "/ensembles",
+        "/remix",
+        "/score",
+        "/segment",
+    ]
+    assert client.predict(api_name="/ensembles")[0]["members"] == ["m0", "m1"]
+    _, mask, report = client.predict(handle_file(picture), "", api_name="/segment")
+    assert report["notice"] == export.NOTICE
+    with PIL.Image.open(mask) as stored:
+        assert int(np.asarray(stored).astype(bool).sum()) == report["areas"]["blob"]["px"]
+    *_, remixed = client.predict([0, 1], 0.4, 0.5, api_name="/remix")
+    assert [member["weight"] for member in remixed["members"]] == [0, 1]
+    rows = client.predict(handle_file(truth), api_name="/score")
+    assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
+    with pytest.raises(AppError, match="raise at least one"):
+        client.predict([0, 0], 0.4, 0.5, api_name="/remix")
+
+
+def test_an_endpoint_needs_a_picture_first(ensemble: Ensemble) -> None:
+    import gradio as gr
+
+    with pytest.raises(gr.Error, match="choose an example"):
+        endpoints.remix(Session(), [1, 1], 0.5, 0.3)

@@ -1,0 +1,131 @@
+"""The numbers and sentences beside the picture, all on the image's own grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from medseg import export, metrics, scope
+from ui.views import solo
+
+if TYPE_CHECKING:
+    from medseg.arrays import Masks
+    from medseg.ensemble import Prediction
+    from ui.session import Shown
+
+COLUMNS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall",
+    "accuracy": "Accuracy",
+    "hd95_px": "HD95 (px)",
+    "hd95_mm": "HD95 (mm)",
+}
+
+
+class Scores:
+    """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, object, float, list[dict[str, object]]] | None = None
+
+    def rows(self, shown: Shown) -> list[dict[str, object]]:
+        """Ensemble first, then every member, each with its metrics per label; empty without a truth."""
+        if shown.truth is None:
+            return []
+        return _rows("Ensemble", 1.0, shown.prediction, shown.truth) + [
+            row | {"weight": shown.prediction.weights[int(str(row["member"]))]}
+            for row in self._members(shown, shown.truth)
+        ]
+
+    def _members(self, shown: Shown, truth: Masks) -> list[dict[str, object]]:
+        threshold, kept = shown.prediction.threshold, self._kept
+        if kept and kept[0] is truth and kept[1] is shown.ensemble and kept[2] == threshold:
+            return kept[3]
+        rows = [
+            row | {"member": index}
+            for index, name in enumerate(shown.prediction.member_names)
+            for row in _rows(name, 0.0, solo(shown, shown.prediction, index), truth)
+        ]
+        self._kept = (truth, shown.ensemble, threshold, rows)
+        return rows
+
+
+def _rows(name: str, weight: float, prediction: Prediction, truth: Masks) -> list[dict[str, object]]:
+    return [
+        {"mask": name, "weight": weight, "label": label} | metrics.score(mask, true, prediction.image.spacing_mm)
+        for label, mask, true in zip(prediction.labels, prediction.masks, truth, strict=True)
+    ]
+
+
+def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
+    """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
+    if not rows:
+        return "Add the true mask of this picture (left) to see Dice, IoU, precision, recall, accuracy and HD95 here."
+    columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
+    several = len(shown.prediction.labels) > 1
+    heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
+    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    for row in rows:
+        name = f"**{row['mask']}**" if "member" not in row else _plain(str(row["mask"]))
+        weight = "" if "member" not in row else f"{row['weight']:.0%}"
+        label = [_plain(str(row["label"]))] if several else []
+        lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
+    return "\n".join(lines) + "\n\n" + _protocol(shown)
+
+
+def _protocol(shown: Shown) -> str:
+    height, width = shown.prediction.image.size
+    return (
+        f"Truth: {shown.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "
+        "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
+        "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
+    )
+
+
+def summary(shown: Shown) -> str:
+    """What was found, in plain words: each label's area, and the settings."""
+    image, prediction = shown.prediction.image, shown.prediction
+    pixels = image.size[0] * image.size[1]
+    found = []
+    for label, area in export.areas(prediction.masks, prediction.labels, image).items():
+        if not area["px"]:
+            found.append(f"**{_plain(label)}**: nothing found")
+            continue
+        square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
+        share = area["px"] / pixels
+        found.append(f"**{_plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
+    unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
+    return f"{'; '.join(found)}, at threshold {prediction.threshold:.2f}.{unit}"
+
+
+def notes(shown: Shown) -> str:
+    """What the user should know of picture and models, a line each."""
+    image, ensemble = shown.prediction.image, shown.ensemble
+    doubts = scope.doubts(image, ensemble.members[0].config.training_data)
+    left_out = [f"{sentence} It was left out." for sentence in ensemble.quarantined]
+    height, width = image.size
+    about = [f"{width} × {height} px"]
+    about += [image.modality] if image.modality else []
+    about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
+    about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
+    lines = [f"- ⚠ {_plain(sentence)}" for sentence in [*doubts, *left_out]]
+    lines += [f"- {_plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
+    return "\n".join(lines)
+
+
+def _number(metric: str, value: object) -> str:
+    number = float(str(value))
+    if math.isinf(number):
+        return "∞"
+    return f"{number:.1f}" if metric.startswith("hd95") else f"{number:.3f}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """`text` without what Markdown would read as a command; names and notes may come from a stranger's file."""
+    return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))

@@ -1,0 +1,121 @@
+"""What happens when a visitor does something: each handler reads its input, asks the library, returns what to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ui import figures, gallery, views
+from ui.refusals import refusing, told
+from ui.session import Session
+from ui.shelf import Shelf, standard_folders
+
+shelf = Shelf(standard_folders())
+PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
+
+TABS: dict[str, Callable[[Any], Any]] = {
+    "Overlay": views.overlay,
+    "Probability": views.probability,
+    "Disagreement": views.disagreement,
+    "Members": views.members,
+}
+
+
+def pictures(session: Session) -> list[Any]:
+    """One value for each tab: the picture of the visible one, nothing for the others, which are drawn when opened."""
+    shown, tab = session.shown, session.tab
+    return [draw(shown) if name == tab else gr.skip() for name, draw in TABS.items()]
+
+
+def texts(session: Session) -> list[str]:
+    """Summary and score table."""
+    shown = session.shown
+    return [figures.summary(shown), figures.score_table(shown, session.scores.rows(shown))]
+
+
+def everything(session: Session, name: str | None) -> list[Any]:
+    """The values of a page that has another picture or ensemble: pictures, texts, notes, the ensemble's name."""
+    return [*pictures(session), *texts(session), figures.notes(session.shown), name]
+
+
+@told
+def show_first(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """Open the first example for a visitor who has just come."""
+    return open_example(session, name, 0, progress)
+
+
+def open_example(session: Session, name: str | None, index: int, progress: gr.Progress) -> list[Any]:
+    example = gallery.examples()[index]
+    ensemble = loaded(name, progress)
+    session.open(example.path, ensemble, example.truth, "the mask this synthetic picture was drawn from")
+    return everything(session, name)
+
+
+@told
+def pick_example(
+    session: Session, name: str | None, event: gr.SelectData, progress: gr.Progress = PROGRESS
+) -> list[Any]:
+    return open_example(session, name, int(event.index), progress)
+
+
+@told
+def open_file(session: Session, name: str | None, path: str, progress: gr.Progress = PROGRESS) -> list[Any]:
+    session.open(path, loaded(name, progress))
+    return everything(session, name)
+
+
+@told
+def pick_ensemble(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
+    session.change_ensemble(loaded(name, progress))
+    return everything(session, name)
+
+
+@told
+def remix(session: Session, threshold: float, opacity: float, *weights: float) -> list[Any]:
+    """A slider moved: only the visible picture is drawn, so that it follows the hand."""
+    session.remix(weights, threshold, opacity)
+    return pictures(session)
+
+
+@told
+def show_tab(session: Session, event: gr.SelectData) -> list[Any]:
+    if event.value in TABS:
+        session.tab = event.value
+    return [gr.skip() for _ in TABS] if session.is_empty else pictures(session)
+
+
+@told
+def follow(session: Session) -> list[str]:
+    """Summary and scores, after the picture."""
+    return texts(session)
+
+
+@told
+def add_truth(session: Session, path: str) -> list[str]:
+    session.add_truth(path, "the uploaded mask")
+    return texts(session)
+
+
+def loaded(name: str | None, progress: gr.Progress) -> Any:
+    if name is None or not shelf.is_loaded(name):
+        progress(None, desc="Loading the models, a few seconds at their first use")
+    ensemble = shelf.get(name)
+    progress(None, desc="Segmenting")
+    return ensemble
+
+
+@refusing
+def write_mask(session: Session) -> str:
+    return str(session.write_mask())
+
+
+@refusing
+def write_probabilities(session: Session) -> str:
+    return str(session.write_probabilities())
+
+
+@refusing
+def write_report(session: Session) -> str:
+    return str(session.write_report())

@@ -1,0 +1,57 @@
+"""The pictures of a `Shown`, drawn by the library on the working grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+
+from medseg.overlay import add_colour_bar, draw_heatmap, draw_overlay
+
+if TYPE_CHECKING:
+    from medseg.ensemble import Prediction
+    from medseg.image import Image
+    from medseg.overlay import Rgb
+    from ui.session import Shown
+
+THUMBNAIL = (240, 240)
+
+
+def overlay(shown: Shown) -> Rgb:
+    """The picture with the masks as tint and contour."""
+    return draw_overlay(shown.view.image.pixels, shown.view.masks, shown.opacity)
+
+
+def probability(shown: Shown) -> np.ndarray:
+    """Heatmap of the probabilities (of several labels the largest), with its colour bar."""
+    return add_colour_bar(draw_heatmap(shown.view.probabilities.max(axis=0), shown.view.image.pixels))
+
+
+def disagreement(shown: Shown) -> np.ndarray:
+    """Heatmap of how far the members with weight are apart, with its colour bar."""
+    return add_colour_bar(draw_heatmap(shown.view.disagreement, shown.view.image.pixels))
+
+
+def members(shown: Shown) -> list[tuple[Rgb, str]]:
+    """Each member's own mask at the present threshold, captioned with its name and its share of the weight."""
+    pictures = []
+    for index, (name, weight) in enumerate(zip(shown.view.member_names, shown.view.weights, strict=True)):
+        alone = solo(shown, shown.view, index)
+        picture = draw_overlay(shown.view.image.pixels, alone.masks, shown.opacity)
+        pictures.append((picture, f"{name} · weight {weight:.0%}"))
+    return pictures
+
+
+def solo(shown: Shown, prediction: Prediction, index: int) -> Prediction:
+    """What `prediction` would be if the member `index` had all the weight."""
+    return dataclasses.replace(prediction, weights=shown.ensemble.solo(index))
+
+
+def thumbnail(image: Image) -> PIL.Image.Image:
+    """The picture alone, small."""
+    nothing = np.zeros((0, *image.size), dtype=bool)
+    picture = PIL.Image.fromarray(draw_overlay(image.pixels, nothing))
+    picture.thumbnail(THUMBNAIL)
+    return picture
