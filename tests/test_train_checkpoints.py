@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
@@ -105,24 +106,27 @@ def test_a_checkpoint_within_an_epoch_comes_after_the_epoch_and_before_the_next(
         assert len(list(tmp_path.iterdir())) <= 2
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 10 kB, which fails as a full disk does."""
+    """No file may grow beyond 10 kB, which fails as a full disk does. No fixture: pytest's own log would be one."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_named_and_costs_nothing_that_was_there(tmp_path: Path) -> None:
     fill(tmp_path, 2)
-    with pytest.raises(InputError, match=r"cannot be written \(.*make room, then give the same command again"):
+    with (
+        small_files(),
+        pytest.raises(InputError, match=r"cannot be written \(.*make room, then give the same command again"),
+    ):
         checkpoints.save(tmp_path, 3, {"epoch": 3, "tensor": torch.zeros(10_000)})
     assert newest(tmp_path) == 2
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_leaves_the_member_before(tmp_path: Path) -> None:
     folder = tmp_path / "member"
     checkpoints.replace_folder(folder, put("one"))
@@ -131,7 +135,7 @@ def test_a_full_disk_leaves_the_member_before(tmp_path: Path) -> None:
         writing.mkdir()
         save_file({"a": torch.zeros(10_000)}, writing / "model.safetensors")
 
-    with pytest.raises(InputError, match="make room"):
+    with small_files(), pytest.raises(InputError, match="make room"):
         checkpoints.replace_folder(folder, write)
     assert content(folder) == "one"
 
