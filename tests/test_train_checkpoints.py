@@ -121,7 +121,7 @@ def test_a_full_disk_is_named_and_costs_nothing_that_was_there(tmp_path: Path) -
     fill(tmp_path, 2)
     with (
         small_files(),
-        pytest.raises(InputError, match=r"cannot be written \(.*make room, then give the same command again"),
+        pytest.raises(InputError, match=r"cannot be written \(.*make room, then give the same"),
     ):
         checkpoints.save(tmp_path, 3, {"epoch": 3, "tensor": torch.zeros(10_000)})
     assert newest(tmp_path) == 2
