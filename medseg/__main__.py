@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medseg import config
+from medseg import schema
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError, MedsegError
@@ -118,7 +118,7 @@ def _fit(options: argparse.Namespace) -> None:
     )
     for name, folder in zip(names, options.members, strict=True):
         _copy_member(folder, options.output / name)
-    config.dump(settings, options.output / "ensemble.json")
+    schema.dump(settings, options.output / "ensemble.json")
     for name, choice in zip(
         [*names, "equal weights", "fitted"], [*found.singles, found.equal, found.fitted], strict=True
     ):
@@ -158,11 +158,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _card(options: argparse.Namespace) -> None:
     from medseg.member import read_settings
 
-    settings = config.load(EnsembleConfig, options.ensemble / "ensemble.json")
+    settings = schema.load(EnsembleConfig, options.ensemble / "ensemble.json")
     members = []
     for reference in settings.members:
         folder = options.ensemble / reference.source
-        member = config.load(MemberConfig, folder / "member.json")
+        member = schema.load(MemberConfig, folder / "member.json")
         network = read_settings(folder / "config.json")
         card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -25,7 +25,7 @@ from jaxtyping import Float, Float16
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from medseg import config, runtime
+from medseg import runtime, schema
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
 from medseg.image import Image
@@ -105,7 +105,7 @@ def save_member(network: torch.nn.Module, member: MemberConfig, folder: Path) ->
     halved.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # smp's own card claims the MIT licence for everybody's weights
     member = replace(member, files={name: file_sha256(folder / name) for name in HASHED_FILES})
-    config.dump(member, folder / "member.json")
+    schema.dump(member, folder / "member.json")
     return member
 
 
@@ -122,7 +122,7 @@ def load_member(folder: Path, *, sha256: str | None = None, device: torch.device
         raise DamagedError(
             f"The member {folder.name} is damaged: member.json is not the one that ensemble.json names. Fetch it again."
         )
-    member = config.load(MemberConfig, description)
+    member = schema.load(MemberConfig, description)
     for name in HASHED_FILES:
         if file_sha256(folder / name) != member.files.get(name):
             raise DamagedError(
@@ -217,8 +217,8 @@ def _check_encoder(name: Any) -> None:
 def read_settings(path: Path) -> dict[str, Any]:
     """A config.json as it stands, for `build_network` to check. Raises ConfigError where it is no JSON object."""
     try:
-        if path.stat().st_size > config.MAX_FILE_BYTES:
-            raise ConfigError(f"config.json is larger than {config.MAX_FILE_BYTES} bytes.")
+        if path.stat().st_size > schema.MAX_FILE_BYTES:
+            raise ConfigError(f"config.json is larger than {schema.MAX_FILE_BYTES} bytes.")
         settings = json.loads(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"config.json cannot be read in {path.parent.name}: {error.strerror}.") from None

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from medseg.arrays import WORKING_SIDE, Masks, Pixels, Probabilities
 from medseg.config import Preprocess
+from medseg.errors import InputError
 
 Batch: TypeAlias = Float[torch.Tensor, "N C height width"]
 Size: TypeAlias = tuple[int, int]
@@ -25,9 +26,14 @@ def working_size(size: Size) -> Size:
 
 
 def to_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Grey repeated to three channels, or colour weighted to its luma, where the member's input wants it."""
+    """Grey repeated to three channels, or colour weighted to its luma, where the member's input wants it.
+
+    Raises InputError where neither makes the wanted number of channels.
+    """
     if pixels.shape[2] == channels:
         return pixels
+    if {pixels.shape[2], channels} != {1, 3}:
+        raise InputError(f"This model wants a picture of {channels} channels, this one has {pixels.shape[2]}.")
     if pixels.shape[2] == 1:
         return np.repeat(pixels, channels, axis=2)
     return (pixels @ np.array(_LUMA, np.float32))[:, :, np.newaxis]

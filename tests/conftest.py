@@ -19,6 +19,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg import schema
 from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 
 if TYPE_CHECKING:
@@ -92,14 +93,13 @@ def make_ensemble(
     folder: Path, weights: tuple[float, ...], *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
 ) -> Path:
     """An ensemble folder of members with random weights."""
-    from medseg import config
     from medseg.config import EnsembleConfig, MemberReference
 
     references = tuple(
         MemberReference(f"m{i}", make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task), weight)
         for i, weight in enumerate(weights)
     )
-    config.dump(EnsembleConfig(f"tiny-{task}", task, labels, references), folder / "ensemble.json")
+    schema.dump(EnsembleConfig(f"tiny-{task}", task, labels, references), folder / "ensemble.json")
     return folder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medseg import config
+from medseg import schema
 from medseg.config import (
     Appearance,
     Cleanup,
@@ -19,6 +19,7 @@ from medseg.config import (
     MemberReference,
     Preprocess,
     Score,
+    StackerReference,
     TrainingData,
 )
 from medseg.errors import ConfigError
@@ -42,16 +43,22 @@ ENSEMBLE = EnsembleConfig(
     name="chest",
     task="multilabel",
     labels=("lung", "heart"),
-    members=(MemberReference("a", DIGEST, 0.25), MemberReference("b", DIGEST, 0.0)),
+    members=(
+        MemberReference("a", DIGEST, 0.25),
+        MemberReference("b", DIGEST, 0.0),
+        MemberReference("owner/name", DIGEST, 0.0, revision="0" * 40),
+    ),
     threshold=0.35,
     cleanup=Cleanup(20, True, False),
     fitted=Fitted("films, val", DIGEST, "grid", "a", SCORE, SCORE, SCORE),
+    blend="stacking",
+    stacker=StackerReference("stacker", DIGEST, with_image=True),
 )
 BOTH = pytest.mark.parametrize("settings", [MEMBER, ENSEMBLE], ids=["member", "ensemble"])
 
 
 def as_json(settings: Any, folder: Path) -> dict[str, Any]:
-    config.dump(settings, folder / "settings.json")
+    schema.dump(settings, folder / "settings.json")
     return json.loads((folder / "settings.json").read_text(encoding="utf-8"))
 
 
@@ -70,7 +77,7 @@ def refusal(cls: type, content: Any, folder: Path) -> str:
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     (folder / "hostile.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
-        config.load(cls, folder / "hostile.json")
+        schema.load(cls, folder / "hostile.json")
     sentence = str(caught.value)
     assert "hostile.json" in sentence
     assert len(sentence) < 400
@@ -80,20 +87,20 @@ def refusal(cls: type, content: Any, folder: Path) -> str:
 
 @BOTH
 def test_what_is_dumped_is_loaded_again(settings: Any, tmp_path: Path) -> None:
-    config.dump(settings, tmp_path / "settings.json")
-    assert config.load(type(settings), tmp_path / "settings.json") == settings
+    schema.dump(settings, tmp_path / "settings.json")
+    assert schema.load(type(settings), tmp_path / "settings.json") == settings
 
 
 def test_defaults_may_be_left_out(tmp_path: Path) -> None:
     data = as_json(ENSEMBLE, tmp_path)
     for key in ("threshold", "cleanup", "fitted", "format_version"):
         del data[key]
-    loaded = config.from_json(EnsembleConfig, data)
+    loaded = schema.from_json(EnsembleConfig, data)
     assert (loaded.threshold, loaded.cleanup, loaded.fitted) == (0.5, Cleanup(), None)
 
 
 def test_nothing_but_the_file_itself_is_left_behind(tmp_path: Path) -> None:
-    config.dump(MEMBER, tmp_path / "member.json")
+    schema.dump(MEMBER, tmp_path / "member.json")
     assert [path.name for path in tmp_path.iterdir()] == ["member.json"]
 
 
@@ -102,13 +109,13 @@ def test_a_score_of_one_case_has_no_interval_and_is_written_as_null(tmp_path: Pa
     assert (score.low, score.high) == (None, None)
     data = as_json(ENSEMBLE, tmp_path)
     data["fitted"]["equal"].update(low=None, high=None)
-    assert config.from_json(EnsembleConfig, data).fitted.equal.low is None
+    assert schema.from_json(EnsembleConfig, data).fitted.equal.low is None
 
 
 def test_what_could_not_be_loaded_is_not_written(tmp_path: Path) -> None:
     broken = Score("dice", math.inf, 0.1, 0.2, 3, "val", "per-image mean")
     with pytest.raises(ConfigError, match=r"score\.json cannot be written: value must be a finite number"):
-        config.dump(broken, tmp_path / "score.json")
+        schema.dump(broken, tmp_path / "score.json")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,7 +166,7 @@ MEMBER_REFUSALS = [
     ("preprocess.width", 256.0, "preprocess.width must be int, not float"),
     ("preprocess.width", True, "preprocess.width must be int, not bool"),
     ("preprocess.width", "256", "preprocess.width must be int, not str"),
-    ("preprocess.channels", 4, "channels must be 1 or 3"),
+    ("preprocess.channels", 65, "channels must be 1 to 64"),
     ("preprocess.channels", 3, "mean and std need one value for each channel"),
     ("preprocess.mean", 0.5, "preprocess.mean must be a list"),
     ("preprocess.mean", ["0.5"], r"preprocess\.mean\[0\] must be float, not str"),
@@ -195,8 +202,16 @@ def test_a_hostile_member_json_is_refused(place: str, value: Any, sentence: str,
     assert re.search(sentence, refusal(MemberConfig, put(as_json(MEMBER, tmp_path), place, value), tmp_path))
 
 
+def hub_member(source: str, revision: str) -> dict[str, Any]:
+    return {"source": source, "sha256": DIGEST, "weight": 1.0, "revision": revision}
+
+
 ENSEMBLE_REFUSALS = [
-    ("blend", "pickle", "unknown key 'blend'"),
+    ("recipe", "pickle", "unknown key 'recipe'"),
+    ("blend", "pickle", "blend must be one of weighted mean, stacking"),
+    ("stacker", None, "stacking needs a stacker"),
+    ("stacker", {"source": "../a", "sha256": DIGEST}, "stacker: source must be the name of a folder"),
+    ("stacker", {"source": "a", "sha256": "0"}, "is not a sha256"),
     ("members", [], "wanted 1 to 32 members, found 0"),
     ("members", "a", "members must be a list"),
     ("members.0", "a", r"members\[0\] must be an object"),
@@ -213,6 +228,11 @@ ENSEMBLE_REFUSALS = [
     ("members.0.source", "a\n", "source must be the name of a folder"),
     ("members.0.source", "a" * 5000, "source must be the name of a folder"),
     ("members.0.source", "b", "a source stands twice"),
+    ("members.0.revision", "main", "with a revision is no Hub id"),
+    ("members.0", hub_member("owner/name", "main"), "revision must be a commit"),
+    ("members.0", hub_member("owner/../name", "0" * 40), "with a revision is no Hub id"),
+    ("members.0", hub_member("/name", "0" * 40), "with a revision is no Hub id"),
+    ("members.0", hub_member("https://host/name", "0" * 40), "with a revision is no Hub id"),
     ("members.0.sha256", "", "is not a sha256"),
     ("members.0.sha256", None, "must be str"),
     ("members.0.weight", -1, "a weight must be a finite number of 0 or more"),
@@ -275,5 +295,5 @@ def test_an_overlong_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named_with_its_folder_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ensemble\.json cannot be read in ") as caught:
-        config.load(EnsembleConfig, tmp_path / "ensemble.json")
+        schema.load(EnsembleConfig, tmp_path / "ensemble.json")
     assert str(tmp_path.parent) not in str(caught.value)

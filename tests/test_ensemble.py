@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import medseg
-from medseg import config, ensemble, runtime
+from medseg import ensemble, runtime, schema
 from medseg.config import Cleanup, EnsembleConfig
 from medseg.ensemble import CACHE_BYTES, Ensemble
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
@@ -53,7 +53,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.nn.Module]]:
 
 
 def settings_of(folder: Path) -> EnsembleConfig:
-    return config.load(EnsembleConfig, folder / "ensemble.json")
+    return schema.load(EnsembleConfig, folder / "ensemble.json")
 
 
 # --- the names others rely on
@@ -309,7 +309,7 @@ def test_a_member_with_other_labels_is_set_aside(copied: Path) -> None:
     sha256 = make_member(copied / "m1", "stranger", 1, labels=("kidney",))
     settings = settings_of(copied)
     members = (settings.members[0], dataclasses.replace(settings.members[1], sha256=sha256))
-    config.dump(dataclasses.replace(settings, members=members), copied / "ensemble.json")
+    schema.dump(dataclasses.replace(settings, members=members), copied / "ensemble.json")
     with pytest.warns(MedsegWarning, match="m1 answers binary kidney, the ensemble asks for binary blob"):
         assert Ensemble.from_pretrained(copied).names == ("random-0",)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medseg import config
+from medseg import schema
 from medseg.config import Fitted, Task
 from medseg.errors import InputError
 from medseg.fit import (
@@ -182,8 +182,8 @@ def test_the_record_names_the_best_single_member_and_the_split() -> None:
 
 def test_the_record_of_a_single_image_can_be_written(tmp_path: Path) -> None:
     found = record([perfect()], samples(1))
-    config.dump(found, tmp_path / "fitted.json")
-    assert config.load(Fitted, tmp_path / "fitted.json") == found
+    schema.dump(found, tmp_path / "fitted.json")
+    assert schema.load(Fitted, tmp_path / "fitted.json") == found
     assert found.fitted.low is None
 
 

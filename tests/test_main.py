@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg import config
+from medseg import schema
 from medseg.__main__ import main
 from medseg.config import EnsembleConfig
 from medseg.ensemble import Ensemble
@@ -79,7 +79,7 @@ def test_the_fitted_ensemble_opens_without_a_complaint(published: Path) -> None:
 
 
 def test_the_fit_records_the_validation_split(published: Path, disc_pairs: Path) -> None:
-    settings = config.load(EnsembleConfig, published / "ensemble.json")
+    settings = schema.load(EnsembleConfig, published / "ensemble.json")
     val = select(load_samples(disc_pairs), "val")
     assert settings.fitted is not None
     assert settings.fitted.split_sha256 == split_hash(val)

@@ -14,7 +14,7 @@ import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 
-from medseg import config, runtime
+from medseg import runtime, schema
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegError
 from medseg.image import Image
@@ -41,13 +41,13 @@ def member(saved: Path, tmp_path: Path) -> Path:
 
 def rehash(folder: Path) -> None:
     """Make member.json agree with the files, as an attacker would."""
-    described = config.load(MemberConfig, folder / "member.json")
+    described = schema.load(MemberConfig, folder / "member.json")
     files = {name: file_sha256(folder / name) for name in described.files}
-    config.dump(dataclasses.replace(described, files=files), folder / "member.json")
+    schema.dump(dataclasses.replace(described, files=files), folder / "member.json")
 
 
 def describe(folder: Path) -> MemberConfig:
-    return config.load(MemberConfig, folder / "member.json")
+    return schema.load(MemberConfig, folder / "member.json")
 
 
 def network_of(folder: Path, **changed: Any) -> torch.nn.Module:

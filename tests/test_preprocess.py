@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from medseg.config import Preprocess
+from medseg.errors import InputError
 from medseg.preprocess import (
     masks_to_input_grid,
     normalise,
@@ -114,6 +115,12 @@ def test_grey_is_repeated_for_a_colour_network() -> None:
 def test_colour_becomes_its_luma_for_a_grey_network() -> None:
     primaries = np.eye(3, dtype=np.float32)[np.newaxis]  # red, green, blue
     np.testing.assert_allclose(to_channels(primaries, 1)[0, :, 0], [0.299, 0.587, 0.114])
+
+
+@pytest.mark.parametrize(("has", "wanted"), [(3, 4), (1, 4), (4, 3), (4, 1)])
+def test_a_picture_of_other_channels_is_refused_by_number(has: int, wanted: int) -> None:
+    with pytest.raises(InputError, match=f"wants a picture of {wanted} channels, this one has {has}"):
+        to_channels(np.zeros((2, 2, has), np.float32), wanted)
 
 
 def test_a_picture_that_may_not_be_written_is_taken_and_left_as_it_is() -> None:

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks import kill
-from medseg import config
+from medseg import schema
 from medseg.config import MemberConfig
 from medseg.member import load_member
 from tests.conftest import ROOT
@@ -94,7 +94,7 @@ def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) 
     state = checkpoints.load_newest(output / "checkpoints")
     assert state is not None
     assert len(state["ranks"]) == 2
-    (together,) = config.load(MemberConfig, output / "member" / "member.json").scores
+    (together,) = schema.load(MemberConfig, output / "member" / "member.json").scores
     alone = score_in_one_process(recipe, state["network"])
     assert together.n == alone.n == 7
     assert (together.value, together.low, together.high) == pytest.approx(

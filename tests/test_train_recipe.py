@@ -139,7 +139,7 @@ def test_every_committed_recipe_parses_and_names_its_member_and_output_alike(pat
         ("learning_rate = nan", "learning_rate must be a finite number"),
         ('resize = "crop"', "resize must be one of stretch, letterbox"),
         ("size = 100", "multiples of 32"),
-        ("channels = 2", "channels must be 1 or 3"),
+        ("channels = 65", "channels must be 1 to 64"),
         ("epochs = 0", "epochs must be 1 or more"),
         ("batch_size = 1", "batch_size must be 2 or more"),
         ("learning_rate = 0", "learning_rate must be above 0"),

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from medseg.config import MemberConfig, Preprocess, Task, TrainingData, from_json
+from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 from medseg.errors import ConfigError
+from medseg.schema import from_json, require
 
 
 def _setting(default: Any, description: str) -> Any:
@@ -33,9 +34,9 @@ class Stage:
     def check(self) -> None:
         """Raise ConfigError for a value out of range, once nothing is None."""
         Preprocess(self.size or 0, self.size or 0)
-        _require((self.epochs or 0) > 0, "epochs must be 1 or more")
-        _require((self.learning_rate or 0) > 0, "learning_rate must be above 0")
-        _require(0 <= (self.positive_rate or 0) <= 1, "positive_rate must lie in 0 to 1")
+        require((self.epochs or 0) > 0, "epochs must be 1 or more")
+        require((self.learning_rate or 0) > 0, "learning_rate must be above 0")
+        require(0 <= (self.positive_rate or 0) <= 1, "positive_rate must lie in 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Recipe:
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
         {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the architecture"
     )
-    channels: int = _setting(3, "input channels, 1 or 3")
+    channels: int = _setting(3, "input channels: 1, 3, or as many as the pictures have")
     size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
     resize: Literal["stretch", "letterbox"] = _setting("stretch", "stretch, or letterbox to keep the aspect ratio")
     augmentation: Literal["none", "light", "medium", "heavy"] = _setting("light", "strength of the augmentation")
@@ -86,11 +87,11 @@ class Recipe:
         # what the network's own description would refuse too, but only after all pictures have been read
         Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
         MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
-        _require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
-        _require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
+        require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
+        require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
         for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
-            _require(getattr(self, name) >= 0, f"{name} must be 0 or more")
-        _require(self.accumulate > 0, "accumulate must be 1 or more")
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(self.accumulate > 0, "accumulate must be 1 or more")
         for stage in self.filled_stages():
             stage.check()
 
@@ -102,11 +103,6 @@ class Recipe:
             Stage(**{name: getattr(self, name) if value is None else value for name, value in settings.items()})
             for settings in own
         )
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise ConfigError(sentence)
 
 
 def recipe_from_arguments(arguments: Sequence[str]) -> Recipe:
