@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medseg import schema
+from medseg import config, schema
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError, MedsegError
@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
     evaluate.set_defaults(run=_evaluate)
-    card = commands.add_parser("card", help="write README.md of an ensemble folder and of its members from their JSON")
-    card.add_argument("ensemble", type=Path, help="ensemble folder")
+    card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
+    card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
     return parser
 
@@ -119,6 +119,7 @@ def _fit(options: argparse.Namespace) -> None:
     for name, folder in zip(names, options.members, strict=True):
         _copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
+    _write_cards(options.output)
     for name, choice in zip(
         [*names, "equal weights", "fitted"], [*found.singles, found.equal, found.fitted], strict=True
     ):
@@ -156,19 +157,26 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
+    _write_cards(options.ensemble)
+
+
+def _write_cards(folder: Path) -> None:
+    """README.md of an ensemble and of its members; a member folder alone has one card."""
+    settings, root = config.load_ensemble(folder)
+    members = [_write_member_card(root / member.source) for member in settings.members if member.revision is None]
+    if (folder / "ensemble.json").exists():
+        report, tables = _scores(folder / "scores.json", settings)
+        (folder / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
+
+
+def _write_member_card(folder: Path) -> MemberConfig:
     from medseg.member import read_settings
 
-    settings = schema.load(EnsembleConfig, options.ensemble / "ensemble.json")
-    members = []
-    for reference in settings.members:
-        folder = options.ensemble / reference.source
-        member = schema.load(MemberConfig, folder / "member.json")
-        network = read_settings(folder / "config.json")
-        card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        members.append(member)
-    report, tables = _scores(options.ensemble / "scores.json", settings)
-    (options.ensemble / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
+    member = schema.load(MemberConfig, folder / "member.json")
+    network = read_settings(folder / "config.json")
+    card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return member
 
 
 def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from medseg import runtime, schema
+from medseg.card import member_card
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
 from medseg.image import Image
@@ -90,7 +91,7 @@ def build_network(settings: dict[str, Any], member: MemberConfig) -> torch.nn.Mo
 
 
 def save_member(network: torch.nn.Module, member: MemberConfig, folder: Path) -> MemberConfig:
-    """Write the member folder in half precision; returns `member` with the hashes filled in.
+    """Write the member folder in half precision, with its card; returns `member` with the hashes filled in.
 
     Raises DamagedError where a weight is not finite in half precision, ConfigError for a member that could not be
     loaded again.
@@ -103,9 +104,11 @@ def save_member(network: torch.nn.Module, member: MemberConfig, folder: Path) ->
     written = json.loads(json.dumps({"_model_class": type(network).__name__, **halved.config}))  # its tuples are lists
     _checked(written, member)
     halved.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)  # smp's own card claims the MIT licence for everybody's weights
     member = replace(member, files={name: file_sha256(folder / name) for name in HASHED_FILES})
     schema.dump(member, folder / "member.json")
+    # in place of smp's own card, which claims the MIT licence for everybody's weights
+    card = member_card(member, str(written["_model_class"]), str(written.get("encoder_name")))
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return member
 
 

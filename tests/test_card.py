@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+from huggingface_hub import ModelCard
+
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, Fitted, MemberConfig, MemberReference, Preprocess, Score, TrainingData
 
@@ -20,16 +22,65 @@ NOTICE = "Research use only, not for diagnosis."
 
 
 def test_the_cards_begin_with_the_hubs_front_matter() -> None:
-    for card in (member_card(MEMBER, "Unet", "resnet18"), ensemble_card(ENSEMBLE, BOTH, None, [])):
-        assert re.match(
-            r'---\nlicense: "cc-by-4\.0"\nlibrary_name: segmentation-models-pytorch\n(?:\w+: .*\n)+---\n# ', card
-        )
+    member, ensemble = member_card(MEMBER, "Unet", "resnet18"), ensemble_card(ENSEMBLE, BOTH, None, [])
+    for card, library in ((member, "segmentation-models-pytorch"), (ensemble, "medseg")):
+        front = ModelCard(card).data
+        assert (front.license, front.library_name) == ("cc-by-4.0", library)
+        assert front.pipeline_tag == "image-segmentation"
+        assert {"medseg", "binary", "polyp"} <= set(front.tags)
+        assert re.search(r"\n---\n# ", card)
 
 
 def test_a_licence_cannot_smuggle_other_keys_into_the_front_matter() -> None:
     sly = dataclasses.replace(MEMBER, weights_licence="MIT\nbase_model: other/repo")
-    front = member_card(sly, "Unet", "resnet18").split("---")[1]
-    assert "\nbase_model" not in front
+    front = ModelCard(member_card(sly, "Unet", "resnet18")).data
+    assert front.base_model is None
+    assert (front.license, front.license_name) == ("other", "mit\nbase_model: other/repo")
+
+
+def test_a_licence_that_the_hub_does_not_know_is_named_beside_other() -> None:
+    own = dataclasses.replace(MEMBER, weights_licence="Research-Only-1")
+    front = ModelCard(member_card(own, "Unet", "resnet18")).data
+    assert (front.license, front.license_name) == ("other", "research-only-1")
+
+
+def test_a_members_scores_are_its_model_index() -> None:
+    (result,) = ModelCard(member_card(MEMBER, "Unet", "resnet18")).data.eval_results
+    assert (result.dataset_name, result.dataset_split, result.metric_type) == ("Kvasir-SEG", "val", "dice")
+    assert result.metric_value == 0.8765
+    assert result.metric_name == "dice, n = 100, 95 % interval [0.800, 0.900], per-image mean"
+
+
+def test_an_ensembles_model_index_holds_what_was_evaluated() -> None:
+    found = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 7}
+    kinds = {kind: {"dice": found, "iou": found} for kind in ("per_image_all", "pooled_all")}
+    report = {"split": "test", "n": 7, "protocol": "…", "rows": {"ensemble": {"polyp": kinds}}}
+    results = ModelCard(ensemble_card(ENSEMBLE, BOTH, report, [])).data.eval_results
+    assert [(r.dataset_split, r.metric_type, r.metric_value) for r in results] == [
+        ("test", "dice", 0.5), ("test", "iou", 0.5), ("test", "dice", 0.5), ("test", "iou", 0.5),
+    ]  # fmt: skip
+    assert "pooled pixels, n = 7, 95 % interval 0.400 to 0.600" in results[2].metric_name
+
+
+def test_a_figure_that_is_not_known_stays_out_of_the_model_index() -> None:
+    none = {"mean": None, "low": None, "high": None, "n": 0}
+    kinds = {kind: {"dice": none, "iou": none} for kind in ("per_image_all", "pooled_all")}
+    report = {"split": "test", "n": 7, "protocol": "…", "rows": {"ensemble": {"polyp": kinds}}}
+    assert ModelCard(ensemble_card(ENSEMBLE, BOTH, report, [])).data.eval_results is None
+
+
+def test_a_members_card_says_how_the_picture_goes_in() -> None:
+    card = member_card(MEMBER, "Unet", "resnet18")
+    assert "3 channels in [0, 1], resized to 192 × 256 (the aspect ratio ignored)" in card
+    assert "mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225" in card
+    assert "(N, 3, 192, 256)" in card
+
+
+def test_a_plain_unet_is_loaded_by_its_own_class() -> None:
+    card = member_card(MEMBER, "PlainUNet", "None")
+    assert "A PlainUNet that answers" in card
+    assert "PlainUNet.from_pretrained(" in card
+    assert "import segmentation_models_pytorch" not in card
 
 
 def test_the_cards_carry_the_notice() -> None:
@@ -39,7 +90,7 @@ def test_the_cards_carry_the_notice() -> None:
 
 def test_a_members_card_names_network_data_licence_and_input() -> None:
     card = member_card(MEMBER, "Unet", "resnet18")
-    for part in ("# unet\n", "A Unet on resnet18", "polyp (binary), input 192 × 256", "Cite: Jha 2020."):
+    for part in ("# unet\n", "A Unet on resnet18", "polyp (binary)", "Cite: Jha 2020."):
         assert part in card
     assert "| [Kvasir-SEG](https://example.org/k) | CC-BY-4.0 | CC-BY-4.0 |" in card
 
@@ -76,7 +127,7 @@ def test_the_fit_is_shown_and_said_to_flatter() -> None:
 
 
 def test_the_test_scores_are_shown_with_their_protocol() -> None:
-    report = {"split": "test", "n": 100, "protocol": "on the image's own grid"}
+    report = {"split": "test", "n": 100, "protocol": "on the image's own grid", "rows": {"ensemble": {}}}
     card = ensemble_card(ENSEMBLE, BOTH, report, ["| a table |"])
     assert "## Scores on the test split, n = 100\n\n| a table |\n" in card
     assert "Protocol: on the image's own grid." in card

@@ -122,6 +122,12 @@ def test_evaluate_without_output_only_prints(
     assert sorted(published.rglob("*")) == before
 
 
+def test_a_member_folder_alone_gets_its_card(copied: Path) -> None:
+    (copied / "a" / "README.md").unlink()
+    run("card", copied / "a")
+    assert "# a\n" in (copied / "a" / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_card_without_scores_says_nothing_of_scores(copied: Path) -> None:
     (copied / "scores.json").unlink()
     run("card", copied)

@@ -65,8 +65,10 @@ def refusal(folder: Path, kind: type[MedsegError]) -> str:
 # --- the pair save and load
 
 
-def test_a_member_folder_holds_three_files_and_no_card_of_smp(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "member.json", "model.safetensors"]
+def test_a_member_folder_holds_three_files_and_its_card(saved: Path) -> None:
+    names = ["README.md", "config.json", "member.json", "model.safetensors"]
+    assert sorted(path.name for path in saved.iterdir()) == names
+    assert "Research use only" in (saved / "README.md").read_text(encoding="utf-8")
 
 
 def test_weights_come_back_within_half_precision(tmp_path: Path, saved: Path) -> None:

@@ -117,7 +117,9 @@ def test_a_member_folder_opens_with_and_without_medseg(
     member = member_of(channels, labels, task)
     network = PlainUNet(channels, member.channels_out, activation="selu", dropout=0.2, **SMALL).eval()
     save_member(network, member, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "member.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md", "config.json", "member.json", "model.safetensors",
+    ]  # fmt: skip
     assert json.loads((tmp_path / "config.json").read_text())["_model_class"] == "PlainUNet"
     picture = torch.rand(1, channels, 64, 64)
     opened = load_member(tmp_path, device=torch.device("cpu")).network
