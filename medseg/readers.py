@@ -26,10 +26,14 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
     without VOI LUT and window, and for NIfTI, the values between darkest and brightest that are no padding are shown.
     Pictures are divided by their white, as `grey.to_unit` says. Whatever was assumed stands in `Image.notes`.
 
+    Channels are the samples of a TIFF's pixels, without alpha, and the volumes of a 4-D NIfTI; those of a NIfTI, and of
+    a TIFF that names no white and has other than three, are measurements with a range each and are scaled one by one.
+
     `frame` counts frames, pages or axial slices (feet first) from 0. `window` (centre, width), in the units after the
     modality step, replaces the file's own window or VOI LUT; its shape is the file's VOI LUT function for DICOM (LINEAR
     unless it says otherwise) and LINEAR_EXACT for NIfTI. Raises ReadError for a file that cannot be read or has no such
-    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI.
+    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI of one
+    channel.
     """
     stored = _read(path, frame)
     pixels, shown, notes = _levels(stored, window)
@@ -89,6 +93,10 @@ def _levels(
     stored: Stored, window: tuple[float, float] | None
 ) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...]]:
     """(H, W, C) levels in [0, 1] on the stored grid, the window applied, and notes."""
+    if stored.pixels.ndim == 3 and (stored.grey is not None or (stored.white is None and stored.pixels.shape[2] != 3)):
+        if window is not None:
+            raise InputError("A window applies to one channel, and this picture has several. Leave the window out.")
+        return _levels_by_channel(stored)
     if stored.grey is not None:
         grey = stored.grey
         if window is not None:
@@ -103,6 +111,13 @@ def _levels(
     return levels if levels.ndim == 3 else levels[..., None], None, notes
 
 
+def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...]]:
+    channels = np.moveaxis(stored.pixels, -1, 0)
+    found = [_levels(replace(stored, pixels=channel), None) for channel in channels]
+    notes = [f"Channel {number}: {note}" for number, (_, _, own) in enumerate(found, start=1) for note in own]
+    return np.concatenate([levels for levels, _, _ in found], axis=-1), None, tuple(notes)
+
+
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """`to_upright` for (H, W, C), the order that pictures have."""
     return np.moveaxis(to_upright(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
@@ -114,6 +129,8 @@ def _masks(stored: Stored, count: int) -> list[Mask]:
     if values.ndim == 3:
         if (values == values[..., :1]).all():
             values = values[..., 0]
+        elif values.shape[2] != 3:
+            raise ReadError(f"The mask has {values.shape[2]} channels. {_WANTED.format(count)}")
         elif count == 1 and values.dtype == np.uint8:
             return [np.asarray((values > 127).any(axis=-1))]
         else:
