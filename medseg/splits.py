@@ -37,11 +37,11 @@ def deal(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 def deal_folds(samples: Iterable[Sample], count: int, seed: int = 0) -> list[list[str]]:
     """The cases of `samples` in `count` folds of the same number of cases, give or take one, in an order by hash.
 
-    Raises InputError where there are fewer cases than folds.
+    Raises InputError for fewer than three folds, which leave nothing to train on, or more than there are cases.
     """
     cases = sorted({sample.case for sample in samples}, key=lambda case: _position(case, seed))
-    if not 2 <= count <= len(cases):
-        raise InputError(f"{len(cases)} cases cannot be dealt into {count} folds: wanted 2 to {len(cases)} folds.")
+    if not 3 <= count <= len(cases):
+        raise InputError(f"{len(cases)} cases cannot be dealt into {count} folds: wanted at least 3, each with a case.")
     return [sorted(cases[fold::count]) for fold in range(count)]
 
 
