@@ -94,9 +94,11 @@ def read_kvasir(root: Path) -> DataSet:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         boxes = {stem: tuple(_kvasir_box(box) for box in entry["bbox"]) for stem, entry in content.items()}
+        sizes = {stem: (int(entry["height"]), int(entry["width"])) for stem, entry in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} does not hold Kvasir's bounding boxes ({error!r}).") from None
-    samples = [replace(sample, boxes=boxes.get(sample.image.stem, ())) for sample in read_pairs(root).samples]
+    stated = [(sample, sample.image.stem) for sample in read_pairs(root).samples]
+    samples = [replace(sample, boxes=boxes.get(stem, ()), size=sizes.get(stem)) for sample, stem in stated]
     return DataSet("kvasir", ("polyp",), samples)
 
 

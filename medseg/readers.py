@@ -55,7 +55,7 @@ def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Ima
     One label: a lossless file of at most one value beside 0 marks that value; in JPEG, and in 8-bit greys of more
     values, more than 127 is marked; in floats within [0, 1] more than 0.5; in colours any channel above 127. Several
     labels: a label map of the integers 0 (background) to K. The indices of palette files are the values. What does not
-    fit is refused with the values found.
+    fit is refused with the values found, and so is a photograph in the mask's place.
 
     The mask's own EXIF orientation is undone. A mask without one that fits the stored grid of `like`, the picture it
     belongs to, is turned as that was, also where the upright grid has the same size. Of several frames the one of
@@ -132,7 +132,7 @@ def _masks(stored: Stored, count: int) -> list[Mask]:
         elif values.shape[2] != 3:
             raise ReadError(f"The mask has {values.shape[2]} channels. {_WANTED.format(count)}")
         elif count == 1 and values.dtype == np.uint8:
-            return [np.asarray((values > 127).any(axis=-1))]
+            return [_cut(values.max(axis=-1))]
         else:
             raise ReadError(f"The mask is a colour picture. {_WANTED.format(count)}")
     return [_one_mask(stored, values)] if count == 1 else _label_map(stored, values, count)
@@ -143,15 +143,23 @@ _WANTED = "For {0} labels a grey picture of the integers 0 (background) to {0} i
 
 def _one_mask(stored: Stored, values: np.ndarray) -> Mask:
     if stored.lossy:
-        return np.asarray(values > 127)
+        return _cut(values)
     found = np.unique(values)
     if len(found) <= 2 and found[0] in (0, found[-1]) and found[-1] >= 0:
         return np.asarray(values > 0)
     if values.dtype == np.uint8 and stored.palette is None and found[-1] > 127:
-        return np.asarray(values > 127)
+        return _cut(values)
     if values.dtype.kind == "f" and found[0] >= 0 and found[-1] <= 1:
         return np.asarray(values > 0.5)
     raise ReadError(f"The mask holds the values {_some(found)}. For one label 0 and one other value are wanted.")
+
+
+def _cut(values: np.ndarray) -> Mask:
+    """More than 127 is marked; soft edges and JPEG leave few greys between, photographs many on many pixels."""
+    greys = np.bincount(values.ravel(), minlength=256)[64:192]
+    if greys.sum() * 4 > values.size and np.count_nonzero(greys) > 32:
+        raise ReadError("The mask is a picture: a quarter of it and more is neither dark nor bright. Choose its mask.")
+    return np.asarray(values > 127)
 
 
 def _label_map(stored: Stored, values: np.ndarray, count: int) -> list[Mask]:
