@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -16,6 +16,9 @@ from medseg import config, schema
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError, MedsegError
+
+if TYPE_CHECKING:
+    from medseg.manifest import Sample
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         help="classes to look at; NAME=A,B unites some, NAME=* all",
     )
     inspect.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
+    inspect.add_argument("--write-splits", type=Path, metavar="FILE", help="deal the cases and write a splits.json")
+    inspect.add_argument("--folds", type=int, metavar="K", help="write K folds instead of train, val and test")
+    inspect.add_argument("--seed", type=int, default=0, help="of the dealing (default: 0)")
     inspect.set_defaults(run=_inspect)
     fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
     fit.add_argument("members", nargs="+", type=Path, help="member folders")
@@ -61,14 +67,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    """Exit status 1 where something is wrong, so that a script can ask before it trains."""
+    """Report, sheet and splits; exit status 1 where something is wrong, so that a script can ask before it trains."""
     from PIL import Image
 
     from medseg.samples import load_data
     from medseg.survey import choose, describe, draw_sheet
     from medseg.verify import examine, findings
 
-    found = load_data(options.data, labels=_labels(options.labels), layout=options.layout)
+    _check_splits_options(options)
+    found = load_data(options.data, labels=_labels(options.labels), layout=options.layout, seed=options.seed)
     labels = found.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
     with tqdm(total=len(found.samples), desc="reading") as bar:
         examined = examine(found.samples, labels, progress=lambda done, total: bar.update())
@@ -76,8 +83,32 @@ def _inspect(options: argparse.Namespace) -> None:
     print(describe(found, labels, examined, faults))
     if options.sheet and (chosen := choose(examined)):
         Image.fromarray(draw_sheet(chosen, labels)).save(options.sheet, format="PNG")
+    if options.write_splits:
+        _write_splits(options, found.samples)
     if faults:
         sys.exit(1)
+
+
+def _check_splits_options(options: argparse.Namespace) -> None:
+    from medseg.samples import given_splits
+
+    if options.folds is not None and options.write_splits is None:
+        raise InputError("--folds says how --write-splits divides the cases: name its file too.")
+    if options.write_splits is None:
+        return
+    there = options.write_splits if options.write_splits.exists() else given_splits(options.data)
+    if there:
+        raise InputError(f"{there} is already there and says how the cases are divided: delete it to deal them anew.")
+
+
+def _write_splits(options: argparse.Namespace, samples: Sequence[Sample]) -> None:
+    from medseg.splits import deal_folds, write_folds, write_splits
+
+    if options.folds is not None:
+        write_folds(samples, deal_folds(samples, options.folds, options.seed), options.write_splits)
+    else:
+        write_splits(samples, options.write_splits)
+    print(f"wrote {options.write_splits}")
 
 
 def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:

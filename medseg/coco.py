@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.arrays import Mask
-from medseg.errors import InputError
+from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored
 from medseg.manifest import SPLITS, DataSet, Sample
 from medseg.parts import Box, Part, Polygon, Runs, relative_to, stored_size, to_points
@@ -44,7 +44,9 @@ def read_coco(path: Path) -> DataSet:
                 left, top, width, height = map(float, annotation["bbox"])
                 boxes[number].append(Box(label, left, top, left + width, top + height))
         samples = [_sample(path, image, parts[image["id"]], boxes[image["id"]]) for image in content["images"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if len(parts) < len(samples):
+            raise ValueError("two images have one id")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ReadError) as error:
         raise InputError(f"{path.name} is no COCO instance file that holds together ({error!r}).") from None
     return DataSet("coco", tuple(dict.fromkeys(labels.values())), samples)
 
@@ -103,7 +105,8 @@ def _sample(path: Path, image: dict[str, Any], parts: list[Part], boxes: list[Bo
     if split and split not in SPLITS:
         raise ValueError(f"split {split!r}")
     case = str(image.get("case") or Path(name).stem)
-    return Sample(_place(path, name), tuple(parts), case, split, boxes=tuple(boxes))
+    size = (int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+    return Sample(_place(path, name), tuple(parts), case, split, boxes=tuple(boxes), size=size)
 
 
 def _place(path: Path, name: str) -> Path:

@@ -3,6 +3,11 @@
 Convention, the same for pictures and masks: the volume is brought to the closest canonical orientation (RAS+), `frame`
 counts along its third axis from the feet up, and the slice is shown as radiologists look at it: anterior at the top,
 the patient's right on the left. With `a` the RAS+ array, the picture is `a[::-1, ::-1, frame].T`.
+
+What is a frame and what a channel: slices are frames; what the file holds beyond three axes, the Decathlon's modalities
+on the fourth or the standard's vectors on the fifth, stands at one place and is its channels. The header cannot tell
+modalities from points in time (both lie on the fourth axis, and writers claim seconds for both), so a series is read as
+channels too, with a note; a model of another number of channels refuses it.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medseg.arrays import Spacing
 from medseg.errors import ReadError
-from medseg.stored import MAX_BYTES, Grey, Stored, check_frame, check_size
+from medseg.stored import MAX_BYTES, Grey, Stored, check_channels, check_frame, check_size
 
 HEADER_BYTES = 540
 """Length of the NIfTI-2 header; NIfTI-1 needs 348 of them."""
@@ -40,29 +45,32 @@ def count_nifti(data: bytes) -> int:
 
 
 def read_nifti(data: bytes, frame: int) -> Stored:
-    """Slice `frame` of the volume, scaled by scl_slope and scl_inter; of a 4-D file the first volume, with a note."""
+    """Slice `frame` of the volume, scaled by scl_slope and scl_inter; the volumes of a 4-D file are its channels."""
     volume = _open(data)
     turn, shape = _turn(volume), _shape(volume)
     column, row, axis = _axes(turn)
     frames = shape[axis]
     check_frame(frame, frames)
-    check_size(shape[row], shape[column], max(8, volume.get_data_dtype().itemsize))  # 8: scaling makes float64
+    itemsize = max(8, volume.get_data_dtype().itemsize)  # 8: scaling makes float64
+    check_channels(shape[row], shape[column], shape[3])
+    check_size(shape[row], shape[column], shape[3] * itemsize)
     index = frame if turn[axis, 1] > 0 else frames - 1 - frame
-    where: list[Any] = [slice(None)] * 3 + [0] * (len(shape) - 3)
+    where: list[Any] = [slice(None)] * 4
     where[axis] = slice(index, index + 1)
     block = np.asanyarray(volume.dataobj.reshape(shape)[tuple(where)])
-    pixels = _plain(apply_orientation(block, turn)[::-1, ::-1, 0].T)
+    pixels = _plain(apply_orientation(block, turn)[::-1, ::-1, 0].swapaxes(0, 1))
     zooms = (*volume.header.get_zooms(), 1.0)
     unit = volume.header.get_xyzt_units()[0]
+    colour = volume.get_data_dtype().names is not None
     return Stored(
         pixels,
         "NIfTI",
         frame,
         frames,
-        white=255.0 if pixels.ndim == 3 else None,
+        white=255.0 if colour else None,
         spacing_mm=_spacing(zooms[row], zooms[column], unit),
-        grey=Grey(function="LINEAR_EXACT") if pixels.ndim == 2 else None,
-        notes=_notes(volume, unit),
+        grey=None if colour else Grey(function="LINEAR_EXACT"),
+        notes=_notes(volume, shape[3], unit),
     )
 
 
@@ -99,17 +107,21 @@ def _open(data: bytes) -> nibabel.Nifti1Image:
         raise ReadError(f"This NIfTI declares {declared} bytes and holds {len(data)}. Copy or export it again.")
     kind = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
     volume = kind.from_bytes(data)
-    if not 2 <= len(volume.shape) <= 4 or min(volume.shape) < 1:
+    vectors = len(volume.shape) == 5 and volume.shape[3] == 1
+    if not (2 <= len(volume.shape) <= 4 or vectors) or min(volume.shape) < 1:
         raise ReadError(f"This NIfTI holds an array of shape {volume.shape}; medseg reads slices of 3-D volumes.")
     dtype = volume.get_data_dtype()
+    if dtype.names and math.prod(volume.shape[3:]) > 1:
+        raise ReadError("This NIfTI holds several volumes of colours. Save the one that is meant.")
     if dtype.kind not in "uif" and dtype.names not in _COLOURS:
         raise ReadError("This NIfTI holds numbers that are no grey levels or colours. Save it as integers or floats.")
     return volume
 
 
-def _shape(volume: nibabel.Nifti1Image) -> tuple[int, ...]:
-    """The array's shape with at least three axes: a 2-D file is a volume of one slice."""
-    return (*volume.shape, 1) if len(volume.shape) == 2 else tuple(volume.shape)
+def _shape(volume: nibabel.Nifti1Image) -> tuple[int, int, int, int]:
+    """The three sides of the array and its channels: a 2-D file is a volume of one slice."""
+    x, y, z = (*volume.shape, 1)[:3]
+    return x, y, z, math.prod(volume.shape[3:])
 
 
 def _turn(volume: nibabel.Nifti1Image) -> np.ndarray:
@@ -128,7 +140,8 @@ def _axes(turn: np.ndarray) -> tuple[int, int, int]:
 
 
 def _plain(plane: np.ndarray) -> np.ndarray:
-    """(H, W) numbers, or (H, W, 3) for the RGB structures of NIfTI."""
+    """(H, W) or (H, W, channels) numbers, (H, W, 3) for the RGB structures of NIfTI."""
+    plane = plane[..., 0] if plane.shape[2] == 1 else plane
     if plane.dtype.names:
         return np.stack([plane[name] for name in "RGB"], axis=-1)
     return plane.astype(np.float64) if plane.dtype.itemsize > 8 else plane
@@ -139,12 +152,12 @@ def _spacing(row: float, column: float, unit: str) -> Spacing | None:
     return spacing if all(math.isfinite(v) and v > 0 for v in spacing) else None
 
 
-def _notes(volume: nibabel.Nifti1Image, unit: str) -> tuple[str, ...]:
+def _notes(volume: nibabel.Nifti1Image, channels: int, unit: str) -> tuple[str, ...]:
     notes = []
     if unit == "unknown":
         notes.append("The file names no unit of length: its spacing is taken as millimetres.")
     if not volume.header["sform_code"] and not volume.header["qform_code"]:
         notes.append("The file does not say how the patient lies: left and right, front and back may be exchanged.")
-    if len(volume.shape) == 4 and volume.shape[3] > 1:
-        notes.append(f"The file holds {volume.shape[3]} volumes; the first is shown.")
+    if channels > 1:
+        notes.append(f"The file holds {channels} volumes: they are read as channels.")
     return tuple(notes)

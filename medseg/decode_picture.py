@@ -1,6 +1,8 @@
 """PNG, JPEG and TIFF bytes → stored pixels.
 
-Alpha is dropped, never blended: a transparent pixel of a scan is still a measured pixel. EXIF orientation is reported,
+What is a frame and what a channel: the pages of a TIFF and the pictures of an animated PNG are frames, whatever notes
+of other programs say of them; the samples of a pixel are its channels. Alpha is none of them: it is dropped, never
+blended, since a transparent pixel of a scan is still a measured pixel. EXIF orientation is reported,
 not applied, because masks must come back on the stored grid.
 """
 
@@ -14,10 +16,11 @@ import tifffile
 from PIL import Image
 
 from medseg.errors import ReadError
-from medseg.stored import MAX_PIXELS, Stored, check_frame, check_size
+from medseg.stored import MAX_PIXELS, Stored, check_channels, check_frame, check_size
 
 _ORIENTATION = 0x0112
 _RGB_COLUMNS = 3
+_ALPHA = (1, 2)  # TIFF 6.0 section 18: associated, unassociated; 0 leaves the sample's meaning to the user
 
 
 def count_png(data: bytes) -> int:
@@ -117,6 +120,9 @@ def count_tiff(data: bytes) -> int:
 def read_tiff(data: bytes, frame: int) -> Stored:
     """Page `frame` of a TIFF or BigTIFF of 1 to 64 bits per sample, integers or floats.
 
+    All samples are channels but those that the tag ExtraSamples calls alpha, so a fourth one beside RGB that the file
+    leaves unnamed is a channel, such as near infrared.
+
     tifffile and not Pillow: Pillow refuses 16-bit RGB and float samples other than 32-bit grey, and turns the grid
     upright by itself.
     """
@@ -140,6 +146,8 @@ def _check_page(page: tifffile.TiffPage, file_bytes: int) -> None:
     if not plain or not all(isinstance(side, int) for side in sides):  # a damaged tag may hold a list
         raise ReadError("This TIFF stores its pixels in a way medseg does not read. Save it as grey or RGB.")
     check_size(page.imagelength, page.imagewidth, page.samplesperpixel * page.dtype.itemsize)
+    if page.samplesperpixel > _RGB_COLUMNS + 1:
+        check_channels(page.imagelength, page.imagewidth, page.samplesperpixel)
     if page.is_tiled:  # a tile is decoded whole, however small the picture that it covers
         check_size(page.tilelength, page.tilewidth, page.samplesperpixel * page.dtype.itemsize)
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -150,19 +158,32 @@ def _check_page(page: tifffile.TiffPage, file_bytes: int) -> None:
 def _from_page(page: tifffile.TiffPage, pixels: np.ndarray, frame: int, frames: int) -> Stored:
     photometric, palette = tifffile.PHOTOMETRIC(page.photometric), None
     white = _white(pixels, page.bitspersample)
-    if photometric.name == "SEPARATED":
-        pixels = _cmyk_to_rgb(pixels)
-    elif photometric.name == "PALETTE" and page.colormap is not None:
+    pixels = _cmyk_to_rgb(pixels) if photometric.name == "SEPARATED" else _channels(pixels, page.extrasamples)
+    if photometric.name == "PALETTE" and page.colormap is not None and pixels.ndim == 2:
         palette = (page.colormap.T >> 8).tolist()  # TIFF 6.0 section 5: 16 bits a colour
     elif photometric.name == "MINISWHITE" and white is not None:
         pixels = (white - pixels).astype(pixels.dtype)
-    elif photometric.name not in ("MINISBLACK", "RGB") and page.compression not in (6, 7):  # JPEG comes out as RGB
+    elif photometric.name not in ("MINISBLACK", "RGB", "SEPARATED") and page.compression not in (
+        6,
+        7,
+    ):  # JPEG comes out as RGB
         raise ReadError(
             f"This TIFF uses the colour space {photometric.name}, which medseg does not read. Save it as grey or RGB."
         )
     tag = page.tags.get(_ORIENTATION)
     orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
-    return Stored(_without_alpha(pixels), "TIFF", frame, frames, white, palette, orientation=orientation)
+    return Stored(pixels, "TIFF", frame, frames, white, palette, orientation=orientation)
+
+
+def _channels(pixels: np.ndarray, extra: tuple[int, ...]) -> np.ndarray:
+    """(H, W), or (H, W, channels) where more than one sample is left without those that `extra` calls alpha."""
+    if pixels.ndim == 2:
+        return pixels
+    if len(extra) >= pixels.shape[2]:
+        raise ReadError("This TIFF names more extra samples than it has samples. Export it again.")
+    extra = (0,) * (pixels.shape[2] - len(extra)) + extra
+    kept = pixels[..., [kind not in _ALPHA for kind in extra]]
+    return kept[..., 0] if kept.shape[2] == 1 else kept
 
 
 def _white(pixels: np.ndarray, bits: int) -> float | None:

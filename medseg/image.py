@@ -16,10 +16,11 @@ from medseg.arrays import Pixels, Spacing
 class Image:
     """One upright frame.
 
-    `pixels` (H, W, C) float32 in [0, 1]. `spacing_mm` is (row, column) on the upright grid, None where the file is
-    silent. `modality` is DICOM's (0008,0060) code, None outside DICOM. `frame` of `frames` (counted from 0) is the one
-    held. `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code
-    1 to 8 that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
+    `pixels` (H, W, C) float32 in [0, 1], C = 1 for grey, 3 for colour, else the file's channels in its order.
+    `spacing_mm` is (row, column) on the upright grid, None where the file is silent. `modality` is DICOM's (0008,0060)
+    code, None outside DICOM. `frame` of `frames` (counted from 0) is the one held.
+    `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code 1 to 8
+    that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
     """
 
     pixels: Pixels

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import InputError, ReadError
+from medseg.errors import InputError, MedsegWarning, ReadError
 from medseg.manifest import DataSet, Sample
 from medseg.parts import Box, MaskFile
 from medseg.readers import count_frames
@@ -92,9 +94,11 @@ def read_kvasir(root: Path) -> DataSet:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         boxes = {stem: tuple(_kvasir_box(box) for box in entry["bbox"]) for stem, entry in content.items()}
+        sizes = {stem: (int(entry["height"]), int(entry["width"])) for stem, entry in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} does not hold Kvasir's bounding boxes ({error!r}).") from None
-    samples = [replace(sample, boxes=boxes.get(sample.image.stem, ())) for sample in read_pairs(root).samples]
+    stated = [(sample, sample.image.stem) for sample in read_pairs(root).samples]
+    samples = [replace(sample, boxes=boxes.get(stem, ()), size=sizes.get(stem)) for sample, stem in stated]
     return DataSet("kvasir", ("polyp",), samples)
 
 
@@ -136,17 +140,24 @@ def read_decathlon(root: Path) -> DataSet:
 
     Home page: http://medicaldecathlon.com and https://github.com/MIC-DKFZ/nnUNet
     Layout: imagesTr/a.nii.gz (nnU-Net: a_0000.nii.gz) with labelsTr/a.nii.gz, label maps; dataset.json "labels" names
-        the values. Slices count from the feet; case = volume. Of 4-D files the first volume is read, of nnU-Net's
-        channels the first. Pictures and masks are turned alike by their affines (`decode_nifti`).
+        the values. Slices count from the feet; case = volume. The modalities of 4-D files are channels; of nnU-Net's
+        channels, which are files, the first is read, and a MedsegWarning counts the others. Pictures and masks are
+        turned alike by their affines (`decode_nifti`).
     Licence: Decathlon CC BY-SA 4.0; else that of the data.
     Citation: Antonelli et al. 2022, The Medical Segmentation Decathlon, Nature Communications 13:4128; Isensee et al.
         2021, nnU-Net, Nature Methods 18.
     """
-    masks = _by_stem(root / "labelsTr")
+    masks, files = _by_stem(root / "labelsTr"), _by_stem(root / "imagesTr")
+    further = {stem for stem in files.keys() - masks.keys() if re.fullmatch(r".+_00(0[1-9]|[1-9]\d)", stem)}
+    if further:
+        sentence = (
+            f"{len(further)} files of further channels are left out, the first: {min(further)}: save volumes 4-D."
+        )
+        warnings.warn(sentence, MedsegWarning, stacklevel=3)
     pictures = {
-        stem.removesuffix("_0000") if stem not in masks else stem: path
-        for stem, path in _by_stem(root / "imagesTr").items()
-        if stem in masks or stem[-5:] not in {f"_000{channel}" for channel in range(1, 10)}
+        stem if stem in masks else stem.removesuffix("_0000"): path
+        for stem, path in files.items()
+        if stem not in further
     }
     _refuse_single(pictures.keys() ^ masks.keys())
     volumes = [Sample(pictures[stem], masks[stem], stem, "") for stem in sorted(pictures)]

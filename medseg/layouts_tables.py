@@ -46,6 +46,7 @@ def read_chestx_det(place: Path) -> DataSet:
     Licence: annotations Apache-2.0; images free to use with acknowledgement of the NIH Clinical Center.
     Citation: Lian et al. 2021, A Structure-Aware Relation Network for Thoracic Diseases Detection and Segmentation,
         IEEE TMI 40(8), doi:10.1109/TMI.2021.3070847; Wang et al. 2017, ChestX-ray8, CVPR, arXiv:1705.02315.
+    Raises InputError for a finding that is none of the 13, and for a picture with two entries that differ.
     """
     root = place if place.is_dir() else place.parent
     tables = sorted(root.glob("ChestX_Det*.json")) if place.is_dir() else [place]
@@ -63,8 +64,9 @@ def read_chestx_det(place: Path) -> DataSet:
                 absent.add(name)
                 continue
             split = "test" if "test" in table.stem.lower() else ""
-            case = patients.get(name, Path(name).stem)
-            samples[name] = Sample(pictures[name], parts, case, split, boxes=boxes)
+            sample = Sample(pictures[name], parts, patients.get(name, Path(name).stem), split, boxes=boxes)
+            if samples.setdefault(name, sample) != sample:
+                raise InputError(f"{table.name}: {name} stands twice, with other findings or in another split.")
     _warn(absent, "annotated pictures are not here and")
     return DataSet("chestx-det", CHESTX_DET_LABELS, [samples[name] for name in sorted(samples)])
 
@@ -98,16 +100,27 @@ def read_siim(root: Path) -> DataSet:
 
 
 def read_siim_table(path: Path) -> dict[str, tuple[Runs, ...]]:
-    """ImageId → its run lengths, () for a film without pneumothorax. Raises InputError for another table."""
+    """ImageId → its run lengths, () for a film without pneumothorax.
+
+    Raises InputError for another table, and for a film with both run lengths and the -1 that says there are none.
+    """
     rows: dict[str, list[Runs]] = {}
+    empty: set[str] = set()
     for row in _rows(path):
         try:
-            runs = rows.setdefault(row["ImageId"].strip(), [])
-            text = row["EncodedPixels"].strip()
+            name, text = row["ImageId"].strip(), row["EncodedPixels"].strip()
         except (KeyError, AttributeError):
             raise InputError(f"{path.name} is not a table of ImageId and EncodedPixels.") from None
-        if text not in ("", "-1"):
+        runs = rows.setdefault(name, [])
+        if text in ("", "-1"):
+            empty.add(name)
+        else:
             runs.append(Runs("pneumothorax", text))
+    both = sorted(name for name in empty if rows[name])
+    if both:
+        raise InputError(
+            f"{path.name}: {both[0]} has run lengths and -1, which says that there are none. Mend the rows."
+        )
     return {name: tuple(runs) for name, runs in rows.items()}
 
 
@@ -137,6 +150,9 @@ def _entries(table: Path) -> list[dict[str, Any]]:
 
 
 def _polygons(entry: dict[str, Any]) -> tuple[Part, ...]:
+    unknown = sorted({*entry["syms"]} - {*CHESTX_DET_LABELS})
+    if unknown:
+        raise ValueError(f"{entry['file_name']} has the finding {unknown[0]!r}, which is none of the 13")
     pairs = zip(entry["syms"], entry["polygons"], strict=True)
     return tuple(Polygon(str(label), to_points([value for point in line for value in point])) for label, line in pairs)
 

@@ -3,7 +3,7 @@
     {"labels": ["polyp"], "samples": [{"image": "a.png", "mask": "a_mask.png", "case": "p1", "split": "train"}, …]}
 
 with paths relative to it. `case` is the patient or sequence: splits never divide one. `mask` is a binary mask file, a
-label map, or a list of parts as in `medseg.parts`; `frame` and `boxes` are there where they say something.
+label map, or a list of parts as in `medseg.parts`; `frame`, `boxes` and `size` are there where they say something.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Sample:
 
     `mask` is a file (a binary mask, or a label map whose value k is label k), or the parts that make it up; no parts is
     a picture on which nothing is marked. `frame` is the slice of a volume. `boxes` are bounding boxes that the data set
-    gives beside its masks: they are shown and checked against the mask, and nothing is trained on them.
+    gives beside its masks: they are shown and checked against the mask, and nothing is trained on them. `size` is the
+    (height, width) of the stored picture that the data set states, for `verify` to compare.
     """
 
     image: Path
@@ -40,6 +41,7 @@ class Sample:
     split: str
     frame: int = 0
     boxes: tuple[Box, ...] = ()
+    size: tuple[int, int] | None = None
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
         """The picture and its masks (K, H, W) on the same upright grid. Raises ReadError that names the file."""
@@ -84,9 +86,17 @@ def read_manifest(path: Path) -> DataSet:
         content = json.loads(path.read_text(encoding="utf-8"))
         samples = [_from_entry(path.parent, entry) for entry in content["samples"]]
         labels = tuple(str(label) for label in content.get("labels", ()))
+        _refuse_other_labels(samples, labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} is not a manifest ({error!r}): see the top of medseg/manifest.py.") from None
     return DataSet("manifest", labels, samples)
+
+
+def _refuse_other_labels(samples: Sequence[Sample], labels: tuple[str, ...]) -> None:
+    for sample in samples if labels else ():
+        for part in () if isinstance(sample.mask, Path) else sample.mask:
+            if part.label not in labels:
+                raise ValueError(f"{sample.image.name} has a part {part.label!r}, which is none of the labels")
 
 
 def write_manifest(samples: Sequence[Sample], labels: Sequence[str], path: Path) -> None:
@@ -109,6 +119,7 @@ def _from_entry(root: Path, entry: dict[str, Any]) -> Sample:
         split,
         int(entry.get("frame", 0)),
         tuple(_box(part_from_json(box, root)) for box in entry.get("boxes", ())),
+        (int(size[0]), int(size[1])) if (size := entry.get("size")) else None,
     )
 
 
@@ -124,6 +135,8 @@ def _to_entry(root: Path, sample: Sample) -> dict[str, Any]:
         entry["frame"] = sample.frame
     if sample.boxes:
         entry["boxes"] = [part_to_json(box, root) for box in sample.boxes]
+    if sample.size:
+        entry["size"] = list(sample.size)
     return entry
 
 

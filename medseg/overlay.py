@@ -1,7 +1,8 @@
 """What the user sees: masks drawn over a picture, and values as a heatmap with its colour bar.
 
-Pixels become bytes first; blending is Pillow's, contours are shifts of boolean arrays inside each mask's bounding box:
-a slider redraws a 1024 × 1024 picture within a frame or two.
+A picture of other than three channels is drawn as its first, in grey. Pixels become bytes first; blending is Pillow's,
+contours are shifts of boolean arrays inside each mask's bounding box: a slider redraws a 1024 × 1024 picture within a
+frame or two.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def _to_bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
 
 
 def _to_picture(pixels: Pixels) -> Pillow.Image:
-    stored = _to_bytes(pixels)
-    return Pillow.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored).convert("RGB")
+    """The colours, or the first channel in grey of a picture that has other than three."""
+    return Pillow.fromarray(_to_bytes(pixels if pixels.shape[-1] == 3 else pixels[..., 0])).convert("RGB")
 
 
 def _bounds(mask: Mask) -> tuple[slice, slice]:

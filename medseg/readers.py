@@ -26,10 +26,14 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
     without VOI LUT and window, and for NIfTI, the values between darkest and brightest that are no padding are shown.
     Pictures are divided by their white, as `grey.to_unit` says. Whatever was assumed stands in `Image.notes`.
 
+    Channels are the samples of a TIFF's pixels, without alpha, and the volumes of a 4-D NIfTI; those of a NIfTI, and of
+    a TIFF that names no white and has other than three, are measurements with a range each and are scaled one by one.
+
     `frame` counts frames, pages or axial slices (feet first) from 0. `window` (centre, width), in the units after the
     modality step, replaces the file's own window or VOI LUT; its shape is the file's VOI LUT function for DICOM (LINEAR
     unless it says otherwise) and LINEAR_EXACT for NIfTI. Raises ReadError for a file that cannot be read or has no such
-    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI.
+    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI of one
+    channel.
     """
     stored = _read(path, frame)
     pixels, shown, notes = _levels(stored, window)
@@ -51,7 +55,7 @@ def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Ima
     One label: a lossless file of at most one value beside 0 marks that value; in JPEG, and in 8-bit greys of more
     values, more than 127 is marked; in floats within [0, 1] more than 0.5; in colours any channel above 127. Several
     labels: a label map of the integers 0 (background) to K. The indices of palette files are the values. What does not
-    fit is refused with the values found.
+    fit is refused with the values found, and so is a photograph in the mask's place.
 
     The mask's own EXIF orientation is undone. A mask without one that fits the stored grid of `like`, the picture it
     belongs to, is turned as that was, also where the upright grid has the same size. Of several frames the one of
@@ -89,6 +93,10 @@ def _levels(
     stored: Stored, window: tuple[float, float] | None
 ) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...]]:
     """(H, W, C) levels in [0, 1] on the stored grid, the window applied, and notes."""
+    if stored.pixels.ndim == 3 and (stored.grey is not None or (stored.white is None and stored.pixels.shape[2] != 3)):
+        if window is not None:
+            raise InputError("A window applies to one channel, and this picture has several. Leave the window out.")
+        return _levels_by_channel(stored)
     if stored.grey is not None:
         grey = stored.grey
         if window is not None:
@@ -103,6 +111,13 @@ def _levels(
     return levels if levels.ndim == 3 else levels[..., None], None, notes
 
 
+def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...]]:
+    channels = np.moveaxis(stored.pixels, -1, 0)
+    found = [_levels(replace(stored, pixels=channel), None) for channel in channels]
+    notes = [f"Channel {number}: {note}" for number, (_, _, own) in enumerate(found, start=1) for note in own]
+    return np.concatenate([levels for levels, _, _ in found], axis=-1), None, tuple(notes)
+
+
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """`to_upright` for (H, W, C), the order that pictures have."""
     return np.moveaxis(to_upright(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
@@ -114,8 +129,10 @@ def _masks(stored: Stored, count: int) -> list[Mask]:
     if values.ndim == 3:
         if (values == values[..., :1]).all():
             values = values[..., 0]
+        elif values.shape[2] != 3:
+            raise ReadError(f"The mask has {values.shape[2]} channels. {_WANTED.format(count)}")
         elif count == 1 and values.dtype == np.uint8:
-            return [np.asarray((values > 127).any(axis=-1))]
+            return [_cut(values.max(axis=-1))]
         else:
             raise ReadError(f"The mask is a colour picture. {_WANTED.format(count)}")
     return [_one_mask(stored, values)] if count == 1 else _label_map(stored, values, count)
@@ -126,15 +143,23 @@ _WANTED = "For {0} labels a grey picture of the integers 0 (background) to {0} i
 
 def _one_mask(stored: Stored, values: np.ndarray) -> Mask:
     if stored.lossy:
-        return np.asarray(values > 127)
+        return _cut(values)
     found = np.unique(values)
     if len(found) <= 2 and found[0] in (0, found[-1]) and found[-1] >= 0:
         return np.asarray(values > 0)
     if values.dtype == np.uint8 and stored.palette is None and found[-1] > 127:
-        return np.asarray(values > 127)
+        return _cut(values)
     if values.dtype.kind == "f" and found[0] >= 0 and found[-1] <= 1:
         return np.asarray(values > 0.5)
     raise ReadError(f"The mask holds the values {_some(found)}. For one label 0 and one other value are wanted.")
+
+
+def _cut(values: np.ndarray) -> Mask:
+    """More than 127 is marked; soft edges and JPEG leave few greys between, photographs many on many pixels."""
+    greys = np.bincount(values.ravel(), minlength=256)[64:192]
+    if greys.sum() * 4 > values.size and np.count_nonzero(greys) > 32:
+        raise ReadError("The mask is a picture: a quarter of it and more is neither dark nor bright. Choose its mask.")
+    return np.asarray(values > 127)
 
 
 def _label_map(stored: Stored, values: np.ndarray, count: int) -> list[Mask]:

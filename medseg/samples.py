@@ -42,6 +42,7 @@ __all__ = [
     "DataSet",
     "Labels",
     "Sample",
+    "given_splits",
     "load_data",
     "load_samples",
     "select",
@@ -118,7 +119,7 @@ def load_data(
         found = _with_boxes(found)
     if labels is not None:
         found = _relabelled(found, labels)
-    path = splits or _splits_beside(place)
+    path = splits or given_splits(place)
     dealt = deal(apply_splits(found.samples, path, fold) if path else found.samples, seed)
     refuse_divided_cases(dealt)
     return replace(found, samples=dealt)
@@ -171,8 +172,8 @@ def _read_json(path: Path) -> DataSet:
     return read_chestx_det(path) if is_chestx_det_json(content) else read_manifest(path)
 
 
-def _splits_beside(place: Path) -> Path | None:
-    """splits.json in the folder, or beside LGG's kaggle_3m/."""
+def given_splits(place: Path) -> Path | None:
+    """The division that the data set at `place` brings: splits.json in the folder, or beside LGG's kaggle_3m/."""
     folders = [place, place.parent] if place.name == "kaggle_3m" else [place]
     return next((folder / "splits.json" for folder in folders if (folder / "splits.json").is_file()), None)
 

@@ -14,11 +14,14 @@ _MARGIN = 0.02  # of the value range: JPEG and scanner rounding move a mean by l
 
 
 def look(image: Image) -> dict[str, float]:
-    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue (0 for grey).
+    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue.
+
+    The colours are 0 for grey and for pictures whose channels are no colours, being other than three.
 
     Source of the opponent axes: Hasler and Süsstrunk, Measuring colourfulness in natural images, SPIE 2003.
     """
-    red, green, blue = (float(v) for v in np.broadcast_to(image.pixels.mean(axis=(0, 1), dtype=np.float64), 3))
+    means = image.pixels.mean(axis=(0, 1), dtype=np.float64).tolist()
+    red, green, blue = means if len(means) == 3 else [sum(means) / len(means)] * 3
     return {
         "brightness": (red + green + blue) / 3,
         "red_green": red - green,

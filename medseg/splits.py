@@ -37,11 +37,11 @@ def deal(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 def deal_folds(samples: Iterable[Sample], count: int, seed: int = 0) -> list[list[str]]:
     """The cases of `samples` in `count` folds of the same number of cases, give or take one, in an order by hash.
 
-    Raises InputError where there are fewer cases than folds.
+    Raises InputError for fewer than three folds, which leave nothing to train on, or more than there are cases.
     """
     cases = sorted({sample.case for sample in samples}, key=lambda case: _position(case, seed))
-    if not 2 <= count <= len(cases):
-        raise InputError(f"{len(cases)} cases cannot be dealt into {count} folds: wanted 2 to {len(cases)} folds.")
+    if not 3 <= count <= len(cases):
+        raise InputError(f"{len(cases)} cases cannot be dealt into {count} folds: wanted at least 3, each with a case.")
     return [sorted(cases[fold::count]) for fold in range(count)]
 
 
@@ -78,7 +78,8 @@ def apply_splits(samples: Sequence[Sample], path: Path, fold: int = 0) -> list[S
     """`samples` with the splits of the file `path`; of folds, as `with_fold` says.
 
     A sample that the file leaves out keeps the split it has. Raises InputError for a file of another form, a name in
-    two splits, samples left out that have no split, or a hash that is not that of these samples.
+    two splits or of nothing that is here, samples left out that have no split, or a hash that is not that of these
+    samples.
     """
     groups, in_folds, written = _read(path)
     if in_folds:
@@ -120,10 +121,15 @@ def _position(case: str, seed: int) -> float:
 
 
 def _assigned(samples: Sequence[Sample], splits: dict[str, str]) -> list[Sample]:
-    def of(sample: Sample) -> str:
-        names = (sample.image.stem, sample.image.name, sample.case)
-        return next((splits[name] for name in names if name in splits), sample.split)
+    def names(sample: Sample) -> tuple[str, str, str]:
+        return sample.image.stem, sample.image.name, sample.case
 
+    def of(sample: Sample) -> str:
+        return next((splits[name] for name in names(sample) if name in splits), sample.split)
+
+    absent = sorted(splits.keys() - {name for sample in samples for name in names(sample)})
+    if absent:
+        raise InputError(f"splits.json names {len(absent)} that are not here, the first: {', '.join(absent[:5])}.")
     done = [replace(sample, split=of(sample)) for sample in samples]
     missing = sorted({sample.image.stem for sample in done if not sample.split})
     if missing:

@@ -27,6 +27,10 @@ MAX_BYTES = 512 * 2**20
 """Most bytes of one file, of what it unpacks to, and of one decoded frame."""
 
 
+MAX_CHANNELS = 64
+"""Most channels of one picture: as many as a member's input may have (`medseg.config`)."""
+
+
 @dataclass(frozen=True)
 class Lut:
     """A DICOM look-up table (PS3.3 C.11.1.1.1, C.11.2.1.1): inputs from `first` on give `values`, `bits` bits wide."""
@@ -57,11 +61,11 @@ class Grey:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """One frame as the file stores it, (H, W) or (H, W, 3), and what is needed to show it.
+    """One frame as the file stores it, (H, W) or (H, W, channels), and what is needed to show it.
 
     `white` is the stored value of full brightness, None where the file does not say (floats, wide integers, volumes).
     `palette` holds a row (red, green, blue), each 0 to 255, per stored index. `orientation` is the EXIF code 1 to 8 of
-    the grid. `grey` is given for grey DICOM and for NIfTI alone. `lossy` is True for JPEG files.
+    the grid. `grey` is given for grey DICOM and for NIfTI alone, alike for all channels. `lossy` is True for JPEGs.
     """
 
     pixels: np.ndarray
@@ -128,3 +132,13 @@ def check_size(height: int, width: int, bytes_per_pixel: float) -> None:
         raise ReadError(
             f"The file's pixels unpack to more than {MAX_BYTES // 2**20} MiB. Save it with fewer bits per pixel."
         )
+
+
+def check_channels(height: int, width: int, channels: int) -> None:
+    """Refuse a declared picture of too many channels, or of more than fit into memory once they are levels."""
+    if channels > MAX_CHANNELS:
+        raise ReadError(
+            f"The file holds {channels} values at every place, which would be channels; medseg reads up to "
+            f"{MAX_CHANNELS}. Save the ones that are meant."
+        )
+    check_size(height, width, 4 * channels)

@@ -6,6 +6,7 @@ Training calls `require_sound(samples, labels)`; `verify` gives the same finding
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from medseg.arrays import Masks
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
 from medseg.manifest import SPLITS, Sample
+from medseg.parts import stored_size
 from medseg.splits import divided_cases
 
 Progress = Callable[[int, int], None]
@@ -37,13 +39,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """One sample after reading: (height, width), marked pixels for each label, and its own faults.
+    """One sample after reading: (height, width), channels, marked pixels for each label, and its own faults.
 
     `size` is None where the sample cannot be read. `digest` is the hash of the picture file's bytes.
     """
 
     sample: Sample
     size: tuple[int, int] | None = None
+    channels: int = 0
     marked: tuple[int, ...] = ()
     digest: str = ""
     findings: tuple[Finding, ...] = field(default=())
@@ -57,9 +60,10 @@ def verify(samples: Sequence[Sample], labels: Sequence[str], *, progress: Progre
     """Every fault of `samples`, [] where there is none. All files are read once.
 
     Faults of a sample: a file that is missing or cannot be read; a mask of another size than its picture, with values
-    that fit no label, or that marks every pixel; an annotation beyond the picture; a mask with nothing of it inside the
-    bounding boxes given beside it. Faults of the whole: a case in two splits; pictures of the same bytes in two splits;
-    a split on which nothing is marked; a label that is never marked in train, or never at all.
+    that fit no label, or that marks every pixel; an annotation beyond the picture, or for one of another size; a mask
+    with nothing of it inside the bounding boxes given beside it. Faults of the whole: a case in two splits; pictures of
+    the same bytes in two splits; pictures of other channels than most; a split on which nothing is marked; a label that
+    is never marked in train, or never at all.
     An empty mask is no fault: it is a picture without the finding.
     """
     return findings(examine(samples, labels, progress=progress), labels)
@@ -91,7 +95,7 @@ def findings(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findin
         Finding(f"case {case}", f"stands in {' and '.join(splits)}: pictures of one patient belong to one split.")
         for case, splits in divided_cases(one.sample for one in examined).items()
     ]
-    return [*own, *divided, *_duplicates(examined), *_empty(examined, labels)]
+    return [*own, *divided, *_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels)]
 
 
 def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) -> Examined:
@@ -109,7 +113,7 @@ def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) ->
         return Examined(sample, digest=digest, findings=(Finding(name, sentence),))
     marked = tuple(int(mask.sum()) for mask in masks)
     faults = tuple(Finding(_name(sample.image), sentence) for sentence in _faults(sample, image, masks, labels))
-    return Examined(sample, image.size, marked, digest, faults)
+    return Examined(sample, image.size, image.pixels.shape[2], marked, digest, faults)
 
 
 def _digest(path: Path) -> str:
@@ -124,6 +128,12 @@ def _faults(sample: Sample, image: Image, masks: Masks, labels: Sequence[str]) -
         for label, mask in zip(labels, masks, strict=True)
         if mask.all()
     ]
+    if sample.size not in (None, stored_size(image)):
+        height, width = stored_size(image)
+        stated = f"{sample.size[1]} × {sample.size[0]}"
+        faults.append(f"the annotations are for {stated} pixels (width × height), the picture has {width} × {height}.")
+    if any(box.right < box.left or box.bottom < box.top for box in sample.boxes):
+        faults.append("a bounding box ends before it begins: are its corners exchanged?")
     inside = np.zeros(image.size, dtype=bool)
     try:
         for box in sample.boxes:
@@ -150,6 +160,14 @@ def _duplicates(examined: Sequence[Examined]) -> list[Finding]:
                 Finding(_name(one.sample.image), f"{names}, which is in {other.split} and this in {one.sample.split}.")
             )
     return found
+
+
+def _odd_channels(examined: Sequence[Examined]) -> list[Finding]:
+    """Pictures of other channels than most; grey and colour are brought to each other, so they count as one."""
+    kinds = [(one, 3 if one.channels == 1 else one.channels) for one in examined if one.channels]
+    ((usual, _),) = Counter(kind for _, kind in kinds).most_common(1) or [(0, 0)]
+    sentence = "has {} channels, most pictures have {}: a model takes one number of them."
+    return [Finding(_name(one.sample.image), sentence.format(kind, usual)) for one, kind in kinds if kind != usual]
 
 
 def _empty(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:

@@ -111,6 +111,31 @@ def test_planar_tiffs_come_back_with_colours_last() -> None:
     assert (decode(data).pixels == RGB).all()
 
 
+@pytest.mark.parametrize(
+    ("samples", "settings", "kept"),
+    [
+        (2, {"photometric": "minisblack"}, [0, 1]),
+        (5, {"photometric": "minisblack"}, [0, 1, 2, 3, 4]),
+        (5, {"photometric": "rgb", "extrasamples": [2, 0]}, [0, 1, 2, 4]),
+        (4, {"photometric": "rgb", "extrasamples": [0]}, [0, 1, 2, 3]),
+        (4, {"photometric": "rgb", "extrasamples": [1]}, [0, 1, 2]),
+    ],
+    ids=["two", "five", "rgb, alpha, one more", "rgb and infrared", "rgb and alpha"],
+)
+def test_the_samples_of_a_tiff_are_its_channels_but_for_alpha(
+    samples: int, settings: dict[str, object], kept: list[int]
+) -> None:
+    stored = np.arange(3 * 4 * samples, dtype=np.uint16).reshape(3, 4, samples)
+    found = decode(tiff(stored, planarconfig="contig", **settings))
+    assert found.pixels.tolist() == stored[..., kept].tolist()
+    assert found.frames == 1
+
+
+def test_a_tiff_of_more_samples_than_a_model_takes_channels_is_refused() -> None:
+    with pytest.raises(ReadError, match="holds 65 values at every place"):
+        decode(tiff(np.zeros((3, 4, 65), np.uint8), photometric="minisblack", planarconfig="contig"))
+
+
 def test_tiffs_that_store_white_as_0_come_back_with_white_high() -> None:
     assert (decode(tiff(GREY, photometric="miniswhite")).pixels == 255 - GREY).all()
 
@@ -302,12 +327,23 @@ def test_nifti_slices_come_back_with_columns_as_the_first_axis(kind: type, dtype
     assert (stored.frames, stored.spacing_mm) == (4, (3.0, 2.0))
 
 
-def test_of_a_series_of_volumes_the_first_is_shown_with_a_note() -> None:
-    series = np.zeros((2, 3, 4, 5), np.int16)
-    series[..., 0] = 7
-    stored = decode(nifti(series))
-    assert (stored.pixels == 7).all()
-    assert "The file holds 5 volumes; the first is shown." in stored.notes
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 1, 5)], ids=["decathlon", "vectors"])
+def test_several_volumes_are_channels_and_a_note_says_so(shape: tuple[int, ...]) -> None:
+    volumes = np.arange(120, dtype=np.int16).reshape(2, 3, 4, 5)
+    stored = decode(nifti(volumes.reshape(shape)), 2)
+    assert (stored.pixels == volumes[:, :, 2].swapaxes(0, 1)).all()
+    assert (stored.frames, stored.pixels.shape) == (4, (3, 2, 5))
+    assert "The file holds 5 volumes: they are read as channels." in stored.notes
+
+
+def test_more_volumes_than_a_model_takes_channels_are_refused() -> None:
+    with pytest.raises(ReadError, match="holds 65 values at every place, which would be channels; medseg reads up to"):
+        decode(nifti(np.zeros((2, 3, 4, 65), np.uint8)))
+
+
+def test_a_nifti_of_more_axes_is_refused() -> None:
+    with pytest.raises(ReadError, match=r"array of shape \(2, 3, 4, 2, 3\)"):
+        decode(nifti(np.zeros((2, 3, 4, 2, 3), np.uint8)))
 
 
 def test_a_nifti_of_one_plane_is_a_volume_of_one_slice() -> None:

@@ -172,6 +172,14 @@ def test_volumes_become_slices_of_one_case(tmp_path: Path, suffix: str) -> None:
     assert marked == [[0, 0], [12, 0], [0, 8], [0, 0]]
 
 
+def test_of_nnunets_channel_files_the_first_is_read_and_the_others_are_counted(tmp_path: Path) -> None:
+    decathlon(tmp_path, "_0000")
+    shutil.copy(tmp_path / "imagesTr" / "v_0000.nii.gz", tmp_path / "imagesTr" / "v_0001.nii.gz")
+    with pytest.warns(MedsegWarning, match="1 files of further channels are left out, the first: v_0001"):
+        samples = load_samples(tmp_path)
+    assert {s.image.name for s in samples} == {"v_0000.nii.gz"}
+
+
 def test_pairs_of_volumes_become_slices(tmp_path: Path) -> None:
     decathlon(tmp_path / "d")
     (tmp_path / "d" / "imagesTr").rename(tmp_path / "images")

@@ -33,6 +33,15 @@ def test_grey_pictures_become_rgb() -> None:
     assert draw_overlay(grey, np.zeros((1, 4, 6), dtype=bool)).tolist() == [[[51, 51, 51]] * 6] * 4
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+def test_of_other_channels_the_first_is_drawn_in_grey(channels: int) -> None:
+    pixels = np.ones((4, 6, channels), dtype=np.float32)
+    pixels[..., 0] = 0.2
+    assert draw_overlay(pixels, np.zeros((1, 4, 6), dtype=bool)).tolist() == [[[51, 51, 51]] * 6] * 4
+    black = draw_heatmap(np.zeros((4, 6), dtype=np.float32), pixels)
+    assert black.tolist() == [[[51, 51, 51]] * 6] * 4
+
+
 def test_tint_line_and_edge_lie_where_they_should() -> None:
     picture = draw_overlay(BLACK + 1, square(10, 10, 12), opacity=0.5)
     assert picture[16, 10].tolist() == list(PALETTE[0])  # the mask's first column: the contour

@@ -302,6 +302,26 @@ def test_a_window_for_a_picture_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png", window=(1, 2))
 
 
+def test_the_channels_of_a_nifti_are_scaled_one_by_one(tmp_path: Path) -> None:
+    volumes = np.zeros((2, 1, 1, 4), np.int16)
+    volumes[:, 0, 0] = [[0, 5, -3, 8], [10, 6, -1, 8]]
+    nibabel.save(nibabel.Nifti1Image(volumes, np.diag([-1, -1, 1, 1])), tmp_path / "a.nii")
+    image = read_image(tmp_path / "a.nii")
+    assert image.pixels.tolist() == [[[0, 0, 0, 0], [1, 1, 1, 0]]]
+    assert "Channel 2: The file gives no window: its values from 5 to 6 are shown black to white." in image.notes
+    with pytest.raises(InputError, match="A window applies to one channel, and this picture has several"):
+        read_image(tmp_path / "a.nii", window=(1, 2))
+
+
+def test_the_channels_of_a_tiff_share_its_white_or_else_are_scaled_one_by_one(tmp_path: Path) -> None:
+    samples = np.array([[[0, 255, 51, 102, 0], [0, 0, 51, 0, 255]]], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="minisblack", planarconfig="contig")
+    assert read_image(tmp_path / "a.tif").pixels == pytest.approx(samples / 255)
+    measured = np.array([[[0.25, -4], [0.5, 4]]], np.float32)
+    tifffile.imwrite(tmp_path / "b.tif", measured, photometric="minisblack", planarconfig="contig")
+    assert read_image(tmp_path / "b.tif").pixels.tolist() == [[[0.25, 0], [0.5, 1]]]
+
+
 def test_a_nifti_mask_lies_on_its_picture_in_every_stored_orientation(tmp_path: Path) -> None:
     volume = np.zeros((4, 5, 3), np.int16)  # x to the right, y to the front, z to the head
     volume[3, 4, 1] = 1  # right, front
@@ -413,6 +433,16 @@ def test_a_coloured_mask_marks_any_bright_channel_of_one_label_only(tmp_path: Pa
     assert read_masks(path, ["a"]).tolist() == [[[False, True, False]]]
     with pytest.raises(ReadError, match=r"colour picture\. For 2 labels"):
         read_masks(path, ["a", "b"])
+
+
+def test_a_mask_of_several_channels_is_refused_unless_they_are_equal(tmp_path: Path) -> None:
+    for name, last in (("equal", 1), ("other", 0)):
+        volumes = np.ones((2, 2, 1, 4), np.uint8)
+        volumes[..., 3] = last
+        nibabel.save(nibabel.Nifti1Image(volumes, np.eye(4)), tmp_path / f"{name}.nii")
+    assert read_masks(tmp_path / "equal.nii", ["a"]).all()
+    with pytest.raises(ReadError, match="The mask has 4 channels"):
+        read_masks(tmp_path / "other.nii", ["a"])
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ def test_grey_has_no_colour() -> None:
     assert look(coloured(0.5)) == {"brightness": 0.5, "red_green": 0, "yellow_blue": 0}
 
 
+def test_channels_that_are_no_colours_have_none() -> None:
+    assert look(coloured(0.25, 0.5, 0.5, 0.75)) == {"brightness": 0.5, "red_green": 0, "yellow_blue": 0}
+
+
 def test_a_typical_picture_raises_no_doubt() -> None:
     assert doubts(TYPICAL, COLON) == []
 

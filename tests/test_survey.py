@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from medseg.__main__ import main
 from medseg.overlay import label_colour
 from medseg.samples import load_data
+from medseg.splits import deal, deal_folds, with_fold
 from medseg.survey import choose, draw_sheet
 from medseg.verify import examine
-from tests.data_sets import chestx_det, kvasir, save, scene
+from tests.data_sets import SMALL, chestx_det, kvasir, save, scene
 
 
 def test_the_report_counts_by_split_case_and_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,13 +32,63 @@ def test_the_report_counts_by_split_case_and_label(tmp_path: Path, capsys: pytes
 
 def test_faults_are_listed_and_make_the_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kvasir(tmp_path)
-    save(tmp_path / "masks" / "b.jpg", scene(size=(9, 9)))
+    save(tmp_path / "masks" / "b.jpg", np.eye(9, dtype=bool))
     with pytest.raises(SystemExit) as caught:
         main(["inspect", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")])
     assert caught.value.code == 1
     assert "1 findings\n  masks/b.jpg: The mask is 9 × 9" in capsys.readouterr().out
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (256, 24 + 286)  # the one that can be read
+
+
+def write_pairs(root: Path) -> None:
+    for number in range(12):
+        save(root / "images" / f"{number:02}.png", scene(number))
+        save(root / "masks" / f"{number:02}.png", SMALL)
+
+
+def test_splits_are_written_as_they_are_dealt_and_then_honoured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pairs(tmp_path)
+    dealt = load_data(tmp_path, seed=7).samples
+    main(["inspect", str(tmp_path), "--write-splits", str(tmp_path / "splits.json"), "--seed", "7"])
+    assert capsys.readouterr().out.endswith(f"no findings\nwrote {tmp_path / 'splits.json'}\n")
+    assert load_data(tmp_path).samples == dealt != deal([replace(s, split="") for s in dealt])
+
+
+def test_folds_are_written_and_then_honoured(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    main(["inspect", str(tmp_path), "--write-splits", str(tmp_path / "f.json"), "--folds", "4", "--seed", "7"])
+    found = [load_data(tmp_path, splits=tmp_path / "f.json", fold=fold).samples for fold in range(4)]
+    assert [sum(s.split == "test" for s in samples) for samples in found] == [3] * 4
+    assert found[0] == with_fold(found[0], deal_folds(found[0], 4, seed=7), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--write-splits", "splits.json"], "splits.json is already there"),
+        (["--write-splits", "other.json"], "splits.json is already there"),
+        (["--folds", "3"], "--folds says how --write-splits divides"),
+    ],
+)
+def test_a_division_is_never_overwritten_or_silently_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    write_pairs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits.json").write_text("{}")
+    with pytest.raises(SystemExit, match=words):
+        main(["inspect", ".", *arguments])
+    assert (tmp_path / "splits.json").read_text() == "{}"
+
+
+def test_two_folds_are_not_written(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    with pytest.raises(SystemExit, match="12 cases cannot be dealt into 2 folds: wanted at least 3"):
+        main(["inspect", str(tmp_path), "--write-splits", str(tmp_path / "f.json"), "--folds", "2"])
+    assert not (tmp_path / "f.json").exists()
 
 
 def test_the_sheet_draws_contours_and_boxes_where_the_masks_are(tmp_path: Path) -> None:

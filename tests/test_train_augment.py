@@ -18,11 +18,11 @@ def scene(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return mask.float().expand(channels, 64, 64).clone(), torch.stack([mask, ~mask])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
     picture, masks = scene(channels)
-    transform = make_augmentation(strength)
+    transform = make_augmentation(strength, channels)
     assert transform is not None
     moved = 0
     for key in KEYS:
@@ -36,12 +36,12 @@ def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
     assert moved > len(KEYS) // 2
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str, channels: int) -> None:
     picture, masks = scene(channels)
     before = picture.clone(), masks.clone()
-    transform = make_augmentation(strength)
+    transform = make_augmentation(strength, channels)
     assert transform is not None
     for key in KEYS:
         varied, found = augment(picture, masks, transform, key)
@@ -83,6 +83,17 @@ def test_the_global_generator_is_left_as_it_was() -> None:
     before = torch.get_rng_state()
     augment(picture, masks, transform, (0, 0, 0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_measured_channels_keep_their_values_where_nothing_is_blurred(strength: str) -> None:
+    """Of a picture of one value each channel has that value, or the black of what came into view."""
+    transform = make_augmentation(strength, 2)
+    assert transform is not None
+    picture = torch.tensor([0.25, 0.75])[:, None, None].expand(2, 64, 64)
+    for key in KEYS:
+        varied, _ = augment(picture, torch.ones(1, 64, 64, dtype=torch.bool), transform, key)
+        assert varied[:, 32, 32].tolist() == pytest.approx([0.25, 0.75], abs=0.2 if strength == "heavy" else 1e-3)
 
 
 def test_none_means_no_transform() -> None:

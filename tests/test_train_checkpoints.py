@@ -160,6 +160,28 @@ def test_a_folder_is_replaced_as_a_whole_and_leaves_nothing_beside_it(tmp_path: 
         assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_all_that_is_written_is_on_the_disk_before_the_folder_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int | str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(handle: int) -> None:
+        done.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    folder = tmp_path / "member"
+    checkpoints.replace_folder(folder, put("one"))
+    numbers = [path.stat().st_ino for path in (folder / "file", folder, tmp_path)]
+    assert done == [*numbers[:2], "rename", numbers[2]]
+
+
 def test_a_kill_while_the_folder_is_written_leaves_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "member"
     checkpoints.replace_folder(folder, put("one"))

@@ -115,9 +115,23 @@ def test_a_grey_input_gets_what_the_grey_picture_in_three_channels_would() -> No
     torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_five_channels_get_what_a_picture_of_their_weighted_sums_would() -> None:
+    """The first layer's colours are repeated over the channels and scaled by 3/5."""
+    name = "tu-tf_efficientnet_lite0"
+    channels = photograph("lion").repeat(1, 2, 1, 1)[:, :5] * torch.tensor([1, 2, 3, 4, 5]).view(1, 5, 1, 1)
+    colours = 3 / 5 * (channels[:, :3] + torch.nn.functional.pad(channels[:, 3:], (0, 0, 0, 0, 0, 1)))
+    answers = []
+    for picture in (channels, colours):
+        encoder = smp.encoders.get_encoder(name, in_channels=picture.shape[1], weights=None).eval()
+        load_package_weights(encoder, name)
+        answers.append(encoder(picture)[-1])
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     package_state(0)
-    encoder = smp.encoders.get_encoder("tu-tf_efficientnet_lite0", in_channels=2, weights=None)
+    encoder = smp.encoders.get_encoder("tu-tf_efficientnet_lite1", weights=None)
     with pytest.raises(ConfigError, match="do not fit the encoder"):
         load_package_weights(encoder, "tu-tf_efficientnet_lite0")
 

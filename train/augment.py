@@ -14,11 +14,12 @@ _BILINEAR = v2.InterpolationMode.BILINEAR
 STRENGTHS = ("none", "light", "medium", "heavy")
 
 
-def make_augmentation(strength: str) -> v2.Transform | None:
+def make_augmentation(strength: str, channels: int = 3) -> v2.Transform | None:
     """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur;
     heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture.
 
-    None for the strength `none`.
+    Colour is varied where a picture can have it, with 1 or 3 channels; other channels are measurements, which keep
+    their values but for blur and noise. None for the strength `none`.
     """
     if strength == "none":
         return None
@@ -27,21 +28,27 @@ def make_augmentation(strength: str) -> v2.Transform | None:
         return v2.Compose(
             [*flips, v2.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=_BILINEAR)]
         )
+    coloured = channels in (1, 3)
     if strength == "heavy":
-        return v2.Compose([*flips, *_heavy()])
+        return v2.Compose([*flips, *_heavy(coloured)])
     moved = v2.RandomAffine(45, translate=(0.1, 0.1), scale=(0.8, 1.25), shear=5, interpolation=_BILINEAR)
-    colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03)
-    blur = v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 2.0))], p=0.15)
-    return v2.Compose([*flips, v2.RandomApply([moved], p=0.8), v2.RandomApply([colour], p=0.8), blur])
+    jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03)
+    colour = [(jitter, 0.8)] if coloured else []
+    blur = v2.GaussianBlur(5, sigma=(0.1, 2.0))
+    return v2.Compose([*flips, *_sometimes((moved, 0.8), *colour, (blur, 0.15))])
 
 
-def _heavy() -> list[v2.Transform]:
+def _heavy(coloured: bool) -> list[v2.Transform]:
     moved = v2.RandomAffine(180, translate=(0.2, 0.2), scale=(0.6, 1.6), shear=10, interpolation=_BILINEAR)
     bent = v2.ElasticTransform(alpha=60.0, sigma=6.0, interpolation=_BILINEAR)
-    colour = v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05)
+    jitter = v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05)
+    colour, grey = ([(jitter, 0.9)], [v2.RandomGrayscale(0.1)]) if coloured else ([], [])
     blur, noise = v2.GaussianBlur(7, sigma=(0.1, 3.0)), v2.GaussianNoise(sigma=0.05)
-    chances = ((moved, 0.9), (bent, 0.3), (colour, 0.9), (blur, 0.3), (noise, 0.3))
-    return [*(v2.RandomApply([transform], p=chance) for transform, chance in chances), v2.RandomGrayscale(0.1)]
+    return [*_sometimes((moved, 0.9), (bent, 0.3), *colour, (blur, 0.3), (noise, 0.3)), *grey]
+
+
+def _sometimes(*chances: tuple[v2.Transform, float]) -> list[v2.Transform]:
+    return [v2.RandomApply([transform], p=chance) for transform, chance in chances]
 
 
 def augment(

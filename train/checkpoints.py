@@ -69,16 +69,20 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Put what `write` makes of an empty folder in the place of `folder`, which stays whole until then.
 
-    Raises InputError where it cannot be written.
+    What is written is on the disk before it gets its name, so that a power loss leaves one or the other whole. Raises
+    InputError where it cannot be written.
     """
     writing, old = _beside(folder, "writing"), _beside(folder, "old")
     for left in (writing, old):
         shutil.rmtree(left, ignore_errors=True)
     with refusing_full_disk(folder):
         write(writing)
+        for path in (*writing.rglob("*"), writing):
+            _sync(path)
         if folder.exists():
             folder.rename(old)
         writing.rename(folder)
+        _sync(folder.parent)  # the new name, before the old folder goes
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -91,6 +95,17 @@ def recover_folder(folder: Path) -> None:
 
 def _beside(folder: Path, word: str) -> Path:
     return folder.with_name(f".{folder.name}.{word}")
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold the file or folder `path`; not on Windows, which syncs only what is open for writing."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _all(folder: Path) -> list[Path]:

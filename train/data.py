@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from medseg.config import Appearance, Preprocess
 from medseg.errors import InputError
+from medseg.image import Image
 from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
 from medseg.samples import Sample, load_samples
 from medseg.scope import appearance_of, look
@@ -29,7 +30,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     Half precision keeps 11 bits, more than any augmentation leaves. An index is `visit * len(samples) + sample`, where
     the visit is the epoch (and more for a sample drawn again in it): so the augmentation of a visit is the same in
-    whatever process or order it is asked for.
+    whatever process or order it is asked for. Raises InputError that names a picture of other channels.
     """
 
     def __init__(self, samples: list[Sample], labels: tuple[str, ...], preprocess: Preprocess) -> None:
@@ -40,7 +41,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
             image, masks = sample.read(labels)
             looks.append(look(image))
-            pairs.append((to_input_grid(image.pixels, preprocess).half(), masks_to_input_grid(masks, preprocess)))
+            pairs.append((_picture(sample, image, preprocess).half(), masks_to_input_grid(masks, preprocess)))
         self.pairs = pairs
         numbers: dict[str, str] = {}  # a patient's name stays in the data set
         self.cases = [numbers.setdefault(sample.case, str(len(numbers))) for sample in samples]
@@ -53,7 +54,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def augmented(self, strength: str, seed: int) -> Pairs:
         """The same pairs, varied anew in every epoch; these stay as they are."""
         varied = copy.copy(self)
-        varied.transform, varied.seed = make_augmentation(strength), seed
+        varied.transform, varied.seed = make_augmentation(strength, self.preprocess.channels), seed
         return varied
 
     def __len__(self) -> int:
@@ -66,6 +67,13 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if self.transform is not None:
             picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
         return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
+
+
+def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
+    try:
+        return to_input_grid(image.pixels, preprocess)
+    except InputError as error:
+        raise InputError(f"{sample.image.name}: {error} Set channels to what the pictures have.") from None
 
 
 class ShuffledEpochs(Sampler[int]):

