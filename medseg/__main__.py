@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +89,7 @@ def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:
 
 def _fit(options: argparse.Namespace) -> None:
     from medseg.fit import fit
-    from medseg.member import load_member
+    from medseg.member import copy_member, load_member
     from medseg.samples import load_samples, select
 
     if options.output.exists():
@@ -117,7 +116,7 @@ def _fit(options: argparse.Namespace) -> None:
         fitted=found.record(names, samples, f"{members[0].config.training_data.name}, validation split"),
     )
     for name, folder in zip(names, options.members, strict=True):
-        _copy_member(folder, options.output / name)
+        copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
     for name, choice in zip(
         [*names, "equal weights", "fitted"], [*found.singles, found.equal, found.fitted], strict=True
@@ -126,14 +125,6 @@ def _fit(options: argparse.Namespace) -> None:
         print(f"{name:28} Dice {choice.mean:.4f}  weights {weights}  threshold {choice.threshold:.2f}")
     for index in found.broken:
         print(f"{names[index]} got weight 0: alone it is no better than a blind answer (Dice {found.floor:.4f}).")
-
-
-def _copy_member(folder: Path, target: Path) -> None:
-    """The member's own files and nothing else that lies beside them, such as checkpoints or caches."""
-    target.mkdir(parents=True)
-    for name in ("member.json", "config.json", "model.safetensors", "README.md", "LICENSE"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / name)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -43,8 +43,14 @@ class LocationPrior:
 
 
 def location_prior(samples: Sequence[Sample], labels: Sequence[str]) -> LocationPrior:
-    """Mean training mask on a square grid; the threshold is the one with the best mean Dice on those samples."""
-    mean, dice = mean_mask([sample.read(labels)[1] for sample in samples])
+    """The `prior_of` the samples' masks."""
+    return prior_of([sample.read(labels)[1] for sample in samples])
+
+
+def prior_of(truths: Sequence[Masks]) -> LocationPrior:
+    """The mean of the training masks `truths` on a square grid; the threshold is the one with the best mean Dice on
+    them."""
+    mean, dice = mean_mask(truths)
     return LocationPrior(mean, float(THRESHOLDS[int(dice.argmax())]))
 
 

@@ -14,11 +14,13 @@ _MARGIN = 0.02  # of the value range: JPEG and scanner rounding move a mean by l
 
 
 def look(image: Image) -> dict[str, float]:
-    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue (0 for grey).
+    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue, which are 0 for
+    what has no three channels.
 
     Source of the opponent axes: Hasler and Süsstrunk, Measuring colourfulness in natural images, SPIE 2003.
     """
-    red, green, blue = (float(v) for v in np.broadcast_to(image.pixels.mean(axis=(0, 1), dtype=np.float64), 3))
+    means = image.pixels.mean(axis=(0, 1), dtype=np.float64)
+    red, green, blue = (float(v) for v in (means if len(means) == 3 else np.full(3, means.mean())))
     return {
         "brightness": (red + green + blue) / 3,
         "red_green": red - green,
