@@ -163,7 +163,7 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `evaluate` wrote, and its tables; refused where it scored other members, weights or another threshold."""
+    """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
     from medseg.blend import normalise_weights
     from medseg.evaluate import table
 
@@ -173,11 +173,14 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         scored = (report["members"], report["weights"], report["threshold"])
+        blended = (report.get("blend", "weighted mean"), report.get("stacker"))
         tables = [table(report, label) for label in settings.labels]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
-    if scored != ([member.sha256 for member in settings.members], list(weights), settings.threshold):
-        raise InputError(f"{path.name} scored other members, weights or another threshold: run `evaluate` again.")
+    stacker = settings.stacker.sha256 if settings.stacker else None
+    described = ([member.sha256 for member in settings.members], list(weights), settings.threshold)
+    if (scored, blended) != (described, (settings.blend, stacker)):
+        raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
     return report, tables
 
 

@@ -194,7 +194,7 @@ def test_scores_of_other_weights_do_not_get_onto_a_card(capsys: pytest.CaptureFi
     settings = json.loads((copied / "ensemble.json").read_text(encoding="utf-8"))
     settings["threshold"] = 0.123
     (copied / "ensemble.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert "scored other members, weights or another threshold" in refusal(capsys, "card", copied)
+    assert "scored other members, weights, threshold or blend" in refusal(capsys, "card", copied)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"members": 1, "weights": 1, "threshold": 1, "rows": {}}'])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LambdaLR
@@ -33,7 +33,15 @@ from train.state import Course, Run
 from train.validate import location_floor, validate, write_sheet
 
 
-def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_recipe_samples) -> Path:
+def read_sound_samples(recipe: Recipe) -> list[Sample]:
+    """The samples that the recipe names, examined before the first epoch (`medseg.verify`)."""
+    samples = read_recipe_samples(recipe)
+    if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
+        require_sound(samples, recipe.labels)
+    return samples
+
+
+def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_samples) -> Path:
     """Train as `recipe` says; returns the member folder, `<output>/member`: the epoch with the best validation Dice.
 
     `read` gives the samples to train and validate on, those that the recipe names where it is left out. All stages are
@@ -48,13 +56,12 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_recipe_s
     losses = [make_loss(stage.loss, recipe.task) for stage in stages]
     with accelerator.main_process_first():
         samples = read(recipe)
-    if accelerator.is_main_process and not (Path(recipe.output) / "checkpoints").exists():
-        require_sound(samples, recipe.labels)
     set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
     preprocess = _preprocess(recipe)
     member = _describe(recipe, preprocess)
     network = make_network(recipe, member).to(memory_format=torch.channels_last)
-    pairs = cache(lambda size: Pairs(select(samples, "train"), recipe.labels, _resized(preprocess, size)))
+    training = select(samples, "train")
+    pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
     first = pairs(stages[0].size)
     floor = location_floor(first, val, recipe)
@@ -83,19 +90,15 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_recipe_s
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
+    common = {"mixed_precision": _precision(), "gradient_accumulation_steps": recipe.accumulate}
     if recipe.report_to == "none":
-        return Accelerator(mixed_precision=_precision(), gradient_accumulation_steps=recipe.accumulate)
+        return Accelerator(**common)
     known = [str(tracker) for tracker in get_available_trackers()]
     if recipe.report_to not in known:
         raise ConfigError(
             f"recipe: the tracker {recipe.report_to!r} is not installed here; there are {', '.join(known) or 'none'}."
         )
-    accelerator = Accelerator(
-        mixed_precision=_precision(),
-        gradient_accumulation_steps=recipe.accumulate,
-        log_with=recipe.report_to,
-        project_dir=recipe.output,
-    )
+    accelerator = Accelerator(**common, log_with=recipe.report_to, project_dir=recipe.output)
     accelerator.init_trackers("tracker")
     return accelerator
 
@@ -183,7 +186,7 @@ def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
     run.losses.clear()
     better = run.position.end_epoch(score.value)
     if better and run.accelerator.is_main_process:
-        scored = dataclasses.replace(member, scores=(score, *member.scores))
+        scored = replace(member, scores=(score, *member.scores))
         _save_best(run.accelerator.unwrap_model(run.network), scored, run.output / "member")
     state.save(run, course)
 
@@ -232,10 +235,6 @@ def _preprocess(recipe: Recipe) -> Preprocess:
     return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize)
 
 
-def _resized(preprocess: Preprocess, size: int) -> Preprocess:
-    return dataclasses.replace(preprocess, height=size, width=size)
-
-
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
     data, licence = recipe.training_data, recipe.weights_licence
     return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
@@ -243,8 +242,8 @@ def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
 
 def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, floor: Score) -> MemberConfig:
     """What is known once the data are read: `floor` stands behind the score that each epoch puts first."""
-    data = dataclasses.replace(member.training_data, appearance=appearance, split_sha256=split_sha256)
-    return dataclasses.replace(member, training_data=data, scores=(floor,))
+    data = replace(member.training_data, appearance=appearance, split_sha256=split_sha256)
+    return replace(member, training_data=data, scores=(floor,))
 
 
 def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
