@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble, Prediction
+    from medseg.ensemble import Ensemble
     from medseg.errors import MedsegError
     from medseg.image import Image
+    from medseg.prediction import Prediction
     from medseg.readers import read_image, read_masks
 
 __version__ = "0.1.0"
@@ -17,7 +18,7 @@ __all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "read_image", "read
 
 _HOME = {
     "Ensemble": "medseg.ensemble",
-    "Prediction": "medseg.ensemble",
+    "Prediction": "medseg.prediction",
     "MedsegError": "medseg.errors",
     "Image": "medseg.image",
     "read_image": "medseg.readers",

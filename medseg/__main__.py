@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,7 +120,7 @@ def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:
 
 def _fit(options: argparse.Namespace) -> None:
     from medseg.fit import fit
-    from medseg.member import load_member
+    from medseg.member import copy_member, load_member
     from medseg.samples import load_samples, select
 
     if options.output.exists():
@@ -148,7 +147,7 @@ def _fit(options: argparse.Namespace) -> None:
         fitted=found.record(names, samples, f"{members[0].config.training_data.name}, validation split"),
     )
     for name, folder in zip(names, options.members, strict=True):
-        _copy_member(folder, options.output / name)
+        copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
     _write_cards(options.output)
     for name, choice in zip(
@@ -158,14 +157,6 @@ def _fit(options: argparse.Namespace) -> None:
         print(f"{name:28} Dice {choice.mean:.4f}  weights {weights}  threshold {choice.threshold:.2f}")
     for index in found.broken:
         print(f"{names[index]} got weight 0: alone it is no better than a blind answer (Dice {found.floor:.4f}).")
-
-
-def _copy_member(folder: Path, target: Path) -> None:
-    """The member's own files and nothing else that lies beside them, such as checkpoints or caches."""
-    target.mkdir(parents=True)
-    for name in ("member.json", "config.json", "model.safetensors", "README.md", "LICENSE"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / name)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -211,7 +202,7 @@ def _write_member_card(folder: Path) -> MemberConfig:
 
 
 def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `evaluate` wrote, and its tables; refused where it scored other members, weights or another threshold."""
+    """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
     from medseg.blend import normalise_weights
     from medseg.evaluate import table
 
@@ -221,11 +212,14 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         scored = (report["members"], report["weights"], report["threshold"])
+        blended = (report.get("blend", "weighted mean"), report.get("stacker"))
         tables = [table(report, label) for label in settings.labels]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
-    if scored != ([member.sha256 for member in settings.members], list(weights), settings.threshold):
-        raise InputError(f"{path.name} scored other members, weights or another threshold: run `evaluate` again.")
+    stacker = settings.stacker.sha256 if settings.stacker else None
+    described = ([member.sha256 for member in settings.members], list(weights), settings.threshold)
+    if (scored, blended) != (described, (settings.blend, stacker)):
+        raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
     return report, tables
 
 

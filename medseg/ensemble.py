@@ -7,117 +7,55 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32
 
-from medseg import config, export, runtime
-from medseg.arrays import Masks, Probabilities, Stack
-from medseg.blend import disagreement, normalise_weights, weighted_mean
-from medseg.config import EnsembleConfig, MemberReference
+from medseg import config, runtime
+from medseg.arrays import Stack
+from medseg.blend import normalise_weights
+from medseg.config import Blend, EnsembleConfig, MemberReference
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
 from medseg.image import Image
 from medseg.member import LoadedMember, load_member
-from medseg.postprocess import clean_up, to_masks
-from medseg.preprocess import to_image_grid
+from medseg.prediction import Answer, Prediction, blends_of, checked_blend, checked_threshold
+from medseg.stacker import open_stacker, stack_image
 
 MIN_SIDE = 16
 """Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
 
 CACHE_BYTES = 512 * 2**20
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """One image's result and the settings that made it.
-
-    `members` (M, K, h, w) float16: every member's probabilities on the working grid. `probabilities` (K, H, W) float32
-    and `masks` (K, H, W) bool lie on the image's own grid; so does `disagreement` (H, W), in [0, 1]. `weights` are
-    normalised. `member_names` and `member_sha256` (of each member.json) say which models answered, `left_out` which
-    did not and why.
-    """
-
-    image: Image
-    labels: tuple[str, ...]
-    members: Stack
-    member_names: tuple[str, ...]
-    member_sha256: tuple[str, ...]
-    weights: tuple[float, ...]
-    threshold: float
-    tta: bool
-    ensemble: EnsembleConfig
-    left_out: tuple[str, ...] = ()
-
-    @cached_property
-    def probabilities(self) -> Probabilities:
-        return to_image_grid(weighted_mean(self.members, self.weights), self.image.size)
-
-    @cached_property
-    def masks(self) -> Masks:
-        found = to_masks(self.probabilities, self.threshold, self.ensemble.task)
-        return clean_up(found, self.ensemble.cleanup, self.ensemble.task)
-
-    @cached_property
-    def disagreement(self) -> Float32[np.ndarray, "H W"]:
-        on_working_grid = disagreement(self.members, self.weights)
-        return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
-
-    def remix(self, *, weights: Sequence[float], threshold: float) -> Prediction:
-        """The same answers blended anew; no network runs. Raises InputError as `Ensemble.predict` does."""
-        chosen = normalise_weights(weights, len(self.members))
-        return dataclasses.replace(self, weights=chosen, threshold=_checked_threshold(threshold))
-
-    def report(self) -> dict[str, Any]:
-        """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
-        return {
-            "ensemble": self.ensemble.name,
-            "task": self.ensemble.task,
-            "members": [
-                {"name": name, "sha256": sha256, "weight": weight}
-                for name, sha256, weight in zip(self.member_names, self.member_sha256, self.weights, strict=True)
-            ],
-            "left_out": list(self.left_out),
-            "threshold": self.threshold,
-            "cleanup": dataclasses.asdict(self.ensemble.cleanup),
-            "tta": self.tta,
-            "image": {
-                "sha256": self.image.sha256,
-                "height": self.image.size[0],
-                "width": self.image.size[1],
-                "orientation": self.image.orientation,
-                "modality": self.image.modality,
-                "frame": self.image.frame,
-                "frames": self.image.frames,
-                "window": self.image.window,
-                "spacing_mm": self.image.spacing_mm,
-                "notes": list(self.image.notes),
-            },
-            "areas": export.areas(self.masks, self.labels, self.image),
-            "masks_sha256": export.masks_sha256(self.masks),
-            "versions": export.versions(),
-        }
+_Key: TypeAlias = tuple[str, str, bool]
+"""Hash of the image, hashes of all networks that had a part in the answer, whether it was averaged over flips."""
 
 
 class Ensemble:
     """Members with one task and the same labels, their weights, and how probabilities become masks.
 
-    `quarantined` says, a sentence each, which members of ensemble.json could not be trusted and were left out; the
-    weights of the others are used as they stand.
+    `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
+    were left out; the weights of the others are used as they stand. `config` names what is left.
     """
 
     def __init__(
-        self, settings: EnsembleConfig, members: Sequence[LoadedMember], quarantined: Sequence[str] = ()
+        self,
+        settings: EnsembleConfig,
+        members: Sequence[LoadedMember],
+        quarantined: Sequence[str] = (),
+        stacker: LoadedMember | None = None,
     ) -> None:
         if len(members) != len(settings.members):
             raise InputError(f"{settings.name} names {len(settings.members)} members, got {len(members)}.")
+        if (settings.stacker is None) != (stacker is None):
+            raise InputError(
+                f"{settings.name} names {'no' if stacker else 'a'} stacker, got {'one' if stacker else 'none'}."
+            )
         self.config = settings
         self.members = tuple(members)
         self.quarantined = tuple(quarantined)
+        self.stacker = stacker
         self._running = threading.Lock()
 
     @classmethod
@@ -126,7 +64,8 @@ class Ensemble:
         itself is an ensemble of one.
 
         `device` is chosen by itself where None. A member that is damaged is left out with a MedsegWarning and named in
-        `quarantined`. Raises ConfigError where ensemble.json breaks its schema, DamagedError where no member with
+        `quarantined`; without it, or where the stacker itself is damaged, the weighted mean takes the stacker's place,
+        likewise said. Raises ConfigError where ensemble.json breaks its schema, DamagedError where no member with
         weight is left, InputError for a device that is not there.
         """
         chosen = runtime.choose_device(device)
@@ -141,8 +80,16 @@ class Ensemble:
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
         if not any(reference.weight > 0 for reference, _ in kept):
             raise DamagedError(f"The ensemble {settings.name} has no usable member: {' '.join(quarantined)}")
+        stacker = None
+        if settings.stacker is not None:
+            try:
+                stacker = open_stacker(root, settings, len(kept), chosen)
+            except MedsegError as error:
+                quarantined.append(str(error))
+                warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
+                settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
         settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
-        return cls(settings, [member for _, member in kept], quarantined)
+        return cls(settings, [member for _, member in kept], quarantined, stacker)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -154,6 +101,11 @@ class Ensemble:
         """The weights of ensemble.json, normalised over the members that are loaded."""
         return normalise_weights([reference.weight for reference in self.config.members], len(self.members))
 
+    @property
+    def blends(self) -> tuple[Blend, ...]:
+        """The blends that `predict` takes."""
+        return blends_of(self.config)
+
     def predict(
         self,
         image: Image,
@@ -161,23 +113,27 @@ class Ensemble:
         weights: Sequence[float] | None = None,
         threshold: float | None = None,
         tta: bool = False,
+        blend: Blend | None = None,
     ) -> Prediction:
         """Segment one image.
 
-        `weights` (one per member, >= 0, normalised here) and `threshold` (in (0, 1)) default to those of ensemble.json.
-        The networks run once per image: another call with other weights or threshold starts from their cached answers.
+        `weights` (one per member, >= 0, normalised here), `threshold` (in (0, 1)) and `blend` (one of `blends`) default
+        to those of ensemble.json. The networks, the stacker too, run once per image: another call with other weights,
+        threshold or blend starts from their cached answers.
         `tta` averages each member over the four flips. Raises InputError for settings out of range or an image with a
         side under MIN_SIDE.
         """
         if min(image.size) < MIN_SIDE:
             height, width = image.size
             raise InputError(f"The picture is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
-        threshold = _checked_threshold(self.config.threshold if threshold is None else threshold)
+        threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
         chosen = normalise_weights(self.weights if weights is None else weights, len(self.members))
+        blend = checked_blend(self.config.blend if blend is None else blend, self.config)
+        members, stacked = self._answers(image, tta)
         return Prediction(
             image=image,
             labels=self.config.labels,
-            members=self._stack(image, tta),
+            members=members,
             member_names=self.names,
             member_sha256=tuple(member.sha256 for member in self.members),
             weights=chosen,
@@ -185,29 +141,32 @@ class Ensemble:
             tta=tta,
             ensemble=self.config,
             left_out=self.quarantined,
+            blend=blend,
+            stacked=stacked,
         )
 
     def solo(self, index: int) -> tuple[float, ...]:
         """The weights that leave only the member `index`."""
         return tuple(float(position == index) for position in range(len(self.members)))
 
-    def _stack(self, image: Image, tta: bool) -> Stack:
+    def _answers(self, image: Image, tta: bool) -> tuple[Stack, Answer | None]:
         with self._running:  # one image at a time: two askers of the same image run its networks once
-            return np.stack([self._answer(member, image, tta) for member in self.members])
-
-    def _answer(self, member: LoadedMember, image: Image, tta: bool) -> Float16[np.ndarray, "K h w"]:
-        key = (image.sha256, member.sha256, tta)
-        answer = _answers.get(key)
-        if answer is None:
-            answer = member.probabilities(image, tta=tta)
-            _answers.put(key, answer)
-        return answer
+            stack = np.stack([_kept((member,), image, image, tta) for member in self.members])
+            if self.stacker is None or self.config.stacker is None:
+                return stack, None
+            picture = stack_image(stack, image if self.config.stacker.with_image else None)
+            return stack, _kept((self.stacker, *self.members), image, picture, tta)
 
 
-def _checked_threshold(threshold: float) -> float:
-    if not 0 < threshold < 1:
-        raise InputError(f"The threshold must lie between 0 and 1, got {threshold:g}.")
-    return float(threshold)
+def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: bool) -> Answer:
+    """What the first of `models` answers for `picture`, which the others made of `image`; from the cache where it is
+    there."""
+    key = (image.sha256, "+".join(model.sha256 for model in models), tta)
+    answer = _answers.get(key)
+    if answer is None:
+        answer = models[0].probabilities(picture, tta=tta)
+        _answers.put(key, answer)
+    return answer
 
 
 def _open_member(
@@ -223,21 +182,21 @@ def _open_member(
 
 
 class _Answers:
-    """Members' answers of the last images, in memory, at most `limit` bytes; the longest unused goes first."""
+    """Answers of the last images, at most `limit` bytes; the longest unused goes first."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: OrderedDict[tuple[str, str, bool], np.ndarray] = OrderedDict()
+        self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, str, bool]) -> np.ndarray | None:
+    def get(self, key: _Key) -> np.ndarray | None:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: tuple[str, str, bool], answer: np.ndarray) -> None:
+    def put(self, key: _Key, answer: np.ndarray) -> None:
         with self._lock:
             if key in self._kept or answer.nbytes > self.limit:
                 return

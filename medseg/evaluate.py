@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from medseg.samples import Sample, split_hash
 
 MEMBER_THRESHOLD = 0.5
 EMPTY, PRIOR, EQUAL, ENSEMBLE = "empty mask", "location prior", "equal weights", "ensemble"
+STACKED, WEIGHTED = "stacked", "chosen weights"
 
 Progress = Callable[[int, int], None]
 
@@ -43,8 +45,14 @@ class LocationPrior:
 
 
 def location_prior(samples: Sequence[Sample], labels: Sequence[str]) -> LocationPrior:
-    """Mean training mask on a square grid; the threshold is the one with the best mean Dice on those samples."""
-    mean, dice = mean_mask([sample.read(labels)[1] for sample in samples])
+    """The `prior_of` the samples' masks."""
+    return prior_of([sample.read(labels)[1] for sample in samples])
+
+
+def prior_of(truths: Sequence[Masks]) -> LocationPrior:
+    """The mean of the training masks `truths` on a square grid; the threshold is the one with the best mean Dice on
+    them."""
+    mean, dice = mean_mask(truths)
     return LocationPrior(mean, float(THRESHOLDS[int(dice.argmax())]))
 
 
@@ -84,17 +92,18 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score `ensemble` on `samples`, each on its image's own grid; `training` gives the location prior.
 
-    Rows: empty mask, location prior, each member and equal weights at threshold 0.5, and the ensemble with the weights
-    and threshold of ensemble.json. Returns plain values: `rows` as `Evaluation.summary`, `differences` of the ensemble
+    Rows: empty mask, location prior, each member and equal weights at threshold 0.5; where there is a stacker, it and
+    the weights of ensemble.json at that threshold too; and the ensemble with blend, weights and threshold of
+    ensemble.json. Returns plain values: `rows` as `Evaluation.summary`, `differences` of the ensemble
     to the best single member of the fit and to equal weights, `n`, `split_sha256` and the protocol in words. What is
     not a finite number is None, since JSON has no word for it. Raises InputError without samples, or for members whose
     names do not tell the rows apart; ReadError for a sample that cannot be read.
     """
     if not samples or not training:
         raise InputError(f"Wanted samples to score and training samples, got {len(samples)} and {len(training)}.")
-    rows = (EMPTY, PRIOR, *ensemble.names, EQUAL, ENSEMBLE)
-    if len(set(rows)) < len(rows):
-        raise InputError(f"Members need names of their own, none of them {EMPTY}, {PRIOR}, {EQUAL} or {ENSEMBLE}.")
+    others = (EMPTY, PRIOR, EQUAL, WEIGHTED, STACKED, ENSEMBLE)
+    if len({*ensemble.names, *others}) < len(ensemble.names) + len(others):
+        raise InputError(f"Members need names of their own, none of them {', '.join(others)}.")
     labels = ensemble.config.labels
     prior = location_prior(training, labels)
     found = Evaluation(labels)
@@ -111,15 +120,22 @@ def evaluate(
         "members": [member.sha256 for member in ensemble.members],
         "left_out": list(ensemble.quarantined),
         "weights": list(ensemble.weights),
+        "blend": ensemble.config.blend,
+        "stacker": ensemble.stacker.sha256 if ensemble.stacker else None,
         "threshold": ensemble.config.threshold,
         "n": len(samples),
         "split": samples[0].split,
         "split_sha256": split_hash(samples),
         "protocol": "each image's own grid; both masks empty: overlap 1, distance 0; 95 % bootstrap by case; "
-        f"members and equal weights at threshold {MEMBER_THRESHOLD}, ensemble at {ensemble.config.threshold:g}; no TTA",
+        f"{_fixed(ensemble)} at threshold {MEMBER_THRESHOLD}, ensemble at {ensemble.config.threshold:g}; no TTA",
         "rows": found.summary(),
         "differences": _differences(ensemble, found),
     }
+
+
+def _fixed(ensemble: Ensemble) -> str:
+    more = f", {WEIGHTED} and stacker" if ensemble.stacker else ""
+    return f"members and equal weights{more}"
 
 
 def table(report: dict[str, Any], label: str) -> str:
@@ -135,18 +151,19 @@ def table(report: dict[str, Any], label: str) -> str:
 
 
 def _answers(ensemble: Ensemble, image: Image) -> list[tuple[str, Masks]]:
-    count = len(ensemble.members)
-    rows = [
-        (name, ensemble.predict(image, weights=ensemble.solo(i), threshold=MEMBER_THRESHOLD))
-        for i, name in enumerate(ensemble.names)
-    ]
-    rows.append((EQUAL, ensemble.predict(image, weights=[1.0] * count, threshold=MEMBER_THRESHOLD)))
-    rows.append((ENSEMBLE, ensemble.predict(image)))
+    chosen = ensemble.predict(image)
+    alike = partial(chosen.remix, threshold=MEMBER_THRESHOLD)
+    rows = [(name, alike(weights=ensemble.solo(i), blend="weighted mean")) for i, name in enumerate(ensemble.names)]
+    rows.append((EQUAL, alike(weights=[1.0] * len(rows), blend="weighted mean")))
+    if ensemble.stacker is not None:
+        rows.append((WEIGHTED, alike(weights=chosen.weights, blend="weighted mean")))
+        rows.append((STACKED, alike(weights=chosen.weights, blend="stacking")))
+    rows.append((ENSEMBLE, chosen))
     return [(row, prediction.masks) for row, prediction in rows]
 
 
 def _differences(ensemble: Ensemble, found: Evaluation) -> dict[str, Any]:
-    others = [EQUAL]
+    others = [EQUAL, WEIGHTED]
     if ensemble.config.fitted is not None:
         others.insert(0, ensemble.config.fitted.best_single_member)
     return {

@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,6 +136,14 @@ def load_member(folder: Path, *, sha256: str | None = None, device: torch.device
     _fill(network, folder / "model.safetensors")
     device = device or runtime.choose_device()
     return LoadedMember(member, runtime.prepare(network, device), device, found)
+
+
+def copy_member(folder: Path, target: Path) -> None:
+    """Copy the member's own files and nothing else that lies beside them, such as checkpoints or caches."""
+    target.mkdir(parents=True)
+    for name in ("member.json", *HASHED_FILES, "README.md", "LICENSE"):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / name)
 
 
 def file_sha256(path: Path) -> str:

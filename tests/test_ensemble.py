@@ -13,13 +13,14 @@ import torch
 
 import medseg
 from medseg import ensemble, runtime, schema
-from medseg.config import Cleanup, EnsembleConfig
+from medseg.config import Cleanup, EnsembleConfig, MemberConfig, Preprocess, StackerReference, TrainingData
 from medseg.ensemble import CACHE_BYTES, Ensemble
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
 from medseg.image import Image
-from medseg.member import file_sha256
+from medseg.member import file_sha256, save_member
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
+from medseg.unet import PlainUNet
 from tests.conftest import make_ensemble, make_member
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
@@ -325,6 +326,138 @@ def test_swapped_member_folders_are_noticed(copied: Path) -> None:
 def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
     assert tiny.quarantined == ()
     assert tiny.predict(PICTURE).left_out == ()
+
+
+# --- the stacker
+
+
+def with_stacker(folder: Path, *, labels: tuple[str, ...] = ("blob",), with_image: bool = False) -> Path:
+    """Add a stacker with random weights over two members and one label to an ensemble folder, and blend by it."""
+    channels = 2 + 3 * with_image
+    torch.manual_seed(7)
+    network = PlainUNet(channels, len(labels), depth=1, width=4).eval()
+    preprocess = Preprocess(32, 32, channels, (0.5,) * channels, (0.5,) * channels)
+    task = "binary" if len(labels) == 1 else "multilabel"
+    data = TrainingData("discs", "Apache-2.0")
+    save_member(network, MemberConfig("stacker", task, labels, preprocess, data, "CC0-1.0", files={}), folder / "top")
+    stacker = StackerReference("top", file_sha256(folder / "top" / "member.json"), with_image)
+    settings = dataclasses.replace(settings_of(folder), blend="stacking", stacker=stacker)
+    schema.dump(settings, folder / "ensemble.json")
+    return folder
+
+
+@pytest.mark.parametrize("with_image", [False, True])
+def test_the_stacker_answers_from_the_members_answers(copied: Path, with_image: bool) -> None:
+    stacked = Ensemble.from_pretrained(with_stacker(copied, with_image=with_image))
+    found = stacked.predict(PICTURE)
+    assert stacked.blends == ("weighted mean", "stacking")
+    planes = [*found.members[:, 0].astype(np.float32), *(PICTURE.pixels.transpose(2, 0, 1) if with_image else [])]
+    wanted = stacked.stacker.probabilities(Image(np.stack(planes, axis=2)))
+    assert found.blend == "stacking"
+    assert np.array_equal(found.stacked, wanted)
+    assert np.array_equal(found.probabilities, wanted.astype(np.float32))
+    assert np.array_equal(found.masks, to_masks(found.probabilities, 0.5, "binary"))
+
+
+def test_the_answers_of_a_large_picture_are_stacked_on_the_working_grid(copied: Path) -> None:
+    large = Image(np.random.default_rng(1).random((20, 2048, 1), dtype=np.float32))
+    found = Ensemble.from_pretrained(with_stacker(copied, with_image=True)).predict(large)
+    assert found.stacked.shape == (1, 10, 1024)
+    assert found.masks.shape == (1, 20, 2048)
+
+
+def test_the_weighted_mean_of_a_stacked_ensemble_is_that_of_its_members(copied: Path, tiny: Ensemble) -> None:
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE, blend="weighted mean")
+    assert np.array_equal(found.probabilities, tiny.predict(PICTURE).probabilities)
+
+
+def test_the_stacker_leaves_the_members_disagreement_alone(copied: Path, tiny: Ensemble) -> None:
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
+    assert np.array_equal(found.disagreement, tiny.predict(PICTURE).disagreement)
+
+
+def test_the_stacker_runs_once_per_image_whatever_the_blend(copied: Path, runs: list) -> None:
+    stacked = Ensemble.from_pretrained(with_stacker(copied))
+    first = stacked.predict(PICTURE, blend="weighted mean")
+    assert len(runs) == 3
+    mean, answer = first.probabilities, first.remix(weights=(1, 1), threshold=0.5, blend="stacking")
+    assert answer.remix(weights=(0, 1), threshold=0.5).blend == "stacking"
+    assert not np.array_equal(answer.probabilities, mean)
+    assert np.array_equal(stacked.predict(PICTURE).probabilities, answer.probabilities)
+    assert len(runs) == 3
+
+
+def test_another_stacker_over_the_same_members_is_another_answer(copied: Path, runs: list) -> None:
+    Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
+    Ensemble.from_pretrained(with_stacker(copied, with_image=True)).predict(PICTURE)
+    assert len(runs) == 2 + 1 + 1
+
+
+def test_tta_turns_the_stacker_too(copied: Path, runs: list) -> None:
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE, tta=True)
+    assert len(runs) == 3 * 4
+    mirrored = Ensemble.from_pretrained(copied).predict(Image(PICTURE.pixels[:, ::-1].copy()), tta=True)
+    np.testing.assert_allclose(mirrored.probabilities[..., ::-1], found.probabilities, atol=2e-2)
+
+
+@pytest.mark.parametrize("blend", ["stacking", "median", ""])
+def test_a_blend_that_the_ensemble_does_not_have_is_refused(tiny: Ensemble, blend: str, runs: list) -> None:
+    with pytest.raises(InputError, match=f"tiny-binary can blend by weighted mean, not by '{blend}'"):
+        tiny.predict(PICTURE, blend=blend)
+    assert runs == []
+    with pytest.raises(InputError, match="can blend by weighted mean, not by"):
+        tiny.predict(PICTURE).remix(weights=(1, 1), threshold=0.5, blend=blend)
+
+
+def test_without_one_of_its_members_the_stacker_is_set_aside(copied: Path) -> None:
+    flip_a_bit(with_stacker(copied) / "m0" / "model.safetensors")
+    with (
+        pytest.warns(MedsegWarning, match="goes on without it"),
+        pytest.warns(MedsegWarning, match=r"stacker top needs the answers of all 2 members\. The .* the weighted mean"),
+    ):
+        rest = Ensemble.from_pretrained(copied)
+    assert (rest.names, rest.blends, len(rest.quarantined)) == (("random-1",), ("weighted mean",), 2)
+    found = rest.predict(PICTURE)
+    assert (found.blend, found.stacked) == ("weighted mean", None)
+    assert found.report()["left_out"] == list(rest.quarantined)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "member.json"])
+def test_a_damaged_stacker_is_set_aside_and_the_weighted_mean_goes_on(copied: Path, tiny: Ensemble, name: str) -> None:
+    flip_a_bit(with_stacker(copied) / "top" / name)
+    with pytest.warns(MedsegWarning, match=f"top is damaged: {name} .* The ensemble goes on with the weighted mean"):
+        rest = Ensemble.from_pretrained(copied)
+    assert rest.names == tiny.names
+    assert np.array_equal(rest.predict(PICTURE).masks, tiny.predict(PICTURE).masks)
+
+
+@pytest.mark.parametrize(("field", "value"), [("labels", ("a", "b")), ("with_image", True)])
+def test_a_stacker_for_another_ensemble_is_set_aside(copied: Path, field: str, value: object) -> None:
+    with_stacker(copied, **{field: value})
+    if field == "with_image":  # five channels, where ensemble.json asks for two
+        settings = settings_of(copied)
+        stacker = dataclasses.replace(settings.stacker, with_image=False)
+        schema.dump(dataclasses.replace(settings, stacker=stacker), copied / "ensemble.json")
+    with pytest.warns(MedsegWarning, match="The stacker top answers .* the ensemble asks for binary blob from 2"):
+        assert Ensemble.from_pretrained(copied).blends == ("weighted mean",)
+
+
+def test_settings_and_stacker_must_belong_together(copied: Path, tiny: Ensemble) -> None:
+    stacked = Ensemble.from_pretrained(with_stacker(copied))
+    with pytest.raises(InputError, match="names a stacker, got none"):
+        Ensemble(stacked.config, stacked.members)
+    with pytest.raises(InputError, match="names no stacker, got one"):
+        Ensemble(tiny.config, tiny.members, stacker=stacked.stacker)
+
+
+def test_the_report_names_the_stacker_where_it_made_the_result(copied: Path) -> None:
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
+    digest = file_sha256(copied / "top" / "member.json")
+    report = json.loads(json.dumps(found.report()))
+    assert report["blend"] == "stacking"
+    assert report["stacker"] == {"source": "top", "sha256": digest, "with_image": False}
+    mean = found.remix(weights=(1, 1), threshold=0.5, blend="weighted mean").report()
+    assert (mean["blend"], mean["stacker"]) == ("weighted mean", None)
 
 
 # --- the record

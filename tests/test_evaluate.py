@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.config import EnsembleConfig, Fitted, MemberReference, Score
+from medseg.config import EnsembleConfig, Fitted, MemberReference, Score, StackerReference
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
 from medseg.evaluate import Evaluation, LocationPrior, evaluate, location_prior, table
@@ -43,10 +43,13 @@ def nothing(image: Image) -> np.ndarray:
     return np.zeros((1, *image.size))
 
 
-def made_of(members: Sequence[FakeMember], weights: Sequence[float], **fields: Any) -> Ensemble:
+def made_of(
+    members: Sequence[FakeMember], weights: Sequence[float], *, top: FakeMember | None = None, **fields: Any
+) -> Ensemble:
     references = tuple(MemberReference(m.config.name, m.sha256, w) for m, w in zip(members, weights, strict=True))
     first = members[0].config
-    return Ensemble(EnsembleConfig("by-hand", first.task, first.labels, references, **fields), members)
+    settings = EnsembleConfig("by-hand", first.task, first.labels, references, **fields)
+    return Ensemble(settings, members, stacker=top)
 
 
 def two_members(**fields: Any) -> Ensemble:
@@ -131,6 +134,32 @@ def test_several_labels_have_a_table_each() -> None:
     assert [dice(report, "swapped", label=label) for label in labels] == [1, 0]
     assert "| swapped | 1.000" in table(report, "left")
     assert "| swapped | 0.000" in table(report, "right")
+
+
+def test_a_stacker_has_a_row_beside_the_weights_it_replaces() -> None:
+    """The stacker answers as its first channel, the perfect member; the weights alone do not reach the threshold."""
+    members = [fake_member("perfect", truth), fake_member("nothing", nothing)]
+    stacker = fake_member("stacker", lambda answers: answers.pixels.transpose(2, 0, 1)[:1])
+    reference = StackerReference("stacker", stacker.sha256)
+    stacked = made_of(members, [1, 2], top=stacker, blend="stacking", stacker=reference)
+    report = evaluate(stacked, SAMPLES, TRAINING)
+    rows = [
+        "empty mask",
+        "location prior",
+        "perfect",
+        "nothing",
+        "equal weights",
+        "chosen weights",
+        "stacked",
+        "ensemble",
+    ]
+    assert list(report["rows"]) == rows
+    assert [dice(report, row) for row in ("perfect", "nothing", "chosen weights", "stacked", "ensemble")] == [
+        1, 1 / 4, 1 / 4, 1, 1
+    ]  # fmt: skip
+    assert (report["blend"], report["stacker"]) == ("stacking", stacker.sha256)
+    assert report["differences"]["ensemble − chosen weights"]["blob"]["mean"] == 3 / 4
+    assert "chosen weights and stacker at threshold 0.5" in report["protocol"]
 
 
 def test_differences_are_paired_and_against_the_best_single_member() -> None:

@@ -196,11 +196,15 @@ def test_an_ensemble_that_is_not_there_is_refused(
     assert "ensemble.json cannot be read" in refusal(capsys, *arguments)
 
 
-def test_scores_of_other_weights_do_not_get_onto_a_card(capsys: pytest.CaptureFixture[str], copied: Path) -> None:
-    settings = json.loads((copied / "ensemble.json").read_text(encoding="utf-8"))
-    settings["threshold"] = 0.123
+@pytest.mark.parametrize(
+    "change", [{"threshold": 0.123}, {"blend": "stacking", "stacker": {"source": "top", "sha256": "0" * 64}}]
+)
+def test_scores_of_other_settings_do_not_get_onto_a_card(
+    capsys: pytest.CaptureFixture[str], copied: Path, change: dict[str, object]
+) -> None:
+    settings = json.loads((copied / "ensemble.json").read_text(encoding="utf-8")) | change
     (copied / "ensemble.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert "scored other members, weights or another threshold" in refusal(capsys, "card", copied)
+    assert "scored other members, weights, threshold or blend" in refusal(capsys, "card", copied)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"members": 1, "weights": 1, "threshold": 1, "rows": {}}'])

@@ -39,6 +39,7 @@ def test_the_commands_lead_from_a_folder_to_a_picture(tmp_path: Path) -> None:
             check=False,
         )
         assert shown.returncode == 0, shown.stderr
-    assert (tmp_path / "ensemble" / "ensemble.json").is_file()
+        assert "is not checked" not in shown.stdout  # the stacker's pictures were held out from members trained here
+    assert (tmp_path / "stack" / "ensemble" / "ensemble.json").is_file()
     with PIL.Image.open(tmp_path / "overlay.png") as overlay:
         assert overlay.size == (128, 128)

@@ -71,6 +71,14 @@ def test_a_small_step_over_the_range_is_forgiven(brightness: float, doubted: int
     assert len(doubts(coloured(brightness), FILMS)) == doubted
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_what_has_no_three_channels_has_no_colour(channels: int) -> None:
+    pixels = np.broadcast_to(np.arange(channels, dtype=np.float32) / 10, (4, 4, channels))
+    assert look(Image(pixels)) == pytest.approx(
+        {"brightness": (channels - 1) / 20, "red_green": 0, "yellow_blue": 0}, abs=1e-7
+    )
+
+
 def test_nothing_known_nothing_doubted() -> None:
     assert doubts(TYPICAL, TrainingData("x", "MIT")) == []
 

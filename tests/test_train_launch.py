@@ -94,7 +94,7 @@ def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) 
     state = checkpoints.load_newest(output / "checkpoints")
     assert state is not None
     assert len(state["ranks"]) == 2
-    (together,) = schema.load(MemberConfig, output / "member" / "member.json").scores
+    together, _ = schema.load(MemberConfig, output / "member" / "member.json").scores
     alone = score_in_one_process(recipe, state["network"])
     assert together.n == alone.n == 7
     assert (together.value, together.low, together.high) == pytest.approx(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,16 @@ import PIL.Image
 import pytest
 import torch
 
-from medseg import config
+from medseg import schema
 from medseg.config import Score
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.member import load_member, save_member
 from medseg.readers import read_image, read_masks
+from medseg.samples import load_samples, split_hash
 from train import checkpoints, loop
 from train.loop import train
 from train.recipe import Recipe, Stage
-from train.validate import dice
+from train.validate import dice, location_floor, panel
 
 # FPN has dropout: a run continues exactly only if torch's generator is put back too
 TINY: dict[str, Any] = {
@@ -106,7 +108,9 @@ def log_of(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_training_raises_dice_and_leaves_a_member_that_opens(tiny: Recipe, disc_pairs: Path) -> None:
+def test_training_raises_dice_and_leaves_a_member_that_opens(
+    tiny: Recipe, disc_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = train(replace(tiny, epochs=8, augmentation="light"))
     log = log_of(folder.parent)
     assert [line["epoch"] for line in log] == list(range(1, 9))
@@ -114,12 +118,21 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(tiny: Recipe, disc_
     assert log[-1]["best"] == max(line["val_dice"] for line in log)
     assert log[-1]["best"] > log[0]["val_dice"] + 0.1
     member = load_member(folder, device=torch.device("cpu"))
-    (score,) = member.config.scores
+    score, floor = member.config.scores
+    assert floor.protocol.startswith("location prior")
+    assert (floor.metric, floor.split, floor.n) == ("dice", "val", 7)
+    assert floor.value < score.value
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith(f"member: val Dice {score.value:.4f}, of the location prior {floor.value:.4f}")
+    )
     assert (score.metric, score.split, score.n) == ("dice", "val", 7)
     assert score.value == log[-1]["best"]
     assert score.low is not None
     assert score.low <= score.value
     assert member.config.training_data.appearance is not None
+    assert member.config.training_data.split_sha256 == split_hash(load_samples(Path(tiny.data)))
     image = read_image(disc_pairs / "images" / "case23.png")
     (truth,) = read_masks(disc_pairs / "masks" / "case23.png", ["disc"])
     found = member.probabilities(image)[0] > 0.5
@@ -352,7 +365,7 @@ def test_a_member_saved_by_halves_is_never_opened(
     member = load_member(folder, device=torch.device("cpu"))
     with torch.no_grad():
         next(iter(member.network.parameters())).add_(1)
-    monkeypatch.setattr(config, "dump", stop)
+    monkeypatch.setattr(schema, "dump", stop)
     with pytest.raises(Killed):
         save_member(member.network, member.config, folder)
     with pytest.raises(DamagedError, match=r"model\.safetensors is not what member\.json promises"):
@@ -398,7 +411,7 @@ def test_every_task_and_a_grey_letterboxed_input_make_a_member(
 def test_one_validation_picture_is_enough_for_a_member_that_opens(tiny: Recipe, tmp_path: Path) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
     (data / "splits.json").write_text('{"train": ["0", "1", "2", "3"], "val": ["4"], "test": ["5", "6", "7"]}')
-    (score,) = load_member(train(replace(tiny, data=str(data), epochs=1))).config.scores
+    score, _ = load_member(train(replace(tiny, data=str(data), epochs=1))).config.scores
     assert (score.n, score.low, score.high) == (1, None, None)
 
 
@@ -432,6 +445,25 @@ def test_the_schedule_rises_and_then_falls_to_nothing() -> None:
     assert [factor(step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1, 1])
     assert [factor(step) for step in (55, 100)] == pytest.approx([0.5, 0])
     assert all(factor(step) >= factor(step + 1) for step in range(10, 100))
+
+
+def test_the_floor_is_the_mean_training_mask_at_its_best_threshold() -> None:
+    """Three of four training masks are the upper half, one is the lower: so the prior is the upper half."""
+    upper = torch.zeros(1, 128, 128, dtype=torch.bool)  # on the grid of the prior itself, so that nothing is resized
+    upper[:, :64] = True
+    blank = torch.zeros(3, 128, 128)
+    training = SimpleNamespace(pairs=[(blank, masks) for masks in (upper, upper, upper, ~upper)])
+    val = SimpleNamespace(pairs=[(blank, masks) for masks in (upper, upper, ~upper, upper)], cases=list("abcd"))
+    floor = location_floor(training, val, Recipe(size=128))
+    assert (floor.value, floor.n, floor.split) == (0.75, 4, "val")
+    assert "chosen on train" in floor.protocol
+
+
+@pytest.mark.parametrize(("channels", "seen"), [(1, 0), (3, 2), (4, 1.5)])
+def test_a_picture_of_many_channels_is_shown_as_their_mean(channels: int, seen: float) -> None:
+    picture = torch.arange(channels).view(-1, 1, 1).expand(-1, 8, 8) / 10
+    drawn = panel(picture, torch.zeros(1, 8, 8, dtype=torch.bool))
+    assert drawn[0, 0, 2] == round(255 * seen / 10)
 
 
 def test_dice_by_hand() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from medseg.config import Appearance, MemberConfig, Preprocess, Score
 from medseg.errors import ConfigError, InputError
 from medseg.member import save_member
-from medseg.samples import select, split_hash
+from medseg.samples import Sample, select, split_hash
 from medseg.verify import require_sound
 from train import checkpoints, state
 from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
@@ -30,32 +30,42 @@ from train.encoders import make_network, normalisation
 from train.losses import make_loss
 from train.recipe import Recipe, Stage
 from train.state import Course, Run
-from train.validate import validate, write_sheet
+from train.validate import location_floor, validate, write_sheet
 
 
-def train(recipe: Recipe) -> Path:
+def read_sound_samples(recipe: Recipe) -> list[Sample]:
+    """The samples that the recipe names, examined before the first epoch (`medseg.verify`)."""
+    samples = read_recipe_samples(recipe)
+    if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
+        require_sound(samples, recipe.labels)
+    return samples
+
+
+def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_samples) -> Path:
     """Train as `recipe` says; returns the member folder, `<output>/member`: the epoch with the best validation Dice.
 
-    All stages are scored on the member's own grid. A run that was stopped continues after its last checkpoint when the
-    same recipe is given again.
+    `read` gives the samples to train and validate on, those that the recipe names where it is left out. All stages are
+    scored on the member's own grid. A run that was stopped continues after its last checkpoint when the same recipe is
+    given again.
 
     Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
     recipe, the data are not sound (`medseg.verify`), the training split is too small, or an epoch has no finite loss.
     """
     accelerator = _accelerator(recipe)
-    set_seed(recipe.seed)
     stages = recipe.filled_stages()
     losses = [make_loss(stage.loss, recipe.task) for stage in stages]
     with accelerator.main_process_first():
-        samples = read_recipe_samples(recipe)
-    if accelerator.is_main_process and not (Path(recipe.output) / "checkpoints").exists():
-        require_sound(samples, recipe.labels)
+        samples = read(recipe)
+    set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
     preprocess = _preprocess(recipe)
     member = _describe(recipe, preprocess)
     network = make_network(recipe, member).to(memory_format=torch.channels_last)
-    pairs = cache(lambda size: Pairs(select(samples, "train"), recipe.labels, _resized(preprocess, size)))
-    member = _with_appearance(member, pairs(stages[0].size).appearance)
+    training = select(samples, "train")
+    pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
+    first = pairs(stages[0].size)
+    floor = location_floor(first, val, recipe)
+    member = _with_records(member, first.appearance, split_hash(samples), floor)
     network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
     run = Run(accelerator, recipe, network, state.run_key(recipe, split_hash(samples), accelerator.num_processes))
     if accelerator.is_main_process:
@@ -73,25 +83,22 @@ def train(recipe: Recipe) -> Path:
             _keep(run, course, member, score)
             _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
         run.position.begin_stage(number + 1)
-    accelerator.print(f"Saved the member {run.output / 'member'}")
+    scores = f"val Dice {run.position.best:.4f}, of the location prior {floor.value:.4f}"
+    accelerator.print(f"Saved the member {run.output / 'member'}: {scores}")
     accelerator.end_training()
     return run.output / "member"
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
+    common = {"mixed_precision": _precision(), "gradient_accumulation_steps": recipe.accumulate}
     if recipe.report_to == "none":
-        return Accelerator(mixed_precision=_precision(), gradient_accumulation_steps=recipe.accumulate)
+        return Accelerator(**common)
     known = [str(tracker) for tracker in get_available_trackers()]
     if recipe.report_to not in known:
         raise ConfigError(
             f"recipe: the tracker {recipe.report_to!r} is not installed here; there are {', '.join(known) or 'none'}."
         )
-    accelerator = Accelerator(
-        mixed_precision=_precision(),
-        gradient_accumulation_steps=recipe.accumulate,
-        log_with=recipe.report_to,
-        project_dir=recipe.output,
-    )
+    accelerator = Accelerator(**common, log_with=recipe.report_to, project_dir=recipe.output)
     accelerator.init_trackers("tracker")
     return accelerator
 
@@ -179,7 +186,7 @@ def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
     run.losses.clear()
     better = run.position.end_epoch(score.value)
     if better and run.accelerator.is_main_process:
-        scored = dataclasses.replace(member, scores=(score,))
+        scored = replace(member, scores=(score, *member.scores))
         _save_best(run.accelerator.unwrap_model(run.network), scored, run.output / "member")
     state.save(run, course)
 
@@ -228,18 +235,15 @@ def _preprocess(recipe: Recipe) -> Preprocess:
     return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize)
 
 
-def _resized(preprocess: Preprocess, size: int) -> Preprocess:
-    return dataclasses.replace(preprocess, height=size, width=size)
-
-
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
     data, licence = recipe.training_data, recipe.weights_licence
     return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
 
 
-def _with_appearance(member: MemberConfig, appearance: Appearance) -> MemberConfig:
-    data = dataclasses.replace(member.training_data, appearance=appearance)
-    return dataclasses.replace(member, training_data=data)
+def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, floor: Score) -> MemberConfig:
+    """What is known once the data are read: `floor` stands behind the score that each epoch puts first."""
+    data = replace(member.training_data, appearance=appearance, split_sha256=split_sha256)
+    return replace(member, training_data=data, scores=(floor,))
 
 
 def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 from medseg.errors import ConfigError
@@ -105,17 +105,48 @@ class Recipe:
         )
 
 
-def recipe_from_arguments(arguments: Sequence[str]) -> Recipe:
-    """The recipe that the command line asks for: defaults, then the file, then the flags. Raises ConfigError."""
-    given = vars(_parser().parse_args(arguments))
+@dataclass(frozen=True)
+class StackRecipe(Recipe):
+    """A recipe for a stacker, with two settings more and defaults that suit its simpler task.
+
+    Task, labels, channels, training data and licence are those of the ensemble, whatever stands here.
+    """
+
+    ensemble: str = _setting("", "folder of the ensemble that the stacker is for")
+    with_image: bool = _setting(False, "the stacker sees the picture too, not the members' answers alone")
+    output: str = _setting("runs/stack", "folder for the ensemble with its stacker, the checkpoints and the log")
+    name: str = _setting("stacker", "the stacker's name")
+    architecture: str = _setting("unetplusplus", "smp architecture, as smp.create_model names it, or plainunet")
+    encoder: str = _setting("tu-mobilenetv3_small_050", "smp encoder name; none for plainunet")
+    decoder: dict[str, Any] = _setting(  # noqa: RUF009
+        {"encoder_depth": 3, "decoder_channels": [32, 16, 8]}, "further settings of the architecture"
+    )
+    size: int = _setting(256, "side of the square input in pixels, a multiple of 32")
+    epochs: int = _setting(30, "passes over the part of the split that is trained on")
+    batch_size: int = _setting(8, "samples a step and process")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.ensemble), "ensemble must name the folder of an ensemble (python -m medseg fit writes one)")
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def recipe_from_arguments(arguments: Sequence[str], kind: type[AnyRecipe] = Recipe) -> AnyRecipe:
+    """The recipe that the command line asks for: defaults, then the file, then the flags. Raises ConfigError.
+
+    Every field of `kind` is a key and a flag.
+    """
+    given = vars(_parser(kind).parse_args(arguments))
     path = given.pop("recipe")
-    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **given})
+    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **given}, kind)
 
 
-def recipe_from_settings(settings: dict[str, Any]) -> Recipe:
+def recipe_from_settings(settings: dict[str, Any], kind: type[AnyRecipe] = Recipe) -> AnyRecipe:
     """A recipe of plain values (as TOML or JSON hold them); unknown keys and wrong types are refused by name."""
     try:
-        return from_json(Recipe, settings)
+        return from_json(kind, settings)
     except ConfigError as error:
         raise ConfigError(f"recipe: {error}.") from None
 
@@ -136,17 +167,17 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"recipe: {message}; --help lists the settings.")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(kind: type[Recipe]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="accelerate launch train/train.py",
-        description="Train one member. A setting is taken from its flag, else from the recipe file, else its default.",
+        prog=f"accelerate launch train/{'stack' if kind is StackRecipe else 'train'}.py",
+        description="Train one network. A setting is taken from its flag, else from the recipe file, else its default.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,  # an abbreviation is a typing error, or becomes one when a setting is added
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=118),
     )
     parser.add_argument("--recipe", default=None, metavar="FILE", help="a TOML file with any of the settings below")
-    kinds = get_type_hints(Recipe)
-    for entry in dataclasses.fields(Recipe):
+    kinds = get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
         flags = [f"--{entry.name.replace('_', '-')}"] + (["--lr"] if entry.name == "learning_rate" else [])
         text = f"{entry.metadata['help']} (default: {entry.metadata['default']})".replace("%", "%%")
         parser.add_argument(*flags, dest=entry.name, help=text, **_conversion(kinds[entry.name]))
@@ -154,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _conversion(kind: Any) -> dict[str, Any]:
+    if kind is bool:
+        return {"action": "store_true", "default": argparse.SUPPRESS}
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
     if get_origin(kind) is tuple and get_args(kind)[0] is str:

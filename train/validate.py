@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from medseg.config import Score, Task
+from medseg.evaluate import prior_of
 from medseg.member import to_probabilities
 from medseg.metrics import mean_interval
 from medseg.overlay import draw_overlay
@@ -37,9 +38,28 @@ def validate(
             logits = network(pictures.to(memory_format=torch.channels_last))
         found = _masks(logits, recipe.task)
         dices.append(accelerator.gather_for_metrics(dice(found.to(masks.device), masks)))
-    values = torch.cat(dices).mean(dim=1).double().tolist()
-    mean = mean_interval(values, cases)
-    protocol = f"per-image mean on the {recipe.size} × {recipe.size} input grid, threshold 0.5, both empty 1"
+    return _score(torch.cat(dices), cases, f"{_grid(recipe)}, threshold 0.5, both empty 1")
+
+
+def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
+    """Dice of the location prior (`medseg.evaluate`) on the validation split, as `validate` reckons it: what a member
+    must exceed to have looked at the picture at all."""
+    prior = prior_of([masks.numpy() for _, masks in train.pairs])
+    found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
+    values = torch.cat([dice(found, masks.unsqueeze(0)) for _, masks in val.pairs])
+    threshold = f"threshold {prior.threshold:g} chosen on train"
+    return _score(
+        values, val.cases, f"location prior, blind to the picture: {_grid(recipe)}, {threshold}, both empty 1"
+    )
+
+
+def _grid(recipe: Recipe) -> str:
+    return f"per-image mean on the {recipe.size} × {recipe.size} input grid"
+
+
+def _score(dices: torch.Tensor, cases: list[str], protocol: str) -> Score:
+    """The mean over labels and images of `dices` (N, K)."""
+    mean = mean_interval(dices.mean(dim=1).double().tolist(), cases)
     return Score("dice", mean.mean, mean.low, mean.high, mean.n, "val", protocol)
 
 
@@ -65,8 +85,14 @@ def write_sheet(network: torch.nn.Module, val: Pairs, task: Task, path: Path) ->
 
 
 def panel(picture: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
-    """The picture (C, H, W) in [0, 1] under its masks (K, H, W), as (H, W, 3) bytes."""
-    return draw_overlay(picture.float().permute(1, 2, 0).numpy(), masks.numpy())
+    """The picture (C, H, W) in [0, 1] under its masks (K, H, W), as (H, W, 3) bytes.
+
+    What is neither grey nor colour, such as a stack of answers, is shown as the mean of its channels.
+    """
+    seen = picture.float()
+    if len(seen) not in (1, 3):
+        seen = seen.mean(dim=0, keepdim=True)
+    return draw_overlay(seen.permute(1, 2, 0).numpy(), masks.numpy())
 
 
 def save_rows(rows: list[list[np.ndarray]], path: Path) -> None:

@@ -1,0 +1,131 @@
+"""One image's result: the members' answers, and the settings that blend them into masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float16, Float32
+
+from medseg import export
+from medseg.arrays import Masks, Probabilities, Stack
+from medseg.blend import disagreement, normalise_weights, weighted_mean
+from medseg.config import Blend, EnsembleConfig
+from medseg.errors import InputError
+from medseg.image import Image
+from medseg.postprocess import clean_up, to_masks
+from medseg.preprocess import to_image_grid
+
+Answer: TypeAlias = Float16[np.ndarray, "K h w"]
+"""What one network says: probabilities on the working grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One image's result and the settings that made it.
+
+    `members` (M, K, h, w) float16: every member's probabilities on the working grid. `probabilities` (K, H, W) float32
+    and `masks` (K, H, W) bool lie on the image's own grid; so does `disagreement` (H, W), in [0, 1]. `weights` are
+    normalised. `stacked` (K, h, w) float16 is the stacker's answer from the members', None where there is no stacker;
+    `blend` says whether it or the weighted mean makes the result. `member_names` and `member_sha256` (of each
+    member.json) say which models answered, `left_out` which did not and why.
+    """
+
+    image: Image
+    labels: tuple[str, ...]
+    members: Stack
+    member_names: tuple[str, ...]
+    member_sha256: tuple[str, ...]
+    weights: tuple[float, ...]
+    threshold: float
+    tta: bool
+    ensemble: EnsembleConfig
+    left_out: tuple[str, ...] = ()
+    blend: Blend = "weighted mean"
+    stacked: Answer | None = None
+
+    @cached_property
+    def probabilities(self) -> Probabilities:
+        if self.blend == "stacking" and self.stacked is not None:
+            return to_image_grid(self.stacked.astype(np.float32), self.image.size)
+        return to_image_grid(weighted_mean(self.members, self.weights), self.image.size)
+
+    @cached_property
+    def masks(self) -> Masks:
+        found = to_masks(self.probabilities, self.threshold, self.ensemble.task)
+        return clean_up(found, self.ensemble.cleanup, self.ensemble.task)
+
+    @cached_property
+    def disagreement(self) -> Float32[np.ndarray, "H W"]:
+        on_working_grid = disagreement(self.members, self.weights)
+        return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
+
+    def remix(self, *, weights: Sequence[float], threshold: float, blend: Blend | None = None) -> Prediction:
+        """The same answers blended anew, by this prediction's `blend` where None; no network runs. Raises InputError
+        as `Ensemble.predict` does."""
+        return dataclasses.replace(
+            self,
+            weights=normalise_weights(weights, len(self.members)),
+            threshold=checked_threshold(threshold),
+            blend=self.blend if blend is None else checked_blend(blend, self.ensemble),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
+        return {
+            "ensemble": self.ensemble.name,
+            "task": self.ensemble.task,
+            "members": [
+                {"name": name, "sha256": sha256, "weight": weight}
+                for name, sha256, weight in zip(self.member_names, self.member_sha256, self.weights, strict=True)
+            ],
+            "left_out": list(self.left_out),
+            "blend": self.blend,
+            "stacker": self._stacker(),
+            "threshold": self.threshold,
+            "cleanup": dataclasses.asdict(self.ensemble.cleanup),
+            "tta": self.tta,
+            "image": {
+                "sha256": self.image.sha256,
+                "height": self.image.size[0],
+                "width": self.image.size[1],
+                "orientation": self.image.orientation,
+                "modality": self.image.modality,
+                "frame": self.image.frame,
+                "frames": self.image.frames,
+                "window": self.image.window,
+                "spacing_mm": self.image.spacing_mm,
+                "notes": list(self.image.notes),
+            },
+            "areas": export.areas(self.masks, self.labels, self.image),
+            "masks_sha256": export.masks_sha256(self.masks),
+            "versions": export.versions(),
+        }
+
+    def _stacker(self) -> dict[str, Any] | None:
+        used = self.ensemble.stacker if self.blend == "stacking" else None
+        return dataclasses.asdict(used) if used else None
+
+
+def blends_of(settings: EnsembleConfig) -> tuple[Blend, ...]:
+    """The blends that an ensemble of `settings` offers."""
+    return ("weighted mean", "stacking") if settings.stacker else ("weighted mean",)
+
+
+def checked_blend(blend: Blend, settings: EnsembleConfig) -> Blend:
+    """`blend`, where an ensemble of `settings` offers it; raises InputError otherwise."""
+    blends = blends_of(settings)
+    if blend not in blends:
+        raise InputError(f"The ensemble {settings.name} can blend by {' or '.join(blends)}, not by {blend!r:.80}.")
+    return blend
+
+
+def checked_threshold(threshold: float) -> float:
+    """`threshold`, where it lies in (0, 1); raises InputError otherwise."""
+    if not 0 < threshold < 1:
+        raise InputError(f"The threshold must lie between 0 and 1, got {threshold:g}.")
+    return float(threshold)
