@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 
 if TYPE_CHECKING:
     from medseg.image import Image
+    from tests.hub_server import Hub
 
 # no property may fail because the machine was busy
 hypothesis.settings.register_profile(
@@ -151,3 +152,29 @@ class PaintedSample:
     def read(self, labels: Sequence[str]) -> tuple[Image, np.ndarray]:
         assert len(labels) == len(self.masks)
         return self.picture, self.masks
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on loopback that this process's client uses, with an empty cache and the token of the user "tester"."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    from tests.hub_server import Hub
+
+    with Hub() as server:
+        home = tmp_path / "hf-home"
+        for name, value in {  # what the client reads from the environment at import
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", "hf_tester")
+        yield server
+        close_session()
