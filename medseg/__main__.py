@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg inspect | fit | evaluate | card`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | card | push`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from medseg import schema
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError, MedsegError
+from medseg.folders import MEMBER_FILES, PAPERS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="write README.md of an ensemble folder and of its members from their JSON")
     card.add_argument("ensemble", type=Path, help="ensemble folder")
     card.set_defaults(run=_card)
+    push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
+    push.add_argument("folder", type=Path, help="member or ensemble folder, with its README.md")
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
+    push.set_defaults(run=_push)
     return parser
 
 
@@ -131,7 +137,7 @@ def _fit(options: argparse.Namespace) -> None:
 def _copy_member(folder: Path, target: Path) -> None:
     """The member's own files and nothing else that lies beside them, such as checkpoints or caches."""
     target.mkdir(parents=True)
-    for name in ("member.json", "config.json", "model.safetensors", "README.md", "LICENSE"):
+    for name in (*MEMBER_FILES, *PAPERS):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
 
@@ -169,6 +175,12 @@ def _card(options: argparse.Namespace) -> None:
         members.append(member)
     report, tables = _scores(options.ensemble / "scores.json", settings)
     (options.ensemble / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
+
+
+def _push(options: argparse.Namespace) -> None:
+    from medseg.hub import push
+
+    print(push(options.folder, options.repository, private=options.private))
 
 
 def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
