@@ -96,7 +96,7 @@ class Fetcher:
             return self._fetch_files(repository, revision, cache, SHORT_PATIENCE_S if cached else None)
         except HubError as error:
             if isinstance(error, HubDownError):
-                self._down = error
+                self._down = self._down or error
             if cached is None or (self.cancelled is not None and self.cancelled()):
                 raise
             sentence = f"{error} {repository} is taken from the cache of {cache.asked_on(revision)}."

@@ -70,20 +70,33 @@ def disc_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_member(
-    folder: Path, name: str, seed: int, *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+    folder: Path,
+    name: str,
+    seed: int,
+    *,
+    labels: tuple[str, ...] = ("blob",),
+    task: str = "binary",
+    plain: bool = False,
 ) -> str:
-    """Save a small U-Net with random weights as a member folder; returns the hash of its member.json."""
+    """Save a small U-Net with random weights as a member folder; returns the hash of its member.json.
+
+    It is smp's on resnet18 (22 MB), or with `plain` our own (16 kB).
+    """
     import segmentation_models_pytorch as smp
     import torch
 
     from medseg.config import MemberConfig, Preprocess, TrainingData
     from medseg.member import file_sha256, save_member
+    from medseg.unet import PlainUNet
 
     torch.manual_seed(seed)
     channels = len(labels) + (task == "multiclass")
-    network = smp.Unet(
-        "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
-    ).eval()
+    if plain:
+        network = PlainUNet(classes=channels, depth=2, width=4).eval()
+    else:
+        network = smp.Unet(
+            "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
+        ).eval()
     data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="pictures of discs")
     member = MemberConfig(name, task, labels, Preprocess(64, 64), data, "Apache-2.0", files={})
     save_member(network, member, folder)
@@ -91,15 +104,22 @@ def make_member(
 
 
 def make_ensemble(
-    folder: Path, weights: tuple[float, ...], *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+    folder: Path,
+    weights: tuple[float, ...],
+    *,
+    labels: tuple[str, ...] = ("blob",),
+    task: str = "binary",
+    plain: bool = False,
 ) -> Path:
     """An ensemble folder of members with random weights."""
     from medseg.config import EnsembleConfig, MemberReference
 
-    references = tuple(
-        MemberReference(f"m{i}", make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task), weight)
-        for i, weight in enumerate(weights)
-    )
+    digests = [
+        make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task, plain=plain)
+        for i in range(len(weights))
+    ]
+    pairs = enumerate(zip(digests, weights, strict=True))
+    references = tuple(MemberReference(f"m{i}", sha256, weight) for i, (sha256, weight) in pairs)
     schema.dump(EnsembleConfig(f"tiny-{task}", task, labels, references), folder / "ensemble.json")
     return folder
 
@@ -108,6 +128,14 @@ def make_ensemble(
 def tiny_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble folder of two small members with random weights (binary, label "blob"), weights 0.75 and 0.25."""
     return make_ensemble(tmp_path_factory.mktemp("tiny-ensemble"), (0.75, 0.25))
+
+
+@pytest.fixture(scope="session")
+def plain_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_ensemble`, of two members of a few kB, with a card: quickly sent to a Hub and back."""
+    folder = make_ensemble(tmp_path_factory.mktemp("plain-ensemble"), (0.75, 0.25), plain=True)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A card\n")
+    return folder
 
 
 @dataclass

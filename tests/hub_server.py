@@ -78,6 +78,7 @@ class Hub:
         self._faults: list[tuple[str, str | int, int | None]] = []
         self._port = 0
         self._server: Server | None = None
+        self._changing = threading.RLock()
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -105,20 +106,24 @@ class Hub:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        self.stopping.clear()
-        self._server = Server(("127.0.0.1", self._port), Handler)
-        self._server.hub = self
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        with self._changing:
+            self.stop()
+            self.stopping.clear()
+            self._server = Server(("127.0.0.1", self._port), Handler)
+            self._server.hub = self
+            self._port = self._server.server_address[1]
+            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def stop(self) -> None:
-        """Refuse connections from now on, and drop those that are open."""
-        server, self._server = self._server, None
-        if server is not None:
+    def stop(self, server: Server | None = None) -> None:
+        """Refuse connections from now on, and drop those that are open; with `server` only if it is still that one."""
+        with self._changing:
+            if self._server is None or server not in (None, self._server):
+                return
             self.stopping.set()
-            server.shutdown()
-            server.server_close()
-            server.drop_connections()
+            self._server.shutdown()
+            self._server.server_close()
+            self._server.drop_connections()
+            self._server = None
 
     def commit(self, name: str, files: dict[str, bytes], *, private: bool = False, branch: str = "main") -> str:
         """A new commit holding exactly `files`; the repository is made where it is not there."""
@@ -384,7 +389,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "vanish":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-            threading.Thread(target=hub.stop, daemon=True).start()
+            threading.Thread(target=hub.stop, args=(self.server,), daemon=True).start()
 
 
 _ID = r"(?P<repo>[^/]+/[^/]+)"

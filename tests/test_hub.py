@@ -28,7 +28,6 @@ from tests.conftest import ROOT, make_member
 from tests.hub_server import SECRET, Hub
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
-CARD = "---\nlicense: apache-2.0\n---\n# A card\n"
 REPO = "tester/net"
 
 
@@ -39,17 +38,15 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tiny_ensemble: Path, tmp_path: Path) -> Path:
+def folder(plain_ensemble: Path, tmp_path: Path) -> Path:
     """An ensemble of two members with its card."""
-    copied = Path(shutil.copytree(tiny_ensemble, tmp_path / "ensemble"))
-    (copied / "README.md").write_text(CARD)
-    return copied
+    return Path(shutil.copytree(plain_ensemble, tmp_path / "ensemble"))
 
 
 @pytest.fixture
 def member(folder: Path) -> Path:
     """One of its members with a card, as a folder of its own."""
-    (folder / "m0" / "README.md").write_text(CARD)
+    shutil.copy(folder / "README.md", folder / "m0")
     return folder / "m0"
 
 
@@ -174,8 +171,10 @@ def test_the_clients_cache_is_shared_both_ways(hub: Hub, folder: Path) -> None:
     assert Path(str(found)).read_bytes() == (folder / "m1" / "model.safetensors").read_bytes()
 
 
-def test_smp_alone_opens_a_pushed_member(hub: Hub, member: Path, tmp_path: Path) -> None:
-    push(member, REPO)
+def test_smp_alone_opens_a_pushed_member(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    make_member(tmp_path / "smp", "smp", 0)
+    shutil.copy(folder / "README.md", tmp_path / "smp")
+    push(tmp_path / "smp", REPO)
     code = (
         "import segmentation_models_pytorch as smp, torch; "
         f"network = smp.from_pretrained({REPO!r}).eval(); "
@@ -240,7 +239,7 @@ def test_a_dead_hub_is_asked_once_for_all_members(hub: Hub, folder: Path) -> Non
 
 
 def test_the_stacker_travels_with_its_ensemble(hub: Hub, folder: Path) -> None:
-    sha256 = make_member(folder / "stacker", "stacker", 5)
+    sha256 = make_member(folder / "stacker", "stacker", 5, plain=True)
     set_settings(folder, stacker=StackerReference("stacker", sha256))
     push(folder, REPO)
     found = fetch(REPO)
@@ -512,11 +511,11 @@ def test_a_push_that_is_refused_leaves_the_repository_as_it_was(
 ) -> None:
     push(folder, REPO)
     before = files_of(hub)
-    make_member(folder / "m1", "random-1", 7)
+    make_member(folder / "m1", "random-1", 7, plain=True)
     first, second = schema.load(EnsembleConfig, folder / "ensemble.json").members
     changed = dataclasses.replace(second, sha256=file_sha256(folder / "m1" / "member.json"))
     set_settings(folder, members=(first, changed))
-    (folder / "README.md").write_text(f"{CARD}More.\n")
+    (folder / "README.md").write_text((folder / "README.md").read_text() + "More.\n")
     hub.break_(pattern, status)
     with pytest.raises(HubError, match=sentence):
         push(folder, REPO)
