@@ -73,6 +73,7 @@ class Hub:
         self.objects: dict[str, bytes] = {}
         self.log: list[tuple[str, str, str, bool]] = []
         self.page = 1000
+        self.drip_s = 1.0  # seconds between two bytes of a fault that drips
         self.listings: dict[str, Any] = {}  # what the listing of a path claims instead of the truth, such as its size
         self.sha: str | None = None  # the commit that every listing claims instead of the truth
         self._faults: list[tuple[str, str | int, int | None]] = []
@@ -382,7 +383,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         self.wfile.write(slow[0])
         for byte in slow[1]:
-            if hub.stopping.wait(1):
+            if hub.stopping.wait(hub.drip_s):
                 break
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
