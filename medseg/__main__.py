@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg inspect | fit | evaluate | card`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | card | push`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from medseg import config, schema
-from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError, MedsegError
 
@@ -62,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
+    push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
+    push.add_argument("folder", type=Path, help="member or ensemble folder, with its README.md")
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
+    push.set_defaults(run=_push)
     return parser
 
 
@@ -184,14 +188,23 @@ def _card(options: argparse.Namespace) -> None:
 
 def _write_cards(folder: Path) -> None:
     """README.md of an ensemble and of its members; a member folder alone has one card."""
+    from medseg.card import ensemble_card
+    from medseg.hub import fetch
+
     settings, root = config.load_ensemble(folder)
-    members = [_write_member_card(root / member.source) for member in settings.members if member.revision is None]
+    members = [
+        _write_member_card(root / member.source)
+        if member.revision is None
+        else schema.load(MemberConfig, fetch(member.source, revision=member.revision) / "member.json")
+        for member in settings.members
+    ]
     if (folder / "ensemble.json").exists():
         report, tables = _scores(folder / "scores.json", settings)
         (folder / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
 
 
 def _write_member_card(folder: Path) -> MemberConfig:
+    from medseg.card import member_card
     from medseg.member import read_settings
 
     member = schema.load(MemberConfig, folder / "member.json")
@@ -199,6 +212,12 @@ def _write_member_card(folder: Path) -> MemberConfig:
     card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
     (folder / "README.md").write_text(card, encoding="utf-8")
     return member
+
+
+def _push(options: argparse.Namespace) -> None:
+    from medseg.hub import push
+
+    print(push(options.folder, options.repository, private=options.private))
 
 
 def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:

@@ -13,10 +13,11 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from medseg import config, runtime
+from medseg import config, hub, runtime
 from medseg.arrays import Stack
 from medseg.blend import normalise_weights
 from medseg.config import Blend, EnsembleConfig, MemberReference
+from medseg.download import Cancelled
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
 from medseg.image import Image
 from medseg.member import LoadedMember, load_member
@@ -59,23 +60,38 @@ class Ensemble:
         self._running = threading.Lock()
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Ensemble:
-        """Open the ensemble folder: ensemble.json and one folder per member, all hashes checked. A member folder by
-        itself is an ensemble of one.
+    def from_pretrained(
+        cls,
+        folder_or_repo: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        progress: hub.Progress | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> Ensemble:
+        """Open an ensemble: ensemble.json and one folder per member, all hashes checked. A member by itself is an
+        ensemble of one.
 
-        `device` is chosen by itself where None. A member that is damaged is left out with a MedsegWarning and named in
-        `quarantined`; without it, or where the stacker itself is damaged, the weighted mean takes the stacker's place,
-        likewise said. Raises ConfigError where ensemble.json breaks its schema, DamagedError where no member with
-        weight is left, InputError for a device that is not there.
+        `folder_or_repo` is a folder, or a repository on the Hub (`owner/name`, or `owner/name@revision`) that is
+        fetched as `medseg.hub.fetch` says, with `revision`, `progress` and `cancelled`. `device` is chosen by itself
+        where None. A member that is damaged, or whose own repository cannot be fetched, is left out with a
+        MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the weighted mean
+        takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its schema, HubError
+        where it cannot be fetched, DamagedError where no member with weight is left, InputError for a device that is
+        not there.
         """
         chosen = runtime.choose_device(device)
-        settings, root = config.load_ensemble(Path(folder))
+        fetcher = hub.Fetcher(progress, cancelled)
+        settings, root = config.load_ensemble(fetcher.fetch(folder_or_repo, revision))
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
             try:
-                kept.append((reference, _open_member(root, reference, settings, chosen)))
+                folder = _member_folder(root, reference, fetcher)
+                kept.append((reference, _open_member(folder, reference, settings, chosen)))
             except MedsegError as error:
+                if cancelled is not None and cancelled():
+                    raise
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
         if not any(reference.weight > 0 for reference, _ in kept):
@@ -169,10 +185,16 @@ def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: b
     return answer
 
 
+def _member_folder(root: Path, reference: MemberReference, fetcher: hub.Fetcher) -> Path:
+    if reference.revision is None:
+        return root / reference.source
+    return fetcher.pull(reference.source, reference.revision)
+
+
 def _open_member(
     folder: Path, reference: MemberReference, settings: EnsembleConfig, device: torch.device
 ) -> LoadedMember:
-    member = load_member(folder / reference.source, sha256=reference.sha256, device=device)
+    member = load_member(folder, sha256=reference.sha256, device=device)
     if (member.config.task, member.config.labels) != (settings.task, settings.labels):
         raise InputError(
             f"The member {reference.source} answers {member.config.task} {', '.join(member.config.labels)}, "

@@ -25,5 +25,13 @@ class InputError(MedsegError):
     """An argument (weights, threshold, masks, a data folder) does not fit what it is used with."""
 
 
+class HubError(MedsegError):
+    """The Hugging Face Hub refuses, or what it holds cannot be used."""
+
+
+class HubDownError(HubError):
+    """The Hub as a whole gives no usable answer, so there is no point in asking it for the next thing."""
+
+
 class MedsegWarning(UserWarning):
     """Something was left out or substituted, and the result says so."""

@@ -30,6 +30,7 @@ from medseg import runtime, schema
 from medseg.card import member_card
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
+from medseg.folders import MEMBER_FILES, PAPERS
 from medseg.image import Image
 from medseg.preprocess import to_tensor, to_working_grid
 from medseg.tta import FLIPS, IDENTITY
@@ -141,7 +142,7 @@ def load_member(folder: Path, *, sha256: str | None = None, device: torch.device
 def copy_member(folder: Path, target: Path) -> None:
     """Copy the member's own files and nothing else that lies beside them, such as checkpoints or caches."""
     target.mkdir(parents=True)
-    for name in ("member.json", *HASHED_FILES, "README.md", "LICENSE"):
+    for name in (*MEMBER_FILES, *PAPERS):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
 

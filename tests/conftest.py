@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 
 if TYPE_CHECKING:
     from medseg.image import Image
+    from tests.hub_server import Hub
 
 # no property may fail because the machine was busy
 hypothesis.settings.register_profile(
@@ -69,20 +70,33 @@ def disc_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_member(
-    folder: Path, name: str, seed: int, *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+    folder: Path,
+    name: str,
+    seed: int,
+    *,
+    labels: tuple[str, ...] = ("blob",),
+    task: str = "binary",
+    plain: bool = False,
 ) -> str:
-    """Save a small U-Net with random weights as a member folder; returns the hash of its member.json."""
+    """Save a small U-Net with random weights as a member folder; returns the hash of its member.json.
+
+    It is smp's on resnet18 (22 MB), or with `plain` our own (16 kB).
+    """
     import segmentation_models_pytorch as smp
     import torch
 
     from medseg.config import MemberConfig, Preprocess, TrainingData
     from medseg.member import file_sha256, save_member
+    from medseg.unet import PlainUNet
 
     torch.manual_seed(seed)
     channels = len(labels) + (task == "multiclass")
-    network = smp.Unet(
-        "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
-    ).eval()
+    if plain:
+        network = PlainUNet(classes=channels, depth=2, width=4).eval()
+    else:
+        network = smp.Unet(
+            "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
+        ).eval()
     data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="pictures of discs")
     member = MemberConfig(name, task, labels, Preprocess(64, 64), data, "Apache-2.0", files={})
     save_member(network, member, folder)
@@ -90,15 +104,22 @@ def make_member(
 
 
 def make_ensemble(
-    folder: Path, weights: tuple[float, ...], *, labels: tuple[str, ...] = ("blob",), task: str = "binary"
+    folder: Path,
+    weights: tuple[float, ...],
+    *,
+    labels: tuple[str, ...] = ("blob",),
+    task: str = "binary",
+    plain: bool = False,
 ) -> Path:
     """An ensemble folder of members with random weights."""
     from medseg.config import EnsembleConfig, MemberReference
 
-    references = tuple(
-        MemberReference(f"m{i}", make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task), weight)
-        for i, weight in enumerate(weights)
-    )
+    digests = [
+        make_member(folder / f"m{i}", f"random-{i}", i, labels=labels, task=task, plain=plain)
+        for i in range(len(weights))
+    ]
+    pairs = enumerate(zip(digests, weights, strict=True))
+    references = tuple(MemberReference(f"m{i}", sha256, weight) for i, (sha256, weight) in pairs)
     schema.dump(EnsembleConfig(f"tiny-{task}", task, labels, references), folder / "ensemble.json")
     return folder
 
@@ -107,6 +128,14 @@ def make_ensemble(
 def tiny_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble folder of two small members with random weights (binary, label "blob"), weights 0.75 and 0.25."""
     return make_ensemble(tmp_path_factory.mktemp("tiny-ensemble"), (0.75, 0.25))
+
+
+@pytest.fixture(scope="session")
+def plain_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_ensemble`, of two members of a few kB, with a card: quickly sent to a Hub and back."""
+    folder = make_ensemble(tmp_path_factory.mktemp("plain-ensemble"), (0.75, 0.25), plain=True)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A card\n")
+    return folder
 
 
 @dataclass
@@ -151,3 +180,29 @@ class PaintedSample:
     def read(self, labels: Sequence[str]) -> tuple[Image, np.ndarray]:
         assert len(labels) == len(self.masks)
         return self.picture, self.masks
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on loopback that this process's client uses, with an empty cache and the token of the user "tester"."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    from tests.hub_server import Hub
+
+    with Hub() as server:
+        home = tmp_path / "hf-home"
+        for name, value in {  # what the client reads from the environment at import
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", "hf_tester")
+        yield server
+        close_session()

@@ -1,0 +1,58 @@
+"""The files that make a member or ensemble folder; whatever else lies beside them is nobody's business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg import schema
+from medseg.config import EnsembleConfig, MemberConfig
+from medseg.errors import ConfigError, DamagedError, InputError
+from medseg.hub_cache import has_digest
+
+DESCRIPTION = "ensemble.json"
+WEIGHTS = "model.safetensors"
+MEMBER_FILES = ("member.json", "config.json", WEIGHTS)
+PAPERS = ("README.md", "LICENSE")
+
+
+def networks(folder: Path) -> dict[str, str]:
+    """The folders with networks in `folder`, as prefixes of paths, and what their member.json must hash to ("": any).
+
+    Of an ensemble these are its members, unless they are Hub repositories, and its stacker.
+    """
+    if not (folder / DESCRIPTION).exists():
+        schema.load(MemberConfig, folder / "member.json")
+        return {"": ""}
+    settings = schema.load(EnsembleConfig, folder / DESCRIPTION)
+    local = [member for member in settings.members if member.revision is None]
+    return {f"{found.source}/": found.sha256 for found in [*local, settings.stacker] if found is not None}
+
+
+def is_described(folder: Path, sha256: str) -> bool:
+    """Whether weights are worth fetching: `load_member` refuses those without the right member.json."""
+    try:
+        schema.load(MemberConfig, folder / "member.json")
+    except ConfigError:
+        return False
+    return not sha256 or has_digest(folder / "member.json", sha256)
+
+
+def verified(folder: Path) -> dict[str, Path]:
+    """The files to publish, by their path in the folder, after a look at every hash.
+
+    Raises ConfigError and DamagedError where the folder could not be loaded again, InputError where README.md is
+    missing.
+    """
+    members = networks(folder)
+    for member, sha256 in members.items():
+        description = folder / member / "member.json"
+        promised = schema.load(MemberConfig, description).files
+        checks = {description: sha256} if sha256 else {}
+        checks |= {folder / member / name: promised.get(name, "") for name in ("config.json", WEIGHTS)}
+        for path, digest in checks.items():
+            if not has_digest(path, digest):
+                raise DamagedError(f"{path} is not what its hash promises, and is not pushed: make the folder anew.")
+    if not (folder / "README.md").is_file():
+        raise InputError(f"{folder} has no README.md: write the card first, with `python -m medseg card {folder}`.")
+    names = [DESCRIPTION, *PAPERS, *(member + name for member in members for name in (*MEMBER_FILES, *PAPERS))]
+    return {name: folder / name for name in names if (folder / name).is_file()}
