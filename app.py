@@ -18,6 +18,7 @@ from ui import gallery, handlers
 from ui.endpoints import add_endpoints
 from ui.mixer import draw_mixer
 from ui.session import Session
+from ui.shelf import allows_hub
 from ui.theme import CONTROLS_WIDTH, CSS, PICTURE_HEIGHT, THEME
 
 HOUR = 3600
@@ -86,6 +87,13 @@ with gr.Blocks(title="medseg", analytics_enabled=False, delete_cache=(HOUR, HOUR
     with gr.Row(elem_id="work"):
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
             ensemble = gr.Dropdown(handlers.shelf.names, label="Ensemble", elem_id="ensemble")
+            with gr.Accordion("Another one from the Hugging Face Hub", open=False, visible=allows_hub(), elem_id="hub"):
+                repository = gr.Textbox(
+                    label="Repository", placeholder="owner/name or owner/name@revision", max_length=300
+                )
+                with gr.Row():
+                    load = gr.Button("Load", size="sm", min_width=80)
+                    cancel = gr.Button("Cancel", size="sm", min_width=80)
             mixer = gr.Column(elem_id="mixer")
         with gr.Column(scale=6, min_width=340):
             with gr.Tabs() as tabs:
@@ -126,6 +134,15 @@ with gr.Blocks(title="medseg", analytics_enabled=False, delete_cache=(HOUR, HOUR
     examples.select(handlers.pick_example, [session, ensemble], page, show_progress_on=overlay, **PRIVATE)
     opened = upload.upload(handlers.open_file, [session, ensemble, upload], page, show_progress_on=overlay, **PRIVATE)
     ensemble.select(handlers.pick_ensemble, [session, ensemble], page, show_progress_on=overlay, **PRIVATE)
+    gr.on(
+        [load.click, repository.submit],
+        handlers.load_from_hub,
+        [session, repository],
+        [ensemble, *page],
+        show_progress_on=[repository],
+        **PRIVATE,
+    )
+    cancel.click(handlers.cancel_loading, session, **QUIET)
     added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page

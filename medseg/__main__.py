@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from medseg import config, schema
-from medseg.config import EnsembleConfig, MemberConfig, MemberReference
+from medseg import schema
+from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError, MedsegError
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    from medseg.cards import write_cards
     from medseg.fit import fit
     from medseg.member import copy_member, load_member
     from medseg.samples import load_samples, select
@@ -153,7 +154,7 @@ def _fit(options: argparse.Namespace) -> None:
     for name, folder in zip(names, options.members, strict=True):
         copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
-    _write_cards(options.output)
+    write_cards(options.output)
     for name, choice in zip(
         [*names, "equal weights", "fitted"], [*found.singles, found.equal, found.fitted], strict=True
     ):
@@ -183,63 +184,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    _write_cards(options.ensemble)
+    from medseg.cards import write_cards
 
-
-def _write_cards(folder: Path) -> None:
-    """README.md of an ensemble and of its members; a member folder alone has one card."""
-    from medseg.card import ensemble_card
-    from medseg.hub import fetch
-
-    settings, root = config.load_ensemble(folder)
-    members = [
-        _write_member_card(root / member.source)
-        if member.revision is None
-        else schema.load(MemberConfig, fetch(member.source, revision=member.revision) / "member.json")
-        for member in settings.members
-    ]
-    if (folder / "ensemble.json").exists():
-        report, tables = _scores(folder / "scores.json", settings)
-        (folder / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
-
-
-def _write_member_card(folder: Path) -> MemberConfig:
-    from medseg.card import member_card
-    from medseg.member import read_settings
-
-    member = schema.load(MemberConfig, folder / "member.json")
-    network = read_settings(folder / "config.json")
-    card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    return member
+    write_cards(options.ensemble)
 
 
 def _push(options: argparse.Namespace) -> None:
     from medseg.hub import push
 
     print(push(options.folder, options.repository, private=options.private))
-
-
-def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
-    from medseg.blend import normalise_weights
-    from medseg.evaluate import table
-
-    if not path.is_file():
-        return None, []
-    weights = normalise_weights([member.weight for member in settings.members], len(settings.members))
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        scored = (report["members"], report["weights"], report["threshold"])
-        blended = (report.get("blend", "weighted mean"), report.get("stacker"))
-        tables = [table(report, label) for label in settings.labels]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
-    stacker = settings.stacker.sha256 if settings.stacker else None
-    described = ([member.sha256 for member in settings.members], list(weights), settings.threshold)
-    if (scored, blended) != (described, (settings.blend, stacker)):
-        raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
-    return report, tables
 
 
 if __name__ == "__main__":

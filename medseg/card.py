@@ -28,6 +28,7 @@ _HUB_LICENCES = frozenset(
 """Those of the Hub's identifiers (huggingface.co/docs/hub/repositories-licenses) that weights of this kind carry."""
 
 _SMP = "segmentation-models-pytorch"
+_FLOOR = "location prior"  # how the protocol of that score begins
 _METRICS = (("per_image_all", "dice"), ("per_image_all", "iou"), ("pooled_all", "dice"), ("pooled_all", "iou"))
 
 
@@ -35,7 +36,8 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
     """Markdown with the Hub's YAML front matter for one member; a PlainUNet has no encoder to name."""
     data = member.training_data
     network = architecture if architecture == "PlainUNet" else f"{architecture} on {encoder}"
-    results = [_result(data, score.split, score.metric, _words(score), score.value) for score in member.scores]
+    own = [score for score in member.scores if not score.protocol.startswith(_FLOOR)]
+    results = [_result(data, score.split, score.metric, _words(score), score.value) for score in own]
     return "\n".join(
         [
             *_front_matter(member, results, member.name, "medseg" if architecture == "PlainUNet" else _SMP),
@@ -57,7 +59,8 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             "",
             *[f"- {_score(score)}" for score in member.scores],
             "",
-            "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores.",
+            "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
+            "location prior never looks at the picture: what does not exceed it has learned nothing.",
             "",
             *_loading(member, architecture),
             *_limits(data),

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,19 +27,27 @@ Cancelled = Callable[[], bool]
 
 
 def read(
-    url: str, what: str, limit: int, *, patience_s: float | None = None, cancelled: Cancelled | None = None
+    url: str,
+    what: str,
+    limit: int,
+    *,
+    patience_s: float | None = None,
+    cancelled: Cancelled | None = None,
+    anonymous: bool = False,
 ) -> Iterator[bytes]:
     """The bytes of `url` as they come, ending after the piece in which they exceed `limit`.
 
-    The user's token goes along, to the Hub alone and to no host it redirects to. Raises HubError, in a sentence that
-    begins with `what` and never holds the token: HubDownError where the Hub as a whole is at fault (cannot be reached,
-    does not answer, over 1 kB/s too slow, 429, 5xx), HubError for 401, 403, 404 and when `cancelled` says so.
+    The user's token goes along unless `anonymous`, to the Hub alone and to no host it redirects to. Raises HubError, in
+    a sentence that begins with `what` and never holds the token: HubDownError where the Hub as a whole is at fault
+    (cannot be reached, does not answer, over 1 kB/s too slow, 429, 5xx), HubError for 401, 403, 404 and when
+    `cancelled` says so.
     """
     patience_s = PATIENCE_S if patience_s is None else patience_s
     pieces: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=64)
     given_up = threading.Event()
+    answer = partial(_answer, url, what, patience_s, anonymous)
     # a thread that is left behind: name resolution knows no deadline, and a head that drips passes every read timeout
-    threading.Thread(target=_pump, args=(url, what, patience_s, pieces, given_up), daemon=True).start()
+    threading.Thread(target=_pump, args=(answer, what, pieces, given_up), daemon=True).start()
     total = stride = 0
     since = time.monotonic()
     try:
@@ -72,9 +81,8 @@ def _next(
 
 
 def _pump(
-    url: str,
+    answer: Callable[[], Iterator[bytes]],
     what: str,
-    patience_s: float,
     pieces: queue.Queue[bytes | Exception | None],
     given_up: threading.Event,
 ) -> None:
@@ -88,7 +96,7 @@ def _pump(
                 placed = True
 
     try:
-        for piece in _answer(url, what, patience_s):
+        for piece in answer():
             put(piece)
             if given_up.is_set():
                 return
@@ -99,11 +107,11 @@ def _pump(
         put(broken(error, what))
 
 
-def _answer(url: str, what: str, patience_s: float) -> Iterator[bytes]:
+def _answer(url: str, what: str, patience_s: float, anonymous: bool) -> Iterator[bytes]:
     from huggingface_hub import constants, get_session, get_token
 
     headers = {"user-agent": f"medseg/{medseg.__version__}", "accept-encoding": "identity"}
-    if (token := get_token()) and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+    if not anonymous and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and (token := get_token()):
         headers["authorization"] = f"Bearer {token}"
     session: Any = get_session()
     with session.stream("GET", url, headers=headers, timeout=patience_s, follow_redirects=True) as response:

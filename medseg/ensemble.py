@@ -68,20 +68,21 @@ class Ensemble:
         device: str | None = None,
         progress: hub.Progress | None = None,
         cancelled: Cancelled | None = None,
+        anonymous: bool = False,
     ) -> Ensemble:
         """Open an ensemble: ensemble.json and one folder per member, all hashes checked. A member by itself is an
         ensemble of one.
 
         `folder_or_repo` is a folder, or a repository on the Hub (`owner/name`, or `owner/name@revision`) that is
-        fetched as `medseg.hub.fetch` says, with `revision`, `progress` and `cancelled`. `device` is chosen by itself
-        where None. A member that is damaged, or whose own repository cannot be fetched, is left out with a
+        fetched as `medseg.hub.fetch` says, with `revision`, `progress`, `cancelled` and `anonymous`. `device` is chosen
+        by itself where None. A member that is damaged, or whose own repository cannot be fetched, is left out with a
         MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the weighted mean
         takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its schema, HubError
         where it cannot be fetched, DamagedError where no member with weight is left, InputError for a device that is
         not there.
         """
         chosen = runtime.choose_device(device)
-        fetcher = hub.Fetcher(progress, cancelled)
+        fetcher = hub.Fetcher(progress, cancelled, anonymous=anonymous)
         settings, root = config.load_ensemble(fetcher.fetch(folder_or_repo, revision))
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []

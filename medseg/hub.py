@@ -44,6 +44,7 @@ def fetch(
     revision: str | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    anonymous: bool = False,
 ) -> Path:
     """The folder of a member or ensemble: a local folder as it is, or the snapshot of a Hub repository.
 
@@ -54,23 +55,33 @@ def fetch(
     A member whose files are damaged at their source too is left for `load_member` to refuse. Members that are Hub
     repositories themselves are not fetched here.
 
+    With `anonymous` only what the Hub shows to everybody is fetched, for the visitors of a page: no token goes along,
+    `source` is never a folder, and the cache, which may hold what is private, takes nothing's place.
+
     Raises HubError for anything that goes wrong at the Hub or in its cache, within 10 s where the Hub is down;
     ConfigError where the repository's first description breaks its schema; InputError for a revision that cannot be.
     """
-    return Fetcher(progress, cancelled).fetch(source, revision)
+    return Fetcher(progress, cancelled, anonymous=anonymous).fetch(source, revision)
 
 
 class Fetcher:
     """Fetches one folder after the other; once the Hub was found down, the next one does not wait for it again."""
 
-    def __init__(self, progress: Progress | None = None, cancelled: Cancelled | None = None) -> None:
+    def __init__(
+        self, progress: Progress | None = None, cancelled: Cancelled | None = None, *, anonymous: bool = False
+    ) -> None:
         self.progress = progress
         self.cancelled = cancelled
+        self.anonymous = anonymous
         self._down: HubDownError | None = None
 
     def fetch(self, source: str | Path, revision: str | None = None) -> Path:
         """As the function `fetch`."""
         repository, _, named = str(source).partition("@")
+        if self.anonymous and not is_hub_id(repository):
+            raise InputError("Wanted the id of a Hub repository, owner/name or owner/name@revision.")
+        if self.anonymous:
+            return self.pull(repository, revision or named or "main")
         if isinstance(source, Path) or not is_hub_id(repository) or Path(source).exists():
             if revision is not None:
                 raise InputError(f"{source} is a folder: a revision belongs to a Hub repository (owner/name).")
@@ -86,7 +97,7 @@ class Fetcher:
         cache = hub_cache.cache_of(repository)
         commit = revision if COMMIT.fullmatch(revision) else cache.commit_of(revision)
         cached = cache.snapshot(commit) if commit and COMMIT.fullmatch(commit) else None
-        if cached is not None and not _is_whole(cached):
+        if cached is not None and (self.anonymous or not _is_whole(cached)):
             cached = None
         if cached is not None and (commit == revision or _is_offline()):
             return cached
@@ -106,7 +117,9 @@ class Fetcher:
     def _fetch_files(self, repository: str, revision: str, cache: Cache, patience_s: float | None) -> Path:
         if self._down is not None:
             raise HubDownError(f"{repository} is not asked for, since {self._down}")
-        listing = list_files(repository, revision, patience_s=patience_s, cancelled=self.cancelled)
+        listing = list_files(
+            repository, revision, patience_s=patience_s, cancelled=self.cancelled, anonymous=self.anonymous
+        )
         folder = cache.snapshot(listing.commit)
         for name in _first_description(listing), *PAPERS:
             if not self._get(listing, cache, name) and name not in PAPERS:
@@ -144,7 +157,8 @@ class Fetcher:
         if cache.has(listing.commit, name, file.digest):
             return True
         for _ in range(2):
-            pieces = read(listing.url(name), f"{listing.repository}/{name}", file.size, cancelled=self.cancelled)
+            what = f"{listing.repository}/{name}"
+            pieces = read(listing.url(name), what, file.size, cancelled=self.cancelled, anonymous=self.anonymous)
             if cache.store(listing.commit, name, file.digest, _counted(pieces, part)):
                 return True
         return False

@@ -39,14 +39,20 @@ class Listing:
 
 
 def list_files(
-    repository: str, revision: str, *, patience_s: float | None = None, cancelled: Cancelled | None = None
+    repository: str,
+    revision: str,
+    *,
+    patience_s: float | None = None,
+    cancelled: Cancelled | None = None,
+    anonymous: bool = False,
 ) -> Listing:
     """The commit that `revision` stands for, and its files. Raises HubError as `medseg.download.read` does, and for an
     answer that is none."""
     from huggingface_hub import constants
 
     url = f"{constants.ENDPOINT}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
-    text = b"".join(read(url, repository, MAX_BYTES, patience_s=patience_s, cancelled=cancelled))
+    pieces = read(url, repository, MAX_BYTES, patience_s=patience_s, cancelled=cancelled, anonymous=anonymous)
+    text = b"".join(pieces)
     listing = _parse(repository, text)
     if listing is None:
         raise HubError(

@@ -20,12 +20,13 @@ pytest.importorskip("gradio")
 
 from ui import endpoints, figures, gallery, handlers, views
 from ui.session import Session
-from ui.shelf import Shelf, standard_folders
+from ui.shelf import Shelf, standard_sources
 
 if TYPE_CHECKING:
     from gradio_client import Client
 
     from medseg.ensemble import Ensemble
+    from tests.hub_server import Hub
 
 
 @pytest.fixture
@@ -258,9 +259,120 @@ def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
 ) -> None:
     (tmp_path / "ensemble.json").write_text("{}")
     monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{tiny_ensemble}:{tmp_path}")
-    assert Shelf(standard_folders()).names[0] == "tiny-binary"
+    assert Shelf(standard_sources()).names[0] == "tiny-binary"
     with pytest.raises(medseg.MedsegError, match="choose one of"):
         handlers.shelf.get(str(tiny_ensemble))
+
+
+REPO = "tester/net"
+
+
+@pytest.fixture
+def published(hub: Hub, tiny_ensemble: Path) -> str:
+    """The tiny ensemble as a repository on the Hub."""
+    files = {str(path.relative_to(tiny_ensemble)): path.read_bytes() for path in tiny_ensemble.rglob("*.*")}
+    hub.commit(REPO, files)
+    return REPO
+
+
+def quiet(*args: Any, **kwargs: Any) -> None:
+    """Stands for Gradio's progress bar."""
+
+
+def test_the_owner_may_name_hub_repositories_which_are_asked_at_their_first_use(
+    published: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{published}:{published}@main")
+    shelf = Shelf(standard_sources())
+    assert shelf.names[:2] == [published, f"{published}@main"]
+    assert shelf.describe()[0] == {"name": published}
+    assert hub.log == []
+    assert shelf.get(published).config.name == "tiny-binary"
+    assert shelf.describe()[0]["members"] == ["m0", "m1"]
+
+
+def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
+    published: str, hub: Hub, session: Session
+) -> None:
+    dropdown, *_ = handlers.load_from_hub(session, f" {published} ", quiet)
+    assert dropdown.value == published
+    assert [name for name, _ in dropdown.choices] == ["tiny-binary", published]
+    assert session.shown.ensemble is handlers.shelf.get(published)
+    assert handlers.shelf.names == ["tiny-binary"]  # it is offered to no other visitor
+
+
+def test_loading_can_be_cancelled_and_leaves_the_page_as_it_was(
+    published: str, hub: Hub, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("gradio.Warning", lambda sentence, title: told.append(sentence))
+    before = session.shown
+
+    def cancelling(*args: Any, **kwargs: Any) -> None:
+        handlers.cancel_loading(session)
+
+    handlers.load_from_hub(session, published, cancelling)
+    assert "cancelled" in told[0]
+    assert session.shown is before
+
+
+@pytest.mark.parametrize("name", ["", "net", "../net", "/etc/passwd", "a/b/c", "http://127.0.0.1/net"])
+def test_what_is_no_id_is_refused_without_asking_anybody(name: str, hub: Hub, ensemble: Ensemble) -> None:
+    with pytest.raises(medseg.MedsegError, match="Wanted the id of a Hub repository"):
+        handlers.shelf.fetch(name, quiet, lambda: False)
+    assert hub.log == []
+
+
+def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_ensemble.parent.parent)
+    with pytest.raises(medseg.MedsegError, match="is a folder"):
+        handlers.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed"),
+    [
+        ({}, True),
+        ({"GRADIO_SERVER_NAME": "localhost"}, True),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, False),  # noqa: S104
+        ({"GRADIO_SHARE": "True"}, False),
+        ({"SPACE_ID": "owner/space"}, False),
+        ({"SPACE_ID": "owner/space", "MEDSEG_ALLOW_HUB": "1"}, True),
+    ],
+)
+def test_visitors_name_repositories_on_loopback_or_where_the_owner_allows_it(
+    environment: dict[str, str], allowed: bool, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SHARE", "SPACE_ID", "MEDSEG_ALLOW_HUB"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        medseg.MedsegError, match="no such repository|wants a token" if allowed else "its owner can allow"
+    ):
+        handlers.shelf.fetch("tester/other", quiet, lambda: False)
+    assert bool(hub.log) == allowed
+
+
+def test_visitors_of_a_public_page_never_use_its_owners_token(
+    hub: Hub, ensemble: Ensemble, tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit(REPO, {"member.json": b"{}"}, private=True)
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    monkeypatch.setenv("MEDSEG_ALLOW_HUB", "1")
+    with pytest.raises(medseg.MedsegError, match="401"):
+        handlers.shelf.fetch(REPO, quiet, lambda: False)
+    assert not any(token for *_, token in hub.log)
+
+
+def test_only_the_last_few_fetched_ensembles_stay_in_memory(
+    published: str, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.shelf.MAX_FETCHED", 1)
+    handlers.shelf.fetch(published, quiet, lambda: False)
+    handlers.shelf.fetch(f"{published}@main", quiet, lambda: False)
+    assert not handlers.shelf.is_loaded(published)
+    assert handlers.shelf.is_loaded(f"{published}@main")
 
 
 @pytest.fixture

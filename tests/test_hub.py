@@ -576,3 +576,29 @@ def test_pushing_does_not_wait_for_torch() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+# --- visitors of a page
+
+
+def test_a_stranger_sees_what_everybody_sees(hub: Hub, folder: Path) -> None:
+    hub.commit(REPO, ours(folder))
+    opened = Ensemble.from_pretrained(REPO, anonymous=True)
+    assert np.array_equal(opened.predict(PICTURE).probabilities, answer(folder))
+    assert not any(token for *_, token in hub.log)
+
+
+def test_a_stranger_does_not_see_what_is_private_even_from_the_cache(hub: Hub, folder: Path) -> None:
+    commit = hub.commit(REPO, ours(folder), private=True)
+    fetch(REPO, revision=commit)
+    for revision in ("main", commit):
+        with pytest.raises(HubError, match="401"):
+            fetch(REPO, revision=revision, anonymous=True)
+
+
+def test_a_stranger_names_no_folder(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent.parent)
+    with pytest.raises(InputError, match="Wanted the id of a Hub repository"):
+        fetch(folder, anonymous=True)
+    with pytest.raises(HubError):
+        fetch(f"{folder.parent.name}/{folder.name}", anonymous=True)

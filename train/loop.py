@@ -28,6 +28,7 @@ from train import checkpoints, state
 from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
 from train.encoders import make_network, normalisation
 from train.losses import make_loss
+from train.push import Pusher
 from train.recipe import Recipe, Stage
 from train.state import Course, Run
 from train.validate import location_floor, validate, write_sheet
@@ -70,6 +71,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     run = Run(accelerator, recipe, network, state.run_key(recipe, split_hash(samples), accelerator.num_processes))
     if accelerator.is_main_process:
         checkpoints.recover_folder(run.output / "member")
+    pusher = Pusher(recipe, run.output / "member") if recipe.push_to_hub and accelerator.is_main_process else None
     saved = state.load(run)
     for number in range(run.position.stage, len(stages)):
         course = _begin_stage(run, stages[number], pairs(stages[number].size), losses[number])
@@ -82,9 +84,13 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
             score = validate(accelerator, network, val_loader, val.cases, recipe)
             _keep(run, course, member, score)
             _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
+            if pusher:
+                pusher.offer()
         run.position.begin_stage(number + 1)
     scores = f"val Dice {run.position.best:.4f}, of the location prior {floor.value:.4f}"
     accelerator.print(f"Saved the member {run.output / 'member'}: {scores}")
+    if pusher:
+        pusher.finish()
     accelerator.end_training()
     return run.output / "member"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from medseg.config import MemberConfig, Preprocess, Task, TrainingData
+from medseg.config import MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
 from medseg.schema import from_json, require
 
@@ -75,6 +75,9 @@ class Recipe:
     accumulate: int = _setting(1, "batches whose gradients make one step")
     checkpoint_steps: int = _setting(0, "steps between checkpoints within an epoch; 0: at its end only")
     report_to: str = _setting("none", "tracker, as Accelerate names it: tensorboard, wandb, mlflow, …")
+    push_to_hub: bool = _setting(False, "push the member to the Hub during the run and at its end")
+    hub_model_id: str = _setting("", "the Hub repository to push to, owner/name")
+    private: bool = _setting(False, "create that repository as a private one")
     workers: int = _setting(0, "processes that prepare samples")
     seed: int = _setting(0, "seed of weights, order and augmentation")
     weights_licence: str = _setting("Apache-2.0", "licence of the trained weights")
@@ -91,6 +94,10 @@ class Recipe:
         require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
         for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
+        require(
+            not self.push_to_hub or is_hub_id(self.hub_model_id),
+            f"push_to_hub needs hub_model_id as owner/name, not {self.hub_model_id!r}",
+        )
         require(self.accumulate > 0, "accumulate must be 1 or more")
         for stage in self.filled_stages():
             stage.check()

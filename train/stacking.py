@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from medseg import schema
 from medseg.arrays import Masks
+from medseg.cards import write_cards
 from medseg.config import EnsembleConfig, StackerReference, load_ensemble
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, ReadError
@@ -29,6 +30,7 @@ from medseg.stacker import count_channels, stack_image
 from train import checkpoints
 from train.data import read_recipe_samples
 from train.loop import train
+from train.push import Pusher
 from train.recipe import Recipe, StackRecipe
 
 SOURCE = "stacker"
@@ -66,6 +68,7 @@ def stack(recipe: StackRecipe) -> Path:
     first = ensemble.members[0].config
     own = replace(
         recipe,
+        push_to_hub=False,  # not the stacker alone: the ensemble is pushed, below
         task=settings.task,
         labels=settings.labels,
         channels=count_channels(len(settings.members), len(settings.labels), recipe.with_image),
@@ -79,6 +82,8 @@ def stack(recipe: StackRecipe) -> Path:
         stacked = replace(settings, blend="stacking", stacker=reference, threshold=0.5)  # at which the epoch was chosen
         checkpoints.replace_folder(folder, partial(_write, stacked, root, stacker))
         print(f"Saved the ensemble {folder}: it blends by the stacker.")
+        if recipe.push_to_hub:
+            Pusher(recipe, folder).finish()
     return folder
 
 
@@ -151,3 +156,4 @@ def _write(settings: EnsembleConfig, root: Path, stacker: Path, folder: Path) ->
     if (root / "LICENSE").is_file():
         shutil.copyfile(root / "LICENSE", folder / "LICENSE")
     schema.dump(settings, folder / "ensemble.json")
+    write_cards(folder)

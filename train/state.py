@@ -20,7 +20,9 @@ from train import checkpoints
 from train.losses import Loss
 from train.recipe import Recipe
 
-_NOT_IN_KEY = ("data", "ensemble", "output", "workers", "checkpoint_steps", "report_to")
+_NOT_IN_KEY = (
+    "data", "ensemble", "output", "workers", "checkpoint_steps", "report_to", "push_to_hub", "hub_model_id", "private",
+)  # fmt: skip
 
 
 @dataclass

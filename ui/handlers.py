@@ -10,9 +10,9 @@ import gradio as gr
 from ui import figures, gallery, views
 from ui.refusals import refusing, told
 from ui.session import Session
-from ui.shelf import Shelf, standard_folders
+from ui.shelf import Shelf, standard_sources
 
-shelf = Shelf(standard_folders())
+shelf = Shelf(standard_sources())
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
 TABS: dict[str, Callable[[Any], Any]] = {
@@ -48,7 +48,7 @@ def show_first(session: Session, name: str | None, progress: gr.Progress = PROGR
 
 def open_example(session: Session, name: str | None, index: int, progress: gr.Progress) -> list[Any]:
     example = gallery.examples()[index]
-    ensemble = loaded(name, progress)
+    ensemble = loaded(session, name, progress)
     session.open(example.path, ensemble, example.truth, "the mask this synthetic picture was drawn from")
     return everything(session, name)
 
@@ -62,14 +62,28 @@ def pick_example(
 
 @told
 def open_file(session: Session, name: str | None, path: str, progress: gr.Progress = PROGRESS) -> list[Any]:
-    session.open(path, loaded(name, progress))
+    session.open(path, loaded(session, name, progress))
     return everything(session, name)
 
 
 @told
 def pick_ensemble(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
-    session.change_ensemble(loaded(name, progress))
+    session.change_ensemble(loaded(session, name, progress))
     return everything(session, name)
+
+
+@told
+def load_from_hub(session: Session, repository: str, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """Fetch an ensemble or member, then segment the open picture with it; `cancel_loading` ends the fetching."""
+    session.cancelled.clear()
+    progress(0, desc="Asking the Hub")
+    name = shelf.fetch(repository.strip(), _fetching(progress), session.cancelled.is_set)
+    session.change_ensemble(shelf.get(name))
+    return [gr.Dropdown([*shelf.names, name], value=name), *everything(session, name)]
+
+
+def cancel_loading(session: Session) -> None:
+    session.cancelled.set()
 
 
 @told
@@ -98,12 +112,17 @@ def add_truth(session: Session, path: str) -> list[str]:
     return texts(session)
 
 
-def loaded(name: str | None, progress: gr.Progress) -> Any:
+def loaded(session: Session, name: str | None, progress: gr.Progress) -> Any:
     if name is None or not shelf.is_loaded(name):
         progress(None, desc="Loading the models, a few seconds at their first use")
-    ensemble = shelf.get(name)
+    session.cancelled.clear()
+    ensemble = shelf.get(name, _fetching(progress), session.cancelled.is_set)
     progress(None, desc="Segmenting")
     return ensemble
+
+
+def _fetching(progress: gr.Progress) -> Callable[[int, int], None]:
+    return lambda done, total: progress(done / max(total, 1), desc="Fetching from the Hub")
 
 
 @refusing

@@ -50,6 +50,7 @@ class Session:
         self._downloads: Path | None = None
         self.tab = "Overlay"
         self.scores = Scores()
+        self.cancelled = threading.Event()
 
     def __deepcopy__(self, memo: object) -> Session:
         """A new session: Gradio makes each visitor's state as a copy of the page's."""

@@ -1,86 +1,152 @@
-"""The ensembles this process can show: found once, each loaded at its first use and shared by every visitor."""
+"""The ensembles this process can show: each is loaded at its first use and shared by every visitor."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from medseg import config
-from medseg.config import EnsembleConfig
+from medseg.config import EnsembleConfig, is_hub_id
 from medseg.errors import InputError, MedsegError
 
 if TYPE_CHECKING:
     from medseg.ensemble import Ensemble
 
+Source: TypeAlias = "Path | str"
+"""A folder, or a Hub repository `owner/name` or `owner/name@revision`."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+Cancelled: TypeAlias = Callable[[], bool]
+
 EMBEDDED = Path(__file__).resolve().parents[1] / "assets" / "ensembles"
+
+MAX_FETCHED = 4
+"""Ensembles kept in memory that visitors asked the Hub for; the longest unused goes first."""
+
 log = logging.getLogger(__name__)
 
 
 class Shelf:
-    """Ensemble and member folders by the name in their JSON; visitors choose a name and never a path.
+    """The ensembles that the owner of this machine names, by the name in their JSON (Hub repositories by their id), and
+    those that visitors fetch. A visitor chooses a name and never a path.
 
-    A folder whose JSON breaks the schema is left out, with a line in the log.
+    A folder whose JSON breaks the schema is left out, with a line in the log. Hub repositories are asked for at their
+    first use, so the page starts without a network.
     """
 
-    def __init__(self, folders: list[Path]) -> None:
-        self._folders: dict[str, Path] = {}
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources: dict[str, Source] = {}
         self._loaded: dict[str, Ensemble] = {}
+        self._fetched: OrderedDict[str, Ensemble] = OrderedDict()
         self._loading = threading.Lock()
-        for folder in folders:
-            self._add(folder)
+        for source in sources:
+            self._add(source)
 
     @property
     def names(self) -> list[str]:
-        return list(self._folders)
+        """The owner's ensembles; what a visitor fetched is offered to that visitor alone."""
+        return list(self._sources)
 
     def is_loaded(self, name: str) -> bool:
-        return name in self._loaded
+        return name in self._loaded or name in self._fetched
 
-    def get(self, name: str | None) -> Ensemble:
-        """The ensemble `name` (the first where empty), loaded once. Raises MedsegError if it is missing or damaged."""
-        if not self._folders:
+    def get(self, name: str | None, progress: Progress | None = None, cancelled: Cancelled | None = None) -> Ensemble:
+        """The ensemble `name` (the first where empty), loaded once; `progress` and `cancelled` are for the Hub's.
+
+        Raises MedsegError if it is missing or damaged.
+        """
+        if name in self._fetched:
+            self._fetched.move_to_end(name)
+            return self._fetched[name]
+        if not self._sources:
             raise InputError("No ensemble was found: name the folder of one in MEDSEG_ENSEMBLES and start again.")
         name = name or self.names[0]
-        if name not in self._folders:
+        if name not in self._sources:
             raise InputError(f"There is no ensemble of that name here; choose one of {', '.join(self.names)}.")
-        with self._loading:
+        source = self._sources[name]
+        # a folder is loaded once, however many ask; nobody shall wait while another fetches from the Hub
+        with contextlib.nullcontext() if isinstance(source, str) else self._loading:
             if name not in self._loaded:
                 from medseg.ensemble import Ensemble  # torch takes seconds to import: the page is there before it
 
-                self._loaded[name] = Ensemble.from_pretrained(self._folders[name])
+                self._loaded[name] = Ensemble.from_pretrained(source, progress=progress, cancelled=cancelled)
             return self._loaded[name]
 
-    def describe(self) -> list[dict[str, object]]:
-        """Name, task, labels, members and fitted weights of every ensemble, from the JSON files alone."""
-        settings = [(name, _settings(folder)) for name, folder in self._folders.items()]
-        return [
-            {
-                "name": name,
-                "task": found.task,
-                "labels": list(found.labels),
-                "members": [member.source for member in found.members],
-                "weights": [member.weight for member in found.members],
-                "threshold": found.threshold,
-            }
-            for name, found in settings
-        ]
+    def fetch(self, repository: str, progress: Progress, cancelled: Cancelled) -> str:
+        """Load the Hub repository that a visitor names; returns the name to `get` it by.
 
-    def _add(self, folder: Path) -> None:
+        Raises InputError where visitors may not, or for what is no `owner/name`; HubError where the Hub fails.
+        """
+        from medseg.ensemble import Ensemble
+
+        if not allows_hub():
+            raise InputError("This page does not load from the Hub; its owner can allow it with MEDSEG_ALLOW_HUB=1.")
+        if not is_hub_id(repository.partition("@")[0]):
+            raise InputError("Wanted the id of a Hub repository, owner/name or owner/name@revision.")
+        name, _, revision = repository.partition("@")
+        loaded = Ensemble.from_pretrained(  # a revision is given in any case: a folder is refused with one
+            name, revision=revision or "main", progress=progress, cancelled=cancelled, anonymous=not is_loopback()
+        )
+        self._fetched[repository] = loaded
+        while len(self._fetched) > MAX_FETCHED:
+            self._fetched.popitem(last=False)
+        return repository
+
+    def describe(self) -> list[dict[str, object]]:
+        """Name, task, labels, members and fitted weights of every ensemble, from the JSON files alone; a Hub
+        repository that has not been used yet has only its name."""
+        return [{"name": name, **self._describe(name, source)} for name, source in self._sources.items()]
+
+    def _describe(self, name: str, source: Source) -> dict[str, object]:
+        if isinstance(source, str) and name not in self._loaded:
+            return {}
+        found = self._loaded[name].config if isinstance(source, str) else _settings(source)
+        return {
+            "task": found.task,
+            "labels": list(found.labels),
+            "members": [member.source for member in found.members],
+            "weights": [member.weight for member in found.members],
+            "threshold": found.threshold,
+        }
+
+    def _add(self, source: Source) -> None:
+        if isinstance(source, str):
+            self._sources[source] = source
+            return
         try:
-            name = _settings(folder).name
+            name = _settings(source).name
         except MedsegError as error:
             log.warning("An ensemble was left out: %s", error)
             return
-        self._folders[name if name not in self._folders else f"{name} ({folder.name})"] = folder
+        self._sources[name if name not in self._sources else f"{name} ({source.name})"] = source
 
 
-def standard_folders() -> list[Path]:
-    """The folders named in MEDSEG_ENSEMBLES, which the owner of this machine asked for, then the embedded ones."""
-    named = [Path(entry) for entry in os.environ.get("MEDSEG_ENSEMBLES", "").split(os.pathsep) if entry]
+def standard_sources() -> list[Source]:
+    """What MEDSEG_ENSEMBLES names, which the owner of this machine asked for, then the embedded ensembles."""
+    named = [_source(entry) for entry in os.environ.get("MEDSEG_ENSEMBLES", "").split(os.pathsep) if entry]
     return named + [path.parent for path in sorted(EMBEDDED.glob("*/ensemble.json"))]
+
+
+def is_loopback() -> bool:
+    """Whether only this machine reaches the page."""
+    name, share = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SHARE", "False")
+    return name in ("127.0.0.1", "localhost", "::1") and share.lower() != "true" and "SPACE_ID" not in os.environ
+
+
+def allows_hub() -> bool:
+    """Whether visitors may name Hub repositories: their own machine's page, or one whose owner allows it."""
+    return is_loopback() or os.environ.get("MEDSEG_ALLOW_HUB") == "1"
+
+
+def _source(entry: str) -> Source:
+    is_repository = is_hub_id(entry.partition("@")[0]) and not Path(entry).exists()
+    return entry if is_repository else Path(entry)
 
 
 def _settings(folder: Path) -> EnsembleConfig:
