@@ -31,7 +31,7 @@ from train import checkpoints
 from train.data import read_recipe_samples
 from train.loop import train
 from train.push import Pusher
-from train.recipe import Recipe, StackRecipe
+from train.recipe import StackRecipe
 
 SOURCE = "stacker"
 """The stacker's folder in the ensemble folder."""
@@ -87,7 +87,7 @@ def stack(recipe: StackRecipe) -> Path:
     return folder
 
 
-def held_out_answers(recipe: Recipe, ensemble: Ensemble) -> list[Sample]:
+def held_out_answers(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample]:
     """The val split as `ensemble`'s members answer it, dealt by case into "train" and "val".
 
     Raises InputError for a member that was trained on another division, and where the split has too few cases.
