@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import medseg
 from medseg.errors import HubDownError, HubError
 
-PATIENCE_S = 8.0
+PATIENCE_S = 7.0
 """How long each STRIDE of an answer may take, the first with its head: 1 kB/s is the slowest that is waited for."""
 
 STRIDE = 8_000

@@ -255,7 +255,7 @@ def test_a_folder_is_returned_as_it_is(folder: Path) -> None:
 
 
 def test_a_folder_has_no_revision(folder: Path) -> None:
-    with pytest.raises(InputError, match="is a folder, or no Hub repository .*: leave out the revision"):
+    with pytest.raises(InputError, match=r"is a folder, or no Hub repository .*: leave out the revision"):
         fetch(folder, revision="main")
 
 
