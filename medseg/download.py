@@ -32,7 +32,7 @@ def read(
 
     The user's token goes along, to the Hub alone and to no host it redirects to. Raises HubError, in a sentence that
     begins with `what` and never holds the token: HubDownError where the Hub as a whole is at fault (cannot be reached,
-    does not answer, over 1 kB/s too slow, 429, 5xx), HubError for 401, 403, 404 and when `cancelled` says so.
+    does not answer, sends less than about 1 kB/s, 429, 5xx), HubError for 401, 403, 404 and when `cancelled` says so.
     """
     patience_s = PATIENCE_S if patience_s is None else patience_s
     pieces: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=64)
