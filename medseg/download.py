@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import medseg
 from medseg.errors import HubDownError, HubError
 
-PATIENCE_S = 8.0
+PATIENCE_S = 7.0
 """How long each STRIDE of an answer may take, the first with its head: 1 kB/s is the slowest that is waited for."""
 
 STRIDE = 8_000
@@ -39,7 +39,7 @@ def read(
 
     The user's token goes along unless `anonymous`, to the Hub alone and to no host it redirects to. Raises HubError, in
     a sentence that begins with `what` and never holds the token: HubDownError where the Hub as a whole is at fault
-    (cannot be reached, does not answer, over 1 kB/s too slow, 429, 5xx), HubError for 401, 403, 404 and when
+    (cannot be reached, does not answer, sends less than about 1 kB/s, 429, 5xx), HubError for 401, 403, 404 and when
     `cancelled` says so.
     """
     patience_s = PATIENCE_S if patience_s is None else patience_s

@@ -35,7 +35,7 @@ PUSH_BYTES_PER_S = 100_000
 """A push is given up after PUSH_PATIENCE_S and what its files take at the slowest rate that is waited for."""
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all of the repository at hand."""
+"""Called with the bytes done and the bytes in all of the weights in the repository at hand."""
 
 
 def fetch(
@@ -84,7 +84,7 @@ class Fetcher:
             return self.pull(repository, revision or named or "main")
         if isinstance(source, Path) or not is_hub_id(repository) or Path(source).exists():
             if revision is not None:
-                raise InputError(f"{source} is a folder: a revision belongs to a Hub repository (owner/name).")
+                raise InputError(f"{source} is a folder, or no Hub repository (owner/name): leave out the revision.")
             return Path(source)
         if named and revision is not None:
             raise InputError(f"{source} names a revision already: leave out the other one, {revision[:80]!r}.")
@@ -104,7 +104,7 @@ class Fetcher:
         if _is_offline():
             raise HubError(f"{repository} is not whole in the cache, and HF_HUB_OFFLINE forbids to fetch it.")
         try:
-            return self._fetch_files(repository, revision, cache, SHORT_PATIENCE_S if cached else None)
+            return self._ask(repository, revision, cache, cached)
         except HubError as error:
             if isinstance(error, HubDownError):
                 self._down = self._down or error
@@ -114,33 +114,37 @@ class Fetcher:
             warnings.warn(sentence, MedsegWarning, stacklevel=2)
             return cached
 
-    def _fetch_files(self, repository: str, revision: str, cache: Cache, patience_s: float | None) -> Path:
+    def _ask(self, repository: str, revision: str, cache: Cache, cached: Path | None) -> Path:
+        """The snapshot of the commit that the Hub names; `cached` is whole, and taken where it is that one."""
         if self._down is not None:
             raise HubDownError(f"{repository} is not asked for, since {self._down}")
+        patience_s = None if cached is None else SHORT_PATIENCE_S
         listing = list_files(
             repository, revision, patience_s=patience_s, cancelled=self.cancelled, anonymous=self.anonymous
         )
         folder = cache.snapshot(listing.commit)
+        if folder != cached:
+            self._get_files(listing, cache, folder)
+        if revision != listing.commit:
+            cache.remember(revision, listing.commit)
+        return folder
+
+    def _get_files(self, listing: Listing, cache: Cache, folder: Path) -> None:
+        """Bring the files of ours into the cache, JSON first: it is checked before its weights are asked for."""
         for name in _first_description(listing), *PAPERS:
             if not self._get(listing, cache, name) and name not in PAPERS:
-                raise HubError(f"{repository}: {name} arrives damaged. Try again, or tell its owner.")
+                raise HubError(f"{listing.repository}: {name} arrives damaged. Try again, or tell its owner.")
         members = networks(folder)
         for member in members:
             for name in ("member.json", "config.json", *PAPERS):
                 self._get(listing, cache, member + name)
         wanted = [member + WEIGHTS for member, sha256 in members.items() if is_described(folder / member, sha256)]
-        self._get_all(listing, cache, wanted)
-        if revision != listing.commit:
-            cache.remember(revision, listing.commit)
-        return folder
-
-    def _get_all(self, listing: Listing, cache: Cache, names: list[str]) -> None:
-        """The files by name, with progress over them all."""
-        sizes = {name: listing.files[name].size for name in names if name in listing.files}
-        done = 0
+        sizes = {name: listing.files[name].size for name in wanted if name in listing.files}
+        done, total = 0, sum(sizes.values())
         for name, size in sizes.items():
-            self._get(listing, cache, name, partial(self._tell, done, sum(sizes.values())))
+            self._get(listing, cache, name, partial(self._tell, done, total))
             done += size
+            self._tell(done, total, 0)
 
     def _tell(self, before: int, total: int, part: int) -> None:
         if self.progress is not None:

@@ -325,7 +325,7 @@ def test_what_is_no_id_is_refused_without_asking_anybody(name: str, hub: Hub, en
 
 def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_ensemble.parent.parent)
-    with pytest.raises(medseg.MedsegError, match="is a folder"):
+    with pytest.raises(medseg.MedsegError, match="is a folder, or no Hub repository"):
         handlers.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
 
 

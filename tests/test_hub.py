@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pickle
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from medseg.hub import fetch, push
 from medseg.image import Image
 from medseg.member import file_sha256
 from tests.conftest import ROOT, make_member
-from tests.hub_server import SECRET, Hub
+from tests.hub_server import FAULTS, SECRET, Hub
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 REPO = "tester/net"
@@ -255,7 +257,7 @@ def test_a_folder_is_returned_as_it_is(folder: Path) -> None:
 
 
 def test_a_folder_has_no_revision(folder: Path) -> None:
-    with pytest.raises(InputError, match="is a folder: a revision belongs to a Hub repository"):
+    with pytest.raises(InputError, match=r"is a folder, or no Hub repository .*: leave out the revision"):
         fetch(folder, revision="main")
 
 
@@ -521,6 +523,37 @@ def test_a_push_that_is_refused_leaves_the_repository_as_it_was(
         push(folder, REPO)
     assert len(hub.repos[REPO].commits) == 2
     assert files_of(hub) == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", ["repos/create", "/revision/", "preupload", "PUT /lfs", "/commit/"])
+def test_a_push_on_a_bad_day_is_whole_or_nothing(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str, place: str
+) -> None:
+    monkeypatch.setattr(the_hub, "PUSH_PATIENCE_S", 0.7)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client's, between its attempts
+    before = set(threading.enumerate())
+    hub.break_(place, fault)
+    with contextlib.suppress(HubError):  # an altered answer may be one that nobody reads
+        push(folder, REPO)
+    hub.stop()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    done = files_of(hub) if REPO in hub.repos else {}
+    assert {name for name in done if name != ".gitattributes"} in (set(), set(ours(folder)))
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"), [(None, r"wants a token .*\(401\)"), ("hf_other", r"this token \(403\)")]
+)
+def test_pushing_needs_the_owners_token(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, sentence: str
+) -> None:
+    hub.tokens["hf_other"] = "other"
+    monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(HubError, match=sentence):
+        push(folder, REPO)
+    assert hub.repos == {}
 
 
 def test_a_card_that_the_hub_does_not_accept_is_one_sentence(hub: Hub, folder: Path) -> None:

@@ -46,7 +46,7 @@ def members(shown: Shown) -> list[tuple[Rgb, str]]:
 
 def solo(shown: Shown, prediction: Prediction, index: int) -> Prediction:
     """What `prediction` would be if the member `index` had all the weight."""
-    return dataclasses.replace(prediction, weights=shown.ensemble.solo(index))
+    return dataclasses.replace(prediction, weights=shown.ensemble.solo(index), blend="weighted mean")
 
 
 def thumbnail(image: Image) -> PIL.Image.Image:
