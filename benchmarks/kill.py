@@ -51,6 +51,9 @@ def run(data: Path, output: Path, workers: int) -> None:
     from train.loop import train
     from train.recipe import recipe_from_settings
 
+    # its workers are forked, as under `accelerate launch`: a fork server, which this process would hand on, waits for
+    # workers that wait for it, and both outlive the kill
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     with output.with_suffix(".log").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         recipe = recipe_from_settings({**SETTINGS, "data": str(data), "output": str(output), "workers": workers})

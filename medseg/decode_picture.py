@@ -2,8 +2,8 @@
 
 What is a frame and what a channel: the pages of a TIFF and the pictures of an animated PNG are frames, whatever notes
 of other programs say of them; the samples of a pixel are its channels. Alpha is none of them: it is dropped, never
-blended, since a transparent pixel of a scan is still a measured pixel. EXIF orientation is reported,
-not applied, because masks must come back on the stored grid.
+blended, since a transparent pixel of a scan is still a measured pixel. EXIF orientation is reported, not applied,
+because masks must come back on the stored grid.
 """
 
 from __future__ import annotations

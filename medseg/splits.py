@@ -129,7 +129,9 @@ def _assigned(samples: Sequence[Sample], splits: dict[str, str]) -> list[Sample]
 
     absent = sorted(splits.keys() - {name for sample in samples for name in names(sample)})
     if absent:
-        raise InputError(f"splits.json names {len(absent)} that are not here, the first: {', '.join(absent[:5])}.")
+        raise InputError(
+            f"splits.json names {len(absent)} pictures or cases that are not here, the first: {', '.join(absent[:5])}."
+        )
     done = [replace(sample, split=of(sample)) for sample in samples]
     missing = sorted({sample.image.stem for sample in done if not sample.split})
     if missing:

@@ -164,10 +164,10 @@ def _duplicates(examined: Sequence[Examined]) -> list[Finding]:
 
 def _odd_channels(examined: Sequence[Examined]) -> list[Finding]:
     """Pictures of other channels than most; grey and colour are brought to each other, so they count as one."""
-    kinds = [(one, 3 if one.channels == 1 else one.channels) for one in examined if one.channels]
-    ((usual, _),) = Counter(kind for _, kind in kinds).most_common(1) or [(0, 0)]
-    sentence = "has {} channels, most pictures have {}: a model takes one number of them."
-    return [Finding(_name(one.sample.image), sentence.format(kind, usual)) for one, kind in kinds if kind != usual]
+    kinds = [(one, "1 or 3" if one.channels in (1, 3) else str(one.channels)) for one in examined if one.channels]
+    usual = max(Counter(kind for _, kind in kinds).items(), key=lambda item: item[1], default=("", 0))[0]
+    sentence = f"channels, most pictures have {usual}: a model takes one number of them."
+    return [Finding(_name(one.sample.image), f"has {kind} {sentence}") for one, kind in kinds if kind != usual]
 
 
 def _empty(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:

@@ -27,7 +27,7 @@ from medseg.errors import ReadError
 from medseg.grey import to_grey
 from medseg.image import Image
 from medseg.readers import read_image
-from medseg.stored import MAX_BYTES, from_header, to_header
+from medseg.stored import MAX_BYTES, MAX_CHANNELS, from_header, to_header
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, which the worker ignores too
 
@@ -462,7 +462,7 @@ def read(path: Path) -> Image | str:
     except ReadError as error:
         return str(error)
     assert image.pixels.dtype == np.float32
-    assert image.pixels.shape[2] in (1, 3)
+    assert 1 <= image.pixels.shape[2] <= MAX_CHANNELS
     assert 0 <= image.pixels.min() <= image.pixels.max() <= 1
     return image
 
@@ -501,7 +501,11 @@ def seeds() -> dict[str, bytes]:
         "lzw": tiff(tall, photometric="rgb", compression="lzw"),
         "png16": imagecodecs.png_encode(tall * np.uint16(9)),
     }
-    return {**{name: shipped(name).read_bytes() for name in names}, **pictures, **volumes, **packed}
+    channels = {
+        "tiff of five": tiff(np.ones((5, 6, 5), np.float32), photometric="minisblack", planarconfig="contig"),
+        "nii of four": nifti(np.ones((5, 6, 7, 4), np.int16)),
+    }
+    return {**{name: shipped(name).read_bytes() for name in names}, **pictures, **volumes, **packed, **channels}
 
 
 def test_mutants_end_in_pictures_or_sentences(tmp_path: Path) -> None:

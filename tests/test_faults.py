@@ -215,7 +215,7 @@ NIFTI: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "more modalities": (
         with_voxels("imagesTr", lambda a: np.stack([a] * 4, axis=-1)),
-        "imagesTr/v.nii.gz: has 4 channels, most pictures have 3",
+        "imagesTr/v.nii.gz: has 4 channels, most pictures have 1 or 3",
     ),
     "names damaged": (lambda root: write_json(root / "dataset.json", {"labels": ["a"]}), "dataset.json does not name"),
     # splits.json
@@ -226,7 +226,7 @@ NIFTI: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not here": (
         in_splits(lambda content: content["val"].append("z")),
-        "splits.json names 1 that are not here, the first: z",
+        "splits.json names 1 pictures or cases that are not here",
     ),
     "splits no JSON": (lambda root: cut_off(root / "splits.json"), "splits.json is not of the form"),
     "of other data": (in_splits(lambda content: content.update(sha256="0" * 64)), "splits.json was written for other"),

@@ -73,23 +73,28 @@ def score_in_one_process(recipe: Recipe, network: dict[str, torch.Tensor]) -> An
     return validate(accelerator, model, accelerator.prepare(validation_loader(recipe, val)), val.cases, recipe)
 
 
-def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) -> None:
-    """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
-
-    The encoder's last stage is not used: without care the processes would wait for its gradients.
-    """
-    recipe = replace(tiny, architecture="unet", decoder={"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]})
+def launch_two(script: Path, recipe: Recipe, **more: str) -> str:
+    """What two processes on the CPU print that train `recipe` with `script`."""
     shown = subprocess.run(
         [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "--mixed_precision", "no",
-         str(ROOT / "train" / "train.py"), *flags(recipe)],
-        env=environment(),
+         str(script), *flags(recipe)],
+        env=environment(**more),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.count("Saved the member") == 1
+    return shown.stdout
+
+
+def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) -> None:
+    """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
+
+    The encoder's last stage is not used: without care the processes would wait for its gradients.
+    """
+    recipe = replace(tiny, architecture="unet", decoder={"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]})
+    assert launch_two(ROOT / "train" / "train.py", recipe).count("Saved the member") == 1
     output = Path(recipe.output)
     state = checkpoints.load_newest(output / "checkpoints")
     assert state is not None
@@ -100,6 +105,48 @@ def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) 
     assert (together.value, together.low, together.high) == pytest.approx(
         (alone.value, alone.low, alone.high), abs=1e-6
     )
+
+
+SPOILING = """
+import os, sys
+import torch
+from accelerate import Accelerator
+from train.data import Pairs
+from train.loop import train
+from train.recipe import recipe_from_arguments
+
+recipe, rank, asked = recipe_from_arguments(sys.argv[1:]), os.environ["RANK"], 0
+whole, end = Pairs.__getitem__, Accelerator.end_training
+
+def spoilt(self, index):
+    global asked
+    picture, masks = whole(self, index)
+    asked += self.transform is not None
+    # the fifth training picture that process 1 asks for is in its second step
+    return (picture * float("nan") if rank == "1" and asked == 5 else picture), masks
+
+def end_and_tell(self):
+    torch.save(self.unwrap_model(self._models[0]).state_dict(), f"{recipe.output}/weights-{rank}.pt")
+    end(self)
+
+Pairs.__getitem__, Accelerator.end_training = spoilt, end_and_tell
+train(recipe)
+"""
+
+
+def test_a_nan_that_one_process_meets_is_skipped_by_both_and_their_weights_stay_the_same(
+    tiny: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "spoiling.py").write_text(SPOILING, encoding="utf-8")
+    launch_two(tmp_path / "spoiling.py", replace(tiny, epochs=2), PYTHONPATH=str(ROOT))
+    output = Path(tiny.output)
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["skipped_steps"] for line in log] == [1, 1]
+    ours, theirs = (torch.load(output / f"weights-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.isfinite(value).all(), name
+        assert torch.equal(value, theirs[name]), name
 
 
 @pytest.mark.parametrize("workers", [0, 2])
