@@ -124,6 +124,30 @@ def make_ensemble(
     return folder
 
 
+def with_stacker(folder: Path, *, labels: tuple[str, ...] = ("blob",), with_image: bool = False) -> Path:
+    """Add a stacker with random weights over two members and one label to an ensemble folder, and blend by it."""
+    import dataclasses
+
+    import torch
+
+    from medseg.config import EnsembleConfig, StackerReference
+    from medseg.member import file_sha256, save_member
+    from medseg.unet import PlainUNet
+
+    channels = 2 + 3 * with_image
+    torch.manual_seed(7)
+    network = PlainUNet(channels, len(labels), depth=1, width=4).eval()
+    preprocess = Preprocess(32, 32, channels, (0.5,) * channels, (0.5,) * channels)
+    task: Task = "binary" if len(labels) == 1 else "multilabel"
+    data = TrainingData("discs", "Apache-2.0")
+    save_member(network, MemberConfig("stacker", task, labels, preprocess, data, "CC0-1.0", files={}), folder / "top")
+    stacker = StackerReference("top", file_sha256(folder / "top" / "member.json"), with_image)
+    settings = schema.load(EnsembleConfig, folder / "ensemble.json")
+    settings = dataclasses.replace(settings, blend="stacking", stacker=stacker)
+    schema.dump(settings, folder / "ensemble.json")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble folder of two small members with random weights (binary, label "blob"), weights 0.75 and 0.25."""

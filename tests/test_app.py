@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import pytest
 import medseg
 from medseg import export, runtime
 from medseg.errors import MedsegWarning
-from tests.conftest import make_ensemble, write_disc_pair
+from tests.conftest import make_ensemble, with_stacker, write_disc_pair
 from tests.running_app import running_app
 
 pytest.importorskip("gradio")
@@ -84,7 +85,7 @@ def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
     session.open(tmp_path / "images" / "unseen.png", ensemble)
     assert len(runs) == 2
     for weights, threshold, opacity in (((1, 0), 0.5, 0.3), ((0.2, 0.9), 0.31, 0.3), ((0.2, 0.9), 0.31, 1.0)):
-        handlers.remix(session, threshold, opacity, *weights)
+        handlers.remix(session, "weighted mean", threshold, opacity, *weights)
         handlers.follow(session)
         for draw in handlers.TABS.values():
             draw(session.shown)
@@ -93,7 +94,7 @@ def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
 
 def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
     session.tab = "Disagreement"
-    drawn = handlers.remix(session, 0.5, 0.3, 0.5, 0.5)
+    drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
     assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False]
 
 
@@ -109,7 +110,7 @@ def test_sliders_stay_where_they_are_for_the_next_picture(session: Session, ense
 def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Session) -> None:
     before = session.shown
     with pytest.warns(UserWarning, match="raise at least one slider"):
-        handlers.remix(session, 0.5, 0.3, 0, 0)
+        handlers.remix(session, "weighted mean", 0.5, 0.3, 0, 0)
     assert session.shown is before
 
 
@@ -329,6 +330,50 @@ def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monk
         handlers.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
 
 
+@pytest.fixture
+def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A visitor who has the picture open in an ensemble that blends by a stacker."""
+    folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
+    monkeypatch.setattr(handlers, "shelf", Shelf([folder]))
+    opened = Session()
+    opened.open(picture, handlers.shelf.get(None))
+    return opened
+
+
+def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
+    assert stacked.shown.prediction.blend == "stacking"
+    assert "blended by stacking" in figures.summary(stacked.shown)
+    handlers.remix(stacked, "weighted mean", 0.5, 0.3, 1, 0)
+    assert stacked.shown.prediction.blend == "weighted mean"
+    assert np.array_equal(stacked.shown.prediction.probabilities[0], solo_probabilities(stacked))
+    assert runs == []
+
+
+def solo_probabilities(session: Session) -> np.ndarray:
+    prediction = session.shown.prediction
+    return prediction.members[0, 0].astype(np.float32)
+
+
+def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
+    blend, *_ = handlers.reweigh(stacked, 0.5, 0.3, 1, 0)
+    assert blend == "weighted mean"
+    assert stacked.shown.prediction.blend == "weighted mean"
+
+
+def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session) -> None:
+    alone = views.solo(stacked.shown, stacked.shown.view, 0)
+    assert np.array_equal(alone.probabilities[0], solo_probabilities(stacked))
+
+
+def test_programs_choose_the_blend_by_name(stacked: Session) -> None:
+    import gradio as gr
+
+    *_, report = endpoints.remix(stacked, [1, 1], 0.5, 0.3, "stacking")
+    assert report["blend"] == "stacking"
+    with pytest.raises(gr.Error, match="can blend by weighted mean or stacking, not by 'median'"):
+        endpoints.remix(stacked, [1, 1], 0.5, 0.3, "median")
+
+
 @pytest.mark.parametrize(
     ("environment", "allowed"),
     [
@@ -413,4 +458,4 @@ def test_an_endpoint_needs_a_picture_first(ensemble: Ensemble) -> None:
     import gradio as gr
 
     with pytest.raises(gr.Error, match="choose an example"):
-        endpoints.remix(Session(), [1, 1], 0.5, 0.3)
+        endpoints.remix(Session(), [1, 1], 0.5, 0.3, "weighted mean")

@@ -13,15 +13,14 @@ import torch
 
 import medseg
 from medseg import ensemble, runtime, schema
-from medseg.config import Cleanup, EnsembleConfig, MemberConfig, Preprocess, StackerReference, TrainingData
+from medseg.config import Cleanup, EnsembleConfig
 from medseg.ensemble import CACHE_BYTES, Ensemble
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
 from medseg.image import Image
-from medseg.member import file_sha256, save_member
+from medseg.member import file_sha256
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
-from medseg.unet import PlainUNet
-from tests.conftest import make_ensemble, make_member
+from tests.conftest import make_ensemble, make_member, with_stacker
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 KINDS = [("binary", ("blob",)), ("multilabel", ("a", "b")), ("multiclass", ("a", "b"))]
@@ -329,21 +328,6 @@ def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
 
 
 # --- the stacker
-
-
-def with_stacker(folder: Path, *, labels: tuple[str, ...] = ("blob",), with_image: bool = False) -> Path:
-    """Add a stacker with random weights over two members and one label to an ensemble folder, and blend by it."""
-    channels = 2 + 3 * with_image
-    torch.manual_seed(7)
-    network = PlainUNet(channels, len(labels), depth=1, width=4).eval()
-    preprocess = Preprocess(32, 32, channels, (0.5,) * channels, (0.5,) * channels)
-    task = "binary" if len(labels) == 1 else "multilabel"
-    data = TrainingData("discs", "Apache-2.0")
-    save_member(network, MemberConfig("stacker", task, labels, preprocess, data, "CC0-1.0", files={}), folder / "top")
-    stacker = StackerReference("top", file_sha256(folder / "top" / "member.json"), with_image)
-    settings = dataclasses.replace(settings_of(folder), blend="stacking", stacker=stacker)
-    schema.dump(settings, folder / "ensemble.json")
-    return folder
 
 
 @pytest.mark.parametrize("with_image", [False, True])

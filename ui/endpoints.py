@@ -34,18 +34,21 @@ def segment(session: Session, image: str, ensemble: str | None) -> tuple[Any, st
 
 
 @refusing
-def remix(session: Session, weights: list[float], threshold: float, opacity: float) -> tuple[Any, str, dict[str, Any]]:
+def remix(
+    session: Session, weights: list[float], threshold: float, opacity: float, blend: str
+) -> tuple[Any, str, dict[str, Any]]:
     """Blend the members again for the picture of this session's last /segment; no network runs.
 
     Args:
         weights: one number of 0 or more for each member, not all 0, in the order of /ensembles.
         threshold: probability from which a pixel belongs to the mask, between 0 and 1.
         opacity: of the mask's tint in the overlay, 0 to 1.
+        blend: "weighted mean", or "stacking" where the ensemble has a stacker.
 
     Returns:
         As /segment does.
     """
-    session.remix([float(weight) for weight in weights], threshold, opacity)
+    session.remix([float(weight) for weight in weights], threshold, opacity, blend)  # type: ignore[arg-type]
     return _answer(session)
 
 
@@ -82,11 +85,12 @@ def add_endpoints(session: gr.State) -> None:
         weights = gr.JSON(label="weights")
         threshold = gr.Number(0.5, label="threshold")
         opacity = gr.Number(0.3, label="opacity")
+        blend = gr.Textbox("weighted mean", label="blend")
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
         report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
     answer = [overlay, mask, report]
     gr.on([], segment, [session, image, name], answer, api_name="segment")
-    gr.on([], remix, [session, weights, threshold, opacity], answer, api_name="remix")
+    gr.on([], remix, [session, weights, threshold, opacity, blend], answer, api_name="remix")
     gr.on([], score, [session, truth], table, api_name="score")
     gr.on([], ensembles, None, shelf_list, api_name="ensembles")
 

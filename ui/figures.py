@@ -97,7 +97,8 @@ def summary(shown: Shown) -> str:
         share = area["px"] / pixels
         found.append(f"**{_plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
     unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
-    return f"{'; '.join(found)}, at threshold {prediction.threshold:.2f}.{unit}"
+    stacked = "blended by stacking, " if prediction.blend == "stacking" else ""
+    return f"{'; '.join(found)}, {stacked}at threshold {prediction.threshold:.2f}.{unit}"
 
 
 def notes(shown: Shown) -> str:

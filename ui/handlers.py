@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -87,10 +87,22 @@ def cancel_loading(session: Session) -> None:
 
 
 @told
-def remix(session: Session, threshold: float, opacity: float, *weights: float) -> list[Any]:
-    """A slider moved: only the visible picture is drawn, so that it follows the hand."""
-    session.remix(weights, threshold, opacity)
+def remix(session: Session, blend: Any, threshold: float, opacity: float, *weights: float) -> list[Any]:
+    """Blend, threshold or opacity changed: only the visible picture is drawn, so that it follows the hand."""
+    session.remix(weights, threshold, opacity, blend)
     return pictures(session)
+
+
+@told
+def reweigh(session: Session, threshold: float, opacity: float, *weights: float) -> list[Any]:
+    """A weight slider moved."""
+    return reweighed(session, threshold, opacity, weights)
+
+
+def reweighed(session: Session, threshold: float, opacity: float, weights: Sequence[float]) -> list[Any]:
+    """The blend and the pictures: whoever changes a weight wants to see weights at work, whatever the blend was."""
+    session.remix(weights, threshold, opacity, "weighted mean")
+    return ["weighted mean", *pictures(session)]
 
 
 @told

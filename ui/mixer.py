@@ -13,6 +13,7 @@ from ui.refusals import told
 from ui.session import Session
 
 THRESHOLD = "Probability from which a pixel belongs to the mask"
+BLEND = "The weights below count in the weighted mean; in stacking a further network decides"
 OPACITY = "Of the tint; the contour stays"
 SLIDER: dict[str, Any] = {"interactive": True, "buttons": []}
 QUIET: dict[str, Any] = {
@@ -34,6 +35,8 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
         with gr.Row(equal_height=True, elem_classes="member"):
             weights.append(gr.Slider(0, 1, round(weight, 2), step=0.01, label=name, scale=5, min_width=180, **SLIDER))
             solos.append(gr.Button("Solo", size="sm", scale=0, min_width=64))
+    stacked = ensemble.stacker is not None
+    blend = gr.Radio(list(ensemble.blends), value=shown.prediction.blend, label="Blend", info=BLEND, visible=stacked)
     with gr.Row():
         equal = gr.Button("Equal", size="sm", min_width=80)
         fitted = gr.Button("Fitted", size="sm", min_width=80)
@@ -42,22 +45,26 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     )
     opacity = gr.Slider(0, 1, shown.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER)
 
-    inputs = [state, threshold, opacity, *weights]
-    moved = gr.on(
-        [slider.input for slider in (*weights, threshold, opacity)], handlers.remix, inputs, list(pictures), **QUIET
-    )
-    moved.then(handlers.follow, state, list(texts), **QUIET)
+    settings = [threshold, opacity, *weights]
+    sliders = [weight.input for weight in weights]
+    others = [blend.input, threshold.input, opacity.input]
+    for event in (
+        gr.on(sliders, handlers.reweigh, [state, *settings], [blend, *pictures], **QUIET),
+        gr.on(others, handlers.remix, [state, blend, *settings], list(pictures), **QUIET),
+    ):
+        event.then(handlers.follow, state, list(texts), **QUIET)
 
     members = len(weights)
     choices = [(equal, (1 / members,) * members), (fitted, ensemble.weights)]
     choices += [(solo, ensemble.solo(index)) for index, solo in enumerate(solos)]
     for button, values in choices:
-        pressed = button.click(partial(_set, values), [state, threshold, opacity], [*weights, *pictures], **QUIET)
+        pressed = button.click(
+            partial(_set, values), [state, threshold, opacity], [*weights, blend, *pictures], **QUIET
+        )
         pressed.then(handlers.follow, state, list(texts), **QUIET)
 
 
 @told
 def _set(values: tuple[float, ...], session: Session, threshold: float, opacity: float) -> list[Any]:
     """The sliders at `values`, and the picture that goes with them."""
-    session.remix(values, threshold, opacity)
-    return [*(round(value, 2) for value in values), *handlers.pictures(session)]
+    return [*(round(value, 2) for value in values), *handlers.reweighed(session, threshold, opacity, values)]

@@ -19,6 +19,7 @@ from ui.figures import Scores
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
+    from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
 
 OPACITY = 0.3
@@ -87,11 +88,11 @@ class Session:
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._now = dataclasses.replace(self.shown, truth=before.truth, truth_source=before.truth_source)
 
-    def remix(self, weights: Sequence[float], threshold: float, opacity: float) -> None:
-        """Blend again from the kept answers; no network runs."""
+    def remix(self, weights: Sequence[float], threshold: float, opacity: float, blend: Blend | None = None) -> None:
+        """Blend again from the kept answers, as before where `blend` is None; no network runs."""
         with self._changing:
             before = self.shown
-            prediction = before.prediction.remix(weights=weights, threshold=threshold)
+            prediction = before.prediction.remix(weights=weights, threshold=threshold, blend=blend)
             if not 0 <= opacity <= 1:
                 raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
             self._now = dataclasses.replace(
@@ -141,6 +142,7 @@ class Session:
             image,
             weights=None if kept is None else kept.weights,
             threshold=None if kept is None else kept.prediction.threshold,
+            blend=None if kept is None else kept.prediction.blend,
         )
         self._now = Shown(
             ensemble=ensemble,

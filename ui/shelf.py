@@ -113,6 +113,7 @@ class Shelf:
             "members": [member.source for member in found.members],
             "weights": [member.weight for member in found.members],
             "threshold": found.threshold,
+            "blend": found.blend,
         }
 
     def _add(self, source: Source) -> None:
