@@ -72,12 +72,16 @@ class Cache:
     def store(self, commit: str, name: str, digest: str, pieces: Iterable[bytes]) -> bool:
         """Keep `pieces` as the file `name` of `commit`; False, and nothing is kept, where they have another hash.
 
-        Raises HubError where the cache cannot be written.
+        A damaged one in its place goes first, so that nobody takes it for good if the new one does not arrive. Raises
+        HubError where the cache cannot be written.
         """
         blob = self.folder / "blobs" / digest
         temporary = blob.with_name(f"{digest}.{uuid.uuid4().hex[:8]}.incomplete")
         with _writing(self.folder):
             blob.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self.snapshot(commit) / name, blob):
+                if not has_digest(path, digest):  # or another process has just brought a good one
+                    path.unlink(missing_ok=True)
             try:
                 with temporary.open("wb") as stream:
                     for piece in pieces:
