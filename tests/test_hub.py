@@ -169,7 +169,8 @@ def test_fetching_at_the_same_time_does_no_harm(hub: Hub, folder: Path) -> None:
 
     def one(_: int) -> dict[str, bytes]:
         together.wait(30)
-        return ours(fetch(REPO))
+        found = fetch(REPO)
+        return {name: (found / name).read_bytes() for name in ours(folder)}
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, range(4))) == [ours(folder)] * 4
