@@ -52,7 +52,7 @@ def fetch(
     commit (40 hexadecimal digits), by default `main`. It is resolved to a commit once, and every file is that commit's.
     A commit that lies whole and undamaged in the cache is answered without any request. Of a branch the Hub is asked;
     where it fails in any way, an undamaged cache is taken instead, with a MedsegWarning that names the date.
-    A member whose files are damaged at their source too is left for `load_member` to refuse. Members that are Hub
+    A member with a file that arrives damaged twice goes without it, for `load_member` to refuse. Members that are Hub
     repositories themselves are not fetched here.
 
     With `anonymous` only what the Hub shows to everybody is fetched, for the visitors of a page: no token goes along,

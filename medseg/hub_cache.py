@@ -72,7 +72,8 @@ class Cache:
     def store(self, commit: str, name: str, digest: str, pieces: Iterable[bytes]) -> bool:
         """Keep `pieces` as the file `name` of `commit`; False, and nothing is kept, where they have another hash.
 
-        Raises HubError where the cache cannot be written.
+        Then a damaged one in its place goes too, so that nobody takes it for good. Raises HubError where the cache
+        cannot be written.
         """
         blob = self.folder / "blobs" / digest
         temporary = blob.with_name(f"{digest}.{uuid.uuid4().hex[:8]}.incomplete")
@@ -83,12 +84,19 @@ class Cache:
                     for piece in pieces:
                         stream.write(piece)
                 if not has_digest(temporary, digest):
+                    _drop_damaged(self.snapshot(commit) / name, blob)
                     return False
                 temporary.replace(blob)
             finally:
                 temporary.unlink(missing_ok=True)
             _link(blob, self.snapshot(commit) / name)
         return True
+
+
+def _drop_damaged(path: Path, blob: Path) -> None:
+    for place in (path, blob):
+        if not has_digest(place, blob.name):  # or another process has just brought a good one
+            place.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

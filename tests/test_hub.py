@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,19 @@ def test_a_cancelled_fetch_ends_with_a_refusal(hub: Hub, folder: Path) -> None:
     told: list[int] = []
     with pytest.raises(HubError, match=r"model\.safetensors: cancelled"):
         Ensemble.from_pretrained(REPO, progress=lambda done, total: told.append(done), cancelled=lambda: bool(told))
+
+
+def test_fetching_at_the_same_time_does_no_harm(hub: Hub, folder: Path) -> None:
+    push(folder, REPO)
+    together = threading.Barrier(4)
+
+    def one(_: int) -> dict[str, bytes]:
+        together.wait(30)
+        found = fetch(REPO)
+        return {name: (found / name).read_bytes() for name in ours(folder)}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(4))) == [ours(folder)] * 4
 
 
 def test_the_clients_cache_is_shared_both_ways(hub: Hub, folder: Path) -> None:

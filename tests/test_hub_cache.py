@@ -44,6 +44,13 @@ def test_what_has_another_hash_is_not_kept(cache: Cache) -> None:
     assert [path for path in cache.folder.rglob("*") if path.is_file()] == []
 
 
+def test_a_damaged_file_is_gone_though_the_new_one_does_not_arrive(cache: Cache) -> None:
+    cache.store(COMMIT, "hello", GIT, [HELLO])
+    (cache.folder / "blobs" / GIT).write_bytes(b"hullo\n")
+    assert not cache.store(COMMIT, "hello", GIT, [b"hallo\n"])
+    assert [path for path in cache.folder.rglob("*") if not path.is_dir()] == []
+
+
 def test_what_breaks_off_is_not_kept(cache: Cache) -> None:
     def broken_off() -> object:
         yield HELLO[:3]
