@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--name", required=True, help="the ensemble's name")
     fit.set_defaults(run=_fit)
     evaluate = commands.add_parser("evaluate", help="score an ensemble, its members and the floors; write scores.json")
-    evaluate.add_argument("ensemble", type=Path, help="ensemble folder")
+    evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
     evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
