@@ -169,7 +169,7 @@ def test_the_ensemble_folder_opens_like_any_other(stacked: Path, tiny_ensemble: 
     before = schema.load(EnsembleConfig, tiny_ensemble / "ensemble.json")
     assert settings.members == before.members
     assert (settings.blend, settings.threshold) == ("stacking", 0.5)
-    assert sorted(path.name for path in stacked.iterdir()) == ["ensemble.json", "m0", "m1", "stacker"]
+    assert sorted(path.name for path in stacked.iterdir()) == ["README.md", "ensemble.json", "m0", "m1", "stacker"]
     config = load_member(stacked / "stacker").config
     assert (config.labels, config.preprocess.channels) == (("blob",), 2)
     assert config.training_data.name == "held-out answers on discs"

@@ -45,6 +45,9 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "accumulate": (["2"], 2),
     "checkpoint_steps": (["50"], 50),
     "report_to": (["tensorboard"], "tensorboard"),
+    "push_to_hub": (["--hub-model-id", "owner/name"], True),
+    "hub_model_id": (["owner/name"], "owner/name"),
+    "private": ([], True),
     "workers": (["2"], 2),
     "seed": (["7"], 7),
     "weights_licence": (["CC0-1.0"], "CC0-1.0"),
@@ -93,7 +96,7 @@ def test_help_lists_every_flag_with_its_default_and_loads_no_torch(tmp_path: Pat
 def test_the_default_shown_is_the_default() -> None:
     for entry in dataclasses.fields(Recipe):
         shown, value = entry.metadata["default"], getattr(Recipe(), entry.name)
-        if not isinstance(value, str | TrainingData):
+        if not isinstance(value, str | TrainingData | bool):
             given = list(value) if entry.name == "labels" else [shown]
             assert recipe_from_arguments([f"--{entry.name.replace('_', '-')}", *given]) == Recipe()
 
