@@ -116,6 +116,14 @@ def cache_of(repository: str) -> Cache:
     return Cache(Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}")
 
 
+def shown_name(folder: Path) -> str:
+    """What a sentence calls `folder`: its own name, or of a snapshot the repository's, since a commit says nothing."""
+    kept = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and kept.startswith("models--"):
+        return kept.removeprefix("models--").replace("--", "/", 1)
+    return folder.name
+
+
 def is_intact(path: Path) -> bool:
     """Whether the file of a snapshot has the hash that its blob is named after.
 

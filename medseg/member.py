@@ -31,6 +31,7 @@ from medseg.card import member_card
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
 from medseg.folders import MEMBER_FILES, PAPERS
+from medseg.hub_cache import shown_name
 from medseg.image import Image
 from medseg.preprocess import to_tensor, to_working_grid
 from medseg.tta import FLIPS, IDENTITY
@@ -124,15 +125,11 @@ def load_member(folder: Path, *, sha256: str | None = None, device: torch.device
     description = folder / "member.json"
     found = file_sha256(description)
     if sha256 is not None and found != sha256:
-        raise DamagedError(
-            f"The member {folder.name} is damaged: member.json is not the one that ensemble.json names. Fetch it again."
-        )
+        raise _damaged(folder, "member.json is not the one that ensemble.json names.")
     member = schema.load(MemberConfig, description)
     for name in HASHED_FILES:
         if file_sha256(folder / name) != member.files.get(name):
-            raise DamagedError(
-                f"The member {folder.name} is damaged: {name} is not what member.json promises. Fetch it again."
-            )
+            raise _damaged(folder, f"{name} is not what member.json promises.")
     network = build_network(read_settings(folder / "config.json"), member)
     _fill(network, folder / "model.safetensors")
     device = device or runtime.choose_device()
@@ -153,9 +150,7 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise DamagedError(
-            f"The member {path.parent.name} is damaged: {path.name} cannot be read ({error.strerror}). Fetch it again."
-        ) from None
+        raise _damaged(path.parent, f"{path.name} cannot be read ({error.strerror}).") from None
 
 
 def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[..., torch.nn.Module], dict[str, Any]]:
@@ -249,12 +244,14 @@ def _fill(network: torch.nn.Module, path: Path) -> None:
         network.load_state_dict(state)  # half precision values are copied into float32 parameters
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise DamagedError(
-            f"The member {path.parent.name} is damaged: {path.name} does not fit config.json ({reason})."
-        ) from None
+        raise _damaged(path.parent, f"{path.name} does not fit config.json ({reason}).") from None
 
 
 def _check_finite(state: dict[str, torch.Tensor]) -> None:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise DamagedError(f"The weights hold NaN or infinity in {name}: train again or fetch another copy.")
+
+
+def _damaged(folder: Path, reason: str) -> DamagedError:
+    return DamagedError(f"The member {shown_name(folder)} is damaged: {reason} Fetch it again.")

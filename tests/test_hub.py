@@ -625,6 +625,13 @@ def test_pushing_does_not_wait_for_torch() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+def test_a_damaged_member_is_called_by_its_repository(hub: Hub, member: Path) -> None:
+    files = ours(member)
+    hub.commit(REPO, {**files, "config.json": files["config.json"] + b" "})
+    with pytest.warns(MedsegWarning), pytest.raises(DamagedError, match=f"The member {REPO} is damaged"):
+        Ensemble.from_pretrained(REPO)
+
+
 # --- visitors of a page
 
 
