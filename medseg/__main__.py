@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg inspect | fit | evaluate | card | push`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | predict | card | push`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
     evaluate.set_defaults(run=_evaluate)
+    predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
+    predict.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern such as 'films/*.dcm'")
+    predict.add_argument("--output", required=True, type=Path, help="folder for masks, reports and results.csv")
+    predict.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each member (default: fitted)")
+    predict.add_argument("--threshold", type=float, help="probability from which a pixel counts (default: fitted)")
+    predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
+    predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
+    predict.set_defaults(run=_predict)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
@@ -181,6 +190,31 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    """Exit status 1 where a file failed; under `accelerate launch` each process takes its share of the files."""
+    from accelerate import PartialState
+
+    from medseg.ensemble import Ensemble
+    from medseg.folder_run import Settings, find_jobs, predict_jobs, write_table
+
+    state = PartialState()
+    jobs = find_jobs(options.inputs, options.output)
+    mine = jobs[state.process_index :: state.num_processes]
+    several = state.num_processes > 1
+    ensemble = Ensemble.from_pretrained(options.ensemble, device=str(state.device) if several else None)
+    weights = None if options.weights is None else tuple(options.weights)
+    settings = Settings(weights, options.threshold, options.blend, options.tta)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(mine), desc="segmenting", disable=not state.is_main_process) as bar:
+        predict_jobs(ensemble, mine, options.output, settings, bar.update)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        done, failed = write_table(jobs, options.output)
+        print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
+        if failed:
+            sys.exit(1)
 
 
 def _card(options: argparse.Namespace) -> None:
