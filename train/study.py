@@ -56,11 +56,13 @@ class Study:
     def __post_init__(self) -> None:
         names = [entry.get("name") for entry in (*self.members, *self.stackers)]
         require(len(self.members) > 0, "members: wanted one or more")
-        require(all(names) and len(set(names)) == len(names), "members and stackers need names of their own")
+        named = all(isinstance(name, str) and name for name in names)
+        require(named and len(set(names)) == len(names), "members and stackers need names of their own")
         require(set(self.ensemble) <= set(names), "ensemble names a member that is not there")
         require(bool(self.data) != bool(self.films), "wanted either data or films")
-        require(len(self.recipe.get("labels", ())) == 1, "recipe: a study compares one label")
-        require(not self.classes or list(self.classes) == self.recipe["labels"], "classes unites under another label")
+        labels = self.recipe.get("labels")
+        require(isinstance(labels, list) and len(labels) == 1, "recipe: a study compares one label")
+        require(not self.classes or list(self.classes) == labels, "classes unites under another label")
 
     @property
     def blended(self) -> Sequence[str]:
@@ -95,8 +97,9 @@ def run_study(study: Study, folder: Path, data: Path | None = None) -> None:
     """Train, blend and score what `study` names; table.csv, table.md, figure.png and study.json come into `folder`.
 
     `data` stands for the study's own data folder. A step that `folder` holds with the same hash of what went into it is
-    not done again. Raises InputError for data that are not there, a training that stopped (with its sentence), or where
-    another process works in `folder`.
+    not done again; a training that was stopped continues. Raises InputError for data that are not there, a training
+    that refused (with its sentence, as where its folder holds a run of other settings), or where another process works
+    in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as lock:
@@ -191,16 +194,14 @@ def _launch(script: str, recipe: Recipe, lock: int, *more: str) -> None:
         ended = subprocess.run(command, stderr=stream, pass_fds=(lock,), check=False)
     if ended.returncode:
         lines = said.read_text(encoding="utf-8").splitlines()
-        refusal = next((line for line in lines if line.startswith("error: ")), f"see {said}")
+        refusal = next((line for line in lines if line.startswith("error: ")), f"{said} says why.")
         raise InputError(f"{recipe.name} stopped: {refusal.removeprefix('error: ')}")
 
 
 def _flags(recipe: Recipe) -> Iterator[str]:
-    """The settings that are not the default ones, as train.py takes them."""
+    """Every setting as train.py and stack.py take it: what they would take by default differs."""
     for entry in dataclasses.fields(Recipe):
         value = getattr(recipe, entry.name)
-        if value == getattr(Recipe(), entry.name):
-            continue
         yield f"--{entry.name.replace('_', '-')}"
         if entry.name == "labels":
             yield from value

@@ -132,8 +132,8 @@ def write(folder: Path, scores: Path, members: Sequence[Path], study: dict[str, 
     _write_csv(rows, folder / "table.csv")
     draw(rows, study["title"], folder / "figure.png")
     record = {"study": study, "data": _counted(samples), "members": {path.name: _trained(path) for path in members}}
-    record |= {"ensemble": json.loads((folder / "ensemble" / "ensemble.json").read_text()), "versions": versions()}
-    record["device"] = str(choose_device(None))
+    record["ensemble"] = json.loads((folder / "ensemble" / "ensemble.json").read_text(encoding="utf-8"))
+    record |= {"versions": versions(), "device": str(choose_device(None))}
     (folder / "study.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{text}\nSaved {folder}/table.md, table.csv, figure.png and study.json")
 
