@@ -246,6 +246,11 @@ def test_mean_iou_counts_the_background() -> None:
     assert study_report.pooled_mean_iou([Confusion(tn=9)], ["a"]).mean == 1.0
 
 
+def test_positives_are_told_apart_only_where_some_images_have_no_finding() -> None:
+    found = [Confusion(tp=1, tn=3), Confusion(fn=2, tn=2)]
+    assert list(study_report.estimates(found, ["a", "b"])) == [study_report.PER_IMAGE, study_report.POOLED]
+
+
 def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> None:
     """Two pictures, the second empty: per image the empty mask scores 0.5, pooled 0."""
     wanted = {
@@ -254,8 +259,11 @@ def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> No
         "member": [Confusion(tp=2, fp=2, fn=2, tn=10), Confusion(fp=1, tn=15)],  # Dice 1/2 and 0; pooled 4/9
     }
     rows = study_report._stamped({row: study_report.estimates(c, ["a", "b"]) for row, c in wanted.items()})
-    per_image, pooled = (study_report.table(rows, kind) for kind in study_report.KINDS)
+    kinds = (study_report.PER_IMAGE, study_report.POSITIVES, study_report.POOLED)
+    per_image, positives, pooled = (study_report.table(rows, kind) for kind in kinds)
     assert "| member (under the floor) | 0.250 [0.000, 0.500] |" in per_image
+    assert "| member | 0.500 [–, –] |" in positives
+    assert positives.startswith("| per image with a finding, 1 images of 1 cases |")
     assert "| member | 0.444 [0.000, 0.500] |" in pooled
-    assert per_image.startswith("| per image, n = 2 of 2 cases | dice | iou | precision | recall | accuracy |\n")
+    assert per_image.startswith("| per image, 2 images of 2 cases | dice | iou | precision | recall | accuracy |\n")
     assert study_report.MEAN_IOU in pooled

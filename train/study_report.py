@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ SEARCHED = "searched weights"
 OVERLAPS = ("dice", "iou", "precision", "recall", "accuracy")
 MEAN_IOU = "mean IoU with background"
 """The mean of the foreground's and the background's IoU, as Keras's MeanIoU counts: not what others call IoU."""
-KINDS = ("per image", "pooled")
+PER_IMAGE, POSITIVES, POOLED = "per image", "per image with a finding", "pooled"
 Answer = Callable[[Any], Any]
 
 
@@ -41,7 +42,7 @@ def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], outpu
     prior = location_prior(select(data.samples, "train"), labels)
     answers = _answers(folder, members, stackers)
     found = Evaluation(labels)
-    for sample in tqdm(test, desc="scoring"):
+    for sample in tqdm(test, desc="scoring", disable=not sys.stderr.isatty()):
         image, truth = sample.read(labels)
         found.cases.append(sample.case)
         found.add(EMPTY, np.zeros_like(truth), truth, image)
@@ -71,14 +72,22 @@ def _answers(folder: Path, members: Sequence[Path], stackers: Sequence[Path]) ->
 
 
 def estimates(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, dict[str, Estimate]]:
-    """{"per image" or "pooled": {metric: estimate}} of one row: OVERLAPS, and MEAN_IOU where pixels are pooled."""
-    return {
-        "per image": {m: mean_interval([c.ratio(m) for c in confusions], cases) for m in OVERLAPS},
-        "pooled": {
-            **{m: pooled_interval(confusions, cases, m) for m in OVERLAPS},
-            MEAN_IOU: pooled_mean_iou(confusions, cases),
-        },
-    }
+    """{kind: {metric: estimate}} of one row: OVERLAPS, and MEAN_IOU where pixels are pooled.
+
+    POSITIVES is a kind only where some images have no finding: there an empty answer is right, and means over all
+    images praise whoever finds little.
+    """
+    positives = [(c, case) for c, case in zip(confusions, cases, strict=True) if c.positive]
+    kinds = {PER_IMAGE: _means(confusions, cases)}
+    if 0 < len(positives) < len(cases):
+        kinds[POSITIVES] = _means([c for c, _ in positives], [case for _, case in positives])
+    kinds[POOLED] = {metric: pooled_interval(confusions, cases, metric) for metric in OVERLAPS}
+    kinds[POOLED][MEAN_IOU] = pooled_mean_iou(confusions, cases)
+    return kinds
+
+
+def _means(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, Estimate]:
+    return {metric: mean_interval([c.ratio(metric) for c in confusions], cases) for metric in OVERLAPS}
 
 
 def pooled_mean_iou(
@@ -108,7 +117,7 @@ def _iou(hit: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
     """`rows` as plain values, each kind with whether its Dice lies under that of the better floor."""
-    floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in KINDS}
+    floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
     return {
         row: {
             kind: {"under_floor": values["dice"].mean < floors[kind]}
@@ -139,14 +148,14 @@ def write(folder: Path, scores: Path, members: Sequence[Path], study: dict[str, 
 
 
 def _tables(rows: dict[str, Any]) -> str:
-    return "\n\n".join(table(rows, kind) for kind in KINDS)
+    return "\n\n".join(table(rows, kind) for kind in rows[EMPTY])
 
 
 def table(rows: dict[str, Any], kind: str) -> str:
-    """A Markdown table of one of KINDS: each mean with its interval, rows under the floor stamped."""
+    """A Markdown table of one kind of `estimates`: each mean with its interval, rows under the floor stamped."""
     metrics = [name for name in next(iter(rows.values()))[kind] if name != "under_floor"]
     first = rows[EMPTY][kind]["dice"]
-    lines = [f"| {kind}, n = {first['n']} of {first['cases']} cases | {' | '.join(metrics)} |"]
+    lines = [f"| {kind}, {first['n']} images of {first['cases']} cases | {' | '.join(metrics)} |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for row, kinds in rows.items():
         stamp = " (under the floor)" if kinds[kind]["under_floor"] and row not in (EMPTY, PRIOR) else ""
@@ -173,12 +182,13 @@ def _write_csv(rows: dict[str, Any], path: Path) -> None:
 
 
 def draw(rows: dict[str, Any], title: str, path: Path) -> None:
-    """Dice of each row, per image and pooled, as a dot with its interval; the better floor as a line."""
+    """Dice of each row, a panel for each kind, as a dot with its interval; the better floor as a line."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.2 + 0.35 * len(rows)), layout="constrained")
+    shown = list(rows[EMPTY])
+    figure = Figure(figsize=(2 + 4 * len(shown), 1.2 + 0.35 * len(rows)), layout="constrained")
     figure.suptitle(title)
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):
+    for axes, kind in zip(figure.subplots(1, len(shown), sharey=True), shown, strict=True):
         values = [kinds[kind]["dice"] for kinds in rows.values()]
         means = [value["mean"] for value in values]
         ends = [[value["mean"] if value[end] is None else value[end] for value in values] for end in ("low", "high")]
