@@ -255,6 +255,7 @@ def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> No
     """Two pictures, the second empty: per image the empty mask scores 0.5, pooled 0."""
     wanted = {
         EMPTY: [Confusion(fn=4, tn=12), Confusion(tn=16)],
+        "silent": [Confusion(fn=4, tn=12), Confusion(tn=16)],
         PRIOR: [Confusion(tp=1, fp=3, fn=3, tn=9), Confusion(fp=4, tn=12)],  # Dice 1/4 and 0; pooled 2/12
         "member": [Confusion(tp=2, fp=2, fn=2, tn=10), Confusion(fp=1, tn=15)],  # Dice 1/2 and 0; pooled 4/9
     }
@@ -265,5 +266,7 @@ def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> No
     assert "| member | 0.500 [–, –] |" in positives
     assert positives.startswith("| per image with a finding, 1 images of 1 cases |")
     assert "| member | 0.444 [0.000, 0.500] |" in pooled
+    assert "| silent (at the floor) | 0.500" in per_image
+    assert "| silent (under the floor) | 0.000" in pooled
     assert per_image.startswith("| per image, 2 images of 2 cases | dice | iou | precision | recall | accuracy |\n")
     assert study_report.MEAN_IOU in pooled

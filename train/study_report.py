@@ -116,16 +116,22 @@ def _iou(hit: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 
 def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """`rows` as plain values, each kind with whether its Dice lies under that of the better floor."""
+    """`rows` as plain values, each kind with where its Dice lies: above, at or under that of the better floor."""
     floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
     return {
         row: {
-            kind: {"under_floor": values["dice"].mean < floors[kind]}
+            kind: {"floor": _place(values["dice"].mean, floors[kind])}
             | {metric: _plain(value) for metric, value in values.items()}
             for kind, values in kinds.items()
         }
         for row, kinds in rows.items()
     }
+
+
+def _place(dice: float, floor: float) -> str:
+    if dice == floor:
+        return "at"
+    return "above" if dice > floor else "under"
 
 
 def _plain(value: Estimate) -> dict[str, float | None]:
@@ -152,13 +158,14 @@ def _tables(rows: dict[str, Any]) -> str:
 
 
 def table(rows: dict[str, Any], kind: str) -> str:
-    """A Markdown table of one kind of `estimates`: each mean with its interval, rows under the floor stamped."""
-    metrics = [name for name in next(iter(rows.values()))[kind] if name != "under_floor"]
+    """A Markdown table of one kind of `estimates`: each mean with its interval, rows at or under the floor stamped."""
+    metrics = [name for name in rows[EMPTY][kind] if name != "floor"]
     first = rows[EMPTY][kind]["dice"]
     lines = [f"| {kind}, {first['n']} images of {first['cases']} cases | {' | '.join(metrics)} |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for row, kinds in rows.items():
-        stamp = " (under the floor)" if kinds[kind]["under_floor"] and row not in (EMPTY, PRIOR) else ""
+        place = kinds[kind]["floor"]
+        stamp = "" if place == "above" or row in (EMPTY, PRIOR) else f" ({place} the floor)"
         lines.append(f"| {row}{stamp} | {' | '.join(_cell(kinds[kind][metric]) for metric in metrics)} |")
     return "\n".join(lines)
 
@@ -171,14 +178,12 @@ def _cell(value: dict[str, float | None]) -> str:
 def _write_csv(rows: dict[str, Any], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         lines = csv.writer(stream)
-        lines.writerow(["row", "kind", "metric", "mean", "low", "high", "n", "cases", "under_floor"])
+        lines.writerow(["row", "kind", "metric", "mean", "low", "high", "n", "cases", "floor"])
         for row, kinds in rows.items():
             for kind, metrics in kinds.items():
-                under = metrics["under_floor"]
-                for metric in (name for name in metrics if name != "under_floor"):
-                    value = metrics[metric]
-                    figures = [value[name] for name in ("mean", "low", "high", "n", "cases")]
-                    lines.writerow([row, kind, metric, *figures, under])
+                for metric in (name for name in metrics if name != "floor"):
+                    figures = [metrics[metric][name] for name in ("mean", "low", "high", "n", "cases")]
+                    lines.writerow([row, kind, metric, *figures, metrics["floor"]])
 
 
 def draw(rows: dict[str, Any], title: str, path: Path) -> None:
