@@ -88,7 +88,7 @@ def test_a_study_trains_blends_scores_and_writes_its_results(disc_pairs: Path, t
     assert list(dict.fromkeys(line["row"] for line in lines)) == rows
     assert {line["metric"] for line in lines} == {*study_report.OVERLAPS, study_report.MEAN_IOU}
     record = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
-    assert record["members"]["two"]["epochs"] == 1
+    assert record["trainings"]["two"]["epochs"] == 1
     assert record["data"]["test"] == int(lines[0]["n"]) > 0
     with PIL.Image.open(tmp_path / "figure.png") as figure:
         assert figure.width > figure.height > 200
@@ -157,7 +157,7 @@ def test_what_changed_in_the_study_is_done_again_and_nothing_else(
 def test_seconds_are_those_of_all_epochs(disc_pairs: Path, tmp_path: Path, launches: Launches) -> None:
     run_study(tiny(disc_pairs), tmp_path)
     record = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
-    assert record["members"]["one"]["seconds"] == 4.5
+    assert record["trainings"]["one"]["seconds"] == 4.5
 
 
 def test_only_the_named_members_are_blended(disc_pairs: Path, tmp_path: Path, launches: Launches) -> None:

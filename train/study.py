@@ -128,7 +128,7 @@ def _report(study: Study, folder: Path, recipes: Sequence[Recipe], stackers: Seq
     opened = [*(path / "member" for path in members), folder / "ensemble", *(path / "ensemble" for path in stacked)]
     scores = folder / "scores"
     _once(scores, [samples, *map(_described, opened)], lambda: study_report.score(folder, members, stacked, scores))
-    study_report.write(folder, scores, members, dataclasses.asdict(study))
+    study_report.write(folder, scores, [*members, *stacked], dataclasses.asdict(study))
 
 
 @contextmanager

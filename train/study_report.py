@@ -138,15 +138,18 @@ def _plain(value: Estimate) -> dict[str, float | None]:
     return {name: v if math.isfinite(v) else None for name, v in dataclasses.asdict(value).items()}
 
 
-def write(folder: Path, scores: Path, members: Sequence[Path], study: dict[str, Any]) -> None:
-    """table.csv, table.md, figure.png and study.json of the rows in `scores`; the table is printed too."""
+def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str, Any]) -> None:
+    """table.csv, table.md, figure.png and study.json of the rows in `scores`; the table is printed too.
+
+    `trainings` are the output folders of members and stackers.
+    """
     rows = json.loads((scores / "rows.json").read_text(encoding="utf-8"))
     samples = load_samples(folder / "samples.json")
     text = f"{study['title']}\n\n{_tables(rows)}\n\n{study['caption']}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     _write_csv(rows, folder / "table.csv")
     draw(rows, study["title"], folder / "figure.png")
-    record = {"study": study, "data": _counted(samples), "members": {path.name: _trained(path) for path in members}}
+    record = {"study": study, "data": _counted(samples), "trainings": {path.name: _trained(path) for path in trainings}}
     record["ensemble"] = json.loads((folder / "ensemble" / "ensemble.json").read_text(encoding="utf-8"))
     record |= {"versions": versions(), "device": str(choose_device(None))}
     (folder / "study.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -212,7 +215,7 @@ def _counted(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _trained(output: Path) -> dict[str, Any]:
-    """What a member's training took and reached; an epoch that a kill made run again counts as it ended."""
+    """What a training took and reached; an epoch that a kill made run again counts as it ended."""
     member = json.loads((output / "member" / "member.json").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     epochs = {line["epoch"]: line["seconds"] for line in lines}
