@@ -70,7 +70,7 @@ class Pusher:
         self._started = time.monotonic()
         command = [sys.executable, "-m", "medseg", "push", str(copy), self.repository, *self._private]
         with (self._output / "push.log").open("w", encoding="utf-8") as log:
-            self._child = subprocess.Popen(  # noqa: S603 # our own program; the repository's name was checked
+            self._child = subprocess.Popen(  # our own program; the repository's name was checked
                 command, cwd=Path(medseg.__file__).parent.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
