@@ -89,6 +89,7 @@ def ensemble_card(
             f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
             f"licence {data.licence}.",
             "",
+            *_stacker(settings),
             *_citation(data.citation),
             *_fitted(settings),
             *_tested(report, tables),
@@ -200,6 +201,13 @@ def _limits(data: TrainingData) -> list[str]:
         "the training pictures is answered all the same; medseg only hints at it.",
         "",
     ]
+
+
+def _stacker(settings: EnsembleConfig) -> list[str]:
+    if settings.stacker is None:
+        return []
+    seen = "the members' answers and the picture" if settings.stacker.with_image else "the members' answers"
+    return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
 
 
 def _fitted(settings: EnsembleConfig) -> list[str]:

@@ -6,7 +6,16 @@ import re
 from huggingface_hub import ModelCard
 
 from medseg.card import ensemble_card, member_card
-from medseg.config import EnsembleConfig, Fitted, MemberConfig, MemberReference, Preprocess, Score, TrainingData
+from medseg.config import (
+    EnsembleConfig,
+    Fitted,
+    MemberConfig,
+    MemberReference,
+    Preprocess,
+    Score,
+    StackerReference,
+    TrainingData,
+)
 
 SCORE = Score("dice", 0.87654, 0.8, 0.9, 100, "val", "per-image mean")
 DATA = TrainingData("Kvasir-SEG", "CC-BY-4.0", "https://example.org/k", "Jha 2020", pictures="colonoscopy")
@@ -110,6 +119,13 @@ def test_an_ensembles_card_lists_members_with_weights_and_the_threshold() -> Non
     assert "| unet | 0.7 |\n| fpn | 0.3 |" in card
     assert "Threshold 0.45." in card
     assert "An ensemble of 2 networks for polyp on colonoscopy." in card
+
+
+def test_an_ensembles_card_names_its_stacker_and_the_blend() -> None:
+    stacker = StackerReference("top", "0" * 64, with_image=True)
+    card = ensemble_card(dataclasses.replace(ENSEMBLE, blend="stacking", stacker=stacker), BOTH, None, [])
+    assert "Blend: stacking." in card
+    assert "in `top/`, was trained to answer from the members' answers and the picture" in card
 
 
 def test_what_was_not_done_is_not_on_the_card() -> None:

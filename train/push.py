@@ -37,7 +37,7 @@ class Pusher:
         self._output = Path(recipe.output).resolve()
         self._child: subprocess.Popen[str] | None = None
         self._sending = ""
-        self._started = -SECONDS_BETWEEN
+        self._started = time.monotonic()  # the first epochs' members are not worth a commit
 
     def offer(self) -> None:
         """Begin to push unless a push runs, the last began a moment ago, or nothing is new. Never waits."""
