@@ -26,11 +26,30 @@ PLACES = {"listing": "/api/models/", "description": "/ensemble.json", "weights":
 EVERY = [(fault, place) for place in PLACES for fault in (*STATUSES, *FAULTS)]
 
 
+SILENT = ("hang", "drip", "trickle")
+
+
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines of half a second; and every prediction runs its networks, so that nothing hides what was loaded."""
-    monkeypatch.setattr(download, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(the_hub, "SHORT_PATIENCE_S", 0.5)
+def _hurried(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short deadlines while the Hub is silent, and none that a busy machine could miss while it answers; and every
+    prediction runs its networks, so that nothing hides what was loaded."""
+    break_, mend = hub.break_, hub.mend
+
+    def patience(seconds: float) -> None:
+        monkeypatch.setattr(download, "PATIENCE_S", seconds)
+        monkeypatch.setattr(the_hub, "SHORT_PATIENCE_S", seconds)
+
+    def breaking(pattern: str, fault: str | int, **times: int) -> None:
+        patience(1.0 if fault in SILENT else 60.0)
+        break_(pattern, fault, **times)
+
+    def mending() -> None:
+        patience(60.0)
+        mend()
+
+    patience(60.0)
+    monkeypatch.setattr(hub, "break_", breaking)
+    monkeypatch.setattr(hub, "mend", mending)
     monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(0))
 
 
