@@ -357,7 +357,7 @@ def solo_probabilities(session: Session) -> np.ndarray:
 
 
 def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
-    blend, *_ = handlers.reweigh(stacked, 0.5, 0.3, 1, 0)
+    blend, *_ = handlers.reweigh(stacked, "stacking", 0.5, 0.3, 1, 0)
     assert (blend["value"], blend["info"]) == ("weighted mean", figures.BLENDS["weighted mean"])
     assert stacked.shown.prediction.blend == "weighted mean"
 
@@ -365,11 +365,18 @@ def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session)
 @pytest.mark.parametrize("how", ["weighted mean", "geometric", "median", "majority vote", "STAPLE"])
 def test_moving_a_weight_leaves_every_other_blend_as_it_is(session: Session, ensemble: Ensemble, how: str) -> None:
     handlers.remix(session, how, 0.5, 0.3, 0.75, 0.25)
-    handlers.reweigh(session, 0.5, 0.3, 0.1, 0.9)
+    handlers.reweigh(session, how, 0.5, 0.3, 0.1, 0.9)
     prediction = session.shown.prediction
     assert prediction.blend == how
     wanted = ensemble.predict(prediction.image, weights=(0.1, 0.9), blend=how)
     assert np.array_equal(prediction.masks, wanted.masks)
+
+
+def test_a_blend_that_was_refused_with_all_weights_0_is_taken_with_the_next_weight(session: Session) -> None:
+    with pytest.warns(UserWarning, match="raise at least one slider"):
+        handlers.remix(session, "median", 0.5, 0.3, 0, 0)
+    said, *_ = handlers.reweigh(session, "median", 0.5, 0.3, 0.1, 0)
+    assert (said["value"], session.shown.prediction.blend) == ("median", "median")
 
 
 def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> None:
@@ -400,7 +407,7 @@ def test_sliders_show_the_mean_of_weights_per_label_which_stay_until_one_is_move
     assert per_label.shown.sliders == (0.62, 0.38)
     handlers.remix(per_label, "weighted mean", 0.4, 0.3, 0.62, 0.38)
     assert per_label.shown.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
-    handlers.reweigh(per_label, 0.4, 0.3, 0.5, 0.38)
+    handlers.reweigh(per_label, "weighted mean", 0.4, 0.3, 0.5, 0.38)
     assert per_label.shown.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
 
 

@@ -95,24 +95,27 @@ def remix(session: Session, blend: Any, threshold: float, opacity: float, *slide
 
 
 @told
-def reweigh(session: Session, threshold: float, opacity: float, *sliders: float) -> list[Any]:
+def reweigh(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
     """A weight slider moved."""
-    return reweighed(session, threshold, opacity, sliders)
+    return reweighed(session, blend, threshold, opacity, sliders)
 
 
-def reweighed(session: Session, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
-    """As `remixed`, by the present blend unless that is stacking, which knows no weights: whoever changes one wants to
-    see it at work."""
-    before = session.shown.prediction.blend
-    return remixed(session, "weighted mean" if before == "stacking" else before, threshold, opacity, weights)
+def reweighed(session: Session, chosen: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
+    """As `remixed`, but for stacking, which knows no weights: whoever changes one wants to see it at work."""
+    blend = "weighted mean" if chosen == "stacking" else chosen
+    choice, *drawn = remixed(session, blend, threshold, opacity, weights)
+    return [choice if chosen == blend else _choice(blend), *drawn]
 
 
 def remixed(session: Session, blend: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
-    """The blend with what is said about it, where it changed, and the visible picture alone, which follows the hand."""
+    """The blend, where it is another one (to draw it again slows a slider), and the visible picture alone."""
     before = session.shown.prediction.blend
     session.remix(weights, threshold, opacity, blend)
-    choice = gr.skip() if blend == before else gr.update(value=blend, info=figures.BLENDS[blend])
-    return [choice, *pictures(session)]
+    return [gr.skip() if blend == before else _choice(blend), *pictures(session)]
+
+
+def _choice(blend: str) -> Any:
+    return gr.update(value=blend, info=figures.BLENDS[blend])
 
 
 @told

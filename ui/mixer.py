@@ -55,12 +55,13 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     )
     opacity = gr.Slider(0, 1, shown.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER)
 
-    settings = [threshold, opacity, *weights]
+    settings = [state, blend, threshold, opacity]
+    mixed = [blend, *pictures]
     sliders = [weight.input for weight in weights]
     others = [blend.input, threshold.input, opacity.input]
     for event in (
-        gr.on(sliders, handlers.reweigh, [state, *settings], [blend, *pictures], **QUIET),
-        gr.on(others, handlers.remix, [state, blend, *settings], [blend, *pictures], **QUIET),
+        gr.on(sliders, handlers.reweigh, [*settings, *weights], mixed, **QUIET),
+        gr.on(others, handlers.remix, [*settings, *weights], mixed, **QUIET),
     ):
         event.then(handlers.follow, state, list(texts), **QUIET)
 
@@ -68,14 +69,12 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     choices = [(equal, (1 / members,) * members), (fitted, ensemble.weights)]
     choices += [(solo, ensemble.solo(index)) for index, solo in enumerate(solos)]
     for button, values in choices:
-        pressed = button.click(
-            partial(_set, values), [state, threshold, opacity], [*weights, blend, *pictures], **QUIET
-        )
+        pressed = button.click(partial(_set, values), settings, [*weights, *mixed], **QUIET)
         pressed.then(handlers.follow, state, list(texts), **QUIET)
 
 
 @told
-def _set(values: Sequence[Any], session: Session, threshold: float, opacity: float) -> list[Any]:
+def _set(values: Sequence[Any], session: Session, blend: Any, threshold: float, opacity: float) -> list[Any]:
     """The sliders at `values`, and the blend and picture that go with them."""
-    shown = handlers.reweighed(session, threshold, opacity, values)
-    return [*session.shown.sliders, *shown]
+    mixed = handlers.reweighed(session, blend, threshold, opacity, values)
+    return [*session.shown.sliders, *mixed]
