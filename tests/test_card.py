@@ -128,6 +128,14 @@ def test_an_ensembles_card_names_its_stacker_and_the_blend() -> None:
     assert "in `top/`, was trained to answer from the members' answers and the picture" in card
 
 
+def test_weights_per_label_stand_in_the_order_of_the_labels() -> None:
+    members = tuple(
+        dataclasses.replace(m, weight=w) for m, w in zip(ENSEMBLE.members, ((0.7, 1), (0.3, 0)), strict=True)
+    )
+    both = dataclasses.replace(ENSEMBLE, task="multilabel", labels=("polyp", "tool"), members=members)
+    assert "| unet | 0.7, 1 |\n| fpn | 0.3, 0 |" in ensemble_card(both, BOTH, None, [])
+
+
 def test_what_was_not_done_is_not_on_the_card() -> None:
     card = ensemble_card(ENSEMBLE, BOTH, None, [])
     assert "How the weights were chosen" not in card
