@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg inspect | fit | evaluate | card | push`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | calibrate | card | push`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
     evaluate.set_defaults(run=_evaluate)
+    calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
+    calibrate.add_argument("ensemble", type=Path, help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
+    calibrate.set_defaults(run=_calibrate)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
@@ -181,6 +186,31 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from medseg.calibrate import FILE, calibrate, describe, load_calibration
+    from medseg.check import check, report
+    from medseg.crossfit import FOLDS, observe
+    from medseg.ensemble import Ensemble
+    from medseg.samples import load_samples, select
+
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    found = load_calibration(options.ensemble, ensemble) if options.test else None
+    samples = select(load_samples(options.data), "test" if options.test else "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        seen = observe(ensemble, samples, progress=lambda done, total: bar.update())
+    if found is not None:
+        cases = len({one.case for one in seen})
+        print(f"Calibrated on {found.data}, n = {found.n}.")
+        print(f"Checked on the test split of {options.data}, n = {len(seen)} images of {cases} cases.\n")
+        print(report(check(found, seen)))
+        return
+    name = f"{options.data.resolve().name}, validation split"
+    with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
+        found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
+    schema.dump(found, options.ensemble / FILE)
+    print(describe(found, ensemble.config.labels))
 
 
 def _card(options: argparse.Namespace) -> None:
