@@ -40,7 +40,8 @@ class Calibration:
     """calibration.json.
 
     It holds for the members (sha256 of each member.json), normalised weights and threshold named here, and pictures
-    like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `before` and `after` the
+    like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `refitted` says that
+    weights and threshold were chosen on these very samples, and so anew for each fold. `before` and `after` the
     temperature are those of each fold under the temperature of the others. `trust` is None where fewer than two members
     have weight or too few cases were held out; `bounds` has an entry for each alpha that the cases were enough for.
     """
@@ -49,6 +50,7 @@ class Calibration:
     n: int
     cases: int
     split_sha256: str
+    refitted: bool
     members: tuple[str, ...]
     weights: tuple[float, ...]
     threshold: float
@@ -70,16 +72,20 @@ def calibrate(
 ) -> Calibration:
     """Learn temperature, trust and conformal thresholds on `seen`, the ensemble's answers on validation samples.
 
-    Everything is learnt on cross-fitted answers (`crossfit.cross_fit`); `data` is their name for the record. What the
-    cases are too few for is left out with a MedsegWarning. Raises InputError for fewer than three cases.
+    Everything is learnt on held-out answers (`crossfit.cross_fit`), with weights refitted where ensemble.json says that
+    they were chosen on these samples; `data` is their name for the record. What the cases are too few for is left out
+    with a MedsegWarning. Raises InputError for fewer than three cases.
     """
-    held = cross_fit(seen, progress=progress)
+    split = split_hash([one.sample for one in seen])
+    chosen_here = ensemble.config.fitted is not None and ensemble.config.fitted.split_sha256 == split
+    held = cross_fit(seen, refit=chosen_here, progress=progress)
     of_fold = {fold: _temperature([one for one in held if one.fold != fold]) for fold in {one.fold for one in held}}
     return Calibration(
         data,
         len(held),
         len({one.case for one in held}),
-        split_hash([one.sample for one in held]),
+        split,
+        chosen_here,
         tuple(member.sha256 for member in ensemble.members),
         ensemble.weights,
         ensemble.config.threshold,
@@ -108,7 +114,8 @@ def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
 def describe(found: Calibration, labels: Sequence[str]) -> str:
     """The calibration in words and a table, as `python -m medseg calibrate` prints it."""
     lines = [
-        f"{found.data}: n = {found.n} images of {found.cases} cases, cross-fitted in folds by case",
+        f"{found.data}: n = {found.n} images of {found.cases} cases, in folds by case; weights and threshold are "
+        + ("those that the other folds choose" if found.refitted else "the ensemble's own, which were not chosen here"),
         f"temperature {found.temperature:.3f}",
         "",
         "| | ECE | Brier | ECE, band | Brier, band |",

@@ -26,8 +26,8 @@ BINS = 15
 BAND = 3
 """The band: as many pixels on either side of the true boundary, on the grid that is looked at."""
 
-SAMPLED = 2000
-"""Pixels of each image that the temperature is fitted on: half of them from the band, where there is one."""
+SAMPLED = 4000
+"""Pixels of each image that the temperature is fitted on."""
 
 _HOTTEST = 10.0
 _SUREST = 1e-4  # float16 answers round to 0 and 1, where one wrong pixel would outweigh all others
@@ -82,9 +82,10 @@ def brier(table: Table) -> float:
 def fit_temperature(answers: Sequence[tuple[Probabilities, Masks]], task: Task) -> float:
     """The temperature in [0.1, 10] for `uncertainty.tempered` under which the truth of held-out pixels is likeliest.
 
-    `answers` are (probabilities, truth) on one grid each. Of each image SAMPLED pixels are drawn, half of them from
-    the band and half from anywhere, so that no image dominates and the sure background does not either. Raises
-    InputError without answers.
+    `answers` are (probabilities, truth) on one grid each. Of each image SAMPLED pixels are drawn, so that no image
+    dominates; evenly, so that background and band have the share that they have in pictures. More of the band would
+    give the temperature that is right for who already knows where the boundary is: with half of the pixels from there
+    the polyp ensemble's became 1.47 and its ECE over all validation pixels doubled. Raises InputError without answers.
     """
     if not answers:
         raise InputError("A temperature needs held-out answers, got none.")
@@ -105,10 +106,7 @@ def _draw(
     probabilities: Probabilities, truth: Masks, task: Task, seed: int
 ) -> tuple[Float64[np.ndarray, "N C"], np.ndarray]:
     """Chances (N, C) of the outcomes at drawn pixels, and the outcome that came true."""
-    rng = np.random.default_rng(seed)
-    near = np.flatnonzero(band(truth).any(axis=0))
-    anywhere = np.arange(truth[0].size)
-    places = np.concatenate([rng.choice(pool, SAMPLED // 2) for pool in (near, anywhere) if pool.size])
+    places = np.random.default_rng(seed).integers(truth[0].size, size=SAMPLED)
     chances = distributions(probabilities, task)
     chances = chances.reshape(*chances.shape[:2], -1)[:, :, places]
     flat = truth.reshape(len(truth), -1)[:, places]

@@ -1,8 +1,8 @@
 """Answers for held-out cases: what trust, temperature and conformal masks are calibrated on.
 
-Weights and threshold were chosen to look good on the validation split, so errors seen there with them are too small.
-Here each fold of its cases is answered with the weights and threshold that the other folds choose; the networks
-themselves never saw the split and are run once per image.
+Where weights and threshold were chosen to look good on the validation split, errors seen there with them are too small.
+Then each fold of its cases is answered with the weights and threshold that the other folds choose. The networks
+themselves never saw the split, and are run once per image.
 """
 
 from __future__ import annotations
@@ -101,25 +101,34 @@ def observe(
     return seen
 
 
-def cross_fit(seen: Sequence[Observation], *, progress: Progress = lambda done, total: None) -> list[Observation]:
-    """`seen` with the weights and threshold that `medseg.fit` chooses on the other folds, dealt by case.
+def cross_fit(
+    seen: Sequence[Observation], *, refit: bool, progress: Progress = lambda done, total: None
+) -> list[Observation]:
+    """`seen` in folds dealt by case, with `refit` each with the weights and threshold that `medseg.fit` chooses on the
+    other folds.
 
-    FOLDS folds, or as many as there are cases. Raises InputError for fewer than three cases.
+    Refit where the ensemble's own were chosen on these very samples. Where they were not, its own answers are held out
+    as they are, and other weights would be another ensemble. FOLDS folds, or as many as there are cases. Raises
+    InputError for fewer than three cases.
     """
     folds = deal_folds([one.sample for one in seen], min(FOLDS, len({one.case for one in seen})))
-    fold_of = {case: fold for fold, cases in enumerate(folds) for case in cases}
-    chosen = []
-    for fold in range(len(folds)):
-        others = [one for one in seen if fold_of[one.case] != fold]
-        members = [_Recalled(others, index) for index in range(len(seen[0].stack))]
-        replayed = [_Replayed(one, place) for place, one in enumerate(others)]
-        chosen.append(fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).fitted)
+    held = list(seen)
+    for fold, cases in enumerate(folds):
+        weights, threshold = _refitted([one for one in seen if one.case not in cases]) if refit else (None, None)
+        for place, one in enumerate(seen):
+            if one.case in cases:
+                held[place] = replace(
+                    one, fold=fold, weights=weights or one.weights, threshold=threshold or one.threshold
+                )
         progress(fold + 1, len(folds))
-    return [
-        replace(one, weights=chosen[fold].weights, threshold=chosen[fold].threshold, fold=fold)
-        for one in seen
-        for fold in [fold_of[one.case]]
-    ]
+    return held
+
+
+def _refitted(others: Sequence[Observation]) -> tuple[tuple[float, ...], float]:
+    members = [_Recalled(others, index) for index in range(len(others[0].stack))]
+    replayed = [_Replayed(one, place) for place, one in enumerate(others)]
+    chosen = fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).fitted
+    return chosen.weights, chosen.threshold
 
 
 def _dice(masks: Masks, truth: Masks) -> float:
