@@ -12,12 +12,13 @@ import numpy as np
 from medseg import schema
 from medseg.calibration import Table, band, brier, ece, fit_temperature, pool, reliability
 from medseg.conformal import Bounds, fit_bounds
-from medseg.crossfit import Observation, Progress, cross_fit
+from medseg.crossfit import Observation, Progress, cross_fit, thin
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegWarning
+from medseg.prediction import Prediction
 from medseg.samples import split_hash
 from medseg.schema import require
-from medseg.trust import Outcomes, TrustModel, agreement, fit_trust
+from medseg.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
 from medseg.uncertainty import tempered
 
 FILE = "calibration.json"
@@ -101,14 +102,31 @@ def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
     """The calibration.json of an ensemble folder. Raises ConfigError where there is none or it breaks its schema,
     InputError where it is of other members, weights, threshold or blend than `ensemble` has."""
     found = schema.load(Calibration, folder / FILE)
-    its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, "weighted mean")
-    same_weights = len(found.weights) == len(ensemble.weights) and np.allclose(found.weights, ensemble.weights)
-    if (found.members, found.threshold, ensemble.config.blend) != its_own or not same_weights:
+    its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, ensemble.config.blend)
+    same = (found.members, found.threshold, "weighted mean") == its_own
+    if not (same and _alike(found.weights, ensemble.weights)):
         raise InputError(
             f"{FILE} is of other members, weights, threshold or blend than this ensemble: "
-            f"run `python -m medseg calibrate` again."
+            "run `python -m medseg calibrate` again."
         )
     return found
+
+
+def judge(found: Calibration, prediction: Prediction) -> Trust:
+    """How far to trust a prediction of the ensemble that `found` was loaded with. No network runs.
+
+    Raises InputError where `found` has no trust, or the prediction was made with other weights, threshold or blend, or
+    over flips: what holds for the calibrated settings says nothing of others.
+    """
+    if found.trust is None:
+        raise InputError(f"{FILE} has no trust: it needs two members with weight and 19 validation cases.")
+    settings = (prediction.member_sha256, prediction.threshold, prediction.blend, prediction.tta)
+    if settings != (found.members, found.threshold, "weighted mean", False) or not _alike(
+        prediction.weights, found.weights
+    ):
+        raise InputError("Trust is known for the weights, threshold and blend that were calibrated: go back to them.")
+    voting = prediction.members[np.flatnonzero(found.weights)]
+    return found.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
 
 
 def describe(found: Calibration, labels: Sequence[str]) -> str:
@@ -132,6 +150,10 @@ def describe(found: Calibration, labels: Sequence[str]) -> str:
         for label, outer, inner in zip(labels, bounds.outer, bounds.inner, strict=True):
             lines.append(f"alpha {bounds.alpha:g}, {label}: outer mask from {outer:.4f}, inner mask from {inner:.4f}")
     return "\n".join(lines)
+
+
+def _alike(weights: Sequence[float], others: Sequence[float]) -> bool:
+    return len(weights) == len(others) and np.allclose(weights, others)
 
 
 def _temperature(held: Sequence[Observation]) -> float:

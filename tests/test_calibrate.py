@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from medseg import schema
 from medseg.__main__ import main
 from medseg.blend import normalise_weights
-from medseg.calibrate import FILE, Calibration, calibrate, describe, load_calibration
+from medseg.calibrate import FILE, Calibration, calibrate, describe, judge, load_calibration
 from medseg.check import check, report
+from medseg.config import Task
 from medseg.crossfit import observe
 from medseg.ensemble import Ensemble
 from medseg.errors import ConfigError, InputError, MedsegWarning
@@ -37,6 +39,12 @@ def samples(count: int, seed: int = 0) -> list[PaintedSample]:
         pixels = np.stack([mask, np.full(SIZE, rng.beta(1, 3))], axis=-1).astype(np.float32)
         found.append(PaintedSample(Image(pixels), mask[np.newaxis], f"{seed}-case{number}"))
     return found
+
+
+def painted_at(hardness: float) -> PaintedSample:
+    mask = disc(SIZE, (20, 20), 7)
+    pixels = np.stack([mask, np.full(SIZE, hardness)], axis=-1).astype(np.float32)
+    return PaintedSample(Image(pixels), mask[np.newaxis], "one")
 
 
 def erring(name: str, step: tuple[int, int]) -> FakeMember:
@@ -129,6 +137,26 @@ def test_a_calibration_of_another_ensemble_is_refused(
         load_calibration(tmp_path, ensemble)
 
 
+def test_a_prediction_is_judged_by_how_far_its_members_agree(ensemble: Ensemble, found: Calibration) -> None:
+    easy, hard = (painted_at(value).picture for value in (0.0, 0.9))
+    assert judge(found, ensemble.predict(easy)).dice > 0.9
+    assert not judge(found, ensemble.predict(easy)).look_yourself
+    assert judge(found, ensemble.predict(hard)).look_yourself
+
+
+@pytest.mark.parametrize("change", [{"weights": [1, 2, 3]}, {"threshold": 0.6}, {"tta": True}])
+def test_a_prediction_with_other_settings_is_not_judged(
+    ensemble: Ensemble, found: Calibration, change: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="go back to them"):
+        judge(found, ensemble.predict(painted_at(0.5).picture, **change))
+
+
+def test_without_trust_nothing_is_judged(ensemble: Ensemble, found: Calibration) -> None:
+    with pytest.raises(InputError, match="has no trust"):
+        judge(dataclasses.replace(found, trust=None), ensemble.predict(painted_at(0.5).picture))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -164,6 +192,23 @@ def test_one_member_alone_has_no_trust() -> None:
     alone = ensemble_of(erring("alone", (1, 0)))
     with pytest.warns(MedsegWarning, match="at least two with weight, got 1"):
         assert calibrate(alone, observe(alone, samples(20)), "one").trust is None
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_several_labels_have_bounds_of_their_own(task: Task) -> None:
+    def left_and_right(image: Image) -> np.ndarray:
+        whole = 0.05 + 0.9 * image.pixels[..., 0]
+        halves = np.stack([whole, whole])
+        halves[0, :, 20:] = halves[1, :, :20] = 0.01
+        return halves
+
+    drawn = [PaintedSample(s.picture, left_and_right(s.picture) > 0.5, s.case) for s in samples(20)]
+    members = [fake_member(name, left_and_right, labels=("left", "right"), task=task) for name in "ab"]
+    both = ensemble_of(*members)
+    known = calibrate(both, observe(both, drawn), "halves")
+    assert [len(bounds.outer) for bounds in known.bounds] == [2, 2, 2]
+    assert "alpha 0.05, right: outer mask from 0.9" in describe(known, ("left", "right"))
+    assert judge(known, both.predict(drawn[0].picture)).dice > 0.95
 
 
 # --- the command line

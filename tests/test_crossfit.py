@@ -31,9 +31,10 @@ def bold(image: Image) -> np.ndarray:
 
 
 def ensemble_of(*members: FakeMember, weights: tuple[float, ...] | None = None, threshold: float = 0.5) -> Ensemble:
+    """The ensemble of these members, whose task and labels it has."""
     weights = weights or (1.0,) * len(members)
     references = tuple(MemberReference(f"m{i}", members[i].sha256, weight) for i, weight in enumerate(weights))
-    settings = EnsembleConfig("painted", "binary", ("blob",), references, threshold)
+    settings = EnsembleConfig("painted", members[0].config.task, members[0].config.labels, references, threshold)
     return Ensemble(settings, members)
 
 
