@@ -1,7 +1,7 @@
 """How good is this mask, when nobody knows the truth? A predicted Dice from how far the members agree.
 
 One feature, the mean Dice between the masks of every two members, goes through a curve of two numbers fitted on
-held-out answers. Entropy along the boundary and area made its predictions no better there.
+held-out answers. Entropy along the boundary and area make it no better (`benchmarks/trust.py`).
 
 Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, NeuroImage 2019.
 """

@@ -63,6 +63,15 @@ def test_where_nothing_can_be_promised_the_outer_mask_is_everything_and_the_inne
     assert not inner.any()
 
 
+def test_the_next_case_is_counted_as_the_worst() -> None:
+    """Nine cases of one true pixel each, at 0.1 to 0.9: of these and the next, ten in all, alpha 0.25 lets two be
+    missed, and one of them is the next."""
+    truth = np.array([[[False, True]]])
+    said = [np.array([[[0.0, value]]], np.float32) for value in np.arange(1, 10) / 10]
+    bounds = fit_bounds([(answer, truth) for answer in said], list("abcdefghi"), 0.25)
+    assert 0.1 < bounds.outer[0] <= 0.2
+
+
 def test_pictures_of_one_case_count_as_one() -> None:
     truth = np.array([[[False, True]]])
     with pytest.raises(InputError, match=r"rate of 0\.1 needs at least 9 held-out cases, got 1"):

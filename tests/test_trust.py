@@ -108,6 +108,13 @@ def test_the_interval_covers_nine_of_ten_new_cases() -> None:
     assert 0.88 <= np.mean(shares) <= 0.97
 
 
+def test_the_errors_of_a_fold_are_those_of_the_other_folds_curve() -> None:
+    folds = tuple(i % 5 for i in range(40))
+    dice = np.where(np.array(folds) == 0, 0.1, 0.9)
+    found = fit_trust(Outcomes(np.full(40, 0.5), dice, np.zeros(40, bool), tuple(map(str, range(40))), folds))
+    assert found.low == pytest.approx((0.1 - 0.9) / (1 - 0.9 + 0.02), rel=1e-3)
+
+
 def test_a_case_counts_once_however_many_pictures_it_has() -> None:
     once = simulated(np.random.default_rng(1), 40)
     again = Outcomes(
