@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg inspect | fit | evaluate | predict | card | push`."""
+"""The command line: `python -m medseg inspect | fit | evaluate | calibrate | predict | card | push`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
     predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
     predict.set_defaults(run=_predict)
+    calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
+    calibrate.add_argument("ensemble", type=Path, help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
+    calibrate.set_defaults(run=_calibrate)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
@@ -215,6 +220,31 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
         if failed:
             sys.exit(1)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from medseg.calibrate import FILE, calibrate, describe, load_calibration
+    from medseg.check import check, report
+    from medseg.crossfit import FOLDS, observe
+    from medseg.ensemble import Ensemble
+    from medseg.samples import load_samples, select
+
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    found = load_calibration(options.ensemble, ensemble) if options.test else None
+    samples = select(load_samples(options.data), "test" if options.test else "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        seen = observe(ensemble, samples, progress=lambda done, total: bar.update())
+    if found is not None:
+        cases = len({one.case for one in seen})
+        print(f"Calibrated on {found.data}, n = {found.n}.")
+        print(f"Checked on the test split of {options.data}, n = {len(seen)} images of {cases} cases.\n")
+        print(report(check(found, seen)))
+        return
+    name = f"{options.data.resolve().name}, validation split"
+    with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
+        found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
+    schema.dump(found, options.ensemble / FILE)
+    print(describe(found, ensemble.config.labels))
 
 
 def _card(options: argparse.Namespace) -> None:

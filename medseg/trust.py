@@ -1,0 +1,194 @@
+"""How good is this mask, when nobody knows the truth? A predicted Dice from how far the members agree.
+
+One feature, the mean Dice between the masks of every two members, goes through a curve of two numbers fitted on
+held-out answers. Entropy along the boundary and area make it no better (`benchmarks/trust.py`).
+
+Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, NeuroImage 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from scipy import optimize, stats
+from scipy.special import expit, logit
+
+from medseg.arrays import Stack
+from medseg.config import Task
+from medseg.errors import InputError
+from medseg.metrics import confusion
+from medseg.postprocess import to_masks
+from medseg.schema import require
+
+MEMBER_THRESHOLD = 0.5
+FAILURE = 0.7
+"""A Dice below this is a mask to look at."""
+
+COVERAGE = 0.9
+_SPREAD = 0.02  # errors shrink as the predicted Dice nears 1, but never to nothing
+_FARTHEST = 0.01  # agreements of 0 and 1 count as 0.01 and 0.99, whose logits are finite
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is expected of one mask: its Dice, with the 90 % prediction interval [low, high]."""
+
+    dice: float
+    low: float
+    high: float
+
+    @property
+    def look_yourself(self) -> bool:
+        """Whether the interval reaches below FAILURE."""
+        return self.low < FAILURE
+
+
+@dataclass(frozen=True)
+class TrustModel:
+    """Dice ≈ expit(intercept + slope · logit(agreement)), slope >= 0; an error grows with 1 − predicted Dice.
+
+    `low` and `high` are quantiles of the held-out errors, each divided by that; `cases` is how many cases they are of.
+    An answer that marks nothing has no edge to agree on: of `empties` such answers `empty_hits` were right.
+    """
+
+    intercept: float
+    slope: float
+    low: float
+    high: float
+    cases: int
+    empties: int = 0
+    empty_hits: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.slope >= 0, f"slope: wanted 0 or more, found {self.slope}")
+        require(self.low <= self.high, "low must not lie above high")
+        require(0 <= self.empty_hits <= self.empties, "empty_hits must lie between 0 and empties")
+
+    def judge(self, agreement: float, *, empty: bool = False) -> Trust:
+        """The trust in an answer whose members have this `agreement`, in [0, 1]; `empty` where it marks nothing.
+
+        More agreement never lowers the predicted Dice. An empty answer's Dice is 1 or 0: it is predicted to be right as
+        often as those held out were, counting one more that was not, and its interval is all of [0, 1] unless that is
+        wrong in at most 5 %.
+        """
+        if empty:
+            right = self.empty_hits / (self.empties + 1)
+            return Trust(right, float(right >= (1 + COVERAGE) / 2), 1.0)
+        dice = float(expit(self.intercept + self.slope * _position(np.asarray(agreement))))
+        low, high = (min(max(dice + bound * (1 - dice + _SPREAD), 0.0), 1.0) for bound in (self.low, self.high))
+        return Trust(dice, low, high)
+
+
+def agreement(stack: Stack, task: Task) -> float:
+    """Mean Dice of the masks of every two members of the stack, at threshold 0.5, and over labels; in [0, 1].
+
+    Give it the members with weight, on the grid of `crossfit.thin`, as it was fitted. Two empty masks agree. Raises
+    InputError for fewer than two members.
+    """
+    if len(stack) < 2:
+        raise InputError(f"Members can agree where there are at least two with weight, got {len(stack)}.")
+    masks = [to_masks(member.astype(np.float32), MEMBER_THRESHOLD, task) for member in stack]
+    pairs = combinations(masks, 2)
+    return float(np.mean([[confusion(a, b).dice for a, b in zip(*pair, strict=True)] for pair in pairs]))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Held-out answers, one entry each: the members' agreement, the true Dice, whether the answer marks nothing, its
+    case, and the fold it was held out in."""
+
+    agreement: Float64[np.ndarray, "n"]
+    dice: Float64[np.ndarray, "n"]
+    empty: Bool[np.ndarray, "n"]
+    cases: tuple[str, ...]
+    folds: tuple[int, ...]
+
+
+def fit_trust(outcomes: Outcomes) -> TrustModel:
+    """The curve by fractional logit regression, its interval by cross-conformal prediction.
+
+    Each fold's errors are those of the curve fitted on the other folds; every case counts once, however many images it
+    has. Raises InputError for fewer than 19 cases with an answer that marks something: the 5 % tails need them.
+
+    Source: Papke and Wooldridge, Econometric methods for fractional response variables, 1996; Vovk, Cross-conformal
+    predictors, 2015.
+    """
+    marked = ~outcomes.empty
+    x, y = _position(outcomes.agreement[marked]), outcomes.dice[marked]
+    cases = np.asarray(outcomes.cases, dtype=str)[marked]
+    folds = np.asarray(outcomes.folds)[marked]
+    errors = np.empty_like(y)
+    for fold in np.unique(folds):
+        held = folds == fold
+        intercept, slope = _fit_curve(x[~held], y[~held])
+        predicted = expit(intercept + slope * x[held])
+        errors[held] = (y[held] - predicted) / (1 - predicted + _SPREAD)
+    low, high = -_quantile(-errors, cases), _quantile(errors, cases)
+    hits = int(np.count_nonzero(outcomes.dice[outcomes.empty] == 1))
+    empties = int(np.count_nonzero(outcomes.empty))
+    return TrustModel(*_fit_curve(x, y), low, high, len(np.unique(cases)), empties, hits)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation in [-1, 1], equal values sharing their mean rank; nan where either is constant."""
+    ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    scale = np.sqrt((ranks**2).sum(axis=1).prod())
+    return float((ranks[0] * ranks[1]).sum() / scale) if scale else np.nan
+
+
+def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
+    """Chance that a positive scores above a negative, ties counting half; nan where there are none of either.
+
+    Source: Mann and Whitney, On a test of whether one of two random variables is stochastically larger, 1947.
+    """
+    ranks, chosen = stats.rankdata(scores), np.asarray(positive, dtype=bool)
+    count, others = np.count_nonzero(chosen), np.count_nonzero(~chosen)
+    if not (count and others):
+        return np.nan
+    return float((ranks[chosen].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def interval_by_case(
+    statistic: Callable[[np.ndarray], float], cases: Sequence[str], resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap of `statistic`, a function of image indices, that resamples whole cases.
+
+    Resamples in which it is nan are left out; (nan, nan) for fewer than two cases or where all are.
+    """
+    names, case_of = np.unique(np.asarray(cases, dtype=str), return_inverse=True)
+    own = [np.flatnonzero(case_of == index) for index in range(len(names))]
+    rng = np.random.default_rng(seed)
+    drawn = (np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))]) for _ in range(resamples))
+    found = [value for value in map(statistic, drawn) if np.isfinite(value)] if len(names) > 1 else []
+    return (float(np.percentile(found, 2.5)), float(np.percentile(found, 97.5))) if found else (np.nan, np.nan)
+
+
+def _position(agreement: np.ndarray) -> np.ndarray:
+    return np.asarray(logit(np.clip(agreement, _FARTHEST, 1 - _FARTHEST)))
+
+
+def _fit_curve(x: Float64[np.ndarray, "n"], y: Float64[np.ndarray, "n"]) -> tuple[float, float]:
+    """(intercept, slope) of the likeliest expit(intercept + slope · x) for shares y in [0, 1]."""
+
+    def loss(parameters: np.ndarray) -> float:
+        line = parameters[0] + parameters[1] * x
+        return float(np.mean(np.logaddexp(0, line) - y * line))
+
+    found = optimize.minimize(loss, (0.0, 1.0), bounds=((-10, 10), (0, 10)))  # where all y are 1 it has no maximum
+    return float(found.x[0]), float(found.x[1])
+
+
+def _quantile(values: Float64[np.ndarray, "n"], cases: np.ndarray) -> float:
+    """The value that a new case's exceeds with chance 5 % at most; each case weighs 1, the new one may be anywhere."""
+    _, case_of, images = np.unique(cases, return_inverse=True, return_counts=True)
+    order = values.argsort()
+    reached = np.cumsum(1 / images[case_of][order])
+    wanted = (1 + COVERAGE) / 2 * (len(images) + 1)
+    if wanted > len(images):
+        raise InputError(f"A prediction interval needs at least 19 held-out cases, got {len(images)}.")
+    return float(values[order][np.searchsorted(reached, wanted - 1e-9)])
