@@ -16,11 +16,11 @@ from medseg.arrays import Masks
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
 from medseg.fit_floor import mean_mask
+from medseg.fit_thresholds import THRESHOLDS
 from medseg.image import Image
 from medseg.metrics import Confusion, Estimate, confusion, mean_interval, score, summarise
 from medseg.preprocess import to_image_grid
 from medseg.samples import Sample, split_hash
-from medseg.tally import THRESHOLDS
 
 MEMBER_THRESHOLD = 0.5
 EMPTY, PRIOR, EQUAL, ENSEMBLE = "empty mask", "location prior", "equal weights", "ensemble"

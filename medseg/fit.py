@@ -22,11 +22,12 @@ from medseg.fit_contest import Contest, Observed, score
 from medseg.fit_floor import on_square
 from medseg.fit_measure import Measure
 from medseg.fit_search import Chosen, describe
+from medseg.fit_thresholds import THRESHOLDS
 from medseg.member import LoadedMember
 from medseg.preprocess import to_image_grid, working_size
 from medseg.samples import Sample, split_hash
 from medseg.splits import deal_folds
-from medseg.tally import THRESHOLDS, tally
+from medseg.tally import tally
 
 FOLDS = 5
 FEWEST_CASES = 3

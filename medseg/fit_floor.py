@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from medseg.arrays import Masks
 from medseg.fit_measure import Measure
+from medseg.fit_thresholds import Counts, threshold_counts
 from medseg.preprocess import to_image_grid
-from medseg.tally import Counts, threshold_counts
 
 PRIOR_SIDE = 128
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from medseg.config import Average, FitMetric
+from medseg.fit_thresholds import Counts
 from medseg.metrics import Estimate, mean_interval
-from medseg.tally import Counts
 
 _RESAMPLES = 2000
 

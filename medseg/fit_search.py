@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float64
 from medseg.blend import normalise_weights
 from medseg.config import FitMethod, Task
 from medseg.fit_measure import Measure
-from medseg.tally import THRESHOLDS, Tally
+from medseg.fit_thresholds import THRESHOLDS
+from medseg.tally import Tally
 
 STEPS = 10
 MAX_SEARCHED = 1001

@@ -10,33 +10,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float16, Int, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8, UInt16
 
-from medseg.arrays import Masks, Probabilities, Stack
+from medseg.arrays import Masks, Stack
 from medseg.config import Task
 from medseg.errors import InputError
+from medseg.fit_thresholds import FINEST, THRESHOLDS, at_least, decision_values, threshold_bins
 
-LEVELS = (20, 10, 5, 2)
+LEVELS = (FINEST, 10, 5, 2)
 """Levels of probability told apart, the finest first. A cell answers with the mean of its pixels, so that with 20 the
 score at the optimum differs by about 0.0001 from that on all pixels (`benchmarks/fit.py`)."""
-
-THRESHOLDS = np.arange(1, LEVELS[0]) / LEVELS[0]
-"""Where the finest levels meet: what a member alone marks at one of them is told exactly."""
 
 MAX_BYTES = 64_000
 """What the tallies of one image take at most."""
 
-Counts: TypeAlias = Int64[np.ndarray, "*axes 3"]
-"""Pixels (in both masks, predicted, true). Counts of several images add up, which is what pooling means."""
-
 _DENSE = 2**18
+_SAMPLE = 4096
 _CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
 _INVALID = 255
-_SCALE = LEVELS[0] * (1 + 3.9e-8)
-"""Takes every float32 below the one nearest to k / 20 to below k, and that one to k or more."""
+_BITS: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
+_VALUES = _BITS.view(np.float16).astype(np.float64)
+"""Every half-precision number by its bits: a look-up is several times as fast as arithmetic on halves."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,11 @@ class Tally:
         found[..., 2] = self.true[:, None]
         step = max(1, _CHUNK // answers[0].size)
         for start in range(0, len(weights), step):
-            bins = _bins(decision_values(_blend(answers, weights[start : start + step]), task))
+            bins = threshold_bins(decision_values(_blend(answers, weights[start : start + step]), task))
             for label, rows in enumerate(bins):
                 for vector, row in enumerate(rows, start=start):
-                    found[vector, label, :, 0] = _at_least(row, sizes[1 + label])
-                    found[vector, label, :, 1] = _at_least(row, sizes[0])
+                    found[vector, label, :, 0] = at_least(row, sizes[1 + label])
+                    found[vector, label, :, 1] = at_least(row, sizes[0])
         return found
 
 
@@ -96,52 +92,80 @@ def tally(stack: Stack, truth: Masks, task: Task) -> tuple[Tally, ...]:
 
 def add(tallies: Sequence[Tally]) -> Tally:
     """The tally of all their pixels together, in the finest levels."""
-    answers = np.concatenate([t.answers for t in tallies], axis=2)
-    pixels = np.concatenate([t.pixels for t in tallies])
-    marked = np.concatenate([t.marked for t in tallies], axis=1)
-    flat = answers.reshape(-1, len(pixels))
-    cells, count = _group(_levels(flat, LEVELS[0]), LEVELS[0])
-    total = _sum(pixels, cells, count)
-    means = [_sum(row * pixels, cells, count) / total for row in flat.astype(np.float64)]
+    parts = _joined(tallies)
+    flat = parts.answers.reshape(-1, len(parts.pixels))
+    cells, count = _group(_levels(flat, FINEST), FINEST)
+    total = _sum(parts.pixels, cells, count)
+    means = [_sum(row * parts.pixels, cells, count) / total for row in flat.astype(np.float64)]
     return Tally(
-        np.array(means, np.float16).reshape(*answers.shape[:2], count),
+        np.array(means, np.float16).reshape(*parts.answers.shape[:2], count),
         total.astype(np.int64),
-        np.array([_sum(row, cells, count) for row in marked], np.int64),
+        np.array([_sum(row, cells, count) for row in parts.marked], np.int64),
     )
 
 
-def decision_values(probabilities: Probabilities, task: Task) -> Probabilities:
-    """Values v with `to_masks(p, t, task) == (v >= t)` for every threshold t > 0: what lets one pass try them all."""
-    if task != "multiclass":
-        return probabilities
-    winner = probabilities.argmax(axis=0) == np.arange(len(probabilities))[:, None, None]
-    return np.asarray(np.where(winner, probabilities.sum(axis=0), np.float32(-1)))
-
-
-def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "K T 3"]:
-    """What `values >= t` marks of `truth` for every t of THRESHOLDS."""
-    found = np.empty((len(truth), len(THRESHOLDS), 3), np.int64)
-    for counts, bins, mask in zip(found, _bins(values), truth, strict=True):
-        counts[:, 0] = _at_least(bins[mask])
-        counts[:, 1] = _at_least(bins.ravel())
-        counts[:, 2] = np.count_nonzero(mask)
-    return found
-
-
 def _tally(stack: Stack, truth: Masks, most_bytes: int) -> Tally:
-    answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(-1, truth[0].size)
-    most = most_bytes // (2 * len(answers) + 4 + 4 * len(truth))
+    """Of most images the larger part is calm, every member below the lowest threshold: one cell, told apart first,
+    because sorting its pixels in takes longer than all else."""
+    members, labels = stack.shape[:2]
+    answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
+    marked = truth.reshape(labels, -1)
+    most = most_bytes // (2 * members * labels + 4 + 4 * labels)
+    busy = _levels(answers, FINEST).any(axis=0)
+    parts = []
+    if not busy.all():
+        parts.append(_calm(answers, marked, np.flatnonzero(~busy), members))
+    if busy.any():
+        chosen = np.flatnonzero(busy)
+        parts.append(_busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1))
+    return _joined(parts)
+
+
+def _calm(
+    answers: Float16[np.ndarray, "D pixels"],
+    marked: Bool[np.ndarray, "K pixels"],
+    chosen: Int64[np.ndarray, "calm"],
+    members: int,
+) -> Tally:
+    """One cell of the `chosen` pixels. Its mean, from a sample of them, matters only where labels are added up."""
+    sample = answers.take(chosen[:: -(-len(chosen) // _SAMPLE)], axis=1)
+    means = _VALUES.take(sample.view(np.uint16)).mean(axis=1)
+    marks = np.count_nonzero(marked.take(chosen, axis=1), axis=1)
+    return Tally(
+        means.astype(np.float16).reshape(members, len(marked), 1),
+        np.array([len(chosen)], np.uint32),
+        marks.astype(np.uint32)[:, None],
+    )
+
+
+def _busy(
+    answers: Float16[np.ndarray, "D pixels"], marked: Bool[np.ndarray, "K pixels"], members: int, most: int
+) -> Tally:
+    """At most so many cells, of the finest levels that make no more."""
+    cells, count = _cells(answers, most)
+    pixels = np.bincount(cells, minlength=count)
+    means = [_sum(_VALUES.take(row.view(np.uint16)), cells, count) / pixels for row in answers]
+    marks = [np.bincount(cells[mask], minlength=count) for mask in marked]
+    shape = (members, len(marked), count)
+    return Tally(np.array(means, np.float16).reshape(shape), pixels.astype(np.uint32), np.array(marks, np.uint32))
+
+
+def _cells(answers: Float16[np.ndarray, "D pixels"], most: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
+    """The cell of every pixel in the finest levels that make at most so many cells, and how many."""
     for levels in LEVELS:
         cells, count = _group(_levels(answers, levels), levels)
         if count <= most:
-            break
-    else:
-        cells, count = _unite_smallest(cells, most), most
-    pixels = np.bincount(cells, minlength=count)
-    means = [_sum(row, cells, count) / pixels for row in answers]
-    marked = [np.bincount(cells[mask.ravel()], minlength=count) for mask in truth]
-    shape = (*stack.shape[:2], count)
-    return Tally(np.array(means, np.float16).reshape(shape), pixels.astype(np.uint32), np.array(marked, np.uint32))
+            return cells, count
+    return _unite_smallest(cells, most), most
+
+
+def _joined(tallies: Sequence[Tally]) -> Tally:
+    """The cells of all, one behind the other."""
+    return Tally(
+        np.concatenate([t.answers for t in tallies], axis=2),
+        np.concatenate([t.pixels for t in tallies]),
+        np.concatenate([t.marked for t in tallies], axis=1),
+    )
 
 
 def _levels(answers: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.ndarray, "D pixels"]:
@@ -154,15 +178,13 @@ def _levels(answers: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.n
 
 @cache
 def _level_table(levels: int) -> UInt8[np.ndarray, "65536"]:
-    """The level of every half-precision number by its bits: a look-up is ten times as fast as arithmetic on halves.
+    """The level of every half-precision number by its bits.
 
     Compared in float32, as `values >= t` compares: the half-precision number for 0.15 lies below 0.15.
     """
-    bits: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
-    values = bits.view(np.float16).astype(np.float32)
     edges = (np.arange(1, levels) / levels).astype(np.float32)
-    table = np.searchsorted(edges, values, side="right").astype(np.uint8)
-    return np.asarray(np.where((values >= 0) & (values <= 1), table, np.uint8(_INVALID)))
+    table = np.searchsorted(edges, _VALUES, side="right").astype(np.uint8)
+    return np.asarray(np.where((_VALUES >= 0) & (_VALUES <= 1), table, np.uint8(_INVALID)))
 
 
 def _group(rows: UInt8[np.ndarray, "D pixels"], levels: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
@@ -206,14 +228,3 @@ def _blend(
     for member, column in zip(answers, weights.astype(np.float32).T, strict=True):
         blended += column[:, None] * member[:, None, :]
     return blended
-
-
-def _bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:
-    """How many of THRESHOLDS each float32 value reaches: `values >= t` for all of them at once, and 20 for 1."""
-    return np.asarray(np.multiply(values.clip(0, 1), _SCALE, dtype=np.float64).astype(np.int64))
-
-
-def _at_least(bins: Int64[np.ndarray, "n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "T"]:
-    """Pixels at or above each of THRESHOLDS, from bins of `sizes` pixels each (one, if not told)."""
-    counts = np.bincount(bins, weights=sizes, minlength=LEVELS[0] + 1)
-    return np.asarray(counts[::-1].cumsum()[::-1][1 : LEVELS[0]], dtype=np.int64)

@@ -21,8 +21,9 @@ from medseg.fit_search import (
     search,
     simplex,
 )
+from medseg.fit_thresholds import THRESHOLDS
 from medseg.metrics import confusion
-from medseg.tally import THRESHOLDS, add, tally
+from medseg.tally import add, tally
 
 METHODS: tuple[FitMethod, ...] = ("grid", "greedy", "local")
 HALF = 9  # THRESHOLDS[9] is 0.5

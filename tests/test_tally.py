@@ -2,28 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from medseg.blend import weighted_mean
 from medseg.config import Task
 from medseg.errors import InputError
+from medseg.fit_thresholds import THRESHOLDS
 from medseg.metrics import confusion
 from medseg.postprocess import to_masks
-from medseg.tally import LEVELS, MAX_BYTES, THRESHOLDS, Tally, add, decision_values, tally, threshold_counts
+from medseg.tally import LEVELS, MAX_BYTES, Tally, add, tally
 
 TASKS: tuple[Task, ...] = ("binary", "multilabel", "multiclass")
 WEIGHTS = np.array([[1, 0, 0], [0, 0, 1], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1]])
-GRID = st.sampled_from([*THRESHOLDS.tolist(), *np.linspace(0, 1, 21).tolist(), 0.333, 0.999])
-
-
-@st.composite
-def probabilities(draw: st.DrawFn, task: Task) -> np.ndarray:
-    labels = 1 if task == "binary" else draw(st.integers(1, 3))
-    shape = (labels, draw(st.integers(1, 5)), draw(st.integers(1, 5)))
-    values = draw(hnp.arrays(np.float32, shape, elements=GRID.map(np.float32)))
-    return values / np.maximum(values.sum(axis=0), 1) if task == "multiclass" else values
 
 
 def drawn(
@@ -128,6 +117,14 @@ def test_added_tallies_answer_with_the_mean_over_all_their_pixels() -> None:
     assert both.answers.ravel().tolist() == [(3 * 0.25 + 0.28125) / 4]
 
 
+@pytest.mark.parametrize("value", [0.0, 0.03, 0.6, 1.0])
+def test_answers_that_are_alike_everywhere_are_one_cell(value: float) -> None:
+    stack, truth = np.full((2, 1, 5, 5), value, np.float16), drawn(size=(5, 5))[1]
+    (found,) = tally(stack, truth, "binary")
+    assert (found.pixels.tolist(), found.true.tolist()) == ([25], [truth.sum()])
+    assert found.answers.ravel().tolist() == pytest.approx([value, value], abs=1e-3)
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_any_kind_of_fraction_is_tallied(kind: type) -> None:
     stack, truth = drawn(values=LEVELS[0])
@@ -146,34 +143,3 @@ def test_what_is_no_probability_is_refused(value: float) -> None:
 def test_a_truth_that_does_not_match_is_refused(truth: np.ndarray) -> None:
     with pytest.raises(InputError, match="Wanted answers"):
         tally(drawn()[0], truth, "binary")
-
-
-# --- thresholds all at once
-
-
-@pytest.mark.parametrize("task", TASKS)
-@given(st.data())
-def test_decision_values_give_the_masks_of_every_threshold(task: Task, data: st.DataObject) -> None:
-    values = data.draw(probabilities(task))
-    decided = decision_values(values, task)
-    for threshold in THRESHOLDS.tolist():
-        assert np.array_equal(decided >= threshold, to_masks(values, threshold, task))
-
-
-@pytest.mark.parametrize("task", TASKS)
-@given(st.data())
-def test_threshold_counts_are_those_of_the_masks(task: Task, data: st.DataObject) -> None:
-    values = data.draw(probabilities(task))
-    truth = data.draw(hnp.arrays(bool, values.shape))
-    found = threshold_counts(decision_values(values, task), truth)
-    for t, threshold in enumerate(THRESHOLDS.tolist()):
-        each = [confusion(m, true) for m, true in zip(to_masks(values, threshold, task), truth, strict=True)]
-        assert found[:, t].tolist() == [[c.tp, c.tp + c.fp, c.tp + c.fn] for c in each]
-
-
-def test_a_threshold_parts_the_float_at_it_from_the_one_below() -> None:
-    at = THRESHOLDS.astype(np.float32)
-    for values, reached in ((at, 1), (np.nextafter(at, np.float32(0)), 0)):
-        for t in range(len(at)):
-            found = threshold_counts(values[t].reshape(1, 1, 1), np.ones((1, 1, 1), bool))
-            assert found[0, t].tolist() == [reached, reached, 1]
