@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64
 from medseg.blend import normalise_weights
 from medseg.config import FitMethod, Task
 from medseg.fit_measure import Measure
-from medseg.fit_thresholds import THRESHOLDS
+from medseg.fit_thresholds import THRESHOLDS, Counts
 from medseg.tally import Tally
 
 STEPS = 10
@@ -56,19 +56,23 @@ class Objective:
 
         return scores
 
+    def ceiling(self, triangles: Float64[np.ndarray, "V 3 M"]) -> Float64[np.ndarray, "V"]:
+        """What no weights inside each triangle exceed on all units, at any threshold."""
+        shares = [self._share([tally.ceiling(triangles) for tally in unit]) for unit in self._units]
+        return np.array([self._mean(each).max() for each in np.stack(shares, axis=1)])
+
     def _keep(self, vectors: Sequence[Vector]) -> None:
         if not vectors:
             return
         weights = np.array([normalise_weights(vector, len(vector)) for vector in vectors])
-        parts = (self._terms(unit, weights) for unit in self._units)
-        table = np.stack(list(parts), axis=1)
-        self._kept.update(zip(vectors, table, strict=True))
+        shares = [self._share([tally.counts(weights, self._task) for tally in unit]) for unit in self._units]
+        self._kept.update(zip(vectors, np.stack(shares, axis=1), strict=True))
 
-    def _terms(self, unit: Sequence[Tally], weights: Float64[np.ndarray, "V M"]) -> np.ndarray:
-        """One unit's share: the counts (V, K, T, 3) of a fold; of an image only the metric (V, T), which is smaller."""
-        counts = np.concatenate([tally.counts(weights, self._task) for tally in unit], axis=1)
+    def _share(self, parts: Sequence[Counts]) -> np.ndarray:
+        """Of one unit: the counts (V, K, T, 3) of a fold; of an image only the metric (V, T), which is smaller."""
+        counts = np.concatenate(parts, axis=1)
         if self._measure.average == "pooled":
-            return counts
+            return np.asarray(counts)
         return np.asarray(self._measure.ratio(counts).mean(axis=1), dtype=np.float32)
 
     def _mean(self, terms: np.ndarray) -> Float64[np.ndarray, "T"]:

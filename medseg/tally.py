@@ -28,6 +28,7 @@ MAX_BYTES = 64_000
 
 _DENSE = 2**18
 _SAMPLE = 4096
+_ROUNDING = np.float32(1e-6)
 _CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
 _INVALID = 255
 _BITS: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
@@ -72,6 +73,27 @@ class Tally:
                     found[vector, label, :, 0] = at_least(row, sizes[1 + label])
                     found[vector, label, :, 1] = at_least(row, sizes[0])
         return found
+
+    def ceiling(self, triangles: Float[np.ndarray, "V 3 M"]) -> Int64[np.ndarray, "V K T 3"]:
+        """Counts that no weights inside each triangle, given by its corners, overlap the truth better than; where
+        labels are decided alone.
+
+        A blend is linear in the weights, so inside the triangle a cell's lies between its least and its greatest at the
+        corners. Cells at or above the threshold either way are marked, those below it either way are not, and of the
+        others the best that could happen is that only their true pixels are.
+        """
+        corners = triangles.reshape(-1, triangles.shape[2])
+        blended = _blend(self.answers.astype(np.float32), corners)
+        blended = blended.reshape(len(self.marked), len(triangles), 3, -1)
+        least = threshold_bins(blended.min(axis=2) - _ROUNDING)
+        greatest = threshold_bins(blended.max(axis=2) + _ROUNDING)
+        found = np.empty((*least.shape[:2], len(THRESHOLDS), 3), np.int64)
+        for label, marked in enumerate(self.marked.astype(np.float64)):
+            for counts, low, high in zip(found[label], least[label], greatest[label], strict=True):
+                counts[:, 0] = at_least(high, marked)
+                counts[:, 1] = at_least(low, self.pixels) + counts[:, 0] - at_least(low, marked)
+                counts[:, 2] = self.true[label]
+        return found.swapaxes(0, 1)
 
 
 def tally(stack: Stack, truth: Masks, task: Task) -> tuple[Tally, ...]:
