@@ -52,14 +52,14 @@ class Objective:
 
         def scores(vectors: Sequence[Vector]) -> Float64[np.ndarray, "V T"]:
             self._keep([vector for vector in dict.fromkeys(vectors) if vector not in self._kept])
-            return np.array([self._mean(self._kept[vector][inside]) for vector in vectors])
+            return self._mean(np.stack([self._kept[vector][inside] for vector in vectors]))
 
         return scores
 
     def ceiling(self, triangles: Float64[np.ndarray, "V 3 M"]) -> Float64[np.ndarray, "V"]:
         """What no weights inside each triangle exceed on all units, at any threshold."""
         shares = [self._share([tally.ceiling(triangles) for tally in unit]) for unit in self._units]
-        return np.array([self._mean(each).max() for each in np.stack(shares, axis=1)])
+        return np.asarray(self._mean(np.stack(shares, axis=1)).max(axis=1))
 
     def _keep(self, vectors: Sequence[Vector]) -> None:
         if not vectors:
@@ -75,10 +75,11 @@ class Objective:
             return np.asarray(counts)
         return np.asarray(self._measure.ratio(counts).mean(axis=1), dtype=np.float32)
 
-    def _mean(self, terms: np.ndarray) -> Float64[np.ndarray, "T"]:
+    def _mean(self, shares: np.ndarray) -> Float64[np.ndarray, "V T"]:
+        """The value over all units (the second axis) of what `_share` keeps of each."""
         if self._measure.average == "pooled":
-            return self._measure.mean(terms)
-        return np.asarray(terms.mean(axis=0, dtype=np.float64))
+            return self._measure.mean(np.moveaxis(shares, 0, 2))
+        return np.asarray(shares.mean(axis=1, dtype=np.float64))
 
 
 Scores = Callable[[Sequence[Vector]], Float64[np.ndarray, "V T"]]
