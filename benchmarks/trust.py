@@ -71,7 +71,7 @@ MODELS: dict[str, Model] = {
 def main(folder: str, data: str) -> None:
     held = cross_fit(
         observe(Ensemble.from_pretrained(folder), select(load_samples(data), "val")),
-        refit=True,
+        refit="fitted",
     )
     given, dice = np.array([features(one) for one in held]), np.array([one.dice for one in held])
     folds, cases = np.array([one.fold for one in held]), [one.case for one in held]

@@ -80,15 +80,16 @@ def calibrate(
     with a MedsegWarning. Raises InputError for fewer than three cases.
     """
     split = split_hash([one.sample for one in seen])
-    chosen_here = ensemble.config.fitted is not None and ensemble.config.fitted.split_sha256 == split
-    held = cross_fit(seen, refit=chosen_here, progress=progress)
+    fitted = ensemble.config.fitted
+    contender = fitted.chosen if fitted is not None and fitted.split_sha256 == split else None
+    held = cross_fit(seen, refit=contender, progress=progress)
     of_fold = {fold: _temperature([one for one in held if one.fold != fold]) for fold in {one.fold for one in held}}
     return Calibration(
         data,
         len(held),
         len({one.case for one in held}),
         split,
-        chosen_here,
+        contender is not None,
         tuple(member.sha256 for member in ensemble.members),
         normalise_plain(ensemble.weights, len(ensemble.members)),
         ensemble.config.threshold,

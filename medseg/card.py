@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from medseg.config import EnsembleConfig, MemberConfig, MemberReference, Preprocess, Score, TrainingData
+from medseg.config import EnsembleConfig, Fitted, MemberConfig, MemberReference, Preprocess, Score, TrainingData
 
 _NOTICE = "**Research use only, not for diagnosis.**"
 
@@ -227,9 +227,36 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
         "",
         f"- best single, {fitted.best_single_member}: {_score(fitted.best_single)}",
         f"- equal weights: {_score(fitted.equal)}",
-        f"- chosen weights: {_score(fitted.fitted)}",
+        f"- fitted weights: {_score(fitted.fitted)}",
+        "",
+        *_nested(fitted),
+    ]
+
+
+def _nested(fitted: Fitted) -> list[str]:
+    chosen = f"The ensemble has the {fitted.chosen} weights and their threshold"
+    if fitted.recommended not in (None, fitted.chosen):
+        chosen += f"; recommended were the {fitted.recommended} ones"
+    nested = fitted.nested
+    if nested is None:
+        return [f"{chosen}.", ""]
+    return [
+        "Chosen on some of the cases and scored on others, which does not flatter:",
+        "",
+        f"- best single: {_score(nested.best_single)}",
+        f"- equal weights: {_score(nested.equal)}",
+        f"- fitted weights: {_score(nested.fitted)}",
+        f"- fitted − best single: {_gain(nested.over_best_single)}",
+        f"- fitted − equal weights: {_gain(nested.over_equal)}",
+        "",
+        f"{chosen}. Fitted weights are recommended only where both differences are above 0.",
         "",
     ]
+
+
+def _gain(score: Score) -> str:
+    low, high = ("–" if bound is None else f"{bound:+.3f}" for bound in (score.low, score.high))
+    return f"{score.value:+.3f} [{low}, {high}]"
 
 
 def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:

@@ -26,6 +26,12 @@ Task = Literal["binary", "multiclass", "multilabel"]
 Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE", "stacking"]
 """How the members' answers become one: as `medseg.blend` says, or (stacking) by a network trained on them."""
 
+FitMetric = Literal["dice", "iou"]
+Average = Literal["per image", "pooled"]
+FitMethod = Literal["grid", "greedy", "local"]
+Contender = Literal["fitted", "equal", "best single"]
+"""What fitting compares: the weights it found, the same weight for all, and the member that is best alone."""
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -207,10 +213,24 @@ class StackerReference:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """How weights and threshold were chosen: the data and its hash, the method, and what each choice scored there.
+class Nested:
+    """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
+    case; and by how much the fitted weights are ahead, paired by image or by case."""
 
-    Each choice has its own best threshold there, so these scores flatter all three alike; they are not test scores.
+    best_single: Score
+    equal: Score
+    fitted: Score
+    over_best_single: Score
+    over_equal: Score
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How weights and threshold were chosen: the data and its hash, the method, and what each contender scored there.
+
+    Each contender has its own best threshold there, so `best_single`, `equal` and `fitted` flatter all three alike;
+    `nested` does not. `recommended` is what `nested` favours, `chosen` whose weights and threshold the ensemble has.
+    The defaults are what files said before there was a choice.
     """
 
     data: str
@@ -220,6 +240,11 @@ class Fitted:
     best_single: Score
     equal: Score
     fitted: Score
+    metric: FitMetric = "dice"
+    average: Average = "per image"
+    nested: Nested | None = None
+    recommended: Contender | None = None
+    chosen: Contender = "fitted"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from medseg.arrays import Masks, Probabilities, Stack
 from medseg.blend import normalise_plain, weighted_mean
-from medseg.config import MemberConfig
+from medseg.config import Contender, MemberConfig
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
 from medseg.fit import SEARCH_SIDE, fit
@@ -104,10 +104,10 @@ def observe(
 
 
 def cross_fit(
-    seen: Sequence[Observation], *, refit: bool, progress: Progress = lambda done, total: None
+    seen: Sequence[Observation], *, refit: Contender | None, progress: Progress = lambda done, total: None
 ) -> list[Observation]:
-    """`seen` in folds dealt by case, with `refit` each with the weights and threshold that `medseg.fit` chooses on the
-    other folds.
+    """`seen` in folds dealt by case, with `refit` each with the weights and threshold of that contender of `medseg.fit`
+    as the other folds choose them.
 
     Refit where the ensemble's own were chosen on these very samples. Where they were not, its own answers are held out
     as they are, and other weights would be another ensemble. FOLDS folds, or as many as there are cases. Raises
@@ -116,7 +116,7 @@ def cross_fit(
     folds = deal_folds([one.sample for one in seen], min(FOLDS, len({one.case for one in seen})))
     held = list(seen)
     for fold, cases in enumerate(folds):
-        weights, threshold = _refitted([one for one in seen if one.case not in cases]) if refit else (None, None)
+        weights, threshold = _refitted([one for one in seen if one.case not in cases], refit) if refit else (None, None)
         for place, one in enumerate(seen):
             if one.case in cases:
                 held[place] = replace(
@@ -126,10 +126,10 @@ def cross_fit(
     return held
 
 
-def _refitted(others: Sequence[Observation]) -> tuple[tuple[float, ...], float]:
+def _refitted(others: Sequence[Observation], contender: Contender) -> tuple[tuple[float, ...], float]:
     members = [_Recalled(others, index) for index in range(len(others[0].stack))]
     replayed = [_Replayed(one, place) for place, one in enumerate(others)]
-    chosen = fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).fitted
+    chosen = fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).choice(contender)
     return chosen.weights, chosen.threshold
 
 
@@ -152,7 +152,7 @@ class _Replayed:
     """A sample read again from memory; its picture is blank, and its frame says which one it is."""
 
     def __init__(self, one: Observation, place: int) -> None:
-        self.case, self.truth, self.place = one.case, one.truth, place
+        self.case, self.split, self.truth, self.place = one.case, one.sample.split, one.truth, place
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
         return Image(np.zeros((*self.truth.shape[1:], 1), np.float32), frame=self.place), self.truth

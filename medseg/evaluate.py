@@ -15,7 +15,8 @@ from jaxtyping import Float32
 from medseg.arrays import Masks
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
-from medseg.fit import THRESHOLDS, mean_mask
+from medseg.fit_floor import mean_mask
+from medseg.fit_thresholds import THRESHOLDS
 from medseg.image import Image
 from medseg.metrics import Confusion, Estimate, confusion, mean_interval, score, summarise
 from medseg.preprocess import to_image_grid

@@ -11,6 +11,7 @@ from medseg.config import (
     Fitted,
     MemberConfig,
     MemberReference,
+    Nested,
     Preprocess,
     Score,
     StackerReference,
@@ -148,6 +149,23 @@ def test_the_fit_is_shown_and_said_to_flatter() -> None:
     assert "- best single, unet: dice 0.877" in card
     assert "- equal weights: dice 0.500" in card
     assert "they are no test scores" in card
+
+
+def test_a_fit_without_nested_estimate_says_whose_weights_these_are() -> None:
+    card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=FITTED), BOTH, None, [])
+    assert "The ensemble has the fitted weights and their threshold.\n" in card
+    assert "recommended" not in card
+
+
+def test_the_nested_estimate_is_shown_with_its_differences() -> None:
+    ahead = dataclasses.replace(SCORE, value=-0.0123, low=-0.02, high=0.01)
+    nested = Nested(SCORE, SCORE, dataclasses.replace(SCORE, value=0.777), ahead, dataclasses.replace(ahead, low=None))
+    fitted = dataclasses.replace(FITTED, nested=nested, recommended="equal", chosen="best single")
+    card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=fitted), BOTH, None, [])
+    assert "- fitted weights: dice 0.777" in card
+    assert "- fitted − best single: -0.012 [-0.020, +0.010]" in card
+    assert "- fitted − equal weights: -0.012 [–, +0.010]" in card
+    assert "has the best single weights and their threshold; recommended were the equal ones." in card
 
 
 def test_the_test_scores_are_shown_with_their_protocol() -> None:

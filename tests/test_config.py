@@ -17,6 +17,7 @@ from medseg.config import (
     Fitted,
     MemberConfig,
     MemberReference,
+    Nested,
     Preprocess,
     Score,
     StackerReference,
@@ -50,10 +51,13 @@ ENSEMBLE = EnsembleConfig(
     ),
     threshold=0.35,
     cleanup=Cleanup(20, True, False),
-    fitted=Fitted("films, val", DIGEST, "grid", "a", SCORE, SCORE, SCORE),
+    fitted=Fitted(
+        "films, val", DIGEST, "grid", "a", SCORE, SCORE, SCORE,
+        "iou", "pooled", Nested(SCORE, SCORE, SCORE, SCORE, SCORE), "equal", "best single",
+    ),
     blend="stacking",
     stacker=StackerReference("stacker", DIGEST, with_image=True),
-)
+)  # fmt: skip
 BOTH = pytest.mark.parametrize("settings", [MEMBER, ENSEMBLE], ids=["member", "ensemble"])
 
 
@@ -97,6 +101,17 @@ def test_defaults_may_be_left_out(tmp_path: Path) -> None:
         del data[key]
     loaded = schema.from_json(EnsembleConfig, data)
     assert (loaded.threshold, loaded.cleanup, loaded.fitted) == (0.5, Cleanup(), None)
+
+
+def test_a_fit_from_before_there_was_a_choice_has_the_fitted_weights(tmp_path: Path) -> None:
+    data = as_json(ENSEMBLE, tmp_path)
+    for key in ("metric", "average", "nested", "recommended", "chosen"):
+        del data["fitted"][key]
+    (tmp_path / "ensemble.json").write_text(json.dumps(data), encoding="utf-8")
+    fitted = schema.load(EnsembleConfig, tmp_path / "ensemble.json").fitted
+    assert fitted is not None
+    assert (fitted.metric, fitted.average, fitted.chosen) == ("dice", "per image", "fitted")
+    assert (fitted.nested, fitted.recommended) == (None, None)
 
 
 def test_nothing_but_the_file_itself_is_left_behind(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_each_fold_gets_what_the_others_choose() -> None:
     noise = np.random.default_rng(0).random((1, 40, 40))
     members = [fake_member("shy", shy), fake_member("noise", lambda image: noise)]
     samples = painted()
-    held = cross_fit(observe(ensemble_of(*members), samples), refit=True)
+    held = cross_fit(observe(ensemble_of(*members), samples), refit="fitted")
     assert [one.case for one in held] == [sample.case for sample in samples]
     for one in held:
         others = [sample for sample in samples if one.fold not in {h.fold for h in held if h.case == sample.case}]
@@ -86,7 +86,7 @@ def test_each_fold_gets_what_the_others_choose() -> None:
 
 def test_pictures_of_one_case_are_held_out_together() -> None:
     samples = [PaintedSample(s.picture, s.masks, f"case{i // 3}") for i, s in enumerate(painted())]
-    held = cross_fit(observe(ensemble_of(fake_member("bold", bold)), samples), refit=False)
+    held = cross_fit(observe(ensemble_of(fake_member("bold", bold)), samples), refit=None)
     assert [len({one.fold for one in held if one.case == f"case{case}"}) for case in range(4)] == [1] * 4
     assert {one.fold for one in held} == {0, 1, 2, 3}
 
@@ -102,7 +102,7 @@ def test_a_case_has_no_say_in_the_threshold_that_answers_it() -> None:
     pixels = samples[0].picture.pixels.copy()
     pixels[0, 0, 0] = 0.5
     samples[0] = PaintedSample(Image(pixels), samples[0].masks, "odd")
-    held = cross_fit(observe(ensemble_of(fake_member("a", answer), threshold=0.9), samples), refit=True)
+    held = cross_fit(observe(ensemble_of(fake_member("a", answer), threshold=0.9), samples), refit="fitted")
     assert held[0].threshold == 0.5
     assert held[0].dice < 0.5
     assert {one.threshold for one in held if one.fold != held[0].fold} == {0.9}
@@ -110,7 +110,7 @@ def test_a_case_has_no_say_in_the_threshold_that_answers_it() -> None:
 
 def test_weights_chosen_elsewhere_are_kept() -> None:
     seen = observe(ensemble_of(fake_member("bold", bold), fake_member("shy", shy), threshold=0.3), painted())
-    held = cross_fit(seen, refit=False)
+    held = cross_fit(seen, refit=None)
     assert {(one.weights, one.threshold) for one in held} == {((0.5, 0.5), 0.3)}
     assert {one.fold for one in held} == {0, 1, 2, 3, 4}
 
@@ -122,7 +122,7 @@ def test_networks_run_once_per_picture() -> None:
         runs.append(image.sha256)
         return bold(image)
 
-    cross_fit(observe(ensemble_of(fake_member("counted", counted)), painted(6)), refit=True)
+    cross_fit(observe(ensemble_of(fake_member("counted", counted)), painted(6)), refit="fitted")
     assert len(runs) == 6
 
 
@@ -133,11 +133,13 @@ def test_progress_is_told_for_pictures_and_for_folds() -> None:
         told.append((done, total))
 
     cross_fit(
-        observe(ensemble_of(fake_member("bold", bold)), painted(4), progress=progress), refit=True, progress=progress
+        observe(ensemble_of(fake_member("bold", bold)), painted(4), progress=progress),
+        refit="fitted",
+        progress=progress,
     )
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
 
 
 def test_two_cases_are_too_few() -> None:
     with pytest.raises(InputError, match="2 cases cannot be dealt"):
-        cross_fit(observe(ensemble_of(fake_member("bold", bold)), painted(2)), refit=True)
+        cross_fit(observe(ensemble_of(fake_member("bold", bold)), painted(2)), refit="fitted")

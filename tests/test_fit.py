@@ -1,37 +1,22 @@
 """Fitting weights and threshold where the best choice is known by hand."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from medseg import schema
-from medseg.config import Fitted, Task
+from medseg.config import Average, FitMethod, Fitted, Nested, Score
 from medseg.errors import InputError
-from medseg.fit import (
-    MAX_SEARCHED,
-    STEPS,
-    THRESHOLDS,
-    _simplex,
-    _steps,
-    decision_values,
-    dice_by_threshold,
-    fit,
-    mean_mask,
-)
+from medseg.fit import fit, table
 from medseg.image import Image
 from medseg.metrics import confusion
-from medseg.postprocess import to_masks
 from medseg.samples import split_hash
+from medseg.splits import deal_folds
 from tests.conftest import FakeMember, PaintedSample, disc, fake_member
-
-TASKS: tuple[Task, ...] = ("binary", "multilabel", "multiclass")
-GRID = st.sampled_from([*THRESHOLDS.tolist(), *np.linspace(0, 1, 21).tolist(), 0.333, 0.999])
 
 
 def samples(count: int = 6, size: tuple[int, int] = (40, 40)) -> list[PaintedSample]:
@@ -118,10 +103,173 @@ def test_the_best_threshold_is_found() -> None:
     assert found.fitted.mean == 1
 
 
-def test_every_choice_has_one_dice_per_image() -> None:
+def test_every_choice_knows_what_it_marks_on_each_image() -> None:
     found = fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples(4))
-    assert found.singles[0].dice == (1, 1, 1, 1)
-    assert found.singles[1].dice == (0, 0, 0, 0)
+    pixels = [int(sample.masks.sum()) for sample in samples(4)]
+    assert found.singles[0].counts[:, 0].tolist() == [[n, n, n] for n in pixels]
+    assert found.singles[1].counts[:, 0].tolist() == [[0, 0, n] for n in pixels]
+
+
+def on(cases: Sequence[PaintedSample]) -> Callable[[Image], np.ndarray]:
+    """An answer that is perfect on these samples and empty on all others."""
+    known = {sample.picture.sha256 for sample in cases}
+    return lambda image: truth(image) * (image.sha256 in known)
+
+
+def test_the_best_member_depends_on_the_average() -> None:
+    masks = [disc((60, 60), (30, 20 + column), radius) for column, radius in ((10, 20), (0, 4), (20, 4))]
+    drawn = [
+        PaintedSample(Image(mask[..., np.newaxis].astype(np.float32)), mask[np.newaxis], f"case{number}")
+        for number, mask in enumerate(masks)
+    ]
+    members = [fake_member("large", on(drawn[:1])), fake_member("small", on(drawn[1:]))]
+    assert fit(members, drawn, average="per image").best_single == 1  # two images of three
+    assert fit(members, drawn, average="pooled").best_single == 0  # nine pixels of ten
+
+
+def test_iou_is_what_it_says() -> None:
+    found = fit([fake_member("everything", BROKEN["everything"])], samples(3), metric="iou")
+    share = samples(1)[0].masks.mean()
+    assert found.fitted.mean == pytest.approx(share, rel=0.05)
+    assert found.fitted.measure.metric == "iou"
+
+
+@pytest.mark.parametrize("method", ["grid", "greedy", "local"])
+@pytest.mark.parametrize("average", ["per image", "pooled"])
+def test_every_method_leaves_out_what_is_broken(method: FitMethod, average: Average) -> None:
+    found = fit([fake_member("nothing", BROKEN["nothing"]), perfect()], samples(), method=method, average=average)
+    assert (found.fitted.weights, found.broken, found.method) == ((0, 1), (0,), method)
+
+
+# --- one label alone
+
+
+def test_each_label_alone_may_trust_another_member() -> None:
+    def swapped(label: int) -> Callable[[Image], np.ndarray]:
+        """Right about one label, and the wrong way round about the other."""
+        return lambda image: np.stack([truth(image)[0] if k == label else 1 - truth(image)[0] for k in (0, 1)])
+
+    drawn = [dataclasses.replace(s, masks=np.concatenate([s.masks, s.masks])) for s in samples()]
+    members = [fake_member(f"m{k}", swapped(k), labels=("a", "b"), task="multilabel") for k in (0, 1)]
+    found = fit(members, drawn, per_label=True)
+    assert [alone.fitted.weights for alone in found.labels] == [(1, 0), (0, 1)]
+    assert [alone.fitted.mean for alone in found.labels] == [1, 1]
+    assert found.fitted.mean < 1
+    assert fit(members, drawn).labels == ()
+
+
+def test_labels_that_are_decided_together_share_their_weights() -> None:
+    members = [fake_member("a", truth, labels=("a", "b"), task="multiclass")]
+    with pytest.raises(InputError, match="decided together"):
+        fit(members, samples(), per_label=True)
+
+
+# --- the nested estimate
+
+
+def test_what_a_member_only_memorised_counts_for_nothing() -> None:
+    drawn = samples()
+    folds = deal_folds(drawn, 3)
+    members = [fake_member(f"m{i}", on([s for s in drawn if s.case in fold])) for i, fold in enumerate(folds)]
+    found = fit(members, drawn, folds=3)
+    assert found.nested is not None
+    assert found.singles[found.best_single].mean == pytest.approx(1 / 3)
+    # best on the other two folds is a member that knows one of them, and so nothing of the third
+    assert found.nested.best_single.value == 0
+    assert found.nested.equal.value == 1  # a third of the weight is right everywhere
+    assert found.nested.over_equal.value <= 0
+
+
+def test_images_of_one_case_are_never_on_both_sides() -> None:
+    together = [dataclasses.replace(sample, case=f"case{number // 2}") for number, sample in enumerate(samples())]
+    folds = deal_folds(together, 3)
+    members = [fake_member(f"m{i}", on([s for s in together if s.case in fold])) for i, fold in enumerate(folds)]
+    found = fit(members, together, folds=3).nested
+    assert found is not None
+    assert found.best_single.value == 0
+
+
+def test_the_nested_estimate_has_intervals_and_says_how_it_was_made() -> None:
+    found = fit([perfect(), fake_member("inverted", BROKEN["inverted"])], samples()).nested
+    assert found is not None
+    assert (found.fitted.value, found.fitted.low, found.fitted.high, found.fitted.n) == (1, 1, 1, 6)
+    assert found.over_equal.value == pytest.approx(1 - found.equal.value)
+    assert "nested cross-validation by case, 5 folds" in found.fitted.protocol
+    assert found.equal.value < 0.5
+    assert "paired difference, nested" in found.over_equal.protocol
+
+
+@pytest.mark.parametrize(("count", "folds"), [(3, 3), (4, 4), (9, 5)])
+def test_there_are_no_more_folds_than_cases(count: int, folds: int) -> None:
+    found = fit([perfect()], samples(count)).nested
+    assert found is not None
+    assert f"{folds} folds" in found.fitted.protocol
+
+
+def test_two_cases_are_too_few_for_a_nested_estimate() -> None:
+    assert fit([perfect()], samples(2)).nested is None
+
+
+def test_fewer_than_three_folds_are_refused() -> None:
+    with pytest.raises(InputError, match="wanted at least 3"):
+        fit([perfect()], samples(), folds=2)
+
+
+# --- the recommendation
+
+
+def measured(over_single: float, over_equal: float, single: float = 0.5, equal: float = 0.5) -> Nested:
+    def score(value: float) -> Score:
+        return Score("dice", value, None, None, 6, "val", "…")
+
+    return Nested(score(single), score(equal), score(0.5), score(over_single), score(over_equal))
+
+
+@pytest.mark.parametrize(
+    ("nested", "recommended"),
+    [
+        (measured(0.1, 0.1), "fitted"),
+        (measured(0.1, 0), "equal"),
+        (measured(0, 0.1, single=0.6, equal=0.4), "best single"),
+        (measured(-0.1, 0.1, single=0.6, equal=0.4), "best single"),
+        (measured(0.1, -0.1, single=0.4, equal=0.6), "equal"),
+        (measured(0, 0), "equal"),
+        (None, "equal"),
+    ],
+)
+def test_fitted_weights_are_recommended_only_above_both_others(nested: Nested | None, recommended: str) -> None:
+    found = dataclasses.replace(fit([perfect("a"), perfect("b")], samples(3)), nested=nested)
+    assert found.recommended == recommended
+
+
+def test_without_a_nested_estimate_a_better_single_member_is_recommended() -> None:
+    found = fit([fake_member("inverted", BROKEN["inverted"]), perfect()], samples(2))
+    assert (found.nested, found.recommended) == (None, "best single")
+
+
+def test_each_contender_is_a_choice() -> None:
+    found = fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples())
+    assert found.choice("best single") == found.singles[0]
+    assert found.choice("equal").weights == (0.5, 0.5)
+    assert found.choice("fitted") == found.fitted
+
+
+# --- as lines
+
+
+def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
+    lines = table(fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples()), ["a", "nothing"])
+    names = [line[:30].strip() for line in lines.splitlines() if line.startswith("  ")]
+    assert names == [
+        "a", "nothing", "equal", "fitted",
+        "best single", "equal", "fitted", "fitted − best single", "fitted − equal",
+    ]  # fmt: skip
+    assert "nothing got weight 0: alone it is no better than a blind answer" in lines
+    assert "fitted − best single         +0.0000 [+0.0000, +0.0000]" in lines
+
+
+def test_the_table_says_that_cases_are_too_few() -> None:
+    assert table(fit([perfect()], samples(2)), ["a"]).endswith("Fewer than 3 cases: no nested estimate.")
 
 
 def test_where_no_member_beats_a_blind_answer_all_are_searched() -> None:
@@ -176,7 +324,7 @@ def test_the_record_names_the_best_single_member_and_the_split() -> None:
     assert (found.best_single.value, found.equal.value, found.fitted.value) == (1, 1, 1)
     assert (found.fitted.low, found.fitted.high, found.fitted.n, found.fitted.split) == (1, 1, 6, "val")
     assert found.split_sha256 == split_hash(drawn)
-    assert "steps of 1/10" in found.method
+    assert "steps of 1/" in found.method
     assert "never looks at the image" in found.method
 
 
@@ -187,70 +335,15 @@ def test_the_record_of_a_single_image_can_be_written(tmp_path: Path) -> None:
     assert found.fitted.low is None
 
 
-# --- thresholds all at once
-
-
-@st.composite
-def probabilities(draw: st.DrawFn, task: Task) -> np.ndarray:
-    labels = 1 if task == "binary" else draw(st.integers(1, 3))
-    shape = (labels, draw(st.integers(1, 5)), draw(st.integers(1, 5)))
-    values = draw(hnp.arrays(np.float32, shape, elements=GRID.map(np.float32)))
-    return values / np.maximum(values.sum(axis=0), 1) if task == "multiclass" else values
-
-
-@pytest.mark.parametrize("task", TASKS)
-@given(st.data())
-def test_decision_values_give_the_masks_of_every_threshold(task: Task, data: st.DataObject) -> None:
-    values = data.draw(probabilities(task))
-    decided = decision_values(values, task)
-    for threshold in THRESHOLDS.tolist():
-        assert np.array_equal(decided >= threshold, to_masks(values, threshold, task))
-
-
-@pytest.mark.parametrize("task", TASKS)
-@given(st.data())
-def test_dice_by_threshold_is_the_dice_of_the_masks(task: Task, data: st.DataObject) -> None:
-    values = data.draw(probabilities(task))
-    masks = data.draw(hnp.arrays(bool, values.shape))
-    found = dice_by_threshold(decision_values(values, task), masks)
-    for dice, threshold in zip(found, THRESHOLDS.tolist(), strict=True):
-        each = [confusion(m, t).dice for m, t in zip(to_masks(values, threshold, task), masks, strict=True)]
-        assert dice == pytest.approx(np.mean(each))
-
-
-def test_a_probability_equal_to_a_threshold_counts_as_inside() -> None:
-    values = THRESHOLDS.astype(np.float32).reshape(1, 1, -1)
-    inside = np.ones(values.shape, bool)
-    count = len(THRESHOLDS)
-    expected = [2 * (count - i) / (2 * count - i) for i in range(count)]  # i pixels are missed
-    assert dice_by_threshold(values, inside).tolist() == pytest.approx(expected)
-
-
-def test_an_empty_answer_to_an_empty_truth_is_dice_1() -> None:
-    assert set(dice_by_threshold(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), bool)).tolist()) == {1}
-
-
-def test_the_mean_mask_is_the_share_of_images_that_mark_a_pixel() -> None:
-    left, right = np.zeros((2, 1, 128, 128), bool)
-    left[..., :64] = True
-    right[..., 32:] = True
-    mean, dice = mean_mask([left, right])
-    assert mean[0, 0, ::32].tolist() == [0.5, 1, 0.5, 0.5]
-    assert mean.shape == (1, 128, 128)
-    assert dice[0] == pytest.approx((2 * 64 / (64 + 128) + 2 * 96 / (96 + 128)) / 2)  # 0.05: every column
-
-
-# --- the grid
-
-
-def test_the_grid_over_the_simplex_is_complete() -> None:
-    weights = list(_simplex(3, 10))
-    assert len(weights) == len({tuple(w) for w in weights}) == 66
-    assert all(sum(w) == pytest.approx(1) and min(w) >= 0 for w in weights)
-
-
-@pytest.mark.parametrize("members", range(1, 33))
-def test_many_members_are_searched_in_wider_steps(members: int) -> None:
-    steps = _steps(members)
-    assert 1 <= steps <= STEPS
-    assert math.comb(steps + members - 1, members - 1) <= MAX_SEARCHED
+def test_the_record_holds_measure_nested_estimate_recommended_and_chosen(tmp_path: Path) -> None:
+    drawn = samples()
+    found = fit(
+        [perfect(), fake_member("inverted", BROKEN["inverted"])], drawn, metric="iou", average="pooled", method="local"
+    )
+    kept = found.record(["perfect", "inverted"], drawn, "discs, val")
+    assert (kept.metric, kept.average, kept.fitted.metric) == ("iou", "pooled", "iou")
+    assert (kept.nested, kept.recommended, kept.chosen) == (found.nested, "best single", "best single")
+    assert kept.method.startswith("local search from")
+    assert found.record(["perfect", "inverted"], drawn, "discs, val", "equal").chosen == "equal"
+    schema.dump(kept, tmp_path / "fitted.json")
+    assert schema.load(Fitted, tmp_path / "fitted.json") == kept

@@ -102,12 +102,33 @@ def test_the_cards_show_what_was_fitted_and_scored(published: Path) -> None:
     assert "A Unet on resnet18" in (published / "a" / "README.md").read_text(encoding="utf-8")
 
 
-def test_fit_prints_every_choice(
+def test_fit_prints_every_choice_and_what_it_wrote(
     members: list[Path], disc_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("fit", *members, "--data", disc_pairs, "--output", tmp_path / "new", "--name", "discs")
-    shown = capsys.readouterr().out
-    assert [line.split("  ")[0].strip() for line in shown.splitlines()[:4]] == ["a", "b", "equal weights", "fitted"]
+    shown = capsys.readouterr().out.splitlines()
+    assert [line[:30].strip() for line in shown[1:5]] == ["a", "b", "equal", "fitted"]
+    settings = schema.load(EnsembleConfig, tmp_path / "new" / "ensemble.json")
+    assert settings.fitted is not None
+    assert settings.fitted.chosen == settings.fitted.recommended
+    assert shown[-1].endswith(f"has the {settings.fitted.chosen} weights; recommended: {settings.fitted.recommended}.")
+
+
+@pytest.mark.parametrize(("flag", "chosen"), [("fitted", "fitted"), ("equal", "equal"), ("single", "best single")])
+def test_fit_writes_the_choice_that_is_asked_for(
+    members: list[Path], disc_pairs: Path, tmp_path: Path, flag: str, chosen: str
+) -> None:
+    measure = ("--metric", "iou", "--average", "pooled", "--method", "greedy", "--choose", flag)
+    run("fit", *members, "--data", disc_pairs, "--output", tmp_path / "new", "--name", "discs", *measure)
+    settings = schema.load(EnsembleConfig, tmp_path / "new" / "ensemble.json")
+    weights = [member.weight for member in settings.members]
+    assert settings.fitted is not None
+    kept = settings.fitted
+    assert (kept.metric, kept.average, kept.chosen) == ("iou", "pooled", chosen)
+    assert kept.method.startswith("greedy selection")
+    assert f"threshold {settings.threshold:g} " in getattr(kept, chosen.replace(" ", "_")).protocol
+    assert chosen != "equal" or weights == [0.5, 0.5]
+    assert chosen != "best single" or dict(zip("ab", weights, strict=True))[kept.best_single_member] == 1
 
 
 def test_evaluate_without_output_only_prints(

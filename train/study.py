@@ -221,7 +221,7 @@ def _fit(members: Sequence[Path], folder: Path) -> None:
 
     shutil.rmtree(folder / "ensemble", ignore_errors=True)
     places = ["--data", str(folder / "samples.json"), "--output", str(folder / "ensemble")]
-    medseg(["fit", *map(str, members), *places, "--name", folder.name])
+    medseg(["fit", *map(str, members), *places, "--name", folder.name, "--choose", "fitted"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,153 @@
+"""What the search for weights costs, against one over the pixels: `python benchmarks/fit.py`.
+
+First the peer's grid: every weight 0.0, 0.1 … 0.9 for each of three members, one threshold of 0.5, 100 images of 512².
+The peer holds all answers in float32 and tries each weight vector on all pixels at once; ours makes the tallies of
+every second pixel, as `fit` does, and tries the same vectors on them at all thresholds, one of them 0.5. Once pooled,
+once per image. Then what `fit` does with five members and 1,000 images: tallies, grid, nested estimate.
+
+The answers are drawn: smooth blobs, saturated inside and outside, each member with errors of its own.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+sys.path[:] = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.blend import normalise_weights
+from medseg.fit import Observed, weigh
+from medseg.fit_certificate import headroom
+from medseg.fit_floor import on_square
+from medseg.fit_measure import Measure
+from medseg.fit_search import Objective
+from medseg.fit_thresholds import THRESHOLDS
+from medseg.tally import Tally, add, tally
+
+SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 5
+VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]
+HALF = int(np.argmin(abs(THRESHOLDS - 0.5)))
+MEASURES = (Measure("iou", "pooled"), Measure("dice", "per image"))
+
+Image = tuple[np.ndarray, np.ndarray]
+
+
+def draw(members: int, count: int, side: int) -> Iterator[Image]:
+    """Answers (members, 1, side, side) in half precision and the truth, image by image."""
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        field = _smooth(rng, side) - rng.uniform(0.8, 1.6)
+        errors = [0.35 * _smooth(rng, side) + rng.normal(0, 0.15) for _ in range(members)]
+        logits = np.stack([12 * (field + error) for error in errors])
+        yield (1 / (1 + np.exp(-logits)))[:, None].astype(np.float16), (field > 0)[None]
+
+
+def _smooth(rng: np.random.Generator, side: int) -> np.ndarray:
+    coarse = ndimage.gaussian_filter(rng.normal(size=(32, 32)), 2, mode="wrap")
+    return ndimage.zoom(coarse / coarse.std(), side / 32, order=1)
+
+
+def peer(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[float]]:
+    """The score of each of VECTORS over the full arrays in float32, and the seconds that each took."""
+    stack = np.concatenate([s[:, 0].astype(np.float32) for s, _ in images], axis=1).reshape(len(images[0][0]), -1)
+    truth = np.concatenate([t.ravel() for _, t in images])
+    pooled = measure.average == "pooled"
+
+    def count(mask: np.ndarray) -> np.ndarray:
+        return np.array(np.count_nonzero(mask) if pooled else np.count_nonzero(mask.reshape(len(images), -1), axis=1))
+
+    true = count(truth)
+    scores, seconds = [], []
+    for vector in VECTORS:
+        started = time.perf_counter()
+        mask = np.array(normalise_weights(vector, len(vector)), np.float32) @ stack >= np.float32(0.5)
+        counts = np.stack([count(mask & truth), count(mask), true], axis=-1)
+        scores.append(float(np.mean(measure.ratio(counts))))
+        seconds.append(time.perf_counter() - started)
+    return np.array(scores), seconds
+
+
+def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Tally, ...]], Objective]:
+    """The score of each of VECTORS at 0.5, from the answers on: tallies, then the search."""
+    tallies = [tally(s[..., ::STRIDE, ::STRIDE], t[:, ::STRIDE, ::STRIDE], "binary") for s, t in images]
+    units = tallies if measure.average == "per image" else [[add([image[0] for image in tallies])]]
+    objective = Objective(units, range(len(units)), "binary", measure)
+    return objective.without(None)(VECTORS)[:, HALF], tallies, objective
+
+
+def compare() -> None:
+    """The peer's grid: times, their ratio, and how far the optimum and every vector's score are apart."""
+    images = list(draw(3, IMAGES, SIDE))
+    for measure in MEASURES:
+        exact, each = peer(images, measure)
+        times = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            found, tallies, objective = ours(images, measure)
+            times.append(time.perf_counter() - started)
+        slow, quick = statistics.median(each) * len(VECTORS), statistics.median(times)
+        chosen = exact[int(found.argmax())]
+        print(f"{measure.metric}, {measure}: {len(VECTORS)} vectors of 3 members on {IMAGES} images of {SIDE} × {SIDE}")
+        print(f"  peer {slow:.1f} s, ours {quick:.3f} s, ratio {slow / quick:.0f}")
+        print(f"  optimum {exact.max():.5f}, ours {found.max():.5f}; the peer gives our vector {chosen:.5f}")
+        print(f"  largest difference of a vector's score {abs(exact - found).max():.5f}")
+        best = objective.without(None)(VECTORS).max()
+        print(f"  at any threshold {best:.5f}; no weights score more than {headroom(objective, best):.4f} above that")
+        print(f"  largest tally {max(t[0].nbytes for t in tallies)} bytes")
+
+
+def many() -> None:
+    """Five members and 1,000 images, drawn one by one: the seconds of what `fit` does but for the answers."""
+    tallies, small, seconds = [], [], 0.0
+    for stack, truth in draw(5, MANY, SIDE // STRIDE):
+        started = time.perf_counter()
+        tallies.append(tally(stack, truth, "binary"))
+        small.append(on_square([truth])[0])
+        seconds += time.perf_counter() - started
+    cases = tuple(str(number) for number in range(MANY))
+    observed = Observed(tuple(tallies), np.array(small), cases, "val", "binary")
+    largest = max(t[0].nbytes for t in tallies)
+    print(f"5 members, {MANY} images: tallies {seconds:.1f} s, the largest {largest} bytes")
+    for measure in MEASURES:
+        started = time.perf_counter()
+        found = weigh(observed, [number % 5 for number in range(MANY)], measure, "grid")
+        took = time.perf_counter() - started
+        print(f"  {measure.metric}, {measure}: grid and nested estimate {took:.1f} s, in all {seconds + took:.1f} s")
+        print(f"  weights {found.fitted.weights}, threshold {found.fitted.threshold}, {found.recommended}")
+
+
+def alone() -> None:
+    """Ours once, in a process of its own: its highest memory so far, step by step."""
+    imported = _highest_mb()
+    images = list(draw(3, IMAGES, SIDE))
+    drawn = _highest_mb()
+    for measure in MEASURES:
+        ours(images, measure)
+    print(
+        f"ours: highest memory {_highest_mb():.0f} MB ({imported:.0f} after the imports, {drawn:.0f} with the answers)"
+    )
+
+
+def _highest_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def main() -> None:
+    """All figures; `compare`, `many` or `alone` print one part."""
+    parts = {"compare": compare, "many": many, "alone": alone}
+    if len(sys.argv) > 1:
+        parts[sys.argv[1]]()
+        return
+    for part in parts:
+        subprocess.run([sys.executable, __file__, part], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Every threshold that fitting tries, all in one pass."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from medseg.arrays import Masks, Probabilities
+from medseg.config import Task
+
+FINEST = 20
+THRESHOLDS = np.arange(1, FINEST) / FINEST
+"""Where the finest levels of a tally meet: what a member alone marks at one of them is told exactly."""
+
+Counts: TypeAlias = Int64[np.ndarray, "*axes 3"]
+"""Pixels (in both masks, predicted, true). Counts of several images add up, which is what pooling means."""
+
+_SCALE = FINEST * (1 + 3.9e-8)
+"""Takes every float32 below the one nearest to k / 20 to below k, and that one to k or more."""
+
+
+def decision_values(probabilities: Probabilities, task: Task) -> Probabilities:
+    """Values v with `to_masks(p, t, task) == (v >= t)` for every threshold t > 0: what lets one pass try them all."""
+    if task != "multiclass":
+        return probabilities
+    winner = probabilities.argmax(axis=0) == np.arange(len(probabilities))[:, None, None]
+    return np.asarray(np.where(winner, probabilities.sum(axis=0), np.float32(-1)))
+
+
+def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "K T 3"]:
+    """What `values >= t` marks of `truth` for every t of THRESHOLDS."""
+    found = np.empty((len(truth), len(THRESHOLDS), 3), np.int64)
+    for counts, bins, mask in zip(found, threshold_bins(values), truth, strict=True):
+        counts[:, 0] = at_least(bins[mask])
+        counts[:, 1] = at_least(bins.ravel())
+        counts[:, 2] = np.count_nonzero(mask)
+    return found
+
+
+def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:
+    """How many of THRESHOLDS each float32 value reaches: `values >= t` for all of them at once, and 20 for 1."""
+    return np.asarray(np.multiply(values.clip(0, 1), _SCALE, dtype=np.float64).astype(np.int64))
+
+
+def at_least(bins: Int64[np.ndarray, "n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "T"]:
+    """Pixels at or above each of THRESHOLDS, from bins of `sizes` pixels each (one, if not told)."""
+    counts = np.bincount(bins, weights=sizes, minlength=FINEST + 1)
+    return np.asarray(counts[::-1].cumsum()[::-1][1:FINEST], dtype=np.int64)

@@ -1,0 +1,252 @@
+"""What choosing weights needs of an image, small: which answers its members gave, on how many pixels, how many marked.
+
+A pixel counts only through what the members answer there and whether the truth marks it. So pixels of nearly the same
+answers are one cell, and a blend of the members is tried on some thousand cells instead of a million pixels. The
+tallies of many images add up to one, and the cost of a pooled metric no longer depends on their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8, UInt16
+
+from medseg.arrays import Masks, Stack
+from medseg.config import Task
+from medseg.errors import InputError
+from medseg.fit_thresholds import FINEST, THRESHOLDS, at_least, decision_values, threshold_bins
+
+LEVELS = (FINEST, 10, 5, 2)
+"""Levels of probability told apart, the finest first. A cell answers with the mean of its pixels, so that with 20 the
+score at the optimum differs by about 0.0001 from that on all pixels (`benchmarks/fit.py`)."""
+
+MAX_BYTES = 64_000
+"""What the tallies of one image take at most."""
+
+_DENSE = 2**18
+_SAMPLE = 4096
+_ROUNDING = np.float32(1e-6)
+_CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
+_INVALID = 255
+_BITS: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
+_VALUES = _BITS.view(np.float16).astype(np.float64)
+"""Every half-precision number by its bits: a look-up is several times as fast as arithmetic on halves."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Cells of pixels with nearly the same answers: the members' mean probabilities in each, its pixels, and how many
+    of those the truth of each label marks."""
+
+    answers: Float16[np.ndarray, "M K cells"]
+    pixels: Int[np.ndarray, "cells"]
+    marked: Int[np.ndarray, "K cells"]
+
+    @property
+    def nbytes(self) -> int:
+        return self.answers.nbytes + self.pixels.nbytes + self.marked.nbytes
+
+    @property
+    def total(self) -> int:
+        """How many pixels it tells of."""
+        return int(self.pixels.sum(dtype=np.int64))
+
+    @property
+    def true(self) -> Int64[np.ndarray, "K"]:
+        """How many of them each label marks."""
+        return np.asarray(self.marked.sum(axis=1, dtype=np.int64))
+
+    def counts(self, weights: Float[np.ndarray, "V M"], task: Task) -> Int64[np.ndarray, "V K T 3"]:
+        """What each of the weight vectors, as `normalise_weights` returns them, marks at every one of THRESHOLDS."""
+        answers = self.answers.astype(np.float32)
+        sizes = [self.pixels.astype(np.float64), *self.marked.astype(np.float64)]
+        found = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
+        found[..., 2] = self.true[:, None]
+        step = max(1, _CHUNK // answers[0].size)
+        for start in range(0, len(weights), step):
+            bins = threshold_bins(decision_values(_blend(answers, weights[start : start + step]), task))
+            for label, rows in enumerate(bins):
+                for vector, row in enumerate(rows, start=start):
+                    found[vector, label, :, 0] = at_least(row, sizes[1 + label])
+                    found[vector, label, :, 1] = at_least(row, sizes[0])
+        return found
+
+    def ceiling(self, triangles: Float[np.ndarray, "V 3 M"]) -> Int64[np.ndarray, "V K T 3"]:
+        """Counts that no weights inside each triangle, given by its corners, overlap the truth better than; where
+        labels are decided alone.
+
+        A blend is linear in the weights, so inside the triangle a cell's lies between its least and its greatest at the
+        corners. Cells at or above the threshold either way are marked, those below it either way are not, and of the
+        others the best that could happen is that only their true pixels are.
+        """
+        corners = triangles.reshape(-1, triangles.shape[2])
+        blended = _blend(self.answers.astype(np.float32), corners)
+        blended = blended.reshape(len(self.marked), len(triangles), 3, -1)
+        least = threshold_bins(blended.min(axis=2) - _ROUNDING)
+        greatest = threshold_bins(blended.max(axis=2) + _ROUNDING)
+        found = np.empty((*least.shape[:2], len(THRESHOLDS), 3), np.int64)
+        for label, marked in enumerate(self.marked.astype(np.float64)):
+            for counts, low, high in zip(found[label], least[label], greatest[label], strict=True):
+                counts[:, 0] = at_least(high, marked)
+                counts[:, 1] = at_least(low, self.pixels) + counts[:, 0] - at_least(low, marked)
+                counts[:, 2] = self.true[label]
+        return found.swapaxes(0, 1)
+
+
+def tally(stack: Stack, truth: Masks, task: Task) -> tuple[Tally, ...]:
+    """The tallies of one image, together at most MAX_BYTES, from the members' answers (M, K, h, w) and the truth
+    (K, h, w): one for each label, or under multiclass one for all, whose labels are decided together.
+
+    The levels are the finest of LEVELS that keep to MAX_BYTES; where even the coarsest do not, the smallest cells
+    become one. Raises InputError where the shapes do not match, and for answers that are no probabilities.
+    """
+    if stack.ndim != 4 or truth.dtype != bool or stack.shape[1:] != truth.shape:
+        raise InputError(
+            f"Wanted answers (members, labels, rows, columns) and masks of the same size, got {stack.shape} and "
+            f"{truth.dtype} {truth.shape}."
+        )
+    groups = [slice(None)] if task == "multiclass" else [slice(k, k + 1) for k in range(len(truth))]
+    return tuple(_tally(stack[:, group], truth[group], MAX_BYTES // len(groups)) for group in groups)
+
+
+def add(tallies: Sequence[Tally]) -> Tally:
+    """The tally of all their pixels together, in the finest levels."""
+    parts = _joined(tallies)
+    flat = parts.answers.reshape(-1, len(parts.pixels))
+    cells, count = _group(_levels(flat, FINEST), FINEST)
+    total = _sum(parts.pixels, cells, count)
+    means = [_sum(row * parts.pixels, cells, count) / total for row in flat.astype(np.float64)]
+    return Tally(
+        np.array(means, np.float16).reshape(*parts.answers.shape[:2], count),
+        total.astype(np.int64),
+        np.array([_sum(row, cells, count) for row in parts.marked], np.int64),
+    )
+
+
+def _tally(stack: Stack, truth: Masks, most_bytes: int) -> Tally:
+    """Of most images the larger part is calm, every member below the lowest threshold: one cell, told apart first,
+    because sorting its pixels in takes longer than all else."""
+    members, labels = stack.shape[:2]
+    answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
+    marked = truth.reshape(labels, -1)
+    most = most_bytes // (2 * members * labels + 4 + 4 * labels)
+    busy = _levels(answers, FINEST).any(axis=0)
+    parts = []
+    if not busy.all():
+        parts.append(_calm(answers, marked, np.flatnonzero(~busy), members))
+    if busy.any():
+        chosen = np.flatnonzero(busy)
+        parts.append(_busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1))
+    return _joined(parts)
+
+
+def _calm(
+    answers: Float16[np.ndarray, "D pixels"],
+    marked: Bool[np.ndarray, "K pixels"],
+    chosen: Int64[np.ndarray, "calm"],
+    members: int,
+) -> Tally:
+    """One cell of the `chosen` pixels. Its mean, from a sample of them, matters only where labels are added up."""
+    sample = answers.take(chosen[:: -(-len(chosen) // _SAMPLE)], axis=1)
+    means = _VALUES.take(sample.view(np.uint16)).mean(axis=1)
+    marks = np.count_nonzero(marked.take(chosen, axis=1), axis=1)
+    return Tally(
+        means.astype(np.float16).reshape(members, len(marked), 1),
+        np.array([len(chosen)], np.uint32),
+        marks.astype(np.uint32)[:, None],
+    )
+
+
+def _busy(
+    answers: Float16[np.ndarray, "D pixels"], marked: Bool[np.ndarray, "K pixels"], members: int, most: int
+) -> Tally:
+    """At most so many cells, of the finest levels that make no more."""
+    cells, count = _cells(answers, most)
+    pixels = np.bincount(cells, minlength=count)
+    means = [_sum(_VALUES.take(row.view(np.uint16)), cells, count) / pixels for row in answers]
+    marks = [np.bincount(cells[mask], minlength=count) for mask in marked]
+    shape = (members, len(marked), count)
+    return Tally(np.array(means, np.float16).reshape(shape), pixels.astype(np.uint32), np.array(marks, np.uint32))
+
+
+def _cells(answers: Float16[np.ndarray, "D pixels"], most: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
+    """The cell of every pixel in the finest levels that make at most so many cells, and how many."""
+    for levels in LEVELS:
+        cells, count = _group(_levels(answers, levels), levels)
+        if count <= most:
+            return cells, count
+    return _unite_smallest(cells, most), most
+
+
+def _joined(tallies: Sequence[Tally]) -> Tally:
+    """The cells of all, one behind the other."""
+    return Tally(
+        np.concatenate([t.answers for t in tallies], axis=2),
+        np.concatenate([t.pixels for t in tallies]),
+        np.concatenate([t.marked for t in tallies], axis=1),
+    )
+
+
+def _levels(answers: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.ndarray, "D pixels"]:
+    """The level of every answer; InputError for what lies outside [0, 1]."""
+    found = _level_table(levels).take(answers.view(np.uint16))
+    if found.max(initial=0) == _INVALID:
+        raise InputError("A member's answers are not all probabilities between 0 and 1: leave that member out.")
+    return np.asarray(found)
+
+
+@cache
+def _level_table(levels: int) -> UInt8[np.ndarray, "65536"]:
+    """The level of every half-precision number by its bits.
+
+    Compared in float32, as `values >= t` compares: the half-precision number for 0.15 lies below 0.15.
+    """
+    edges = (np.arange(1, levels) / levels).astype(np.float32)
+    table = np.searchsorted(edges, _VALUES, side="right").astype(np.uint8)
+    return np.asarray(np.where((_VALUES >= 0) & (_VALUES <= 1), table, np.uint8(_INVALID)))
+
+
+def _group(rows: UInt8[np.ndarray, "D pixels"], levels: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
+    """For every pixel the number of its cell, the pixels whose levels agree in every row; and how many cells."""
+    cells, size = rows[0].astype(np.int64), levels
+    for row in rows[1:]:
+        if size * levels > _DENSE:
+            cells, size = _renumber(cells, size)
+        cells, size = cells * levels + row, size * levels
+    return _renumber(cells, size)
+
+
+def _renumber(cells: Int64[np.ndarray, "pixels"], size: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
+    """Cells below `size` numbered anew without gaps."""
+    if size > _DENSE:
+        distinct, cells = np.unique(cells, return_inverse=True)
+        return np.asarray(cells), len(distinct)
+    numbers = np.cumsum(np.bincount(cells, minlength=size) > 0) - 1
+    return np.asarray(numbers[cells]), int(numbers[-1]) + 1
+
+
+def _unite_smallest(cells: Int64[np.ndarray, "pixels"], most: int) -> Int64[np.ndarray, "pixels"]:
+    """Only `most` cells: the largest as they are, all others together."""
+    sizes = np.bincount(cells)
+    rank = np.empty_like(sizes)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return np.asarray(np.minimum(rank, most - 1)[cells])
+
+
+def _sum(
+    values: Float[np.ndarray, "parts"] | Int[np.ndarray, "parts"], cells: Int64[np.ndarray, "parts"], count: int
+) -> Float[np.ndarray, "cells"]:
+    return np.asarray(np.bincount(cells, weights=values, minlength=count))
+
+
+def _blend(
+    answers: Float[np.ndarray, "M K cells"], weights: Float[np.ndarray, "V M"]
+) -> Float[np.ndarray, "K V cells"]:
+    """Bit for bit what `weighted_mean` makes of each weight vector: a matrix product would round otherwise."""
+    blended = np.zeros((answers.shape[1], len(weights), answers.shape[2]), np.float32)
+    for member, column in zip(answers, weights.astype(np.float32).T, strict=True):
+        blended += column[:, None] * member[:, None, :]
+    return blended
