@@ -7,10 +7,11 @@ are past the sigmoid or softmax and lie in [0, 1]; "logits" are not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32
+from jaxtyping import Bool, Float16, Float32
 
 WORKING_SIDE = 1024
 """Longest side of the working grid in pixels: above it a screen shows no more, and five members still fit the cache."""
@@ -26,8 +27,8 @@ Probabilities: TypeAlias = Float32[np.ndarray, "K H W"]
 Stack: TypeAlias = Float16[np.ndarray, "M K h w"]
 """Every member's probabilities on the working grid: what the cache keeps and every blend starts from."""
 
-Weights: TypeAlias = Float[np.ndarray, "M"]
-"""Member weights, >= 0 and not all 0; `blend` alone normalises them."""
+Weight: TypeAlias = float | Sequence[float]
+"""How much a member counts, >= 0: one number, or one for each label; `blend` alone normalises them."""
 
 Spacing: TypeAlias = tuple[float, float]
 """(row, column) distance between pixel centres in millimetres."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from medseg.config import EnsembleConfig, MemberConfig, Preprocess, Score, TrainingData
+from medseg.config import EnsembleConfig, MemberConfig, MemberReference, Preprocess, Score, TrainingData
 
 _NOTICE = "**Research use only, not for diagnosis.**"
 
@@ -84,7 +84,7 @@ def ensemble_card(
             "",
             "| member | weight |",
             "|---|---|",
-            *[f"| {m.name} | {reference.weight:g} |" for m, reference in zip(members, settings.members, strict=True)],
+            *[f"| {m.name} | {_weights(reference)} |" for m, reference in zip(members, settings.members, strict=True)],
             "",
             f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
             f"licence {data.licence}.",
@@ -208,6 +208,11 @@ def _stacker(settings: EnsembleConfig) -> list[str]:
         return []
     seen = "the members' answers and the picture" if settings.stacker.with_image else "the members' answers"
     return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
+
+
+def _weights(member: MemberReference) -> str:
+    """One weight, or one for each label in their order."""
+    return ", ".join(f"{w:g}" for w in (member.weight if isinstance(member.weight, tuple) else (member.weight,)))
 
 
 def _fitted(settings: EnsembleConfig) -> list[str]:

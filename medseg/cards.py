@@ -46,7 +46,10 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
     if not path.is_file():
         return None, []
-    weights = normalise_weights([member.weight for member in settings.members], len(settings.members))
+    given = [member.weight for member in settings.members]
+    weights = json.loads(
+        json.dumps(normalise_weights(given, len(given), len(settings.labels)))
+    )  # tuples are lists there
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         scored = (report["members"], report["weights"], report["threshold"])
@@ -55,7 +58,7 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
     stacker = settings.stacker.sha256 if settings.stacker else None
-    described = ([member.sha256 for member in settings.members], list(weights), settings.threshold)
+    described = ([member.sha256 for member in settings.members], weights, settings.threshold)
     if (scored, blended) != (described, (settings.blend, stacker)):
         raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
     return report, tables

@@ -23,8 +23,8 @@ MAX_NAME = 100
 Task = Literal["binary", "multiclass", "multilabel"]
 """binary: one label; multilabel: labels may overlap; multiclass: at most one label a pixel, beside a background."""
 
-Blend = Literal["weighted mean", "stacking"]
-"""How the members' answers become one: by weights, or by a network trained on them."""
+Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE", "stacking"]
+"""How the members' answers become one: as `medseg.blend` says, or (stacking) by a network trained on them."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -155,12 +155,13 @@ class MemberReference:
     """Where a member is found and how much it counts.
 
     `source` is a folder beside ensemble.json, or a Hub repository `owner/name` at the commit `revision`; `sha256` is
-    that of the member's member.json, which in turn holds the hashes of the other files.
+    that of the member's member.json, which in turn holds the hashes of the other files. `weight` is one number,
+    or a list of one for each label.
     """
 
     source: str
     sha256: str
-    weight: float
+    weight: float | tuple[float, ...]
     revision: str | None = None
 
     def __post_init__(self) -> None:
@@ -177,9 +178,12 @@ class MemberReference:
                 f"members: revision must be a commit (40 hexadecimal digits), not {cut(self.revision)}",
             )
         _check_digest(self.sha256)
-        require(
-            0 <= self.weight < math.inf, f"members: a weight must be a finite number of 0 or more, not {self.weight}"
-        )
+        for weight in self.weight if isinstance(self.weight, tuple) else (self.weight,):
+            require(0 <= weight < math.inf, f"members: a weight must be a finite number of 0 or more, not {weight}")
+
+    def counts_for(self, label: int) -> bool:
+        """Whether the member has weight for the label of that index."""
+        return (self.weight[label] if isinstance(self.weight, tuple) else self.weight) > 0
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,16 @@ class EnsembleConfig:
         _check_header(self.format_version, self.name, self.task, self.labels)
         require(0 < len(self.members) <= 32, f"members: wanted 1 to 32 members, found {len(self.members)}")
         require(len({member.source for member in self.members}) == len(self.members), "members: a source stands twice")
-        require(any(member.weight > 0 for member in self.members), "members: at least one weight must be above 0")
+        sizes = {len(member.weight) if isinstance(member.weight, tuple) else None for member in self.members}
+        require(
+            sizes in ({None}, {len(self.labels)}),
+            "members: either every weight is a number, or every weight is a list of one for each label",
+        )
+        for label, name in enumerate(self.labels):
+            require(
+                any(member.counts_for(label) for member in self.members),
+                f"members: at least one weight must be above 0 for {name}",
+            )
         require(self.blend != "stacking" or self.stacker is not None, "blend: stacking needs a stacker")
         require(0 < self.threshold < 1, f"threshold: wanted a value between 0 and 1, found {self.threshold}")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medseg import config, hub, runtime
-from medseg.arrays import Stack
+from medseg.arrays import Stack, Weight
 from medseg.blend import normalise_weights
 from medseg.config import Blend, EnsembleConfig, MemberReference
 from medseg.download import Cancelled
@@ -23,14 +23,15 @@ from medseg.image import Image
 from medseg.member import LoadedMember, load_member
 from medseg.prediction import Answer, Prediction, blends_of, checked_blend, checked_threshold
 from medseg.stacker import open_stacker, stack_image
+from medseg.tta import Augmentation, Turns, checked_tta
 
 MIN_SIDE = 16
 """Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
 
 CACHE_BYTES = 512 * 2**20
 
-_Key: TypeAlias = tuple[str, str, bool]
-"""Hash of the image, hashes of all networks that had a part in the answer, whether it was averaged over flips."""
+_Key: TypeAlias = tuple[str, str, Augmentation]
+"""Hash of the image, hashes of all networks that had a part in the answer, what it was averaged over."""
 
 
 class Ensemble:
@@ -78,8 +79,8 @@ class Ensemble:
         by itself where None. A member that is damaged, or whose own repository cannot be fetched, is left out with a
         MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the weighted mean
         takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its schema, HubError
-        where it cannot be fetched, DamagedError where no member with weight is left, InputError for a device that is
-        not there.
+        where it cannot be fetched, DamagedError where a label has no member with weight left, InputError for a device
+        that is not there.
         """
         chosen = runtime.choose_device(device)
         fetcher = hub.Fetcher(progress, cancelled, anonymous=anonymous)
@@ -95,8 +96,11 @@ class Ensemble:
                     raise
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
-        if not any(reference.weight > 0 for reference, _ in kept):
-            raise DamagedError(f"The ensemble {settings.name} has no usable member: {' '.join(quarantined)}")
+        for label, name in enumerate(settings.labels):
+            if not any(reference.counts_for(label) for reference, _ in kept):
+                raise DamagedError(
+                    f"The ensemble {settings.name} has no usable member for {name}: {' '.join(quarantined)}"
+                )
         stacker = None
         if settings.stacker is not None:
             try:
@@ -114,9 +118,10 @@ class Ensemble:
         return tuple(member.config.name for member in self.members)
 
     @property
-    def weights(self) -> tuple[float, ...]:
+    def weights(self) -> tuple[Weight, ...]:
         """The weights of ensemble.json, normalised over the members that are loaded."""
-        return normalise_weights([reference.weight for reference in self.config.members], len(self.members))
+        given = [reference.weight for reference in self.config.members]
+        return normalise_weights(given, len(self.members), len(self.config.labels))
 
     @property
     def blends(self) -> tuple[Blend, ...]:
@@ -127,26 +132,29 @@ class Ensemble:
         self,
         image: Image,
         *,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[Weight] | None = None,
         threshold: float | None = None,
-        tta: bool = False,
+        tta: bool | Turns = False,
         blend: Blend | None = None,
     ) -> Prediction:
         """Segment one image.
 
-        `weights` (one per member, >= 0, normalised here), `threshold` (in (0, 1)) and `blend` (one of `blends`) default
-        to those of ensemble.json. The networks, the stacker too, run once per image: another call with other weights,
-        threshold or blend starts from their cached answers.
-        `tta` averages each member over the four flips. Raises InputError for settings out of range or an image with a
-        side under MIN_SIDE.
+        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)) and
+        `blend` (one of `blends`, which `medseg.blend.blend` describes) default to those of ensemble.json. The networks,
+        the stacker too, run once per image: another call with other weights, threshold or blend starts from their
+        cached answers. `tta` averages each network over the four flips ("flips", or True) or the eight turns and
+        mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError for settings out of
+        range or an image with a side under MIN_SIDE.
         """
         if min(image.size) < MIN_SIDE:
             height, width = image.size
             raise InputError(f"The picture is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
         threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
-        chosen = normalise_weights(self.weights if weights is None else weights, len(self.members))
+        given = self.weights if weights is None else weights
+        chosen = normalise_weights(given, len(self.members), len(self.config.labels))
         blend = checked_blend(self.config.blend if blend is None else blend, self.config)
-        members, stacked = self._answers(image, tta)
+        turns = checked_tta(tta)
+        members, stacked = self._answers(image, turns)
         return Prediction(
             image=image,
             labels=self.config.labels,
@@ -155,7 +163,7 @@ class Ensemble:
             member_sha256=tuple(member.sha256 for member in self.members),
             weights=chosen,
             threshold=threshold,
-            tta=tta,
+            tta=turns,
             ensemble=self.config,
             left_out=self.quarantined,
             blend=blend,
@@ -166,7 +174,7 @@ class Ensemble:
         """The weights that leave only the member `index`."""
         return tuple(float(position == index) for position in range(len(self.members)))
 
-    def _answers(self, image: Image, tta: bool) -> tuple[Stack, Answer | None]:
+    def _answers(self, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
         with self._running:  # one image at a time: two askers of the same image run its networks once
             stack = np.stack([_kept((member,), image, image, tta) for member in self.members])
             if self.stacker is None or self.config.stacker is None:
@@ -175,7 +183,7 @@ class Ensemble:
             return stack, _kept((self.stacker, *self.members), image, picture, tta)
 
 
-def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: bool) -> Answer:
+def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: Augmentation) -> Answer:
     """What the first of `models` answers for `picture`, which the others made of `image`; from the cache where it is
     there."""
     key = (image.sha256, "+".join(model.sha256 for model in models), tta)

@@ -34,7 +34,7 @@ from medseg.folders import MEMBER_FILES, PAPERS
 from medseg.hub_cache import shown_name
 from medseg.image import Image
 from medseg.preprocess import to_tensor, to_working_grid
-from medseg.tta import FLIPS, IDENTITY
+from medseg.tta import Augmentation, choose_pairs
 from medseg.unet import PlainUNet
 
 ARCHITECTURES = {
@@ -57,10 +57,10 @@ class LoadedMember:
     device: torch.device
     sha256: str
 
-    def probabilities(self, image: Image, *, tta: bool = False) -> Float16[np.ndarray, "K h w"]:
-        """Probabilities (K, h, w) on the image's working grid; with `tta` the mean over the four flips."""
+    def probabilities(self, image: Image, *, tta: Augmentation = False) -> Float16[np.ndarray, "K h w"]:
+        """Probabilities (K, h, w) on the image's working grid; with `tta` the mean over its turns."""
         batch = to_tensor(image.pixels, self.config.preprocess)
-        pairs = FLIPS if tta else IDENTITY
+        pairs = choose_pairs(tta, self.config.preprocess.height, self.config.preprocess.width)
         answers = [inverse(self._answer(forward(batch))) for forward, inverse in pairs]
         mean = torch.stack(answers).mean(dim=0)
         if not torch.isfinite(mean).all():  # finite weights can still overflow; an empty mask would hide it

@@ -6,19 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float16, Float32
 
 from medseg import export
-from medseg.arrays import Masks, Probabilities, Stack
-from medseg.blend import disagreement, normalise_weights, weighted_mean
+from medseg.arrays import Masks, Probabilities, Stack, Weight
+from medseg.blend import blend, disagreement, normalise_weights
 from medseg.config import Blend, EnsembleConfig
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.postprocess import clean_up, to_masks
 from medseg.preprocess import to_image_grid
+from medseg.tta import Augmentation
 
 Answer: TypeAlias = Float16[np.ndarray, "K h w"]
 """What one network says: probabilities on the working grid."""
@@ -30,8 +31,9 @@ class Prediction:
 
     `members` (M, K, h, w) float16: every member's probabilities on the working grid. `probabilities` (K, H, W) float32
     and `masks` (K, H, W) bool lie on the image's own grid; so does `disagreement` (H, W), in [0, 1]. `weights` are
-    normalised. `stacked` (K, h, w) float16 is the stacker's answer from the members', None where there is no stacker;
-    `blend` says whether it or the weighted mean makes the result. `member_names` and `member_sha256` (of each
+    normalised: one number for each member, or a tuple of one for each label. `blend` says how `members` become one
+    answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
+    is no stacker). `tta` says what each member was averaged over. `member_names` and `member_sha256` (of each
     member.json) say which models answered, `left_out` which did not and why.
     """
 
@@ -40,9 +42,9 @@ class Prediction:
     members: Stack
     member_names: tuple[str, ...]
     member_sha256: tuple[str, ...]
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     threshold: float
-    tta: bool
+    tta: Augmentation
     ensemble: EnsembleConfig
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
@@ -52,7 +54,8 @@ class Prediction:
     def probabilities(self) -> Probabilities:
         if self.blend == "stacking" and self.stacked is not None:
             return to_image_grid(self.stacked.astype(np.float32), self.image.size)
-        return to_image_grid(weighted_mean(self.members, self.weights), self.image.size)
+        blended = blend(self.members, self.blend, self.weights, self.ensemble.task)
+        return to_image_grid(blended, self.image.size)
 
     @cached_property
     def masks(self) -> Masks:
@@ -64,12 +67,12 @@ class Prediction:
         on_working_grid = disagreement(self.members, self.weights)
         return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
 
-    def remix(self, *, weights: Sequence[float], threshold: float, blend: Blend | None = None) -> Prediction:
+    def remix(self, *, weights: Sequence[Weight], threshold: float, blend: Blend | None = None) -> Prediction:
         """The same answers blended anew, by this prediction's `blend` where None; no network runs. Raises InputError
         as `Ensemble.predict` does."""
         return dataclasses.replace(
             self,
-            weights=normalise_weights(weights, len(self.members)),
+            weights=normalise_weights(weights, len(self.members), len(self.labels)),
             threshold=checked_threshold(threshold),
             blend=self.blend if blend is None else checked_blend(blend, self.ensemble),
         )
@@ -113,14 +116,14 @@ class Prediction:
 
 def blends_of(settings: EnsembleConfig) -> tuple[Blend, ...]:
     """The blends that an ensemble of `settings` offers."""
-    return ("weighted mean", "stacking") if settings.stacker else ("weighted mean",)
+    return tuple(blend for blend in get_args(Blend) if blend != "stacking" or settings.stacker)
 
 
 def checked_blend(blend: Blend, settings: EnsembleConfig) -> Blend:
     """`blend`, where an ensemble of `settings` offers it; raises InputError otherwise."""
     blends = blends_of(settings)
     if blend not in blends:
-        raise InputError(f"The ensemble {settings.name} can blend by {' or '.join(blends)}, not by {blend!r:.80}.")
+        raise InputError(f"The ensemble {settings.name} can blend by {', '.join(blends)}, not by {blend!r:.80}.")
     return blend
 
 

@@ -94,8 +94,11 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
-    if origin in (Union, types.UnionType):  # only `X | None` is used
-        return None if value is None else _value(arguments[0], value, where)
+    if origin in (Union, types.UnionType):  # only `X | None` and `X | tuple[X, ...]` are used
+        if value is None and types.NoneType in arguments:
+            return None
+        is_list = isinstance(value, list) and get_origin(arguments[1]) is tuple
+        return _value(arguments[is_list], value, where)
     if dataclasses.is_dataclass(kind):
         return from_json(kind, value, where)  # type: ignore[arg-type]
     if origin is tuple:

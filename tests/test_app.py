@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +96,7 @@ def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
 
 def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
     session.tab = "Disagreement"
-    drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
+    _, *drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
     assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False]
 
 
@@ -342,7 +344,7 @@ def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pyt
 
 def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
     assert stacked.shown.prediction.blend == "stacking"
-    assert "blended by stacking" in figures.summary(stacked.shown)
+    assert "by the stacking blend at threshold 0.50" in figures.summary(stacked.shown)
     handlers.remix(stacked, "weighted mean", 0.5, 0.3, 1, 0)
     assert stacked.shown.prediction.blend == "weighted mean"
     assert np.array_equal(stacked.shown.prediction.probabilities[0], solo_probabilities(stacked))
@@ -356,8 +358,66 @@ def solo_probabilities(session: Session) -> np.ndarray:
 
 def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
     blend, *_ = handlers.reweigh(stacked, 0.5, 0.3, 1, 0)
-    assert blend == "weighted mean"
+    assert (blend["value"], blend["info"]) == ("weighted mean", figures.BLENDS["weighted mean"])
     assert stacked.shown.prediction.blend == "weighted mean"
+
+
+@pytest.mark.parametrize("how", ["weighted mean", "geometric", "median", "majority vote", "STAPLE"])
+def test_moving_a_weight_leaves_every_other_blend_as_it_is(session: Session, ensemble: Ensemble, how: str) -> None:
+    handlers.remix(session, how, 0.5, 0.3, 0.75, 0.25)
+    handlers.reweigh(session, 0.5, 0.3, 0.1, 0.9)
+    prediction = session.shown.prediction
+    assert prediction.blend == how
+    wanted = ensemble.predict(prediction.image, weights=(0.1, 0.9), blend=how)
+    assert np.array_equal(prediction.masks, wanted.masks)
+
+
+def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> None:
+    from typing import get_args
+
+    from medseg.config import Blend
+
+    said, *_ = handlers.remix(session, "median", 0.5, 0.3, 0.75, 0.25)
+    assert "middle answer" in said["info"]
+    assert "by the median blend" in figures.summary(session.shown)
+    assert tuple(figures.BLENDS) == get_args(Blend)
+
+
+@pytest.fixture
+def per_label(tmp_path: Path, picture: Path) -> Session:
+    """A visitor of an ensemble with the weights 3 and 1 for one label, 1 and 1 for the other."""
+    folder = make_ensemble(tmp_path / "each", (1, 1), labels=("lung", "heart"), task="multilabel", plain=True)
+    content = json.loads((folder / "ensemble.json").read_text())
+    for member, weight in zip(content["members"], ([3, 1], [1, 1]), strict=True):
+        member["weight"] = weight
+    (folder / "ensemble.json").write_text(json.dumps(content))
+    opened = Session()
+    opened.open(picture, medseg.Ensemble.from_pretrained(folder))
+    return opened
+
+
+def test_sliders_show_the_mean_of_weights_per_label_which_stay_until_one_is_moved(per_label: Session) -> None:
+    assert per_label.shown.sliders == (0.62, 0.38)
+    handlers.remix(per_label, "weighted mean", 0.4, 0.3, 0.62, 0.38)
+    assert per_label.shown.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
+    handlers.reweigh(per_label, 0.4, 0.3, 0.5, 0.38)
+    assert per_label.shown.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
+
+
+def test_weights_per_label_are_shown_label_by_label(per_label: Session) -> None:
+    assert [caption for _, caption in views.members(per_label.shown)] == [
+        "random-0 · weight 75% / 50%",
+        "random-1 · weight 25% / 50%",
+    ]
+    per_label._now = dataclasses.replace(per_label.shown, truth=per_label.shown.prediction.masks, truth_source="test")
+    rows = per_label.scores.rows(per_label.shown)
+    assert [row["weight"] for row in rows if "member" in row] == [0.75, 0.5, 0.25, 0.5]
+
+
+def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
+    *_, report = endpoints.remix(per_label, [[1, 1], [0, 1]], 0.5, 0.3, "median")
+    assert [member["weight"] for member in report["members"]] == [(1, 0.5), (0, 0.5)]
+    assert report["blend"] == "median"
 
 
 def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session) -> None:
@@ -370,8 +430,8 @@ def test_programs_choose_the_blend_by_name(stacked: Session) -> None:
 
     *_, report = endpoints.remix(stacked, [1, 1], 0.5, 0.3, "stacking")
     assert report["blend"] == "stacking"
-    with pytest.raises(gr.Error, match="can blend by weighted mean or stacking, not by 'median'"):
-        endpoints.remix(stacked, [1, 1], 0.5, 0.3, "median")
+    with pytest.raises(gr.Error, match=r"can blend by weighted mean, .*, stacking, not by 'mode'"):
+        endpoints.remix(stacked, [1, 1], 0.5, 0.3, "mode")
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def hub_member(source: str, revision: str) -> dict[str, Any]:
 
 ENSEMBLE_REFUSALS = [
     ("recipe", "pickle", "unknown key 'recipe'"),
-    ("blend", "pickle", "blend must be one of weighted mean, stacking"),
+    ("blend", "pickle", "blend must be one of weighted mean, .*, STAPLE, stacking"),
     ("stacker", None, "stacking needs a stacker"),
     ("stacker", {"source": "../a", "sha256": DIGEST}, "stacker: source must be the name of a folder"),
     ("stacker", {"source": "a", "sha256": "0"}, "is not a sha256"),
@@ -242,6 +242,10 @@ ENSEMBLE_REFUSALS = [
     ("members.0.weight", 10**400, "must be float, not int"),
     ("members.0.weight", "1", "must be float, not str"),
     ("members.0.weight", True, "must be float, not bool"),
+    ("members.0.weight", None, "must be float, not NoneType"),
+    ("members.0.weight", [1, 1], "either every weight is a number, or every weight is a list"),
+    ("members.0.weight", [1, "1"], r"members\[0\]\.weight\[1\] must be float, not str"),
+    ("members.0.weight", [1, -1], "a weight must be a finite number of 0 or more, not -1"),
     ("threshold", 0, "wanted a value between 0 and 1"),
     ("threshold", 1, "wanted a value between 0 and 1"),
     ("threshold", -0.5, "wanted a value between 0 and 1"),
@@ -266,6 +270,33 @@ def test_more_than_32_members_are_refused(tmp_path: Path) -> None:
     data = as_json(ENSEMBLE, tmp_path)
     data["members"] = [{"source": f"m{i}", "sha256": DIGEST, "weight": 1} for i in range(33)]
     assert "found 33" in refusal(EnsembleConfig, data, tmp_path)
+
+
+def weighed_by_label(folder: Path, *weights: list[float]) -> dict[str, Any]:
+    data = as_json(ENSEMBLE, folder)
+    for member, weight in zip(data["members"], weights, strict=True):
+        member["weight"] = weight
+    return data
+
+
+def test_members_may_have_a_weight_for_each_label(tmp_path: Path) -> None:
+    loaded = schema.from_json(EnsembleConfig, weighed_by_label(tmp_path, [1, 0], [0.5, 2], [0, 0]))
+    assert [member.weight for member in loaded.members] == [(1, 0), (0.5, 2), (0, 0)]
+    schema.dump(loaded, tmp_path / "again.json")
+    assert schema.load(EnsembleConfig, tmp_path / "again.json") == loaded
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (([1], [1], [1]), "every weight is a list of one for each label"),
+        (([], [], []), "every weight is a list of one for each label"),
+        (([1, 1], [1, 1], [1]), "every weight is a list of one for each label"),
+        (([1, 0], [2, 0], [3, 0]), "at least one weight must be above 0 for heart"),
+    ],
+)
+def test_weights_that_do_not_fit_the_labels_are_refused(weights: tuple, sentence: str, tmp_path: Path) -> None:
+    assert sentence in refusal(EnsembleConfig, weighed_by_label(tmp_path, *weights), tmp_path)
 
 
 @pytest.mark.parametrize("key", ["name", "task", "labels", "members"])

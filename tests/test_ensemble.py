@@ -13,6 +13,7 @@ import torch
 
 import medseg
 from medseg import ensemble, runtime, schema
+from medseg.blend import blend
 from medseg.config import Cleanup, EnsembleConfig
 from medseg.ensemble import CACHE_BYTES, Ensemble
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
@@ -23,6 +24,7 @@ from medseg.preprocess import to_image_grid
 from tests.conftest import make_ensemble, make_member, with_stacker
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
+WITHOUT_STACKER = ("weighted mean", "geometric", "median", "majority vote", "STAPLE")
 KINDS = [("binary", ("blob",)), ("multilabel", ("a", "b")), ("multiclass", ("a", "b"))]
 
 
@@ -108,6 +110,64 @@ def test_the_clean_up_of_ensemble_json_is_applied(tiny: Ensemble) -> None:
     assert not Ensemble(strict, tiny.members).predict(PICTURE, threshold=threshold).masks.any()
 
 
+# --- blends and weights per label
+
+
+@pytest.mark.parametrize("how", WITHOUT_STACKER)
+@pytest.mark.parametrize(("task", "labels"), KINDS)
+def test_every_blend_is_offered_for_every_task(task: str, labels: tuple[str, ...], how: str, tmp_path: Path) -> None:
+    found = Ensemble.from_pretrained(make_ensemble(tmp_path, (1, 3, 2), labels=labels, task=task, plain=True)).predict(
+        PICTURE, blend=how
+    )
+    assert np.array_equal(found.probabilities, blend(found.members, how, (1, 3, 2), task))
+    assert found.report()["blend"] == how
+
+
+def weighed(folder: Path, *weights: object) -> Path:
+    """The ensemble folder with other weights in its ensemble.json."""
+    content = json.loads((folder / "ensemble.json").read_text())
+    for member, weight in zip(content["members"], weights, strict=True):
+        member["weight"] = weight
+    (folder / "ensemble.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def per_label(tmp_path: Path) -> Path:
+    """Two members for the labels a and b; the first counts for a quarter of a, and not at all for b."""
+    folder = make_ensemble(tmp_path / "per-label", (1, 1), labels=("a", "b"), task="multilabel", plain=True)
+    return weighed(folder, [1, 0], [3, 2])
+
+
+def test_ensemble_json_may_weigh_each_label_by_itself(per_label: Path) -> None:
+    ensemble = Ensemble.from_pretrained(per_label)
+    assert ensemble.weights == ((0.25, 0), (0.75, 1))
+    found = ensemble.predict(PICTURE)
+    first, second = found.members.astype(np.float32)
+    np.testing.assert_allclose(found.probabilities[0], 0.25 * first[0] + 0.75 * second[0], atol=1e-6)
+    assert np.array_equal(found.probabilities[1], second[1])
+    assert [member["weight"] for member in found.report()["members"]] == [(0.25, 0), (0.75, 1)]
+
+
+def test_weights_for_all_labels_take_the_place_of_those_per_label(per_label: Path) -> None:
+    before = Ensemble.from_pretrained(per_label).predict(PICTURE)
+    mixed = before.remix(weights=(1, 0), threshold=0.5)
+    assert np.array_equal(mixed.probabilities, before.members[0].astype(np.float32))
+    again = mixed.remix(weights=before.weights, threshold=0.5)
+    assert np.array_equal(again.probabilities, before.probabilities)
+
+
+def test_weights_for_other_labels_are_refused(per_label: Path) -> None:
+    with pytest.raises(InputError, match="one weight for each of the 2 members, got 2 × 3"):
+        Ensemble.from_pretrained(per_label).predict(PICTURE, weights=[[1, 1, 1], [1, 1, 1]])
+
+
+def test_a_label_without_a_usable_member_is_named(per_label: Path) -> None:
+    flip_a_bit(per_label / "m1" / "model.safetensors")
+    with pytest.warns(MedsegWarning), pytest.raises(DamagedError, match="has no usable member for b: The member m1"):
+        Ensemble.from_pretrained(per_label)
+
+
 # --- the networks run once per image
 
 
@@ -160,6 +220,28 @@ def test_tta_runs_each_network_four_times_and_is_kept_apart(tiny: Ensemble, runs
         turned = tiny.predict(PICTURE, tta=True)
     assert len(runs) == 2 + 8
     assert not np.array_equal(plain.members, turned.members)
+
+
+def test_d4_runs_each_network_eight_times_and_is_kept_apart_from_the_flips(tiny: Ensemble, runs: list) -> None:
+    flipped = tiny.predict(PICTURE, tta="flips")
+    for _ in range(2):
+        turned = tiny.predict(PICTURE, tta="d4")
+    assert len(runs) == 8 + 16
+    assert turned.report()["tta"] == "d4"
+    assert not np.array_equal(flipped.members, turned.members)
+
+
+def test_a_quarter_turn_of_the_picture_turns_the_answer_of_d4(tiny: Ensemble) -> None:
+    square = Image(np.random.default_rng(2).random((64, 64, 3), dtype=np.float32))
+    turned = Image(np.rot90(square.pixels).copy())
+    answers = [tiny.predict(picture, tta="d4").probabilities for picture in (square, turned)]
+    np.testing.assert_allclose(np.rot90(answers[0], axes=(1, 2)), answers[1], atol=2e-3)
+
+
+def test_an_augmentation_of_another_name_is_refused(tiny: Ensemble, runs: list) -> None:
+    with pytest.raises(InputError, match="tta must be False, True, 'flips' or 'd4', not 'rotate'"):
+        tiny.predict(PICTURE, tta="rotate")
+    assert runs == []
 
 
 def test_two_who_ask_for_the_same_picture_at_once_run_its_networks_once(tiny: Ensemble, runs: list) -> None:
@@ -334,7 +416,7 @@ def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
 def test_the_stacker_answers_from_the_members_answers(copied: Path, with_image: bool) -> None:
     stacked = Ensemble.from_pretrained(with_stacker(copied, with_image=with_image))
     found = stacked.predict(PICTURE)
-    assert stacked.blends == ("weighted mean", "stacking")
+    assert stacked.blends == (*WITHOUT_STACKER, "stacking")
     planes = [*found.members[:, 0].astype(np.float32), *(PICTURE.pixels.transpose(2, 0, 1) if with_image else [])]
     wanted = stacked.stacker.probabilities(Image(np.stack(planes, axis=2)))
     assert found.blend == "stacking"
@@ -384,13 +466,13 @@ def test_tta_turns_the_stacker_too(copied: Path, runs: list) -> None:
     np.testing.assert_allclose(mirrored.probabilities[..., ::-1], found.probabilities, atol=2e-2)
 
 
-@pytest.mark.parametrize("blend", ["stacking", "median", ""])
-def test_a_blend_that_the_ensemble_does_not_have_is_refused(tiny: Ensemble, blend: str, runs: list) -> None:
-    with pytest.raises(InputError, match=f"tiny-binary can blend by weighted mean, not by '{blend}'"):
-        tiny.predict(PICTURE, blend=blend)
+@pytest.mark.parametrize("how", ["stacking", "Median", ""])
+def test_a_blend_that_the_ensemble_does_not_have_is_refused(tiny: Ensemble, how: str, runs: list) -> None:
+    with pytest.raises(InputError, match=f"tiny-binary can blend by weighted mean, .*, STAPLE, not by '{how}'"):
+        tiny.predict(PICTURE, blend=how)
     assert runs == []
-    with pytest.raises(InputError, match="can blend by weighted mean, not by"):
-        tiny.predict(PICTURE).remix(weights=(1, 1), threshold=0.5, blend=blend)
+    with pytest.raises(InputError, match=r"can blend by weighted mean, .*, STAPLE, not by"):
+        tiny.predict(PICTURE).remix(weights=(1, 1), threshold=0.5, blend=how)
 
 
 def test_without_one_of_its_members_the_stacker_is_set_aside(copied: Path) -> None:
@@ -400,7 +482,7 @@ def test_without_one_of_its_members_the_stacker_is_set_aside(copied: Path) -> No
         pytest.warns(MedsegWarning, match=r"stacker top needs the answers of all 2 members\. The .* the weighted mean"),
     ):
         rest = Ensemble.from_pretrained(copied)
-    assert (rest.names, rest.blends, len(rest.quarantined)) == (("random-1",), ("weighted mean",), 2)
+    assert (rest.names, rest.blends, len(rest.quarantined)) == (("random-1",), WITHOUT_STACKER, 2)
     found = rest.predict(PICTURE)
     assert (found.blend, found.stacked) == ("weighted mean", None)
     assert found.report()["left_out"] == list(rest.quarantined)
@@ -423,7 +505,7 @@ def test_a_stacker_for_another_ensemble_is_set_aside(copied: Path, field: str, v
         stacker = dataclasses.replace(settings.stacker, with_image=False)
         schema.dump(dataclasses.replace(settings, stacker=stacker), copied / "ensemble.json")
     with pytest.warns(MedsegWarning, match="The stacker top answers .* the ensemble asks for binary blob from 2"):
-        assert Ensemble.from_pretrained(copied).blends == ("weighted mean",)
+        assert Ensemble.from_pretrained(copied).blends == WITHOUT_STACKER
 
 
 def test_settings_and_stacker_must_belong_together(copied: Path, tiny: Ensemble) -> None:
@@ -458,7 +540,7 @@ def test_the_report_is_plain_json_and_complete(tiny: Ensemble, tiny_ensemble: Pa
         {"name": f"random-{i}", "sha256": file_sha256(tiny_ensemble / f"m{i}" / "member.json"), "weight": weight}
         for i, weight in enumerate((0.25, 0.75))
     ]
-    assert (report["threshold"], report["tta"], report["left_out"]) == (0.4, True, [])
+    assert (report["threshold"], report["tta"], report["left_out"]) == (0.4, "flips", [])
     assert report["cleanup"] == {"min_area_px": 0, "fill_holes": False, "largest_component": False}
     assert report["image"] == {
         "sha256": image.sha256,

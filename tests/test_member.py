@@ -154,7 +154,7 @@ def test_tta_is_the_mean_over_the_four_flips(saved: Path) -> None:
         for down in (1, -1)
         for across in (1, -1)
     ]
-    np.testing.assert_allclose(loaded.probabilities(PICTURE, tta=True), np.mean(flipped, axis=0), atol=2e-3)
+    np.testing.assert_allclose(loaded.probabilities(PICTURE, tta="flips"), np.mean(flipped, axis=0), atol=2e-3)
 
 
 def test_an_answer_that_overflows_is_refused_not_shown_as_an_empty_mask(

@@ -3,19 +3,32 @@
 import pytest
 import torch
 
-from medseg.tta import FLIPS, IDENTITY, Pair
+from medseg.errors import InputError
+from medseg.tta import D4, FLIPS, IDENTITY, Pair, checked_tta, choose_pairs
 
 TENSOR = torch.arange(2 * 3 * 4).view(2, 3, 4)
+SQUARE = torch.arange(9).view(1, 3, 3)
 
 
-@pytest.mark.parametrize("pair", FLIPS + IDENTITY)
-def test_the_inverse_undoes_the_turn(pair: Pair) -> None:
+@pytest.mark.parametrize("pair", D4 + IDENTITY)
+@pytest.mark.parametrize("tensor", [TENSOR, SQUARE])
+def test_the_inverse_undoes_the_turn(pair: Pair, tensor: torch.Tensor) -> None:
     forward, inverse = pair
-    assert torch.equal(inverse(forward(TENSOR)), TENSOR)
+    assert torch.equal(inverse(forward(tensor)), tensor)
 
 
-def test_the_four_flips_differ() -> None:
-    assert len({tuple(forward(TENSOR).flatten().tolist()) for forward, _ in FLIPS}) == 4
+@pytest.mark.parametrize("pairs", [FLIPS, D4])
+def test_the_turns_differ(pairs: tuple[Pair, ...]) -> None:
+    assert len({tuple(forward(SQUARE).flatten().tolist()) for forward, _ in pairs}) == len(pairs)
+
+
+def test_d4_is_what_a_quarter_turn_and_a_mirror_generate() -> None:
+    generated = {
+        tuple(torch.rot90(start, quarter, (-2, -1)).flatten().tolist())
+        for start in (SQUARE, SQUARE.flip(-1))
+        for quarter in range(4)
+    }
+    assert {tuple(forward(SQUARE).flatten().tolist()) for forward, _ in D4} == generated
 
 
 def test_identity_changes_nothing() -> None:
@@ -25,3 +38,21 @@ def test_identity_changes_nothing() -> None:
 def test_a_flip_moves_rows_and_columns_only() -> None:
     both = FLIPS[3][0](TENSOR)
     assert torch.equal(both[0], torch.arange(12).flip(0).view(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("tta", "width", "pairs"),
+    [(False, 64, IDENTITY), ("flips", 64, FLIPS), ("d4", 64, D4), ("d4", 96, FLIPS), ("flips", 96, FLIPS)],
+)
+def test_rows_and_columns_are_swapped_on_square_grids_only(tta: object, width: int, pairs: tuple[Pair, ...]) -> None:
+    assert choose_pairs(tta, 64, width) == pairs
+
+
+def test_true_means_flips() -> None:
+    assert [checked_tta(tta) for tta in (True, "flips", "d4", False)] == ["flips", "flips", "d4", False]
+
+
+@pytest.mark.parametrize("tta", ["D4", "", 1, 0, None, 8])
+def test_any_other_augmentation_is_refused(tta: object) -> None:
+    with pytest.raises(InputError, match="tta must be False, True, 'flips' or 'd4', not"):
+        checked_tta(tta)

@@ -35,20 +35,22 @@ def segment(session: Session, image: str, ensemble: str | None) -> tuple[Any, st
 
 @refusing
 def remix(
-    session: Session, weights: list[float], threshold: float, opacity: float, blend: str
+    session: Session, weights: list[Any], threshold: float, opacity: float, blend: str
 ) -> tuple[Any, str, dict[str, Any]]:
     """Blend the members again for the picture of this session's last /segment; no network runs.
 
     Args:
-        weights: one number of 0 or more for each member, not all 0, in the order of /ensembles.
+        weights: one number of 0 or more for each member, not all 0, in the order of /ensembles; or for each member a
+            list of one for each label.
         threshold: probability from which a pixel belongs to the mask, between 0 and 1.
         opacity: of the mask's tint in the overlay, 0 to 1.
-        blend: "weighted mean", or "stacking" where the ensemble has a stacker.
+        blend: "weighted mean", "geometric", "median", "majority vote" (the threshold acts on the share of votes),
+            "STAPLE" (weights only say who takes part), or "stacking" where the ensemble has a stacker.
 
     Returns:
         As /segment does.
     """
-    session.remix([float(weight) for weight in weights], threshold, opacity, blend)  # type: ignore[arg-type]
+    session.remix(weights, threshold, opacity, blend)  # type: ignore[arg-type]
     return _answer(session)
 
 

@@ -23,6 +23,16 @@ COLUMNS = {
     "hd95_mm": "HD95 (mm)",
 }
 
+BLENDS = {
+    "weighted mean": "The average answer; each model counts as its slider says.",
+    "geometric": "The average of the models' log-odds: who is sure counts for more.",
+    "median": "The middle answer: a model that is far off moves it little.",
+    "majority vote": "The share of models that say yes; the threshold is the share needed.",
+    "STAPLE": "Judges from this picture whom to trust; every model above 0 takes part.",
+    "stacking": "A further network decides from all answers; the sliders rest.",
+}
+"""What each blend is, in one line."""
+
 
 class Scores:
     """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
@@ -35,7 +45,7 @@ class Scores:
         if shown.truth is None:
             return []
         return _rows("Ensemble", 1.0, shown.prediction, shown.truth) + [
-            row | {"weight": shown.prediction.weights[int(str(row["member"]))]}
+            row | {"weight": _weight(shown.prediction, int(str(row["member"])), str(row["label"]))}
             for row in self._members(shown, shown.truth)
         ]
 
@@ -57,6 +67,11 @@ def _rows(name: str, weight: float, prediction: Prediction, truth: Masks) -> lis
         {"mask": name, "weight": weight, "label": label} | metrics.score(mask, true, prediction.image.spacing_mm)
         for label, mask, true in zip(prediction.labels, prediction.masks, truth, strict=True)
     ]
+
+
+def _weight(prediction: Prediction, member: int, label: str) -> float:
+    weight = prediction.weights[member]
+    return weight if isinstance(weight, float) else weight[prediction.labels.index(label)]
 
 
 def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
@@ -97,8 +112,8 @@ def summary(shown: Shown) -> str:
         share = area["px"] / pixels
         found.append(f"**{_plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
     unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
-    stacked = "blended by stacking, " if prediction.blend == "stacking" else ""
-    return f"{'; '.join(found)}, {stacked}at threshold {prediction.threshold:.2f}.{unit}"
+    blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
+    return f"{'; '.join(found)}, {blend}at threshold {prediction.threshold:.2f}.{unit}"
 
 
 def notes(shown: Shown) -> str:

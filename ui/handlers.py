@@ -87,22 +87,32 @@ def cancel_loading(session: Session) -> None:
 
 
 @told
-def remix(session: Session, blend: Any, threshold: float, opacity: float, *weights: float) -> list[Any]:
-    """Blend, threshold or opacity changed: only the visible picture is drawn, so that it follows the hand."""
-    session.remix(weights, threshold, opacity, blend)
-    return pictures(session)
+def remix(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
+    """Blend, threshold or opacity changed."""
+    shown = session.shown
+    weights = shown.weights if sliders == shown.sliders else sliders  # weights per label are more than sliders show
+    return remixed(session, blend, threshold, opacity, weights)
 
 
 @told
-def reweigh(session: Session, threshold: float, opacity: float, *weights: float) -> list[Any]:
+def reweigh(session: Session, threshold: float, opacity: float, *sliders: float) -> list[Any]:
     """A weight slider moved."""
-    return reweighed(session, threshold, opacity, weights)
+    return reweighed(session, threshold, opacity, sliders)
 
 
-def reweighed(session: Session, threshold: float, opacity: float, weights: Sequence[float]) -> list[Any]:
-    """The blend and the pictures: whoever changes a weight wants to see weights at work, whatever the blend was."""
-    session.remix(weights, threshold, opacity, "weighted mean")
-    return ["weighted mean", *pictures(session)]
+def reweighed(session: Session, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
+    """As `remixed`, by the present blend unless that is stacking, which knows no weights: whoever changes one wants to
+    see it at work."""
+    before = session.shown.prediction.blend
+    return remixed(session, "weighted mean" if before == "stacking" else before, threshold, opacity, weights)
+
+
+def remixed(session: Session, blend: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
+    """The blend with what is said about it, where it changed, and the visible picture alone, which follows the hand."""
+    before = session.shown.prediction.blend
+    session.remix(weights, threshold, opacity, blend)
+    choice = gr.skip() if blend == before else gr.update(value=blend, info=figures.BLENDS[blend])
+    return [choice, *pictures(session)]
 
 
 @told

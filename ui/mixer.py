@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from ui import handlers
+from ui import figures, handlers
 from ui.refusals import told
 from ui.session import Session
 
 THRESHOLD = "Probability from which a pixel belongs to the mask"
-BLEND = "The weights below count in the weighted mean; in stacking a further network decides"
+PER_LABEL = "The weights differ from label to label: a slider shows their mean, and moving one weighs all labels alike."
 OPACITY = "Of the tint; the contour stays"
 SLIDER: dict[str, Any] = {"interactive": True, "buttons": []}
 QUIET: dict[str, Any] = {
@@ -30,16 +30,26 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     shown = session.shown
     ensemble = shown.ensemble
     gr.Markdown("### Mix the models\nHow much each one counts. The picture follows at once; no network runs again.")
+    if isinstance(ensemble.weights[0], tuple):
+        gr.Markdown(PER_LABEL)
     weights, solos = [], []
-    for name, weight in zip(ensemble.names, shown.weights, strict=True):
+    for name, weight in zip(ensemble.names, shown.sliders, strict=True):
         with gr.Row(equal_height=True, elem_classes="member"):
-            weights.append(gr.Slider(0, 1, round(weight, 2), step=0.01, label=name, scale=5, min_width=180, **SLIDER))
+            weights.append(gr.Slider(0, 1, weight, step=0.01, label=name, scale=5, min_width=180, **SLIDER))
             solos.append(gr.Button("Solo", size="sm", scale=0, min_width=64))
-    stacked = ensemble.stacker is not None
-    blend = gr.Radio(list(ensemble.blends), value=shown.prediction.blend, label="Blend", info=BLEND, visible=stacked)
     with gr.Row():
         equal = gr.Button("Equal", size="sm", min_width=80)
         fitted = gr.Button("Fitted", size="sm", min_width=80)
+    chosen = shown.prediction.blend
+    blend = gr.Dropdown(
+        list(ensemble.blends),
+        value=chosen,
+        label="Blend",
+        info=figures.BLENDS[chosen],
+        interactive=True,
+        filterable=False,
+        elem_id="blend",
+    )
     threshold = gr.Slider(
         0.01, 0.99, shown.prediction.threshold, step=0.01, label="Threshold", info=THRESHOLD, **SLIDER
     )
@@ -50,7 +60,7 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     others = [blend.input, threshold.input, opacity.input]
     for event in (
         gr.on(sliders, handlers.reweigh, [state, *settings], [blend, *pictures], **QUIET),
-        gr.on(others, handlers.remix, [state, blend, *settings], list(pictures), **QUIET),
+        gr.on(others, handlers.remix, [state, blend, *settings], [blend, *pictures], **QUIET),
     ):
         event.then(handlers.follow, state, list(texts), **QUIET)
 
@@ -65,6 +75,7 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
 
 
 @told
-def _set(values: tuple[float, ...], session: Session, threshold: float, opacity: float) -> list[Any]:
-    """The sliders at `values`, and the picture that goes with them."""
-    return [*(round(value, 2) for value in values), *handlers.reweighed(session, threshold, opacity, values)]
+def _set(values: Sequence[Any], session: Session, threshold: float, opacity: float) -> list[Any]:
+    """The sliders at `values`, and the blend and picture that go with them."""
+    shown = handlers.reweighed(session, threshold, opacity, values)
+    return [*session.shown.sliders, *shown]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
@@ -18,7 +20,7 @@ from medseg.readers import read_image, read_masks
 from ui.figures import Scores
 
 if TYPE_CHECKING:
-    from medseg.arrays import Masks
+    from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
 
@@ -30,16 +32,22 @@ class Shown:
     """One state of the page, whole: a handler takes it once and is not disturbed by what follows.
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
-    they are normalised. `truth` (K, H, W) and `truth_source` are None where no truth is known.
+    they are normalised, or an ensemble's own for each label, of which the sliders show the mean. `truth` (K, H, W) and
+    `truth_source` are None where no truth is known.
     """
 
     ensemble: Ensemble
     prediction: Prediction
     view: Prediction
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     opacity: float = OPACITY
     truth: Masks | None = None
     truth_source: str | None = None
+
+    @property
+    def sliders(self) -> tuple[float, ...]:
+        """Where the members' sliders stand."""
+        return tuple(round(float(np.mean(weight)), 2) for weight in self.weights)
 
 
 class Session:
@@ -88,7 +96,7 @@ class Session:
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._now = dataclasses.replace(self.shown, truth=before.truth, truth_source=before.truth_source)
 
-    def remix(self, weights: Sequence[float], threshold: float, opacity: float, blend: Blend | None = None) -> None:
+    def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
         """Blend again from the kept answers, as before where `blend` is None; no network runs."""
         with self._changing:
             before = self.shown

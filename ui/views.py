@@ -40,7 +40,8 @@ def members(shown: Shown) -> list[tuple[Rgb, str]]:
     for index, (name, weight) in enumerate(zip(shown.view.member_names, shown.view.weights, strict=True)):
         alone = solo(shown, shown.view, index)
         picture = draw_overlay(shown.view.image.pixels, alone.masks, shown.opacity)
-        pictures.append((picture, f"{name} · weight {weight:.0%}"))
+        shares = (weight,) if isinstance(weight, float) else weight
+        pictures.append((picture, f"{name} · weight {' / '.join(f'{share:.0%}' for share in shares)}"))
     return pictures
 
 

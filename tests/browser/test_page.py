@@ -124,6 +124,17 @@ def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
         assert slider_values(page)[:2] == weights
 
 
+def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Page) -> None:
+    before = shown_picture(page)
+    page.locator("#blend input").click()
+    page.get_by_role("option", name="median").click()
+    wait_for_another_picture(page, before)
+    page.wait_for_function("() => document.querySelector('#blend').innerText.includes('The middle answer')")
+    page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by the median blend')")
+    press(page, 0, "Home")  # and it stays while a weight is moved
+    assert page.locator("#blend input").input_value() == "median"
+
+
 def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
     if not (ROOT / "assets" / "ensembles" / "polyp" / "ensemble.json").exists():
         pytest.skip("the embedded polyp ensemble is not there")
