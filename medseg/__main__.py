@@ -52,11 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
     fit.add_argument("--name", required=True, help="the ensemble's name")
     fit.set_defaults(run=_fit)
-    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members and the floors; write scores.json")
+    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the floors")
     evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
     evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
-    evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
+    evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
+    evaluate.add_argument("--output", type=Path, help="folder for scores.json and scores.csv (default: print only)")
     evaluate.set_defaults(run=_evaluate)
     predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
     predict.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
@@ -175,21 +176,24 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from medseg.ensemble import Ensemble
-    from medseg.evaluate import evaluate, table
+    from medseg.evaluate import evaluate
     from medseg.samples import load_samples, select
+    from medseg.tables import table, write_csv
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     samples = load_samples(options.data)
     chosen = select(samples, options.split)
+    training = select(samples, "train")
     with tqdm(total=len(chosen), desc="evaluating") as bar:
-        report = evaluate(ensemble, chosen, select(samples, "train"), progress=lambda done, total: bar.update())
+        found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
     for label in ensemble.config.labels:
-        print(f"\n{label}, {options.split} split, n = {report['n']}\n\n{table(report, label)}")
-    print(f"\nProtocol: {report['protocol']}")
+        print(f"\n{label}, {options.split} split, n = {len(chosen)}\n\n{table(found.report, label)}")
+    print(f"\nProtocol: {found.report['protocol']}")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)
         (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+        write_csv(found.scores, chosen, options.output / "scores.csv")
 
 
 def _predict(options: argparse.Namespace) -> None:
