@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from medseg.arrays import Masks, Weight
+from medseg.arrays import Masks, Probabilities, Weight
 from medseg.config import Blend
+from medseg.contributions import Contributions
+from medseg.conventions import Conventions
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
 from medseg.fit import THRESHOLDS, mean_mask
@@ -128,21 +130,24 @@ def evaluate(
     of ensemble.json where its blend is another; the ensemble as ensemble.json has it; and with `tta` that averaged over
     flips, which runs each network four times more. The report holds `rows` as `Evaluation.summary`, `differences` of
     the ensemble to the best single member of the fit, to equal weights and to the member that is best here, `n`,
-    `split_sha256` and the protocol in words. What is not a finite number is None, since JSON has no word for it.
+    `split_sha256` and the protocol in words; `conventions`, the same answers as others count; `contributions` of each
+    of several members with their protocol. What is not a finite number is None, since JSON has no word for it.
     Raises InputError without samples, or for members whose names do not tell the rows apart; ReadError for a sample
     that cannot be read.
     """
     _check(ensemble, samples, training)
     labels = ensemble.config.labels
     prior = location_prior(training, labels)
-    found = Evaluation(labels)
+    found, others = Evaluation(labels), Conventions(labels)
+    worth = Contributions(ensemble.config, ensemble.weights)
     for done, sample in enumerate(samples, start=1):
         image, truth = sample.read(labels)
         found.cases.append(sample.case)
-        found.add(EMPTY, np.zeros_like(truth), truth, image)
-        found.add(PRIOR, prior.masks(image.size), truth, image)
-        for row, prediction in _answers(ensemble, ensemble.predict(image), tta):
-            found.add(row, prediction.masks, truth, image)
+        chosen = ensemble.predict(image)
+        worth.add(chosen.members, truth)
+        for row, probabilities, masks in _answers(ensemble, chosen, prior, tta):
+            found.add(row, masks, truth, image)
+            others.add(row, probabilities, truth)
         progress(done, len(samples))
     report = {
         "ensemble": ensemble.config.name,
@@ -160,6 +165,8 @@ def evaluate(
         "protocol": _protocol(ensemble, tta),
         "rows": found.summary(),
         "differences": _differences(ensemble, found),
+        "conventions": _plain(others.summary(found.confusions, found.cases)),
+        "contributions": _contributions(ensemble, worth, found),
     }
     return Result(report, found)
 
@@ -182,8 +189,19 @@ def _protocol(ensemble: Ensemble, tta: bool) -> str:
     )
 
 
-def _answers(ensemble: Ensemble, chosen: Prediction, tta: bool) -> Iterator[tuple[str, Prediction]]:
-    """Row → its answer for the picture of `chosen`, one at a time: a dozen rows of a large picture fill the memory."""
+def _answers(
+    ensemble: Ensemble, chosen: Prediction, prior: LocationPrior, tta: bool
+) -> Iterator[tuple[str, Probabilities, Masks]]:
+    """Row, probabilities and masks for the picture of `chosen`, one at a time: a dozen of a large picture fill the
+    memory."""
+    nothing = np.zeros((len(chosen.labels), *chosen.image.size), dtype=np.float32)
+    yield EMPTY, nothing, nothing > 0
+    yield PRIOR, to_image_grid(prior.mean, chosen.image.size), prior.masks(chosen.image.size)
+    for row, prediction in _predictions(ensemble, chosen, tta):
+        yield row, prediction.probabilities, prediction.masks
+
+
+def _predictions(ensemble: Ensemble, chosen: Prediction, tta: bool) -> Iterator[tuple[str, Prediction]]:
 
     def fixed(blend: Blend, weights: Sequence[Weight]) -> Prediction:
         return chosen.remix(weights=weights, threshold=MEMBER_THRESHOLD, blend=blend)
@@ -220,8 +238,21 @@ def _differences(ensemble: Ensemble, found: Evaluation) -> dict[str, Any]:
     return named
 
 
-def _plain(summary: dict[str, dict[str, Estimate]]) -> dict[str, dict[str, Any]]:
-    return {kind: {name: _estimate(value) for name, value in values.items()} for kind, values in summary.items()}
+def _contributions(ensemble: Ensemble, worth: Contributions, found: Evaluation) -> dict[str, Any]:
+    """{label: {"protocol": words, "members": {member: {column: estimate}}}}; empty for a member by itself."""
+    if len(ensemble.names) == 1:
+        return {}
+    floors = {label: found.best((EMPTY, PRIOR), label) for label in found.labels}
+    dice = {label: [scores["dice"] for scores in found.scores[row][label]] for label, row in floors.items()}
+    return {
+        label: {"protocol": worth.protocol(floors[label]), "members": _plain(members)}
+        for label, members in worth.summary(ensemble.names, dice, found.cases).items()
+    }
+
+
+def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings of mappings of estimates, however deep, as plain values."""
+    return {name: _estimate(value) if isinstance(value, Estimate) else _plain(value) for name, value in summary.items()}
 
 
 def _estimate(value: Estimate) -> dict[str, float | None]:

@@ -201,6 +201,29 @@ def test_the_oracle_is_the_member_that_is_best_here() -> None:
     assert differences["ensemble − nothing"]["blob"]["mean"] == 0
 
 
+def test_members_share_what_equal_weights_gain_over_the_better_floor() -> None:
+    report = evaluate(two_members(), SAMPLES, TRAINING).report
+    found = report["contributions"]["blob"]
+    shares = [member["Shapley share"]["mean"] for member in found["members"].values()]
+    assert sum(shares) == pytest.approx(dice(report, "equal weights") - dice(report, "location prior"))
+    assert "nobody that of the location prior" in found["protocol"]
+    assert found["members"]["perfect"]["change without it"]["mean"] is None, "it alone has weight"
+
+
+def test_a_member_by_itself_has_no_share_of_anything() -> None:
+    assert evaluate(made_of([fake_member("alone", truth)], [1]), SAMPLES, TRAINING).report["contributions"] == {}
+
+
+def test_every_row_is_also_counted_as_others_count() -> None:
+    report = evaluate(two_members(), SAMPLES, TRAINING).report
+    found = report["conventions"]["blob"]
+    assert list(found) == list(report["rows"])
+    assert found["empty mask"]["Dice by Kaggle's rule"]["mean"] == 1 / 4
+    assert found["empty mask"]["mean IoU with background"]["mean"] == pytest.approx((1 - 3 / 16) / 2)
+    # three pictures of 1/4 marked, where the threshold 0 marks everything; and an empty one, which always scores 0
+    assert found["perfect"]["mean Dice over 256 thresholds"]["mean"] == pytest.approx((255 + 2 / 5) / 256 * 3 / 4)
+
+
 def test_images_of_one_case_are_resampled_together() -> None:
     together = [dataclasses.replace(sample, case="one patient") for sample in SAMPLES]
     estimate = evaluate(two_members(), together, TRAINING).report["rows"]["nothing"]["blob"]["per_image_all"]["dice"]
