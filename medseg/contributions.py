@@ -72,9 +72,9 @@ class Contributions:
     def protocol(self, floor: str) -> str:
         """How the figures were found, where the row `floor` is the better floor."""
         without = (
-            f"per-image Dice on every n-th pixel of the working grid (no side above {SIDE}), before clean-up. "
-            f"{WITHOUT}: the {self.how} by the chosen weights at threshold {self.settings.threshold:g} with the member "
-            "left out and the other weights renormalised, minus the same with all. "
+            f"Per-image Dice on every n-th pixel of the working grid (no side above {SIDE}), before clean-up. "
+            f"{WITHOUT.capitalize()}: the {self.how} by the chosen weights at threshold {self.settings.threshold:g}, "
+            "with the member left out and the other weights renormalised, minus the same with all. "
         )
         if not self._exact:
             return f"{without}No Shapley shares: they are exact or absent, and at most {MAX_MEMBERS} members have them."

@@ -14,13 +14,13 @@ from jaxtyping import Float32
 from medseg.arrays import Mask, Masks, Probabilities
 from medseg.metrics import Confusion, Estimate, mean_interval
 
-PRANET_DICE, PRANET_IOU = "mean Dice over 256 thresholds", "mean IoU over 256 thresholds"
+PRANET_DICE, PRANET_IOU = "PraNet's mean Dice", "PraNet's mean IoU"
 MEAN_IOU = "mean IoU with background"
 """The mean of the foreground's and the background's IoU, as Keras's MeanIoU counts: not what others call IoU."""
 KAGGLE, POSITIVES = "Dice by Kaggle's rule", "Dice over positives"
 
 CONVENTIONS = {
-    PRANET_DICE: "PraNet (Fan et al., MICCAI 2020) and the polyp papers after it: each picture's probabilities are "
+    PRANET_DICE: "Fan et al., PraNet (MICCAI 2020), and the polyp papers after it: each picture's probabilities are "
     "stretched so that the lowest is 0 and the highest 1 and rounded to 8 bits; Dice at each of the 256 thresholds "
     "(0 where nothing is hit), the mean over thresholds and pictures. No threshold is chosen.",
     PRANET_IOU: "the same with IoU.",

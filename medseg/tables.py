@@ -16,10 +16,10 @@ def table(report: dict[str, Any], label: str) -> str:
     lines = ["| | Dice, mean per image | IoU, mean per image | Dice, pooled | IoU, pooled |", "|---|---|---|---|---|"]
     for row, labels in report["rows"].items():
         kinds = labels[label]
-        cells = [cell(kinds[kind][metric]) for kind in ("per_image_all", "pooled_all") for metric in ("dice", "iou")]
+        cells = [_cell(kinds[kind][metric]) for kind in ("per_image_all", "pooled_all") for metric in ("dice", "iou")]
         lines.append(f"| {row}{stamp(report, row, label)} | {' | '.join(cells)} |")
     for name, labels in report["differences"].items():
-        lines.append(f"| {name} | {cell(labels[label], signed=True)} | | | |")
+        lines.append(f"| {name} | {_cell(labels[label], signed=True)} | | | |")
     return "\n".join(lines)
 
 
@@ -33,10 +33,15 @@ def stamp(report: dict[str, Any], row: str, label: str) -> str:
     return " (at the floor)" if dice[row] == floor else " (under the floor)"
 
 
-def cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:
-    """`mean [low, high]`, with a dash for what is not known."""
+def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
+    """Mean, low and high in three decimals, with a dash for what is not known."""
     sign = "+" if signed else ""
     mean, low, high = ("–" if (v := estimate[k]) is None else f"{v:{sign}.3f}" for k in ("mean", "low", "high"))
+    return mean, low, high
+
+
+def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:
+    mean, low, high = figures(estimate, signed=signed)
     return f"{mean} [{low}, {high}]"
 
 

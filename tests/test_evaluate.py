@@ -221,7 +221,7 @@ def test_every_row_is_also_counted_as_others_count() -> None:
     assert found["empty mask"]["Dice by Kaggle's rule"]["mean"] == 1 / 4
     assert found["empty mask"]["mean IoU with background"]["mean"] == pytest.approx((1 - 3 / 16) / 2)
     # three pictures of 1/4 marked, where the threshold 0 marks everything; and an empty one, which always scores 0
-    assert found["perfect"]["mean Dice over 256 thresholds"]["mean"] == pytest.approx((255 + 2 / 5) / 256 * 3 / 4)
+    assert found["perfect"]["PraNet's mean Dice"]["mean"] == pytest.approx((255 + 2 / 5) / 256 * 3 / 4)
 
 
 def test_images_of_one_case_are_resampled_together() -> None:

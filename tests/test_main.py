@@ -16,7 +16,7 @@ from medseg.member import file_sha256
 from medseg.samples import load_samples, select, split_hash
 from tests.conftest import ROOT, make_member
 
-ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "scores.csv", "scores.json"]
+ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "report.html", "scores.csv", "scores.json"]
 
 
 def run(*arguments: object) -> None:
@@ -94,6 +94,14 @@ def test_the_scores_are_those_of_the_test_split(published: Path, disc_pairs: Pat
     assert (scores["split"], scores["n"], scores["split_sha256"]) == ("test", len(test), split_hash(test))
     assert list(scores["rows"])[:5] == ["empty mask", "location prior", "a", "b", "equal weights"]
     assert list(scores["rows"])[-1] == "ensemble"
+
+
+def test_the_page_of_an_evaluation_names_its_command_and_data(published: Path, disc_pairs: Path) -> None:
+    text = (published / "report.html").read_text(encoding="utf-8")
+    assert f"python -m medseg evaluate {published}" in text
+    assert f"<dd>{disc_pairs.name}</dd>" in text
+    assert text.count("<img ") % 3 == 0
+    assert "<img " in text
 
 
 def test_the_cards_show_what_was_fitted_and_scored(published: Path) -> None:
