@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from medseg.config import Contender, EnsembleConfig, MemberReference
 from medseg.errors import InputError, MedsegError
 
 if TYPE_CHECKING:
+    from medseg.ensemble import Ensemble
+    from medseg.evaluate import Result
     from medseg.manifest import Sample
     from medseg.member import LoadedMember
 
@@ -24,7 +27,8 @@ _CONTENDERS: dict[str, Contender] = {"fitted": "fitted", "equal": "equal", "sing
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a refusal is one sentence on stderr and exit status 1."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given, argparse.Namespace(command=shlex.join(["python", "-m", "medseg", *given])))
     try:
         options.run(options)
     except (MedsegError, OSError) as error:  # OSError: a full disk, a folder that may not be written
@@ -75,11 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         "nested cross-validation puts them above both others)",
     )
     fit.set_defaults(run=_fit)
-    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members and the floors; write scores.json")
+    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the floors")
     evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
     evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
-    evaluate.add_argument("--output", type=Path, help="folder for scores.json (default: print only)")
+    evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
+    evaluate.add_argument(
+        "--output", type=Path, help="folder for scores.json, scores.csv and report.html (default: print)"
+    )
     evaluate.set_defaults(run=_evaluate)
     predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
     predict.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
@@ -216,21 +223,37 @@ def _members(folders: Sequence[Path]) -> list[LoadedMember]:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from medseg.ensemble import Ensemble
-    from medseg.evaluate import evaluate, table
+    from medseg.evaluate import evaluate
     from medseg.samples import load_samples, select
+    from medseg.tables import table
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     samples = load_samples(options.data)
     chosen = select(samples, options.split)
+    training = select(samples, "train")
     with tqdm(total=len(chosen), desc="evaluating") as bar:
-        report = evaluate(ensemble, chosen, select(samples, "train"), progress=lambda done, total: bar.update())
+        found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
     for label in ensemble.config.labels:
-        print(f"\n{label}, {options.split} split, n = {report['n']}\n\n{table(report, label)}")
-    print(f"\nProtocol: {report['protocol']}")
+        print(f"\n{label}, {options.split} split, n = {len(chosen)}\n\n{table(found.report, label)}")
+    print(f"\nProtocol: {found.report['protocol']}")
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-        (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+        _write_evaluation(options, ensemble, chosen, found)
+
+
+def _write_evaluation(
+    options: argparse.Namespace, ensemble: Ensemble, samples: Sequence[Sample], found: Result
+) -> None:
+    from medseg.report_html import page
+    from medseg.report_pictures import show
+    from medseg.tables import write_csv
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)
+    (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_csv(found.scores, samples, options.output / "scores.csv")
+    facts = {"Data": options.data.resolve().name, "Command": options.command}
+    html = page(found.report, show(ensemble, samples, found.scores), facts)
+    (options.output / "report.html").write_text(html, encoding="utf-8")
 
 
 def _predict(options: argparse.Namespace) -> None:

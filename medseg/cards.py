@@ -11,9 +11,9 @@ from medseg.blend import normalise_weights
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig
 from medseg.errors import InputError
-from medseg.evaluate import table
 from medseg.hub import fetch
 from medseg.member import read_settings
+from medseg.tables import table
 
 
 def write_cards(folder: Path) -> None:

@@ -16,7 +16,7 @@ from medseg.member import file_sha256
 from medseg.samples import load_samples, select, split_hash
 from tests.conftest import ROOT, make_member
 
-ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "scores.json"]
+ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "report.html", "scores.csv", "scores.json"]
 
 
 def run(*arguments: object) -> None:
@@ -92,7 +92,16 @@ def test_the_scores_are_those_of_the_test_split(published: Path, disc_pairs: Pat
     scores = json.loads((published / "scores.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     test = select(load_samples(disc_pairs), "test")
     assert (scores["split"], scores["n"], scores["split_sha256"]) == ("test", len(test), split_hash(test))
-    assert list(scores["rows"]) == ["empty mask", "location prior", "a", "b", "equal weights", "ensemble"]
+    assert list(scores["rows"])[:5] == ["empty mask", "location prior", "a", "b", "equal weights"]
+    assert list(scores["rows"])[-1] == "ensemble"
+
+
+def test_the_page_of_an_evaluation_names_its_command_and_data(published: Path, disc_pairs: Path) -> None:
+    text = (published / "report.html").read_text(encoding="utf-8")
+    assert f"python -m medseg evaluate {published}" in text
+    assert f"<dd>{disc_pairs.name}</dd>" in text
+    assert text.count("<img ") % 3 == 0
+    assert "<img " in text
 
 
 def test_the_cards_show_what_was_fitted_and_scored(published: Path) -> None:
@@ -138,7 +147,7 @@ def test_evaluate_without_output_only_prints(
     run("evaluate", published, disc_pairs, "--split", "val")
     shown = capsys.readouterr().out
     assert "blob, val split, n = " in shown
-    assert "| ensemble |" in shown
+    assert "| ensemble" in shown
     assert "Protocol: " in shown
     assert sorted(published.rglob("*")) == before
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
@@ -142,6 +142,36 @@ def test_distances_are_symmetric_and_scale_with_spacing(pair: tuple[np.ndarray, 
     assert surface_dice(pair[0], pair[0], 0.0) == 1.0
 
 
+@given(hnp.arrays(bool, (5, 7)))
+def test_any_mask_against_an_empty_one_follows_the_rule(mask: np.ndarray) -> None:
+    nothing = np.zeros_like(mask)
+    for pair in ((mask, nothing), (nothing, mask)):
+        agree = float(not mask.any())
+        assert [confusion(*pair).ratio(metric) for metric in ("dice", "iou", "precision", "recall")] == [agree] * 4
+        assert hd95(*pair) == (math.inf if mask.any() else 0.0)
+        assert surface_dice(*pair, tolerance=100.0) == agree
+
+
+@given(PAIRS, st.floats(0.1, 5), st.floats(0.1, 5), st.floats(0, 9))
+def test_turning_the_picture_changes_nothing(
+    pair: tuple[np.ndarray, np.ndarray], row: float, column: float, tolerance: float
+) -> None:
+    upright, turned = list(pair), [np.rot90(mask) for mask in pair]
+    assert confusion(*upright) == confusion(*turned)
+    assert hd95(*upright, (row, column)) == pytest.approx(hd95(*turned, (column, row)))
+    shares = [surface_dice(*upright, tolerance, (row, column)), surface_dice(*turned, tolerance, (column, row))]
+    # by rounding alone a distance may lie within the tolerance once and beyond it once
+    assert shares[0] <= surface_dice(*turned, 1.001 * tolerance + 1e-6, (column, row))
+    assert shares[1] <= surface_dice(*upright, 1.001 * tolerance + 1e-6, (row, column))
+
+
+@given(PAIRS, st.floats(0, 9), st.floats(0, 9))
+def test_a_larger_tolerance_never_lowers_surface_dice(
+    pair: tuple[np.ndarray, np.ndarray], one: float, other: float
+) -> None:
+    assert surface_dice(*pair, min(one, other)) <= surface_dice(*pair, max(one, other))
+
+
 def odd_and_random_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(5)
     rows, columns = np.ogrid[:40, :56]
@@ -196,6 +226,23 @@ def test_distances_agree_with_monai(spacing: tuple[float, float]) -> None:
         assert hd95(prediction, truth, spacing) == pytest.approx(float(distance), rel=1e-5)
         for tolerance, share in zip((0.1, 2.0), shares, strict=True):
             assert surface_dice(prediction, truth, tolerance, spacing) == pytest.approx(float(share), abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(bool, (2, 9, 11)), st.sampled_from([0.3, 1.0, 2.5]), st.sampled_from([0.7, 1.0, 4.0]))
+def test_distances_of_random_masks_agree_with_monai(pair: np.ndarray, row: float, column: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch = pytest.importorskip("torch")
+        monai = pytest.importorskip("monai.metrics")
+        prediction, truth = pair
+        assume(prediction.any() and truth.any())  # of empty masks MONAI has a rule of its own
+        theirs = [torch.from_numpy(mask.copy())[None, None].float() for mask in pair]
+        spaced = {"include_background": True, "spacing": [row, column]}
+        distance = monai.compute_hausdorff_distance(*theirs, percentile=95, **spaced)
+        share = monai.compute_surface_dice(*theirs, [1.9], **spaced)
+    assert hd95(prediction, truth, (row, column)) == pytest.approx(float(distance), rel=1e-5, abs=1e-6)
+    assert surface_dice(prediction, truth, 1.9, (row, column)) == pytest.approx(float(share), abs=1e-6)
 
 
 def test_distances_agree_with_measuring_every_pixel_against_every_other() -> None:

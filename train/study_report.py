@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from medseg.conventions import MEAN_IOU, pooled_mean_iou
 from medseg.ensemble import Ensemble
 from medseg.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior
 from medseg.export import versions
@@ -23,8 +24,6 @@ from medseg.samples import Sample, load_data, load_samples, select, split_hash
 
 SEARCHED = "searched weights"
 OVERLAPS = ("dice", "iou", "precision", "recall", "accuracy")
-MEAN_IOU = "mean IoU with background"
-"""The mean of the foreground's and the background's IoU, as Keras's MeanIoU counts: not what others call IoU."""
 PER_IMAGE, POSITIVES, POOLED = "per image", "per image with a finding", "pooled"
 Answer = Callable[[Any], Any]
 
@@ -88,31 +87,6 @@ def estimates(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str
 
 def _means(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, Estimate]:
     return {metric: mean_interval([c.ratio(metric) for c in confusions], cases) for metric in OVERLAPS}
-
-
-def pooled_mean_iou(
-    confusions: Sequence[Confusion], cases: Sequence[str], seed: int = 0, resamples: int = 2000
-) -> Estimate:
-    """MEAN_IOU over the pixels of all images together, with the interval of `medseg.metrics`: a bootstrap by case."""
-    counts = np.array([(c.tp, c.fp + c.fn, c.tn) for c in confusions], dtype=np.float64)
-    names, case_of = np.unique(cases, return_inverse=True)
-    per_case = np.stack([np.bincount(case_of, column) for column in counts.T], axis=1)
-    low = high = math.nan
-    if len(names) > 1:
-        drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-        low, high = np.percentile(_mean_iou(per_case[drawn].sum(axis=1)), (2.5, 97.5))
-    return Estimate(float(_mean_iou(counts.sum(axis=0))), float(low), float(high), len(counts), len(names))
-
-
-def _mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Of (…, 3) counts of foreground found, errors, background found; a class that is nowhere has IoU 1."""
-    foreground, errors, background = np.moveaxis(counts, -1, 0)
-    return np.mean([_iou(foreground, errors), _iou(background, errors)], axis=0)
-
-
-def _iou(hit: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    whole = hit + errors
-    return np.where(whole > 0, hit / np.where(whole > 0, whole, 1), 1.0)
 
 
 def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""What `evaluate` found, as a Markdown table and as csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.evaluate import EMPTY, PRIOR, Evaluation
+from medseg.samples import Sample
+
+
+def table(report: dict[str, Any], label: str) -> str:
+    """The report's main figures for one label as a Markdown table."""
+    lines = ["| | Dice, mean per image | IoU, mean per image | Dice, pooled | IoU, pooled |", "|---|---|---|---|---|"]
+    for row, labels in report["rows"].items():
+        kinds = labels[label]
+        cells = [_cell(kinds[kind][metric]) for kind in ("per_image_all", "pooled_all") for metric in ("dice", "iou")]
+        lines.append(f"| {row}{stamp(report, row, label)} | {' | '.join(cells)} |")
+    for name, labels in report["differences"].items():
+        lines.append(f"| {name} | {_cell(labels[label], signed=True)} | | | |")
+    return "\n".join(lines)
+
+
+def stamp(report: dict[str, Any], row: str, label: str) -> str:
+    """ " (under the floor)" or " (at the floor)" for a row whose per-image Dice does not exceed that of the better
+    floor; else, and for the floors themselves, nothing."""
+    dice = {name: labels[label]["per_image_all"]["dice"]["mean"] for name, labels in report["rows"].items()}
+    floor = max(dice[EMPTY], dice[PRIOR])
+    if row in (EMPTY, PRIOR) or dice[row] > floor:
+        return ""
+    return " (at the floor)" if dice[row] == floor else " (under the floor)"
+
+
+def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
+    """Mean, low and high in three decimals, with a dash for what is not known."""
+    sign = "+" if signed else ""
+    mean, low, high = ("–" if (v := estimate[k]) is None else f"{v:{sign}.3f}" for k in ("mean", "low", "high"))
+    return mean, low, high
+
+
+def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:
+    mean, low, high = figures(estimate, signed=signed)
+    return f"{mean} [{low}, {high}]"
+
+
+def write_csv(found: Evaluation, samples: Sequence[Sample], path: Path) -> None:
+    """One line for each picture, row of the report and label, with every metric of the pair; `samples` are those that
+    `found` scored, in their order. A metric that a picture lacks (millimetres without spacing) is left empty; the
+    distance to an empty mask is inf."""
+    scores = [(row, label, values) for row, labels in found.scores.items() for label, values in labels.items()]
+    metrics = list(dict.fromkeys(name for _, _, values in scores for pair in values for name in pair))
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream)
+        lines.writerow(["picture", "frame", "case", "split", "row", "label", *metrics])
+        for index, sample in enumerate(samples):
+            picture = (sample.image.name, sample.frame, sample.case, sample.split)
+            for row, label, values in scores:
+                lines.writerow([*picture, row, label, *(values[index].get(metric, "") for metric in metrics)])
