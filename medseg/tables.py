@@ -34,10 +34,15 @@ def stamp(report: dict[str, Any], row: str, label: str) -> str:
 
 
 def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
-    """Mean, low and high in three decimals, with a dash for what is not known."""
-    sign = "+" if signed else ""
-    mean, low, high = ("–" if (v := estimate[k]) is None else f"{v:{sign}.3f}" for k in ("mean", "low", "high"))
+    """Mean, low and high with a dash for what is not known: three decimals, of distances from 10 on one."""
+    mean, low, high = (_number(estimate[name], "+" if signed else "") for name in ("mean", "low", "high"))
     return mean, low, high
+
+
+def _number(value: float | None, sign: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:{sign}.3f}" if abs(value) < 10 else f"{value:{sign}.1f}"
 
 
 def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:

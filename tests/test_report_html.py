@@ -146,6 +146,18 @@ def test_an_empty_group_has_no_heading(found: Result) -> None:
     assert "Best by Dice" not in text
 
 
+def test_labels_have_a_section_each_and_share_the_pictures() -> None:
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, :16] = masks[1, 16:] = True
+    drawn = [PaintedSample(Image(np.zeros((32, 32, 1), np.float32)), masks, case, "test") for case in "ab"]
+    member = fake_member("upper", lambda image: np.stack([masks[0], masks[0]]), labels=("up", "low"), task="multilabel")
+    ensemble = made_of([member], [1])
+    result = evaluate(ensemble, drawn, drawn)
+    text = page(result.report, show(ensemble, drawn, result.scores), {})
+    assert re.findall(r"<h2>(\w+)</h2>", text) == ["up", "low"]
+    assert text.count("a.png: Dice 0.500") == 1
+
+
 def test_weights_for_each_label_are_listed() -> None:
     weighted: dict[str, Any] = {**evaluate(two_members(), SAMPLES, TRAINING).report, "weights": [[0.25, 1], [0.75, 0]]}
     assert "perfect, weight 0.25 / 1" in Elements(page(weighted, [], {})).text
