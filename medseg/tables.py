@@ -23,10 +23,10 @@ def table(report: dict[str, Any], label: str) -> str:
     return "\n".join(lines)
 
 
-def stamp(report: dict[str, Any], row: str, label: str) -> str:
-    """ " (under the floor)" or " (at the floor)" for a row whose per-image Dice does not exceed that of the better
+def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_all") -> str:
+    """ " (under the floor)" or " (at the floor)" for a row whose Dice of that kind does not exceed that of the better
     floor; else, and for the floors themselves, nothing."""
-    dice = {name: labels[label]["per_image_all"]["dice"]["mean"] for name, labels in report["rows"].items()}
+    dice = {name: labels[label][kind]["dice"]["mean"] for name, labels in report["rows"].items()}
     floor = max(dice[EMPTY], dice[PRIOR])
     if row in (EMPTY, PRIOR) or dice[row] > floor:
         return ""

@@ -155,7 +155,7 @@ def test_a_stacker_has_a_row_beside_the_weights_it_replaces() -> None:
     ]  # fmt: skip
     assert (report["blend"], report["stacker"]) == ("stacking", stacker.sha256)
     assert report["differences"]["ensemble − chosen weights"]["blob"]["mean"] == 3 / 4
-    assert "and stacker at threshold 0.5" in report["protocol"]
+    assert "and stacker at threshold 0.5, chosen weights and ensemble at 0.5" in report["protocol"]
 
 
 def test_other_blends_are_of_equal_weights() -> None:

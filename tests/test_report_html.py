@@ -92,6 +92,16 @@ def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: R
     assert "3 infinite" in text
 
 
+def test_a_row_is_stamped_by_the_floor_of_its_own_table() -> None:
+    """Silence is right on two of three pictures, and finds as little as the empty mask on the third."""
+    drawn = [SAMPLES[0], *(dataclasses.replace(SAMPLES[3], case=case) for case in ("e", "f"))]
+    result = evaluate(made_of([fake_member("silent", lambda image: np.zeros((1, *image.size)))], [1]), drawn, SAMPLES)
+    text = Elements(page(result.report, [], {})).text
+    every, positives = text.split("Mean per picture with a finding")
+    assert "silent (at the floor)" in every
+    assert "silent (under the floor)" in positives  # the location prior finds something there
+
+
 def test_the_page_needs_no_script_and_no_other_file(found: Result) -> None:
     text = written(found)
     tags = Elements(text).tags
