@@ -80,8 +80,8 @@ class Contributions:
             return f"{without}No Shapley shares: they are exact or absent, and at most {MAX_MEMBERS} members have them."
         return (
             f"{without}{SHAPLEY} (Shapley 1953): exact over all coalitions, each worth the Dice of its equal weights "
-            f"at threshold {COALITION_THRESHOLD}, and nobody that of the {floor}; the shares of all members add up to "
-            "the difference of the two."
+            f"at threshold {COALITION_THRESHOLD}, and nobody worth that of the {floor}; all shares add up to the "
+            "difference of the two."
         )
 
     def _leave_one_out(self, stack: Stack, truth: Masks) -> Float64[np.ndarray, "M+1 K"]:

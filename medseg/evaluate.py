@@ -183,9 +183,10 @@ def _check(ensemble: Ensemble, samples: Sequence[Sample], training: Sequence[Sam
 def _protocol(ensemble: Ensemble, tta: bool) -> str:
     fixed = "members, equal weights" + (" and other blends of them" if len(ensemble.members) > 1 else "")
     fixed += " and stacker" if ensemble.stacker else ""
+    chosen = ENSEMBLE if ensemble.config.blend == "weighted mean" else f"{WEIGHTED} and {ENSEMBLE}"
     return (
         "each image's own grid; both masks empty: overlap 1, distance 0; 95 % bootstrap by case; "
-        f"{fixed} at threshold {MEMBER_THRESHOLD}, ensemble at {ensemble.config.threshold:g}; "
+        f"{fixed} at threshold {MEMBER_THRESHOLD}, {chosen} at {ensemble.config.threshold:g}; "
         + (f"TTA (four flips) in the row {FLIPPED} alone" if tta else "no TTA")
     )
 
@@ -203,7 +204,6 @@ def _answers(
 
 
 def _predictions(ensemble: Ensemble, chosen: Prediction, tta: bool) -> Iterator[tuple[str, Prediction]]:
-
     def fixed(blend: Blend, weights: Sequence[Weight]) -> Prediction:
         return chosen.remix(weights=weights, threshold=MEMBER_THRESHOLD, blend=blend)
 

@@ -124,7 +124,7 @@ def _scores(report: dict[str, Any], label: str, kind: str) -> str:
     rows = {row: labels[label][kind] for row, labels in report["rows"].items()}
     floor = max(rows[EMPTY]["dice"]["mean"], rows[PRIOR]["dice"]["mean"])
     bars = {row: _bar(metrics["dice"], floor) for row, metrics in rows.items()}
-    return _table(rows, bars, {row: stamp(report, row, label) for row in rows})
+    return _table(rows, bars, {row: stamp(report, row, label, kind) for row in rows})
 
 
 def _table(

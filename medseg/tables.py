@@ -23,10 +23,10 @@ def table(report: dict[str, Any], label: str) -> str:
     return "\n".join(lines)
 
 
-def stamp(report: dict[str, Any], row: str, label: str) -> str:
-    """ " (under the floor)" or " (at the floor)" for a row whose per-image Dice does not exceed that of the better
+def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_all") -> str:
+    """ " (under the floor)" or " (at the floor)" for a row whose Dice of that kind does not exceed that of the better
     floor; else, and for the floors themselves, nothing."""
-    dice = {name: labels[label]["per_image_all"]["dice"]["mean"] for name, labels in report["rows"].items()}
+    dice = {name: labels[label][kind]["dice"]["mean"] for name, labels in report["rows"].items()}
     floor = max(dice[EMPTY], dice[PRIOR])
     if row in (EMPTY, PRIOR) or dice[row] > floor:
         return ""
@@ -34,10 +34,15 @@ def stamp(report: dict[str, Any], row: str, label: str) -> str:
 
 
 def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
-    """Mean, low and high in three decimals, with a dash for what is not known."""
-    sign = "+" if signed else ""
-    mean, low, high = ("–" if (v := estimate[k]) is None else f"{v:{sign}.3f}" for k in ("mean", "low", "high"))
+    """Mean, low and high with a dash for what is not known: three decimals, of distances from 10 on one."""
+    mean, low, high = (_number(estimate[name], "+" if signed else "") for name in ("mean", "low", "high"))
     return mean, low, high
+
+
+def _number(value: float | None, sign: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:{sign}.3f}" if abs(value) < 10 else f"{value:{sign}.1f}"
 
 
 def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:

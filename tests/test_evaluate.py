@@ -16,7 +16,7 @@ from medseg.errors import InputError
 from medseg.evaluate import Evaluation, LocationPrior, evaluate, location_prior
 from medseg.image import Image
 from medseg.samples import split_hash
-from medseg.tables import table, write_csv
+from medseg.tables import figures, table, write_csv
 from tests.conftest import FakeMember, PaintedSample, fake_member
 
 SCORE = Score("dice", 0.5, 0.4, 0.6, 4, "val", "by hand")
@@ -155,7 +155,7 @@ def test_a_stacker_has_a_row_beside_the_weights_it_replaces() -> None:
     ]  # fmt: skip
     assert (report["blend"], report["stacker"]) == ("stacking", stacker.sha256)
     assert report["differences"]["ensemble − chosen weights"]["blob"]["mean"] == 3 / 4
-    assert "and stacker at threshold 0.5" in report["protocol"]
+    assert "and stacker at threshold 0.5, chosen weights and ensemble at 0.5" in report["protocol"]
 
 
 def test_other_blends_are_of_equal_weights() -> None:
@@ -206,7 +206,7 @@ def test_members_share_what_equal_weights_gain_over_the_better_floor() -> None:
     found = report["contributions"]["blob"]
     shares = [member["Shapley share"]["mean"] for member in found["members"].values()]
     assert sum(shares) == pytest.approx(dice(report, "equal weights") - dice(report, "location prior"))
-    assert "nobody that of the location prior" in found["protocol"]
+    assert "nobody worth that of the location prior" in found["protocol"]
     assert found["members"]["perfect"]["change without it"]["mean"] is None, "it alone has weight"
 
 
@@ -283,6 +283,12 @@ def test_the_table_has_a_dash_for_what_is_not_known() -> None:
     assert "| perfect | 1.000 [–, –] |" in shown
     assert "nan" not in shown
     assert "None" not in shown
+
+
+def test_distances_are_shown_as_finely_as_they_are_known() -> None:
+    estimate = {"mean": 0.12345, "low": 9.87654, "high": 38.26543}
+    assert figures(estimate) == ("0.123", "9.877", "38.3")
+    assert figures(estimate | {"low": None}, signed=True) == ("+0.123", "–", "+38.3")
 
 
 def test_the_table_shows_differences_with_their_sign() -> None:

@@ -152,6 +152,13 @@ def test_evaluate_without_output_only_prints(
     assert sorted(published.rglob("*")) == before
 
 
+def test_evaluate_scores_flips_too_where_it_is_told_to(
+    published: Path, disc_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("evaluate", published, disc_pairs, "--split", "val", "--tta")
+    assert "| ensemble with flips" in capsys.readouterr().out
+
+
 def test_a_member_folder_alone_gets_its_card(copied: Path) -> None:
     (copied / "a" / "README.md").unlink()
     run("card", copied / "a")

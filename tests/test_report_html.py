@@ -92,6 +92,16 @@ def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: R
     assert "3 infinite" in text
 
 
+def test_a_row_is_stamped_by_the_floor_of_its_own_table() -> None:
+    """Silence is right on two of three pictures, and finds as little as the empty mask on the third."""
+    drawn = [SAMPLES[0], *(dataclasses.replace(SAMPLES[3], case=case) for case in ("e", "f"))]
+    result = evaluate(made_of([fake_member("silent", lambda image: np.zeros((1, *image.size)))], [1]), drawn, SAMPLES)
+    text = Elements(page(result.report, [], {})).text
+    every, positives = text.split("Mean per picture with a finding")
+    assert "silent (at the floor)" in every
+    assert "silent (under the floor)" in positives  # the location prior finds something there
+
+
 def test_the_page_needs_no_script_and_no_other_file(found: Result) -> None:
     text = written(found)
     tags = Elements(text).tags
@@ -144,6 +154,18 @@ def test_an_empty_group_has_no_heading(found: Result) -> None:
     assert "Worst by Dice" in text
     assert "a.png: Dice 0.250" in text
     assert "Best by Dice" not in text
+
+
+def test_labels_have_a_section_each_and_share_the_pictures() -> None:
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, :16] = masks[1, 16:] = True
+    drawn = [PaintedSample(Image(np.zeros((32, 32, 1), np.float32)), masks, case, "test") for case in "ab"]
+    member = fake_member("upper", lambda image: np.stack([masks[0], masks[0]]), labels=("up", "low"), task="multilabel")
+    ensemble = made_of([member], [1])
+    result = evaluate(ensemble, drawn, drawn)
+    text = page(result.report, show(ensemble, drawn, result.scores), {})
+    assert re.findall(r"<h2>(\w+)</h2>", text) == ["up", "low"]
+    assert text.count("a.png: Dice 0.500") == 1
 
 
 def test_weights_for_each_label_are_listed() -> None:
