@@ -50,13 +50,14 @@ def write_siim(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -
     for number in range(seed, seed + count):
         pixels, mask = draw_film(number, size)
         name = f"film-{number:05d}"
-        _write_dicom(folder / "dicom-images-train" / name / name / f"{name}.dcm", pixels)
+        write_dicom(folder / "dicom-images-train" / name / name / f"{name}.dcm", pixels)
         rows.append(f"{name}, {encode_rle(mask)}")
     (folder / "train-rle.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def _write_dicom(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True)
+def write_dicom(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels (H, W), 8 bits, as an uncompressed MONOCHROME2 film; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage

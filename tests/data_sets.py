@@ -9,9 +9,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import PIL.Image
-import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
 
+from assets.films import write_dicom
 from medseg.rle import encode_rle
 
 SIZE = (24, 32)
@@ -80,25 +79,9 @@ def chestx_det(root: Path) -> None:
     (root / "chestxdet_to_nih_names.csv").write_text(names, encoding="utf-8")
 
 
-def dicom(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[path.stem])
-    file = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.Rows, file.Columns = pixels.shape
-    file.Modality, file.PhotometricInterpretation, file.SamplesPerPixel = "CR", "MONOCHROME2", 1
-    file.BitsAllocated = file.BitsStored = 8
-    file.HighBit, file.PixelRepresentation = 7, 0
-    file.PixelData = pixels.tobytes()
-    file.save_as(path, enforce_file_format=True)
-
-
 def siim(root: Path) -> None:
     for stem in ("1.2.3", "1.2.4"):
-        dicom(root / "dicom-images-train" / f"s{stem}" / "series" / f"{stem}.dcm", scene(ord(stem[-1]))[..., 0])
+        write_dicom(root / "dicom-images-train" / f"s{stem}" / "series" / f"{stem}.dcm", scene(ord(stem[-1]))[..., 0])
     rows = [("1.2.3", encode_rle(SMALL)), ("1.2.3", encode_rle(TALL)), ("1.2.4", "-1")]
     text = "ImageId, EncodedPixels\n" + "".join(f"{name}, {runs}\n" for name, runs in rows)
     (root / "train-rle.csv").write_text(text, encoding="utf-8")

@@ -2,10 +2,14 @@
 
 import dataclasses
 import re
+import shutil
+from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 
 from medseg.card import ensemble_card, member_card
+from medseg.cards import write_cards
 from medseg.config import (
     EnsembleConfig,
     Fitted,
@@ -17,6 +21,7 @@ from medseg.config import (
     StackerReference,
     TrainingData,
 )
+from tests.conftest import ROOT
 
 SCORE = Score("dice", 0.87654, 0.8, 0.9, 100, "val", "per-image mean")
 DATA = TrainingData("Kvasir-SEG", "CC-BY-4.0", "https://example.org/k", "Jha 2020", pictures="colonoscopy")
@@ -173,3 +178,14 @@ def test_the_test_scores_are_shown_with_their_protocol() -> None:
     card = ensemble_card(ENSEMBLE, BOTH, report, ["| a table |"])
     assert "## Scores on the test split, n = 100\n\n| a table |\n" in card
     assert "Protocol: on the image's own grid." in card
+
+
+@pytest.mark.parametrize("family", sorted((ROOT / "assets" / "ensembles").iterdir()), ids=lambda path: path.name)
+def test_the_embedded_cards_are_what_their_json_says_today(family: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "family"
+    shutil.copytree(family, copied, ignore=shutil.ignore_patterns("*.safetensors", "README.md"))
+    write_cards(copied)
+    cards = sorted(path.relative_to(family) for path in family.rglob("README.md"))
+    assert [(copied / card).read_text("utf-8") for card in cards] == [
+        (family / card).read_text("utf-8") for card in cards
+    ]

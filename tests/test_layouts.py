@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assets.films import write_dicom
 from medseg.errors import InputError, MedsegWarning
 from medseg.manifest import Sample
 from medseg.parts import Box
@@ -19,7 +20,6 @@ from tests.data_sets import (
     chestx_det,
     class_folders,
     decathlon,
-    dicom,
     kvasir,
     lgg,
     save,
@@ -153,7 +153,7 @@ def test_siim_unites_the_rows_of_a_film(tmp_path: Path) -> None:
 
 def test_siim_films_without_row_and_rows_without_film_are_left_out_and_counted(tmp_path: Path) -> None:
     siim(tmp_path)
-    dicom(tmp_path / "dicom-images-test" / "9.dcm", scene()[..., 0])
+    write_dicom(tmp_path / "dicom-images-test" / "9.dcm", scene()[..., 0])
     (tmp_path / "dicom-images-train" / "s1.2.4" / "series" / "1.2.4.dcm").unlink()
     with (
         pytest.warns(MedsegWarning, match="1 pictures have no row in the table"),

@@ -11,13 +11,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from assets.films import write_dicom
 from medseg.coco import read_coco, write_coco
 from medseg.manifest import Sample
 from medseg.metrics import confusion
 from medseg.readers import read_image
 from medseg.rle import encode_rle
 from medseg.samples import load_data, load_samples
-from tests.data_sets import dicom
 
 
 def test_lgg_slices_come_back_from_nifti_volumes_of_three_modalities(real_data: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def film_with_findings(sample: Sample, labels: tuple[str, ...], path: Path) -> t
     """Write the film as DICOM; returns its grey values and the mask of each finding on it."""
     image, masks = sample.read(labels)
     grey = np.round(image.pixels[..., 0] * 255).astype(np.uint8)
-    dicom(path, grey)
+    write_dicom(path, grey)
     return grey, [mask for mask in masks if mask.any()]
 
 

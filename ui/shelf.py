@@ -45,6 +45,7 @@ class Shelf:
         self._loaded: dict[str, Ensemble] = {}
         self._fetched: OrderedDict[str, Ensemble] = OrderedDict()
         self._loading = threading.Lock()
+        self._changing = threading.Lock()
         for source in sources:
             self._add(source)
 
@@ -61,9 +62,10 @@ class Shelf:
 
         Raises MedsegError if it is missing or damaged.
         """
-        if name in self._fetched:
-            self._fetched.move_to_end(name)
-            return self._fetched[name]
+        with self._changing:
+            if name in self._fetched:
+                self._fetched.move_to_end(name)
+                return self._fetched[name]
         if not self._sources:
             raise InputError("No ensemble was found: name the folder of one in MEDSEG_ENSEMBLES and start again.")
         name = name or self.names[0]
@@ -93,9 +95,10 @@ class Shelf:
         loaded = Ensemble.from_pretrained(  # a revision is given in any case: a folder is refused with one
             name, revision=revision or "main", progress=progress, cancelled=cancelled, anonymous=not is_loopback()
         )
-        self._fetched[repository] = loaded
-        while len(self._fetched) > MAX_FETCHED:
-            self._fetched.popitem(last=False)
+        with self._changing:
+            self._fetched[repository] = loaded
+            while len(self._fetched) > MAX_FETCHED:
+                self._fetched.popitem(last=False)
         return repository
 
     def describe(self) -> list[dict[str, object]]:
