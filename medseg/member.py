@@ -45,6 +45,8 @@ ARCHITECTURES = {
     )
 }  # fmt: skip
 MAX_PARAMETERS = 200_000_000
+_PRUNED = "feature_cls"
+"""timm's argument that smp hands on: with "getter" a `tu-` encoder is built without the stages past `encoder_depth`."""
 HASHED_FILES = ("config.json", "model.safetensors")
 
 
@@ -173,6 +175,7 @@ def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[.
 
 def _check_settings(architecture: type, settings: dict[str, Any], member: MemberConfig) -> None:
     allowed = set(inspect.signature(architecture).parameters) - {"kwargs"}
+    allowed |= {_PRUNED} if "encoder_name" in allowed else set()
     unknown = sorted(set(settings) - allowed)
     if unknown:
         raise ConfigError(f"config.json: unknown key {unknown[0][:80]!r} for {architecture.__name__}.")
@@ -188,7 +191,10 @@ def _check_settings(architecture: type, settings: dict[str, Any], member: Member
 def _check_smp(settings: dict[str, Any]) -> None:
     if settings.get("activation") not in (None, "identity"):
         raise ConfigError("config.json: activation must be null, since a member answers in logits.")
-    _check_encoder(settings.get("encoder_name", "resnet34"))
+    name = settings.get("encoder_name", "resnet34")
+    _check_encoder(name)
+    if _PRUNED in settings and (settings[_PRUNED] != "getter" or not name.startswith("tu-")):
+        raise ConfigError(f'config.json: {_PRUNED} must be "getter", and the encoder one of timm (tu-…).')
     settings["encoder_weights"] = None  # anything else makes smp ask the Hub
 
 

@@ -176,6 +176,8 @@ HOSTILE_SETTINGS: list[dict[str, Any]] = [
     {"encoder_name": "tu-hf_hub:other/repo"},
     {"encoder_name": "tu-hf-hub:other/repo"},
     {"encoder_name": "hf_hub:other/repo"},
+    {"feature_cls": "getter"},  # for timm's encoders alone
+    {"encoder_name": "tu-resnet18", "feature_cls": "fx"},
     {"encoder_name": "tu-local-dir:/etc"},
     {"encoder_name": "tu-local-dir:."},
     {"encoder_name": "tu-timm/resnet18"},

@@ -82,6 +82,21 @@ def test_the_package_weights_know_real_animals_and_give_the_encoder_the_same_fea
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_an_encoder_without_its_last_stages_has_the_features_of_the_whole_in_a_third_of_the_weights(size: int) -> None:
+    name = f"tu-tf_efficientnet_lite{size}"
+    whole = smp.encoders.get_encoder(name, weights=None).eval()
+    pruned = smp.encoders.get_encoder(name, weights=None, depth=4, feature_cls="getter").eval()
+    for encoder in (whole, pruned):
+        load_package_weights(encoder, name)
+    picture = photograph("lion")
+    for found, wanted in zip(pruned(picture), whole(picture), strict=False):  # all but the last
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    counts = [sum(p.numel() for p in encoder.parameters()) for encoder in (pruned, whole)]
+    assert counts[0] < 0.33 * counts[1]
+
+
+@torch.no_grad()
 @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
 def test_smps_encoder_of_that_name_is_refused_for_a_reason() -> None:
     name = "timm-tf_efficientnet_lite0"

