@@ -84,6 +84,16 @@ class Evaluation:
             self.scores.setdefault(row, {}).setdefault(label, []).append(scores)
             self.confusions.setdefault(row, {}).setdefault(label, []).append(confusion(found, true))
 
+    def extend(self, other: Evaluation) -> None:
+        """Take in what `other` scored, on other images, under the same rows."""
+        if self.cases and self.scores.keys() != other.scores.keys():
+            raise InputError(f"Wanted scores of {', '.join(self.scores)}; got {', '.join(other.scores)}.")
+        self.cases += other.cases
+        for row, labels in other.scores.items():
+            for label, scores in labels.items():
+                self.scores.setdefault(row, {}).setdefault(label, []).extend(scores)
+                self.confusions.setdefault(row, {}).setdefault(label, []).extend(other.confusions[row][label])
+
     def summary(self) -> dict[str, Any]:
         """{row: {label: {protocol: {metric: estimate}}}} as plain values."""
         return {
@@ -227,13 +237,13 @@ def _differences(ensemble: Ensemble, found: Evaluation) -> dict[str, Any]:
     if ensemble.config.fitted is not None:
         pairs.insert(0, (ENSEMBLE, ensemble.config.fitted.best_single_member))
     named = {
-        f"{row} − {other}": {label: _estimate(found.difference(row, other, label)) for label in found.labels}
+        f"{row} − {other}": {label: plain_estimate(found.difference(row, other, label)) for label in found.labels}
         for row, other in [*pairs, (FLIPPED, ENSEMBLE)]
         if {row, other} <= found.scores.keys()
     }
     if len(ensemble.names) > 1:
         named[f"{ENSEMBLE} − {ORACLE}"] = {
-            label: _estimate(found.difference(ENSEMBLE, found.best(ensemble.names, label), label))
+            label: plain_estimate(found.difference(ENSEMBLE, found.best(ensemble.names, label), label))
             for label in found.labels
         }
     return named
@@ -253,8 +263,11 @@ def _contributions(ensemble: Ensemble, worth: Contributions, found: Evaluation) 
 
 def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings of mappings of estimates, however deep, as plain values."""
-    return {name: _estimate(value) if isinstance(value, Estimate) else _plain(value) for name, value in summary.items()}
+    return {
+        name: plain_estimate(value) if isinstance(value, Estimate) else _plain(value) for name, value in summary.items()
+    }
 
 
-def _estimate(value: Estimate) -> dict[str, float | None]:
+def plain_estimate(value: Estimate) -> dict[str, float | None]:
+    """An estimate as JSON has words for it: what is not finite is None."""
     return {name: v if math.isfinite(v) else None for name, v in dataclasses.asdict(value).items()}

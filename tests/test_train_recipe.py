@@ -20,10 +20,12 @@ RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
 # field → (what is written after its flag, the value that comes of it)
 FLAGS: dict[str, tuple[list[str], Any]] = {
     "data": (["folder"], "folder"),
+    "fold": (["2"], 2),
     "output": (["elsewhere"], "elsewhere"),
     "name": (["mine"], "mine"),
     "task": (["multilabel"], "multilabel"),
     "labels": (["polyp"], ("polyp",)),
+    "classes": (['{"blob": ["*"]}'], {"blob": ("*",)}),
     "architecture": (["fpn"], "fpn"),
     "encoder": (["resnet34"], "resnet34"),
     "encoder_weights": (["imagenet"], "imagenet"),
@@ -76,6 +78,11 @@ def test_every_setting_is_a_flag(name: str) -> None:
     others = ["--hub-model-id", "a/b"] if name == "push_to_hub" else []
     recipe = recipe_from_arguments([*others, f"--{name.replace('_', '-')}", *written])
     assert recipe == dataclasses.replace(recipe_from_arguments(others), **{name: expected})
+
+
+def test_classes_must_unite_under_the_labels() -> None:
+    with pytest.raises(ConfigError, match="classes must unite under the labels"):
+        recipe_from_arguments(["--labels", "finding", "--classes", '{"mass": ["Mass"]}'])
 
 
 def test_lr_is_short_for_learning_rate() -> None:

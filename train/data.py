@@ -146,7 +146,7 @@ def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader:
 def read_recipe_samples(recipe: Recipe) -> list[Sample]:
     """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
     if recipe.data != "phantoms":
-        return load_samples(Path(recipe.data), seed=recipe.seed)
+        return load_samples(Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold, seed=recipe.seed)
     from assets.phantoms import write_pairs
 
     folder = Path(recipe.output) / "phantoms"

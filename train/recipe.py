@@ -44,10 +44,14 @@ class Recipe:
     """Every field is a key of the recipe file and a flag: `learning_rate` is `--learning-rate` (or `--lr`)."""
 
     data: str = _setting("phantoms", "folder of pairs, manifest .json, or 'phantoms' to draw some")
+    fold: int = _setting(0, "the fold that is tested, where the data come in folds; the next one validates")
     output: str = _setting("runs/phantoms", "folder for the member, its checkpoints and its log")
     name: str = _setting("phantoms-unet-resnet18", "the member's name")
     task: Task = _setting("binary", "how labels share pixels")  # noqa: RUF009 # _setting makes a field with a factory
     labels: tuple[str, ...] = _setting(("blob",), "the names of the labels")
+    classes: dict[str, tuple[str, ...]] = _setting(  # noqa: RUF009
+        {}, "classes of the data that each label unites, as {finding = ['*']}; empty: as the data have them"
+    )
     architecture: str = _setting("unet", "smp architecture, as smp.create_model names it, or plainunet")
     encoder: str = _setting("tu-resnet18", "smp encoder name; none for plainunet")
     encoder_weights: str = _setting(
@@ -90,6 +94,7 @@ class Recipe:
         # what the network's own description would refuse too, but only after all pictures have been read
         Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
         MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
+        require(not self.classes or tuple(self.classes) == self.labels, "classes must unite under the labels, in order")
         require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
         require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
         for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
