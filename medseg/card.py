@@ -69,9 +69,14 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
 
 
 def ensemble_card(
-    settings: EnsembleConfig, members: Sequence[MemberConfig], report: dict[str, Any] | None, tables: Sequence[str]
+    settings: EnsembleConfig,
+    members: Sequence[MemberConfig],
+    report: dict[str, Any] | None,
+    tables: Sequence[str],
+    folds: Sequence[str] = (),
 ) -> str:
-    """Markdown for an ensemble; `report` and `tables` (one per label) are those of `medseg.evaluate`, where it ran."""
+    """Markdown for an ensemble; `report` and `tables` (one per label) are those of `medseg.evaluate`, where it ran, and
+    `folds` the tables of a cross-validation of its recipes, each with what it counts."""
     first = members[0]
     data = first.training_data
     return "\n".join(
@@ -93,6 +98,7 @@ def ensemble_card(
             *_citation(data.citation),
             *_fitted(settings),
             *_tested(report, tables),
+            *_cross_validated(folds),
             "## Load",
             "",
             *_medseg_loading(),
@@ -269,6 +275,20 @@ def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
         "",
         f"Protocol: {report['protocol']}. In brackets 95 % intervals. Empty mask and location prior never look at the "
         "picture: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
+        "",
+    ]
+
+
+def _cross_validated(folds: Sequence[str]) -> list[str]:
+    if not folds:
+        return []
+    return [
+        "## Cross-validated",
+        "",
+        "The data set is small, so the same recipes were trained, fitted and scored in each fold; the members here are "
+        "those of the first. Command: `python -m train.folds`.",
+        "",
+        *folds,
         "",
     ]
 

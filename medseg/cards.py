@@ -19,8 +19,9 @@ from medseg.tables import table
 def write_cards(folder: Path) -> None:
     """Write README.md of an ensemble and of its members; a member folder alone has one card.
 
-    An ensemble's card shows its scores.json, as `medseg.evaluate` made it, where there is one. Raises ConfigError for
-    JSON that breaks its schema, InputError for a scores.json of other members or settings.
+    An ensemble's card shows its scores.json, as `medseg.evaluate` made it, and its folds.json, as `train.folds` did,
+    where they are there. Raises ConfigError for JSON that breaks its schema, InputError for a scores.json of other
+    members or settings, or a folds.json of other members.
     """
     settings, root = config.load_ensemble(folder)
     members = [
@@ -31,7 +32,8 @@ def write_cards(folder: Path) -> None:
     ]
     if (folder / "ensemble.json").exists():
         report, tables = _scores(folder / "scores.json", settings)
-        (folder / "README.md").write_text(ensemble_card(settings, members, report, tables), encoding="utf-8")
+        card = ensemble_card(settings, members, report, tables, _folds(folder / "folds.json", settings))
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _write_member_card(folder: Path) -> MemberConfig:
@@ -62,3 +64,20 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     if (scored, blended) != (described, (settings.blend, stacker)):
         raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
     return report, tables
+
+
+def _folds(path: Path, settings: EnsembleConfig) -> list[str]:
+    """The tables that `train.folds` made, each with what it counts; refused where it scored other members."""
+    if not path.is_file():
+        return []
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rows = set(report["rows"])
+        counted = f"Test parts of {len(report['folds'])} folds, n = {report['n']} of {report['cases']} cases"
+        tables = [f"{counted}, {label}:\n\n{table(report, label)}" for label in settings.labels]
+        protocol = f"\nProtocol: {report['protocol']}."
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path.name} is not a report of `train.folds`: run it again, or delete the file.") from None
+    if not {member.source for member in settings.members} <= rows:
+        raise InputError(f"{path.name} scored other members: run `train.folds` again.")
+    return [*tables, protocol]

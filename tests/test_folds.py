@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from medseg.cards import write_cards
 from medseg.errors import InputError
 from medseg.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
 from medseg.image import Image
@@ -80,6 +82,27 @@ def test_every_case_is_tested_once_and_all_folds_together_are_the_report(
     means = [report["rows"][row]["blob"]["per_image_all"]["dice"]["mean"] for row in (ENSEMBLE, PRIOR)]
     assert gain["mean"] == pytest.approx(means[0] - means[1])
     assert gain["low"] <= gain["mean"] <= gain["high"]
+
+
+def test_the_card_shows_the_folds_and_refuses_those_of_others(
+    recipes: list[Path], trained: list[Recipe], tmp_path: Path
+) -> None:
+    report = cross_validate(recipes, 3, tmp_path / "out")
+    folder = tmp_path / "out" / "fold-0" / "ensemble"
+    shutil.copyfile(tmp_path / "out" / "folds.json", folder / "folds.json")
+    write_cards(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    mean = report["rows"][ENSEMBLE]["blob"]["per_image_all"]["dice"]["mean"]
+    assert "Test parts of 3 folds, n = 24 of 24 cases, blob:" in card
+    section = card.partition("## Cross-validated")[2]
+    assert re.search(rf"\| ensemble[^|]*\| {mean:.3f} \[", section)
+    del report["rows"]["one"]
+    (folder / "folds.json").write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(InputError, match=r"folds\.json scored other members"):
+        write_cards(folder)
+    (folder / "folds.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"folds\.json is not a report"):
+        write_cards(folder)
 
 
 def test_the_best_single_member_is_chosen_anew_in_each_fold(

@@ -1,0 +1,87 @@
+"""Best, median and worst picture of an ensemble's test split, drawn beside their truth, as one figure.
+
+    python benchmarks/cases.py assets/ensembles/polyp ../shared/data/polyp/kvasir-seg docs/cases-polyp.png
+
+The order is that of the ensemble's Dice (mean over labels) among the pictures that have something to find; the median
+is the lower one of an even number. Prints the three values, and how many pictures there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import PIL.Image
+from PIL import ImageDraw, ImageFont
+
+from medseg.ensemble import Ensemble
+from medseg.metrics import confusion
+from medseg.overlay import draw_heatmap, draw_overlay
+from medseg.samples import Sample, load_samples, select
+
+SIDE, MARGIN, LINE = 260, 6, 24
+COLUMNS = ("picture", "truth", "ensemble", "disagreement")
+INK, PAPER = (32, 32, 32), (255, 255, 255)
+
+
+def dice_of(ensemble: Ensemble, sample: Sample) -> float | None:
+    """Mean over labels; None where the truth is empty."""
+    image, truth = sample.read(ensemble.config.labels)
+    found = ensemble.predict(image).masks
+    pairs = [confusion(mask, true).dice for mask, true in zip(found, truth, strict=True)]
+    return float(np.mean(pairs)) if truth.any() else None
+
+
+def row(ensemble: Ensemble, sample: Sample) -> list[PIL.Image.Image]:
+    image, truth = sample.read(ensemble.config.labels)
+    found = ensemble.predict(image)
+    drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, found.masks)]
+    return [small(picture) for picture in (*drawn, draw_heatmap(found.disagreement, image.pixels))]
+
+
+def small(picture: np.ndarray) -> PIL.Image.Image:
+    reduced = PIL.Image.fromarray(picture)
+    reduced.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS)
+    return reduced
+
+
+def sheet(rows: Sequence[tuple[str, list[PIL.Image.Image]]]) -> PIL.Image.Image:
+    """A row of pictures for each of `rows` under its caption, with the columns' names on top."""
+    font = ImageFont.load_default(15)
+    heights = [max(picture.height for picture in pictures) + LINE + MARGIN for _, pictures in rows]
+    canvas = PIL.Image.new("RGB", (len(COLUMNS) * (SIDE + MARGIN) + MARGIN, LINE + sum(heights) + MARGIN), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for column, name in enumerate(COLUMNS):
+        draw.text((MARGIN + column * (SIDE + MARGIN), 4), name, fill=INK, font=font)
+    top = LINE
+    for (caption, pictures), height in zip(rows, heights, strict=True):
+        draw.text((MARGIN, top + 3), caption, fill=INK, font=font)
+        for column, picture in enumerate(pictures):
+            canvas.paste(picture, (MARGIN + column * (SIDE + MARGIN), top + LINE))
+        top += height
+    return canvas
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("ensemble", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    options = parser.parse_args()
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    scored = [(dice_of(ensemble, sample), sample) for sample in select(load_samples(options.data), "test")]
+    ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
+    chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
+    rows = [(f"{name}: Dice {dice:.3f}", row(ensemble, sample)) for name, (dice, sample) in chosen.items()]
+    options.output.parent.mkdir(exist_ok=True)
+    sheet(rows).save(options.output, quality=88)
+    print(f"{len(ranked)} pictures with a finding of {len(scored)}; " + ", ".join(caption for caption, _ in rows))
+
+
+if __name__ == "__main__":
+    main()
