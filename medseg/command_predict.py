@@ -1,4 +1,4 @@
-"""The command that segments pictures: predict."""
+"""The commands that segment pictures, and that check what was segmented: predict, replay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from tqdm import tqdm
+
+from medseg.errors import InputError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +21,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
     predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
     predict.set_defaults(run=_predict)
+    replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
+    replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
+    replay.add_argument("image", type=Path, help="the picture's file")
+    replay.add_argument("--ensemble", help="ensemble or member folder, or Hub id (default: the report's own Hub id)")
+    replay.add_argument("--mask", type=Path, help="mask of that time, for a Dice (default: the one `predict` left)")
+    replay.set_defaults(run=_replay)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -44,3 +52,22 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
         if failed:
             sys.exit(1)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    """Exit status 1 where picture, models or mask are other ones."""
+    from medseg.ensemble import Ensemble
+    from medseg.replay import load_report, replay
+
+    report = load_report(options.report)
+    source = options.ensemble or report.get("source")
+    if not source:
+        raise InputError(f"{options.report.name} comes from a folder's ensemble: name that folder with --ensemble.")
+    beside = options.report.with_suffix(".png")
+    mask = options.mask or (beside if beside.is_file() else None)
+    found = replay(report, options.image, Ensemble.from_pretrained(source), mask)
+    for sentence in (*found.differences, *found.remarks):
+        print(sentence)
+    if found.differences:
+        sys.exit(1)
+    print(f"identical: the same picture, models and mask (sha256 {report['masks_sha256']})")
