@@ -57,7 +57,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             "",
             "## Scores",
             "",
-            *[f"- {_score(score)}" for score in member.scores],
+            *[f"- {score_words(score)}" for score in member.scores],
             "",
             "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
             "location prior never looks at the picture: what does not exceed it has learned nothing.",
@@ -89,7 +89,10 @@ def ensemble_card(
             "",
             "| member | weight |",
             "|---|---|",
-            *[f"| {m.name} | {_weights(reference)} |" for m, reference in zip(members, settings.members, strict=True)],
+            *[
+                f"| {m.name} | {weight_words(reference)} |"
+                for m, reference in zip(members, settings.members, strict=True)
+            ],
             "",
             f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
             f"licence {data.licence}.",
@@ -216,7 +219,7 @@ def _stacker(settings: EnsembleConfig) -> list[str]:
     return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
 
 
-def _weights(member: MemberReference) -> str:
+def weight_words(member: MemberReference) -> str:
     """One weight, or one for each label in their order."""
     return ", ".join(f"{w:g}" for w in (member.weight if isinstance(member.weight, tuple) else (member.weight,)))
 
@@ -231,9 +234,9 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
         f"On {fitted.data}, by {fitted.method}. Every choice has its own best threshold there, so these figures "
         "flatter all three; they are no test scores.",
         "",
-        f"- best single, {fitted.best_single_member}: {_score(fitted.best_single)}",
-        f"- equal weights: {_score(fitted.equal)}",
-        f"- fitted weights: {_score(fitted.fitted)}",
+        f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
+        f"- equal weights: {score_words(fitted.equal)}",
+        f"- fitted weights: {score_words(fitted.fitted)}",
         "",
         *_nested(fitted),
     ]
@@ -249,9 +252,9 @@ def _nested(fitted: Fitted) -> list[str]:
     return [
         "Chosen on some of the cases and scored on others, which does not flatter:",
         "",
-        f"- best single: {_score(nested.best_single)}",
-        f"- equal weights: {_score(nested.equal)}",
-        f"- fitted weights: {_score(nested.fitted)}",
+        f"- best single: {score_words(nested.best_single)}",
+        f"- equal weights: {score_words(nested.equal)}",
+        f"- fitted weights: {score_words(nested.fitted)}",
         f"- fitted − best single: {_gain(nested.over_best_single)}",
         f"- fitted − equal weights: {_gain(nested.over_equal)}",
         "",
@@ -293,7 +296,8 @@ def _cross_validated(folds: Sequence[str]) -> list[str]:
     ]
 
 
-def _score(score: Score) -> str:
+def score_words(score: Score) -> str:
+    """One figure with its interval, split, n and protocol."""
     return f"{score.metric} {score.value:.3f} {_interval(score)} on {score.split}, n = {score.n} ({score.protocol})"
 
 

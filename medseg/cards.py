@@ -11,8 +11,8 @@ from medseg.blend import normalise_weights
 from medseg.card import ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig
 from medseg.errors import InputError
+from medseg.folders import read_settings
 from medseg.hub import fetch
-from medseg.member import read_settings
 from medseg.tables import table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from medseg import schema
 from medseg.config import EnsembleConfig, MemberConfig
@@ -56,3 +58,18 @@ def verified(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder} has no README.md: write the card first, with `python -m medseg card {folder}`.")
     names = [DESCRIPTION, *PAPERS, *(member + name for member in members for name in (*MEMBER_FILES, *PAPERS))]
     return {name: folder / name for name in names if (folder / name).is_file()}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A config.json as it stands, for `build_network` to check. Raises ConfigError where it is no JSON object."""
+    try:
+        if path.stat().st_size > schema.MAX_FILE_BYTES:
+            raise ConfigError(f"config.json is larger than {schema.MAX_FILE_BYTES} bytes.")
+        settings = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"config.json cannot be read in {path.parent.name}: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise ConfigError("config.json is not valid JSON.") from None
+    if not isinstance(settings, dict):
+        raise ConfigError("config.json must be an object.")
+    return settings

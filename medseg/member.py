@@ -30,7 +30,7 @@ from medseg import runtime, schema
 from medseg.card import member_card
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
-from medseg.folders import MEMBER_FILES, PAPERS
+from medseg.folders import MEMBER_FILES, PAPERS, read_settings
 from medseg.hub_cache import shown_name
 from medseg.image import Image
 from medseg.preprocess import to_tensor, to_working_grid
@@ -226,21 +226,6 @@ def _check_encoder(name: Any) -> None:
     known = plain and (timm.is_model(name[3:]) if name.startswith("tu-") else name in smp.encoders.encoders)
     if not known:
         raise ConfigError(f"config.json: the encoder {str(name)[:80]!r} is not one that smp or timm builds by name.")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """A config.json as it stands, for `build_network` to check. Raises ConfigError where it is no JSON object."""
-    try:
-        if path.stat().st_size > schema.MAX_FILE_BYTES:
-            raise ConfigError(f"config.json is larger than {schema.MAX_FILE_BYTES} bytes.")
-        settings = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"config.json cannot be read in {path.parent.name}: {error.strerror}.") from None
-    except (ValueError, RecursionError):
-        raise ConfigError("config.json is not valid JSON.") from None
-    if not isinstance(settings, dict):
-        raise ConfigError("config.json must be an object.")
-    return settings
 
 
 def _fill(network: torch.nn.Module, path: Path) -> None:

@@ -34,7 +34,7 @@ class Prediction:
     normalised: one number for each member, or a tuple of one for each label. `blend` says how `members` become one
     answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
     is no stacker). `tta` says what each member was averaged over. `member_names` and `member_sha256` (of each
-    member.json) say which models answered, `left_out` which did not and why.
+    member.json) say which models answered, `left_out` which did not and why; `source` is the ensemble's.
     """
 
     image: Image
@@ -49,6 +49,7 @@ class Prediction:
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
     stacked: Answer | None = None
+    source: str | None = None
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -81,6 +82,7 @@ class Prediction:
         """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
         return {
             "ensemble": self.ensemble.name,
+            "source": self.source,
             "task": self.ensemble.task,
             "members": [
                 {"name": name, "sha256": sha256, "weight": weight}

@@ -272,9 +272,3 @@ def test_the_command_line_ends_with_status_1_and_one_line_on_stderr(tmp_path: Pa
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: ensemble.json cannot be read")
     assert len(ended.stderr.splitlines()) == 1
-
-
-def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, medseg.__main__; print([name for name in ('torch', 'gradio') if name in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"

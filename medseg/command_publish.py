@@ -1,0 +1,43 @@
+"""The commands that describe and publish an ensemble: info, card, push."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
+    info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
+    info.set_defaults(run=_info)
+    card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
+    card.add_argument("ensemble", type=Path, help="ensemble or member folder")
+    card.set_defaults(run=_card)
+    push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
+    push.add_argument("folder", type=Path, help="member or ensemble folder, with its README.md")
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
+    push.set_defaults(run=_push)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from medseg.about import describe
+    from medseg.hub import fetch
+
+    text, intact = describe(fetch(options.ensemble))
+    print(text)
+    if not intact:
+        sys.exit(1)
+
+
+def _card(options: argparse.Namespace) -> None:
+    from medseg.cards import write_cards
+
+    write_cards(options.ensemble)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from medseg.hub import push
+
+    print(push(options.folder, options.repository, private=options.private))
