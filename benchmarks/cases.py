@@ -1,9 +1,10 @@
-"""Best, median and worst picture of an ensemble's test split, drawn beside their truth, as one figure.
+"""Best, median and worst case of an ensemble's test split as one figure: hits, misses, false alarms and disagreement.
 
     python benchmarks/cases.py assets/ensembles/polyp ../shared/data/polyp/kvasir-seg docs/cases-polyp.png
 
 The order is that of the ensemble's Dice (mean over labels) among the pictures that have something to find; the median
-is the lower one of an even number. Prints the three values, and how many pictures there were.
+is the lower one of an even number. No pixel of a patient's picture is drawn, so that all may see the figure, unless
+`--pictures` asks for them. Prints the three values, and how many pictures there were.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
+from medseg.arrays import Masks
 from medseg.ensemble import Ensemble
 from medseg.metrics import confusion
 from medseg.overlay import draw_heatmap, draw_overlay
 from medseg.samples import Sample, load_samples, select
 
 SIDE, MARGIN, LINE = 260, 6, 24
-COLUMNS = ("picture", "truth", "ensemble", "disagreement")
+COLUMNS = ("truth", "ensemble", "hit white, miss blue, false alarm orange", "disagreement of the members")
 INK, PAPER = (32, 32, 32), (255, 255, 255)
+HIT, MISS, ALARM = (235, 235, 235), (0, 114, 178), (230, 159, 0)
 
 
 def dice_of(ensemble: Ensemble, sample: Sample) -> float | None:
@@ -37,11 +40,20 @@ def dice_of(ensemble: Ensemble, sample: Sample) -> float | None:
     return float(np.mean(pairs)) if truth.any() else None
 
 
-def row(ensemble: Ensemble, sample: Sample) -> list[PIL.Image.Image]:
+def row(ensemble: Ensemble, sample: Sample, pictures: bool) -> list[PIL.Image.Image]:
     image, truth = sample.read(ensemble.config.labels)
     found = ensemble.predict(image)
-    drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, found.masks)]
-    return [small(picture) for picture in (*drawn, draw_heatmap(found.disagreement, image.pixels))]
+    ground = image.pixels if pictures else np.zeros_like(image.pixels)
+    drawn = [draw_overlay(ground, truth), draw_overlay(ground, found.masks), errors(found.masks, truth)]
+    return [small(picture) for picture in (*drawn, draw_heatmap(found.disagreement, ground))]
+
+
+def errors(found: Masks, truth: Masks) -> np.ndarray:
+    """Where any label is hit, missed or marked wrongly; the later covers the earlier."""
+    drawn = np.zeros((*truth.shape[1:], 3), np.uint8)
+    for places, colour in ((found & truth, HIT), (truth & ~found, MISS), (found & ~truth, ALARM)):
+        drawn[places.any(axis=0)] = colour
+    return drawn
 
 
 def small(picture: np.ndarray) -> PIL.Image.Image:
@@ -72,14 +84,17 @@ def main() -> None:
     parser.add_argument("ensemble", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--pictures", action="store_true", help="draw over the pictures; not to be published")
     options = parser.parse_args()
     ensemble = Ensemble.from_pretrained(options.ensemble)
     scored = [(dice_of(ensemble, sample), sample) for sample in select(load_samples(options.data), "test")]
     ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
-    rows = [(f"{name}: Dice {dice:.3f}", row(ensemble, sample)) for name, (dice, sample) in chosen.items()]
+    rows = [
+        (f"{name}: Dice {dice:.3f}", row(ensemble, sample, options.pictures)) for name, (dice, sample) in chosen.items()
+    ]
     options.output.parent.mkdir(exist_ok=True)
-    sheet(rows).save(options.output, quality=88)
+    sheet(rows).save(options.output, optimize=True)
     print(f"{len(ranked)} pictures with a finding of {len(scored)}; " + ", ".join(caption for caption, _ in rows))
 
 
