@@ -20,18 +20,37 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     inspect = commands.add_parser("inspect", help="counts, sizes and faults of a data set; a contact sheet")
     inspect.add_argument("data", type=Path, help="folder or zip of a known layout, or a .json file")
     inspect.add_argument("--layout", default="auto", help="name of the layout (default: found out)")
-    inspect.add_argument(
+    _add_labels(inspect)
+    inspect.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
+    inspect.add_argument("--write-splits", type=Path, metavar="FILE", help="deal the cases and write a splits.json")
+    inspect.add_argument("--folds", type=int, metavar="K", help="write K folds instead of train, val and test")
+    inspect.add_argument("--seed", type=int, default=0, help="of the dealing (default: 0)")
+    inspect.set_defaults(run=_inspect)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The options with which a command chooses among a data set's classes and folds; `read_chosen` follows them."""
+    _add_labels(parser)
+    parser.add_argument(
+        "--fold", type=int, default=0, metavar="K", help="the fold that is tested, where the data come in folds"
+    )
+
+
+def read_chosen(options: argparse.Namespace) -> list[Sample]:
+    """The samples of the data set, each with its split."""
+    from medseg.samples import load_samples
+
+    return load_samples(options.data, labels=_labels(options.labels), fold=options.fold)
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--labels",
         nargs="+",
         default=[],
         metavar="LABEL",
         help="classes to look at; NAME=A,B unites some, NAME=* all",
     )
-    inspect.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
-    inspect.add_argument("--write-splits", type=Path, metavar="FILE", help="deal the cases and write a splits.json")
-    inspect.add_argument("--folds", type=int, metavar="K", help="write K folds instead of train, val and test")
-    inspect.add_argument("--seed", type=int, default=0, help="of the dealing (default: 0)")
-    inspect.set_defaults(run=_inspect)
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
+from medseg.command_data import add_choice, read_chosen
 
 if TYPE_CHECKING:
     from medseg.ensemble import Ensemble
@@ -22,6 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the floors")
     evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
     evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    add_choice(evaluate)
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
     evaluate.add_argument(
@@ -31,6 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
     calibrate.add_argument("ensemble", type=Path, help="ensemble folder, where calibration.json is written")
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    add_choice(calibrate)
     calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
     calibrate.set_defaults(run=_calibrate)
 
@@ -38,11 +41,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from medseg.ensemble import Ensemble
     from medseg.evaluate import evaluate
-    from medseg.samples import load_samples, select
+    from medseg.samples import select
     from medseg.tables import table
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    samples = load_samples(options.data)
+    samples = read_chosen(options)
     chosen = select(samples, options.split)
     training = select(samples, "train")
     with tqdm(total=len(chosen), desc="evaluating") as bar:
@@ -75,11 +78,11 @@ def _calibrate(options: argparse.Namespace) -> None:
     from medseg.check import check, report
     from medseg.crossfit import FOLDS, observe
     from medseg.ensemble import Ensemble
-    from medseg.samples import load_samples, select
+    from medseg.samples import select
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     found = load_calibration(options.ensemble, ensemble) if options.test else None
-    samples = select(load_samples(options.data), "test" if options.test else "val")
+    samples = select(read_chosen(options), "test" if options.test else "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         seen = observe(ensemble, samples, progress=lambda done, total: bar.update())
     if found is not None:

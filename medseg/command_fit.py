@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
+from medseg.command_data import add_choice, read_chosen
 from medseg.config import Contender, EnsembleConfig, MemberReference
 from medseg.errors import InputError
 
@@ -23,6 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
     fit.add_argument("members", nargs="+", type=Path, help="member folders")
     fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
+    add_choice(fit)
     fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
     fit.add_argument("--name", required=True, help="the ensemble's name")
     fit.add_argument("--metric", choices=("dice", "iou"), default="dice", help="what to maximise (default: dice)")
@@ -52,13 +54,13 @@ def _fit(options: argparse.Namespace) -> None:
     from medseg.cards import write_cards
     from medseg.fit import fit, table
     from medseg.member import copy_member
-    from medseg.samples import load_samples, select
+    from medseg.samples import select
 
     if options.output.exists():
         raise InputError(f"{options.output} is already there: name another --output, or delete it.")
     members = _members(options.members)
     names = [member.config.name for member in members]
-    samples = select(load_samples(options.data), "val")
+    samples = select(read_chosen(options), "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         found = fit(
             members,

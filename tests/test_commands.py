@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from medseg import command_publish
 from medseg.__main__ import main, parser
+from medseg.command_data import read_chosen
+from medseg.samples import load_samples
 from tests.conftest import ROOT
+from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 NAMES = ["inspect", "fit", "evaluate", "calibrate", "predict", "replay", "info", "card", "push"]
@@ -64,3 +69,21 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, medseg.__main__; print([name for name in ('torch', 'gradio', 'numpy') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "given", [["fit", "m", "--output", "o", "--name", "n", "--data"], ["evaluate", "e"], ["calibrate", "e"]]
+)
+def test_classes_are_united_and_a_fold_is_chosen_wherever_a_data_set_is_read(given: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    class_folders(data)
+    (data / "LICENCES.csv").unlink()  # without it each picture is a case of its own
+    names = sorted(path.stem for path in (data / "images").iterdir())
+    folds = [names[0::3], names[1::3], names[2::3]]
+    (data / "splits.json").write_text(json.dumps({"unit": "case", "folds": folds}), encoding="utf-8")
+    options = parser().parse_args([*given, str(data), "--labels", "any=*", "--fold", "1"])
+    samples = read_chosen(options)
+    assert samples == load_samples(data, labels={"any": ["*"]}, fold=1)
+    assert {sample.case for sample in samples if sample.split == "test"} == set(folds[1])
+    image, masks = samples[0].read(("any",))
+    assert masks.shape == (1, *image.size)
