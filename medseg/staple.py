@@ -33,18 +33,19 @@ def staple(decisions: Bool[np.ndarray, "M h w"]) -> Float32[np.ndarray, "h w"]:
     distinct, index, counts = _patterns(codes, len(decisions))
     said = (distinct[:, np.newaxis] >> bits & 1).astype(bool)
     posterior: np.ndarray = _posterior(said, counts).astype(np.float32)
-    return posterior[index].reshape(codes.shape)
+    return np.asarray(posterior[index].reshape(codes.shape))
 
 
 def _patterns(codes: UInt32[np.ndarray, "h w"], observers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The distinct codes, where in them each pixel's lies, and how often each occurs."""
     if observers > 16:
-        return np.unique(codes, return_inverse=True, return_counts=True)
+        distinct, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        return distinct, place, counts
     counts = np.bincount(codes.ravel(), minlength=2**observers)  # a tenth of the time that sorting a picture takes
-    distinct = np.flatnonzero(counts)
-    place = np.zeros(len(counts), dtype=np.int64)
-    place[distinct] = np.arange(len(distinct))
-    return distinct.astype(np.uint32), place[codes], counts[distinct]
+    distinct = np.flatnonzero(counts).astype(np.uint32)
+    row = np.zeros(len(counts), dtype=np.intp)
+    row[distinct] = np.arange(len(distinct))
+    return distinct, row[codes], counts[distinct]
 
 
 def _posterior(said: Bool[np.ndarray, "P M"], counts: Int[np.ndarray, "P"]) -> Float64[np.ndarray, "P"]:
