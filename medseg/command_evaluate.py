@@ -74,10 +74,11 @@ def _write_evaluation(
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from medseg.calibrate import FILE, calibrate, describe, load_calibration
+    from medseg.calibrate import calibrate, describe, load_calibration
     from medseg.check import check, report
     from medseg.crossfit import FOLDS, observe
     from medseg.ensemble import Ensemble
+    from medseg.folders import CALIBRATION
     from medseg.samples import select
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
@@ -94,5 +95,5 @@ def _calibrate(options: argparse.Namespace) -> None:
     name = f"{options.data.resolve().name}, validation split"
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
         found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
-    schema.dump(found, options.ensemble / FILE)
+    schema.dump(found, options.ensemble / CALIBRATION)
     print(describe(found, ensemble.config.labels))

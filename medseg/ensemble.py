@@ -38,8 +38,9 @@ class Ensemble:
     """Members with one task and the same labels, their weights, and how probabilities become masks.
 
     `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
-    were left out; the weights of the others are used as they stand. `config` names what is left. `source` is the Hub
-    repository with its commit, `owner/name@commit`; None for a folder, whose place is nobody's business.
+    were left out; the weights of the others are used as they stand. `config` names what is left. `folder` is where
+    ensemble.json lies, also that of a Hub repository; None for an ensemble that was put together in memory. `source` is
+    the Hub repository with its commit, `owner/name@commit`; None for a folder, whose place is nobody's business.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Ensemble:
         members: Sequence[LoadedMember],
         quarantined: Sequence[str] = (),
         stacker: LoadedMember | None = None,
+        *,
+        folder: Path | None = None,
         source: str | None = None,
     ) -> None:
         if len(members) != len(settings.members):
@@ -61,6 +64,7 @@ class Ensemble:
         self.quarantined = tuple(quarantined)
         self.stacker = stacker
         self.source = source
+        self.folder = folder
         self._running = threading.Lock()
 
     @classmethod
@@ -116,7 +120,7 @@ class Ensemble:
         settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
         is_folder = fetched == Path(folder_or_repo)
         source = None if is_folder else f"{str(folder_or_repo).partition('@')[0]}@{fetched.name}"  # snapshots/<commit>
-        return cls(settings, [member for _, member in kept], quarantined, stacker, source)
+        return cls(settings, [member for _, member in kept], quarantined, stacker, folder=fetched, source=source)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -171,6 +175,7 @@ class Ensemble:
             threshold=threshold,
             tta=turns,
             ensemble=self.config,
+            cleanup=self.config.cleanup,
             left_out=self.quarantined,
             blend=blend,
             stacked=stacked,

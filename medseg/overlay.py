@@ -80,6 +80,20 @@ def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3) -> Rgb:
     return drawn
 
 
+def draw_lines(picture: Rgb, masks: Masks) -> Rgb:
+    """`picture` with each mask's outermost pixels in the label's colour, half as wide as `draw_overlay`'s contours.
+
+    There is no tint, so that further masks of a label can be shown around the first or inside it.
+    """
+    drawn = picture.copy()
+    thickness = max(1, round(max(masks.shape[1:]) / _SIDE_PER_LINE_PIXEL / 2))
+    for index, mask in enumerate(masks):
+        if mask.any():
+            box = _bounds(mask)
+            drawn[box][_inner_line(mask[box], thickness)] = label_colour(index)
+    return drawn
+
+
 def draw_heatmap(values: Float[np.ndarray, "H W"], pixels: Pixels | None = None, opacity: float = 0.6) -> Rgb:
     """`values` (0 to 1, no nan) in the colours of `HEAT`; over a picture where `pixels` are given.
 

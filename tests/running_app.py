@@ -33,8 +33,9 @@ PATIENCE_S = 120
 
 
 @contextlib.contextmanager
-def running_app(ensemble: Path | None = None, start: tuple[str, ...] = ("app.py",)) -> Iterator[str]:
-    """The URL of the app on a free port, with `ensemble` before the embedded ones; `start` is what Python runs."""
+def running_app(ensemble: Path | str | None = None, start: tuple[str, ...] = ("app.py",)) -> Iterator[str]:
+    """The URL of the app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded
+    ones; `start` is what Python runs."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
         environment = os.environ | {

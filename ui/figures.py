@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from medseg import export, metrics, scope
+from medseg import export, metrics
 from ui.views import solo
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
     from medseg.ensemble import Prediction
-    from ui.session import Shown
+    from ui.shown import Shown
 
 COLUMNS = {
     "dice": "Dice",
@@ -83,9 +83,9 @@ def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
     heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
     lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row in rows:
-        name = f"**{row['mask']}**" if "member" not in row else _plain(str(row["mask"]))
+        name = f"**{row['mask']}**" if "member" not in row else plain(str(row["mask"]))
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
-        label = [_plain(str(row["label"]))] if several else []
+        label = [plain(str(row["label"]))] if several else []
         lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
     return "\n".join(lines) + "\n\n" + _protocol(shown)
 
@@ -106,28 +106,47 @@ def summary(shown: Shown) -> str:
     found = []
     for label, area in export.areas(prediction.masks, prediction.labels, image).items():
         if not area["px"]:
-            found.append(f"**{_plain(label)}**: nothing found")
+            found.append(f"**{plain(label)}**: nothing found")
             continue
         square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
         share = area["px"] / pixels
-        found.append(f"**{_plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
+        found.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
     unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
+    return f"{'; '.join(found)}, {_settings(shown)}.{unit}{_bounds(shown)}"
+
+
+def _settings(shown: Shown) -> str:
+    prediction = shown.prediction
     blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
-    return f"{'; '.join(found)}, {blend}at threshold {prediction.threshold:.2f}.{unit}"
+    words = f"{blend}at threshold {prediction.threshold:.2f}"
+    least, spacing = prediction.cleanup.min_area_px, prediction.image.spacing_mm
+    if least:
+        square = f" ({least * spacing[0] * spacing[1]:,.1f} mm²)" if spacing else ""
+        words += f", without pieces under {least:,} px{square}"
+    return words + (f", each model averaged over {prediction.tta}" if prediction.tta else "")
+
+
+def _bounds(shown: Shown) -> str:
+    if shown.bounds is None:
+        return ""
+    rate = f"{shown.bounds.alpha:.0%}"
+    return (
+        f" Thin lines: an outer mask that misses at most {rate} of what is there, and an inner one of which at most "
+        f"{rate} is false, on average over pictures like those of the calibration."
+    )
 
 
 def notes(shown: Shown) -> str:
     """What the user should know of picture and models, a line each."""
     image, ensemble = shown.prediction.image, shown.ensemble
-    doubts = scope.doubts(image, ensemble.members[0].config.training_data)
-    left_out = [f"{sentence} It was left out." for sentence in ensemble.quarantined]
+    left_out = [f"{sentence} It was left out, and the others share its weight." for sentence in ensemble.quarantined]
     height, width = image.size
     about = [f"{width} × {height} px"]
     about += [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
-    lines = [f"- ⚠ {_plain(sentence)}" for sentence in [*doubts, *left_out]]
-    lines += [f"- {_plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
+    lines = [f"- ⚠ {plain(sentence)}" for sentence in left_out]
+    lines += [f"- {plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
     return "\n".join(lines)
 
 
@@ -142,6 +161,6 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """`text` without what Markdown would read as a command; names and notes may come from a stranger's file."""
     return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui import figures, gallery, views
+from ui import figures, gallery, trust, views
 from ui.refusals import refusing, told
 from ui.session import Session
 from ui.shelf import Shelf, standard_sources
@@ -30,9 +30,9 @@ def pictures(session: Session) -> list[Any]:
 
 
 def texts(session: Session) -> list[str]:
-    """Summary and score table."""
+    """Summary, trust and score table."""
     shown = session.shown
-    return [figures.summary(shown), figures.score_table(shown, session.scores.rows(shown))]
+    return [figures.summary(shown), trust.verdict(shown), figures.score_table(shown, session.scores.rows(shown))]
 
 
 def everything(session: Session, name: str | None) -> list[Any]:
@@ -89,15 +89,13 @@ def cancel_loading(session: Session) -> None:
 @told
 def remix(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
     """Blend, threshold or opacity changed."""
-    shown = session.shown
-    weights = shown.weights if sliders == shown.sliders else sliders  # weights per label are more than sliders show
-    return remixed(session, blend, threshold, opacity, weights)
+    return remixed(session, blend, threshold, opacity, session.shown.moved(sliders))
 
 
 @told
 def reweigh(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
     """A weight slider moved."""
-    return reweighed(session, blend, threshold, opacity, sliders)
+    return reweighed(session, blend, threshold, opacity, session.shown.moved(sliders))
 
 
 def reweighed(session: Session, chosen: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
@@ -114,6 +112,42 @@ def remixed(session: Session, blend: Any, threshold: float, opacity: float, weig
     return [gr.skip() if blend == before else _choice(blend), *pictures(session)]
 
 
+@told
+def choose_label(session: Session, label: int) -> list[float]:
+    """Where the sliders stand for another label; -1 for all."""
+    session.choose_label(None if label < 0 else label)
+    return list(session.shown.sliders)
+
+
+@told
+def draw_labels(session: Session, labels: Sequence[str]) -> list[Any]:
+    """Other labels are to be seen."""
+    shown = session.shown
+    session.draw(frozenset(shown.prediction.labels) - frozenset(labels), shown.rate)
+    return pictures(session)
+
+
+@told
+def draw_bounds(session: Session, rate: float) -> list[Any]:
+    """The inner and outer mask at another rate; 0 for none."""
+    session.draw(session.shown.hidden, rate or None)
+    return pictures(session)
+
+
+@told
+def drop_pieces(session: Session, min_area_px: float | None) -> list[Any]:
+    session.drop_pieces(round(min_area_px or 0))  # an emptied field asks for nothing
+    return pictures(session)
+
+
+@told
+def average_over(session: Session, flips: bool, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """The switch for flips."""
+    progress(None, desc="Running the models on the picture and its mirror images")
+    session.average_over("flips" if flips else False)
+    return pictures(session)
+
+
 def _choice(blend: str) -> Any:
     return gr.update(value=blend, info=figures.BLENDS[blend])
 
@@ -127,7 +161,7 @@ def show_tab(session: Session, event: gr.SelectData) -> list[Any]:
 
 @told
 def follow(session: Session) -> list[str]:
-    """Summary and scores, after the picture."""
+    """Summary, trust and scores, after the picture."""
     return texts(session)
 
 

@@ -9,72 +9,106 @@ from typing import Any
 import gradio as gr
 
 from ui import figures, handlers
+from ui.more import QUIET, draw_more
 from ui.refusals import told
 from ui.session import Session
+from ui.shown import Shown, of_label
 
 THRESHOLD = "Probability from which a pixel belongs to the mask"
-PER_LABEL = "The weights differ from label to label: a slider shows their mean, and moving one weighs all labels alike."
+PER_LABEL = "For all labels a slider shows the mean of their weights, and moving it weighs them alike."
 OPACITY = "Of the tint; the contour stays"
 SLIDER: dict[str, Any] = {"interactive": True, "buttons": []}
-QUIET: dict[str, Any] = {
-    "trigger_mode": "always_last",  # of many positions on the way the newest wins
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
 
 
 def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts: Sequence[Any]) -> None:
-    """Draw the sliders for the session's ensemble and connect them to `pictures` and `texts`."""
+    """Draw the controls for the session's ensemble and connect them to `pictures` and `texts`."""
     if session.is_empty:
         return
     shown = session.shown
-    ensemble = shown.ensemble
     gr.Markdown("### Mix the models\nHow much each one counts. The picture follows at once; no network runs again.")
-    if isinstance(ensemble.weights[0], tuple):
-        gr.Markdown(PER_LABEL)
-    weights, solos = [], []
-    for name, weight in zip(ensemble.names, shown.sliders, strict=True):
-        with gr.Row(equal_height=True, elem_classes="member"):
-            weights.append(gr.Slider(0, 1, weight, step=0.01, label=name, scale=5, min_width=180, **SLIDER))
-            solos.append(gr.Button("Solo", size="sm", scale=0, min_width=64))
-    with gr.Row():
-        equal = gr.Button("Equal", size="sm", min_width=80)
-        fitted = gr.Button("Fitted", size="sm", min_width=80)
-    chosen = shown.prediction.blend
-    blend = gr.Dropdown(
-        list(ensemble.blends),
-        value=chosen,
-        label="Blend",
-        info=figures.BLENDS[chosen],
-        interactive=True,
-        filterable=False,
-        elem_id="blend",
-    )
-    threshold = gr.Slider(
-        0.01, 0.99, shown.prediction.threshold, step=0.01, label="Threshold", info=THRESHOLD, **SLIDER
-    )
-    opacity = gr.Slider(0, 1, shown.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER)
+    label = _label_picker(shown)
+    weights, buttons = _members(shown)
+    blend, threshold, opacity = _blending(shown)
+    if label:
+        label.input(handlers.choose_label, [state, label], weights, **QUIET)
+        _label_toggles(shown, state, pictures)
+    draw_more(shown, state, pictures, texts)
 
     settings = [state, blend, threshold, opacity]
     mixed = [blend, *pictures]
     sliders = [weight.input for weight in weights]
     others = [blend.input, threshold.input, opacity.input]
-    for event in (
+    events = [
         gr.on(sliders, handlers.reweigh, [*settings, *weights], mixed, **QUIET),
         gr.on(others, handlers.remix, [*settings, *weights], mixed, **QUIET),
-    ):
+    ]
+    events += [button.click(partial(_set, to), settings, [*weights, *mixed], **QUIET) for button, to in buttons]
+    for event in events:
         event.then(handlers.follow, state, list(texts), **QUIET)
 
-    members = len(weights)
-    choices = [(equal, (1 / members,) * members), (fitted, ensemble.weights)]
-    choices += [(solo, ensemble.solo(index)) for index, solo in enumerate(solos)]
-    for button, values in choices:
-        pressed = button.click(partial(_set, values), settings, [*weights, *mixed], **QUIET)
-        pressed.then(handlers.follow, state, list(texts), **QUIET)
+
+def _label_picker(shown: Shown) -> gr.Dropdown | None:
+    """Whose weights the sliders show; None where there is one label only."""
+    labels = shown.prediction.labels
+    if len(labels) == 1:
+        return None
+    choices = [("All labels", -1), *((label, index) for index, label in enumerate(labels))]
+    return gr.Dropdown(
+        choices,
+        value=-1 if shown.label is None else shown.label,
+        label="Weights of",
+        info=PER_LABEL,
+        interactive=True,
+        elem_id="weights-of",
+    )
+
+
+def _label_toggles(shown: Shown, state: gr.State, pictures: Sequence[Any]) -> None:
+    labels = list(shown.prediction.labels)
+    seen = gr.CheckboxGroup(
+        labels,
+        value=[label for label in labels if label not in shown.hidden],
+        label="Labels to draw",
+        info="Results and downloads keep them all",
+        interactive=True,
+        elem_id="labels",
+    )
+    seen.input(handlers.draw_labels, [state, seen], list(pictures), **QUIET)
+
+
+def _members(shown: Shown) -> tuple[list[gr.Slider], list[tuple[gr.Button, tuple[Any, ...]]]]:
+    """A slider for each member; and the buttons that set them, each with the weights it sets."""
+    ensemble, sliders, buttons = shown.ensemble, [], []
+    for index, (name, weight) in enumerate(zip(ensemble.names, shown.sliders, strict=True)):
+        with gr.Row(equal_height=True, elem_classes="member"):
+            sliders.append(gr.Slider(0, 1, weight, step=0.01, label=name, scale=5, min_width=180, **SLIDER))
+            buttons.append((gr.Button("Solo", size="sm", scale=0, min_width=64), ensemble.solo(index)))
+    with gr.Row():
+        buttons.append((gr.Button("Equal", size="sm", min_width=80), (1 / len(sliders),) * len(sliders)))
+        buttons.append((gr.Button("Fitted", size="sm", min_width=80), ensemble.weights))
+    return sliders, buttons
+
+
+def _blending(shown: Shown) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
+    chosen, threshold = shown.prediction.blend, shown.prediction.threshold
+    return (
+        gr.Dropdown(
+            list(shown.ensemble.blends),
+            value=chosen,
+            label="Blend",
+            info=figures.BLENDS[chosen],
+            interactive=True,
+            filterable=False,
+            elem_id="blend",
+        ),
+        gr.Slider(0.01, 0.99, threshold, step=0.01, label="Threshold", info=THRESHOLD, **SLIDER),
+        gr.Slider(0, 1, shown.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER),
+    )
 
 
 @told
 def _set(values: Sequence[Any], session: Session, blend: Any, threshold: float, opacity: float) -> list[Any]:
     """The sliders at `values`, and the blend and picture that go with them."""
-    mixed = handlers.reweighed(session, blend, threshold, opacity, values)
+    shown = session.shown
+    mixed = handlers.reweighed(session, blend, threshold, opacity, shown.moved(of_label(values, shown.label)))
     return [*session.shown.sliders, *mixed]

@@ -82,11 +82,12 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
                         elem_classes="captioned",
                     )
             summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
+            verdict = gr.Markdown(elem_id="trust")
             notes = gr.Markdown(elem_id="notes")
             draw_downloads(session)
     truth, scores = draw_truth()
 
-    pictures, texts = [overlay, probability, disagreement, members], [summary, scores]
+    pictures, texts = [overlay, probability, disagreement, members], [summary, verdict, scores]
     shown = [*pictures, *texts, notes, mixed]
 
     page.load(handlers.show_first, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)

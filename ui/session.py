@@ -9,45 +9,21 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
+from ui import trust
 from ui.figures import Scores
+from ui.shown import OPACITY, Shown
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
-
-OPACITY = 0.3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Shown:
-    """One state of the page, whole: a handler takes it once and is not disturbed by what follows.
-
-    `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
-    they are normalised, or an ensemble's own for each label, of which the sliders show the mean. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known.
-    """
-
-    ensemble: Ensemble
-    prediction: Prediction
-    view: Prediction
-    weights: tuple[Weight, ...]
-    opacity: float = OPACITY
-    truth: Masks | None = None
-    truth_source: str | None = None
-
-    @property
-    def sliders(self) -> tuple[float, ...]:
-        """Where the members' sliders stand."""
-        return tuple(round(float(np.mean(weight)), 2) for weight in self.weights)
+    from medseg.tta import Augmentation
 
 
 class Session:
@@ -79,12 +55,13 @@ class Session:
     def open(self, path: str | Path, ensemble: Ensemble, truth: Path | None = None, source: str | None = None) -> None:
         """Segment the picture in the file `path`; `truth` is the file of its known mask, `source` says whose it is."""
         image = read_image(path)
-        ensemble.predict(image)  # the slow part, outside the lock: sliders stay alive, and the answers are kept
+        # the slow part, outside the lock: sliders stay alive, and the answers are kept
+        ensemble.predict(image, tta=self._tta(ensemble))
         masks = None if truth is None else _fitting_truth(truth, ensemble, image)
         with self._changing:
             self._show(image, ensemble)
             if masks is not None:
-                self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
+                self._change(truth=masks, truth_source=source)
 
     def change_ensemble(self, ensemble: Ensemble) -> None:
         """Segment the open picture with another ensemble; a truth for other labels is dropped."""
@@ -94,7 +71,7 @@ class Session:
             before = self.shown
             self._show(before.prediction.image, ensemble)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
-                self._now = dataclasses.replace(self.shown, truth=before.truth, truth_source=before.truth_source)
+                self._change(truth=before.truth, truth_source=before.truth_source)
 
     def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
         """Blend again from the kept answers, as before where `blend` is None; no network runs."""
@@ -103,13 +80,36 @@ class Session:
             prediction = before.prediction.remix(weights=weights, threshold=threshold, blend=blend)
             if not 0 <= opacity <= 1:
                 raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
-            self._now = dataclasses.replace(
-                before,
-                prediction=prediction,
-                view=_with_image(prediction, before.view.image),
-                weights=tuple(weights),
-                opacity=opacity,
-            )
+            view = _with_image(prediction, before.view.image)
+            self._change(prediction=prediction, view=view, weights=tuple(weights), opacity=opacity)
+
+    def drop_pieces(self, min_area_px: int) -> None:
+        """Drop components under `min_area_px` pixels of the image's own grid, in place of the ensemble's own bound."""
+        with self._changing:
+            before = self.shown.prediction
+            cleanup = dataclasses.replace(before.cleanup, min_area_px=min_area_px)
+            prediction = dataclasses.replace(before, cleanup=cleanup)
+            self._change(prediction=prediction, view=_with_image(prediction, self.shown.view.image))
+
+    def average_over(self, tta: Augmentation) -> None:
+        """Run the networks on the open picture's flips too, or take their plain answers again; sliders stay."""
+        before = self.shown
+        before.ensemble.predict(before.prediction.image, tta=tta)
+        with self._changing:
+            now = self.shown
+            if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
+                self._show(now.prediction.image, now.ensemble, tta)
+                self._change(truth=now.truth, truth_source=now.truth_source)
+
+    def choose_label(self, label: int | None) -> None:
+        """Let the sliders show the weights of one label, by its index, or of all."""
+        with self._changing:
+            self._change(label=label)
+
+    def draw(self, hidden: frozenset[str], rate: float | None) -> None:
+        """Draw all labels but `hidden`, and the bounds of the calibration at `rate`."""
+        with self._changing:
+            self._change(hidden=hidden, rate=rate)
 
     def add_truth(self, path: str | Path, source: str) -> None:
         """Take the true mask from a file; it must fit the open picture."""
@@ -118,7 +118,7 @@ class Session:
         masks = read_masks(path, labels, like=image)
         with self._changing:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
-                self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
+                self._change(truth=masks, truth_source=source)
 
     def write_mask(self) -> Path:
         """The mask as a lossless PNG on the grid of the picture's file."""
@@ -143,22 +143,32 @@ class Session:
             weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
         return self._downloads
 
-    def _show(self, image: Image, ensemble: Ensemble) -> None:
+    def _tta(self, ensemble: Ensemble) -> Augmentation:
+        return self._now.prediction.tta if self._now is not None and self._now.ensemble is ensemble else False
+
+    def _change(self, **changes: Any) -> None:
+        self._now = dataclasses.replace(self.shown, **changes)
+
+    def _show(self, image: Image, ensemble: Ensemble, tta: Augmentation | None = None) -> None:
+        """Show `image` at the settings before, or at the ensemble's own where it is another one."""
         before = self._now
-        kept = before if before is not None and before.ensemble is ensemble else None
-        prediction = ensemble.predict(
+        if before is None or before.ensemble is not ensemble:
+            prediction = ensemble.predict(image)
+            opacity = OPACITY if before is None else before.opacity
+            view = _with_image(prediction, _view_of(image))
+            self._now = Shown(ensemble, prediction, view, ensemble.weights, trust.calibration_of(ensemble), opacity)
+            return
+        settings = before.prediction
+        answers = ensemble.predict(
             image,
-            weights=None if kept is None else kept.weights,
-            threshold=None if kept is None else kept.prediction.threshold,
-            blend=None if kept is None else kept.prediction.blend,
+            weights=before.weights,
+            threshold=settings.threshold,
+            blend=settings.blend,
+            tta=settings.tta if tta is None else tta,
         )
-        self._now = Shown(
-            ensemble=ensemble,
-            prediction=prediction,
-            view=_with_image(prediction, _view_of(image)),
-            weights=ensemble.weights if kept is None else kept.weights,
-            opacity=OPACITY if before is None else before.opacity,
-        )
+        prediction = dataclasses.replace(answers, cleanup=settings.cleanup)
+        view = _with_image(prediction, _view_of(image))
+        self._change(prediction=prediction, view=view, truth=None, truth_source=None)
 
 
 def _fitting_truth(path: Path, ensemble: Ensemble, image: Image) -> Masks | None:
@@ -185,8 +195,6 @@ def _with_image(prediction: Prediction, view: Image) -> Prediction:
     if view is prediction.image:
         return prediction
     scale = (view.size[0] * view.size[1]) / (prediction.image.size[0] * prediction.image.size[1])
-    cleanup = prediction.ensemble.cleanup
-    smaller = dataclasses.replace(cleanup, min_area_px=round(cleanup.min_area_px * scale))
-    return dataclasses.replace(
-        prediction, image=view, ensemble=dataclasses.replace(prediction.ensemble, cleanup=smaller)
-    )
+    least = round(prediction.cleanup.min_area_px * scale)
+    smaller = dataclasses.replace(prediction.cleanup, min_area_px=least)
+    return dataclasses.replace(prediction, image=view, cleanup=smaller)

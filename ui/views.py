@@ -8,25 +8,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
-from medseg.overlay import add_colour_bar, draw_heatmap, draw_overlay
+from medseg.conformal import inner_outer
+from medseg.overlay import add_colour_bar, draw_heatmap, draw_lines, draw_overlay
 
 if TYPE_CHECKING:
     from medseg.ensemble import Prediction
     from medseg.image import Image
     from medseg.overlay import Rgb
-    from ui.session import Shown
+    from ui.shown import Shown
 
 THUMBNAIL = (240, 240)
 
 
 def overlay(shown: Shown) -> Rgb:
-    """The picture with the masks as tint and contour."""
-    return draw_overlay(shown.view.image.pixels, shown.view.masks, shown.opacity)
+    """The picture with the masks as tint and contour, and with thin lines around what is sure and what may be."""
+    view, bounds = shown.view, shown.bounds
+    picture = draw_overlay(view.image.pixels, shown.drawn(view.masks), shown.opacity)
+    if bounds is None:
+        return picture
+    for masks in inner_outer(view.probabilities, view.masks, bounds):
+        picture = draw_lines(picture, shown.drawn(masks))
+    return picture
 
 
 def probability(shown: Shown) -> np.ndarray:
-    """Heatmap of the probabilities (of several labels the largest), with its colour bar."""
-    return add_colour_bar(draw_heatmap(shown.view.probabilities.max(axis=0), shown.view.image.pixels))
+    """Heatmap of the probabilities (of several labels that are to be seen the largest), with its colour bar."""
+    seen = [label not in shown.hidden for label in shown.view.labels]
+    largest = shown.view.probabilities.max(axis=0, where=np.array(seen)[:, None, None], initial=0)
+    return add_colour_bar(draw_heatmap(largest, shown.view.image.pixels))
 
 
 def disagreement(shown: Shown) -> np.ndarray:
@@ -39,7 +48,7 @@ def members(shown: Shown) -> list[tuple[Rgb, str]]:
     pictures = []
     for index, (name, weight) in enumerate(zip(shown.view.member_names, shown.view.weights, strict=True)):
         alone = solo(shown, shown.view, index)
-        picture = draw_overlay(shown.view.image.pixels, alone.masks, shown.opacity)
+        picture = draw_overlay(shown.view.image.pixels, shown.drawn(alone.masks), shown.opacity)
         shares = (weight,) if isinstance(weight, float) else weight
         pictures.append((picture, f"{name} · weight {' / '.join(f'{share:.0%}' for share in shares)}"))
     return pictures

@@ -149,7 +149,7 @@ def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
 def test_a_real_16_bit_film_is_shown_with_the_hint_that_it_is_no_such_picture(page: Page, film: Path) -> None:
     upload(page, film)
     page.wait_for_function("() => document.querySelector('#notes').innerText.includes('CR')")
-    assert "unlike what the ensemble was trained on" in page.inner_text("#notes")
+    assert "unlike what the ensemble was trained on" in page.inner_text("#trust")
     assert "1841 × 1955" in page.inner_text("#notes") or "1955 × 1841" in page.inner_text("#notes")
 
 

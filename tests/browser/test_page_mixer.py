@@ -1,0 +1,171 @@
+"""The mixer's controls with real clicks and keys, and what the library says of the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg import export
+from medseg.calibrate import judge, load_calibration
+from medseg.config import Cleanup
+from medseg.errors import MedsegWarning
+from tests.browser.test_page import downloaded, press, shown_picture, slider_values, upload, wait_for_another_picture
+from tests.conftest import ROOT, make_ensemble, write_disc_pair
+from tests.running_app import running_app
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+POLYP = ROOT / "assets" / "ensembles" / "polyp"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    write_disc_pair(tmp_path, "disc", 5, size=(96, 128))
+    return tmp_path / "images" / "disc.png"
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three members with the weights 0.5, 0.3 and 0.2; of the second's network half is gone."""
+    folder = make_ensemble(tmp_path_factory.mktemp("hurt"), (0.5, 0.3, 0.2), plain=True)
+    weights = folder / "m1" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    return make_ensemble(folder, (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
+
+
+@pytest.fixture(scope="module")
+def server(labelled: Path, hurt: Path) -> Iterator[str]:
+    """The app with an ensemble of two labels, then the hurt one, then the embedded ones."""
+    with running_app(f"{labelled}{os.pathsep}{hurt}") as url:
+        yield url
+
+
+def says(page: Page, place: str, words: str) -> None:
+    """Wait until the text of `place` has the words."""
+    page.wait_for_function(
+        "([place, words]) => document.querySelector(place).innerText.includes(words)", arg=[place, words]
+    )
+
+
+def choose_ensemble(page: Page, name: str, members: int) -> None:
+    before = shown_picture(page)
+    page.locator("#ensemble input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+    wait_for_another_picture(page, before)
+    page.wait_for_function("count => document.querySelectorAll('#mixer .member').length === count", arg=members)
+
+
+def open_more(page: Page) -> None:
+    page.click("#more > button")
+    page.get_by_label("Average over flips").wait_for()
+
+
+def same_mask(page: Page, prediction: medseg.Prediction, folder: Path) -> bool:
+    """Whether the page's download is the library's file."""
+    path = downloaded(page, "mask", folder)
+    export.write_mask(prediction.masks, prediction.image, folder / "ours.png")
+    with PIL.Image.open(path) as theirs, PIL.Image.open(folder / "ours.png") as ours:
+        return np.array_equal(np.asarray(theirs), np.asarray(ours))
+
+
+def test_a_damaged_member_is_named_and_the_others_share_its_weight(
+    page: Page, hurt: Path, picture: Path, tmp_path: Path
+) -> None:
+    choose_ensemble(page, "tiny-binary", 2)
+    says(page, "#notes", "The member m1 is damaged")
+    assert "the others share its weight" in page.inner_text("#notes")
+    assert page.locator("#mixer .member").all_inner_texts()[0].startswith("random-0")
+    assert page.locator("#mixer .member").all_inner_texts()[1].startswith("random-2")
+    assert slider_values(page)[:2] == [0.71, 0.29]  # 0.5 and 0.2 of 0.7
+    upload(page, picture)
+    with pytest.warns(MedsegWarning, match="goes on without it"):
+        rest = medseg.Ensemble.from_pretrained(hurt)
+    assert same_mask(page, rest.predict(medseg.read_image(picture)), tmp_path)
+    press(page, 0, "Home")  # and its sliders work
+    assert same_mask(page, rest.predict(medseg.read_image(picture), weights=[0, 1]), tmp_path)
+
+
+def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
+    page: Page, labelled: Path, picture: Path, tmp_path: Path
+) -> None:
+    upload(page, picture)
+    page.locator("#weights-of input").click()
+    page.get_by_role("option", name="heart").click()
+    page.wait_for_timeout(500)
+    assert slider_values(page)[:2] == [0.75, 0.25]
+    press(page, 0, "Home")
+    says(page, "#scores", "Add the true mask")
+    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(picture)
+    ours = ensemble.predict(image, weights=[[0.75, 0], [0.25, 0.25]])
+    assert same_mask(page, ours, tmp_path)
+    before = shown_picture(page)
+    page.locator("#labels").get_by_label("lung").uncheck()
+    wait_for_another_picture(page, before)
+    assert same_mask(page, ours, tmp_path)
+    page.locator("#weights-of input").click()
+    page.get_by_role("option", name="lung").click()
+    page.wait_for_function("() => document.querySelector('#mixer input[type=range]').value === '0.75'")
+
+
+def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, picture: Path, tmp_path: Path) -> None:
+    upload(page, picture)
+    open_more(page)
+    page.get_by_label("Average over flips").check()
+    says(page, "#summary", "each model averaged over flips")
+    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(picture)
+    ours = ensemble.predict(image, tta=True)
+    assert same_mask(page, ours, tmp_path)
+    page.get_by_label("Least area, px").fill("200")
+    says(page, "#summary", "without pieces under 200 px")
+    assert same_mask(page, dataclasses.replace(ours, cleanup=Cleanup(min_area_px=200)), tmp_path)
+
+
+def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_was_calibrated(page: Page) -> None:
+    if not (POLYP / "calibration.json").exists():
+        pytest.skip("the embedded polyp ensemble is not there")
+    choose_ensemble(page, "polyp", 3)
+    says(page, "#trust", "Predicted Dice")
+    ensemble = medseg.Ensemble.from_pretrained(POLYP)
+    prediction = ensemble.predict(medseg.read_image(ROOT / "assets" / "examples" / "endoscopy-1.png"))
+    trust = judge(load_calibration(POLYP, ensemble), prediction)
+    says(page, "#trust", f"Predicted Dice {trust.dice:.2f}, 90 % interval {trust.low:.2f} to {trust.high:.2f}.")
+
+    open_more(page)
+    before = shown_picture(page)
+    page.locator("#rate input").click()
+    page.get_by_role("option", name="5%", exact=True).click()
+    wait_for_another_picture(page, before)
+    says(page, "#summary", "misses at most 5% of what is there")
+
+    press(page, 0, "Home")
+    says(page, "#trust", "No predicted Dice: these settings are not calibrated")
+    page.wait_for_selector("#rate", state="hidden")
+    assert "misses at most" not in page.inner_text("#summary")
+    page.get_by_role("button", name="Fitted").click()
+    says(page, "#trust", f"Predicted Dice {trust.dice:.2f}")
+    page.wait_for_selector("#rate", state="visible")
+
+
+def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(page: Page) -> None:
+    if not POLYP.exists():
+        pytest.skip("the embedded polyp ensemble is not there")
+    choose_ensemble(page, "polyp", 3)
+    page.locator("#examples button", has_text="Synthetic chest").click()
+    says(page, "#trust", "Look at this yourself")
+    assert "unlike what the ensemble was trained on" in page.inner_text("#trust")
+    assert "Predicted Dice" not in page.inner_text("#trust")

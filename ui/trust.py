@@ -1,0 +1,66 @@
+"""How far to believe a result: what the ensemble's calibration predicts for it, or why it predicts nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medseg import scope
+from medseg.errors import MedsegError
+from medseg.folders import CALIBRATION
+from ui.figures import plain
+
+if TYPE_CHECKING:
+    from medseg.calibrate import Calibration
+    from medseg.ensemble import Ensemble
+    from ui.shown import Shown
+
+LOOK = "⚠ **Look at this yourself.**"
+
+
+def calibration_of(ensemble: Ensemble) -> Calibration | None:
+    """What lies beside ensemble.json, where it is a calibration of these very members and settings."""
+    from medseg.calibrate import load_calibration  # needs torch: the page is there before it
+
+    if ensemble.folder is None or not (ensemble.folder / CALIBRATION).is_file():
+        return None
+    try:
+        return load_calibration(ensemble.folder, ensemble)
+    except MedsegError:
+        return None
+
+
+def is_calibrated(shown: Shown) -> bool:
+    """Whether the page's settings are those that were calibrated."""
+    from medseg.calibrate import holds_for
+
+    return shown.calibration is not None and holds_for(shown.calibration, shown.prediction)
+
+
+def verdict(shown: Shown) -> str:
+    """The predicted Dice and whether to look at the mask oneself; else why there is none."""
+    doubts = scope.doubts(shown.prediction.image, shown.ensemble.members[0].config.training_data)
+    if doubts:
+        return f"{LOOK} {plain(' '.join(doubts))} So no Dice is predicted."
+    found = shown.calibration
+    if found is None:
+        whose = "the models that are left were" if shown.ensemble.quarantined else "this ensemble was"
+        return f"No predicted Dice: {whose} never calibrated."
+    if not is_calibrated(shown):
+        return (
+            "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
+            f"weighted mean, threshold {found.threshold:.2f}, no flips, no other least area."
+        )
+    if found.trust is None:
+        return "No predicted Dice: the ensemble was calibrated on too few cases for one."
+    return _predicted(shown, found)
+
+
+def _predicted(shown: Shown, found: Calibration) -> str:
+    from medseg.calibrate import judge
+
+    trust = judge(found, shown.prediction)
+    expected = f"**Predicted Dice {trust.dice:.2f}**, 90 % interval {trust.low:.2f} to {trust.high:.2f}."
+    learnt = (
+        f"From how far the models agree, as learnt on {plain(found.data)} (n = {found.n}); for pictures like those."
+    )
+    return f"{expected} {LOOK} {learnt}" if trust.look_yourself else f"{expected} {learnt}"
