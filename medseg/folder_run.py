@@ -22,7 +22,7 @@ from medseg.blend import normalise_weights
 from medseg.config import Blend
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError
-from medseg.prediction import checked_blend, checked_threshold
+from medseg.prediction import Prediction, checked_blend, checked_threshold
 from medseg.readers import count_frames, read_image
 
 Progress = Callable[[], object]
@@ -94,20 +94,32 @@ def predict_jobs(
     _check(ensemble, settings)
     failed = 0
     for job in jobs:
-        target = output / job.stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        error = _beside(target, ".error.json")
         try:
-            _predict(ensemble, job, target, settings)
-            error.unlink(missing_ok=True)
-        except MedsegError as refusal:
+            for _ in segment_job(ensemble, job, output, settings):
+                pass
+        except MedsegError:
             failed += 1
-            _write_json({"file": job.stem, "error": str(refusal)}, error)
         progress()
     return failed
 
 
-def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> None:
+def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) -> Iterator[Prediction]:
+    """Every frame of one file that `output` does not hold yet, each given when its mask and report are there.
+
+    A file that fails leaves its `.error.json` and raises its MedsegError; the frames before stay.
+    """
+    target = output / job.stem
+    target.parent.mkdir(parents=True, exist_ok=True)
+    error = _beside(target, ".error.json")
+    try:
+        yield from _predict(ensemble, job, target, settings)
+        error.unlink(missing_ok=True)
+    except MedsegError as refusal:
+        _write_json({"file": job.stem, "error": str(refusal)}, error)
+        raise
+
+
+def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> Iterator[Prediction]:
     """Every frame of one file that is not done."""
     with job.path.open("rb") as stream:
         file_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -128,6 +140,7 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         writing.replace(_beside(name, ".png"))
         report = {"notice": export.NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
         _write_json(report, _beside(name, ".json"))
+        yield prediction
 
 
 def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
@@ -146,7 +159,7 @@ def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
     with (output / TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, _COLUMNS)
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({name: export.plain_cell(cell) for name, cell in row.items()} for row in rows)
     return done, failed
 
 
