@@ -282,10 +282,11 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    from medseg.calibrate import FILE, calibrate, describe, load_calibration
+    from medseg.calibrate import calibrate, describe, load_calibration
     from medseg.check import check, report
     from medseg.crossfit import FOLDS, observe
     from medseg.ensemble import Ensemble
+    from medseg.folders import CALIBRATION
     from medseg.samples import load_samples, select
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
@@ -302,7 +303,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     name = f"{options.data.resolve().name}, validation split"
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
         found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
-    schema.dump(found, options.ensemble / FILE)
+    schema.dump(found, options.ensemble / CALIBRATION)
     print(describe(found, ensemble.config.labels))
 
 

@@ -17,13 +17,13 @@ from medseg.conformal import Bounds, fit_bounds
 from medseg.crossfit import Observation, Progress, cross_fit, thin
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegWarning
+from medseg.folders import CALIBRATION
 from medseg.prediction import Prediction
 from medseg.samples import split_hash
 from medseg.schema import require
 from medseg.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
 from medseg.uncertainty import tempered
 
-FILE = "calibration.json"
 FORMAT_VERSION = 1
 ALPHAS = (0.05, 0.1, 0.2)
 
@@ -104,30 +104,37 @@ def calibrate(
 def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
     """The calibration.json of an ensemble folder. Raises ConfigError where there is none or it breaks its schema,
     InputError where it is of other members, weights, threshold or blend than `ensemble` has."""
-    found = schema.load(Calibration, folder / FILE)
+    found = schema.load(Calibration, folder / CALIBRATION)
     its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, ensemble.config.blend)
     same = (found.members, found.threshold, "weighted mean") == its_own
     if not (same and _alike(found.weights, ensemble.weights)):
         raise InputError(
-            f"{FILE} is of other members, weights, threshold or blend than this ensemble: "
+            f"{CALIBRATION} is of other members, weights, threshold or blend than this ensemble: "
             "run `python -m medseg calibrate` again."
         )
     return found
 
 
+def holds_for(found: Calibration, prediction: Prediction) -> bool:
+    """Whether `prediction`, of the ensemble that `found` was loaded with, was made with what was calibrated: members,
+    weights, threshold, weighted mean, the ensemble's own clean-up and no flips. No network runs."""
+    settings = (prediction.member_sha256, prediction.threshold, prediction.blend, prediction.tta, prediction.cleanup)
+    calibrated = (found.members, found.threshold, "weighted mean", False, prediction.ensemble.cleanup)
+    return settings == calibrated and _alike(prediction.weights, found.weights)
+
+
 def judge(found: Calibration, prediction: Prediction) -> Trust:
     """How far to trust a prediction of the ensemble that `found` was loaded with. No network runs.
 
-    Raises InputError where `found` has no trust, or the prediction was made with other weights, threshold or blend, or
-    over flips: what holds for the calibrated settings says nothing of others.
+    Raises InputError where `found` has no trust, or does not hold for the prediction (`holds_for`): what is known of
+    the calibrated settings says nothing of others.
     """
     if found.trust is None:
-        raise InputError(f"{FILE} has no trust: it needs two members with weight and 19 validation cases.")
-    settings = (prediction.member_sha256, prediction.threshold, prediction.blend, prediction.tta)
-    if settings != (found.members, found.threshold, "weighted mean", False) or not _alike(
-        prediction.weights, found.weights
-    ):
-        raise InputError("Trust is known for the weights, threshold and blend that were calibrated: go back to them.")
+        raise InputError(f"{CALIBRATION} has no trust: it needs two members with weight and 19 validation cases.")
+    if not holds_for(found, prediction):
+        raise InputError(
+            "Trust is known for the weights, threshold, blend and clean-up that were calibrated: go back to them."
+        )
     voting = prediction.members[np.flatnonzero(found.weights)]
     return found.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
 

@@ -38,7 +38,8 @@ class Ensemble:
     """Members with one task and the same labels, their weights, and how probabilities become masks.
 
     `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
-    were left out; the weights of the others are used as they stand. `config` names what is left.
+    were left out; the weights of the others are used as they stand. `config` names what is left. `folder` is where
+    ensemble.json lies, also that of a Hub repository; None for an ensemble that was put together in memory.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Ensemble:
         members: Sequence[LoadedMember],
         quarantined: Sequence[str] = (),
         stacker: LoadedMember | None = None,
+        folder: Path | None = None,
     ) -> None:
         if len(members) != len(settings.members):
             raise InputError(f"{settings.name} names {len(settings.members)} members, got {len(members)}.")
@@ -58,6 +60,7 @@ class Ensemble:
         self.members = tuple(members)
         self.quarantined = tuple(quarantined)
         self.stacker = stacker
+        self.folder = folder
         self._running = threading.Lock()
 
     @classmethod
@@ -84,7 +87,8 @@ class Ensemble:
         """
         chosen = runtime.choose_device(device)
         fetcher = hub.Fetcher(progress, cancelled, anonymous=anonymous)
-        settings, root = config.load_ensemble(fetcher.fetch(folder_or_repo, revision))
+        opened = fetcher.fetch(folder_or_repo, revision)
+        settings, root = config.load_ensemble(opened)
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
@@ -110,7 +114,7 @@ class Ensemble:
                 warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
                 settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
         settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
-        return cls(settings, [member for _, member in kept], quarantined, stacker)
+        return cls(settings, [member for _, member in kept], quarantined, stacker, opened)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,6 +169,7 @@ class Ensemble:
             threshold=threshold,
             tta=turns,
             ensemble=self.config,
+            cleanup=self.config.cleanup,
             left_out=self.quarantined,
             blend=blend,
             stacked=stacked,

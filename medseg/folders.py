@@ -10,6 +10,7 @@ from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.hub_cache import has_digest
 
 DESCRIPTION = "ensemble.json"
+CALIBRATION = "calibration.json"
 WEIGHTS = "model.safetensors"
 MEMBER_FILES = ("member.json", "config.json", WEIGHTS)
 PAPERS = ("README.md", "LICENSE")
@@ -54,5 +55,10 @@ def verified(folder: Path) -> dict[str, Path]:
                 raise DamagedError(f"{path} is not what its hash promises, and is not pushed: make the folder anew.")
     if not (folder / "README.md").is_file():
         raise InputError(f"{folder} has no README.md: write the card first, with `python -m medseg card {folder}`.")
-    names = [DESCRIPTION, *PAPERS, *(member + name for member in members for name in (*MEMBER_FILES, *PAPERS))]
+    names = [
+        DESCRIPTION,
+        CALIBRATION,
+        *PAPERS,
+        *(member + name for member in members for name in (*MEMBER_FILES, *PAPERS)),
+    ]
     return {name: folder / name for name in names if (folder / name).is_file()}

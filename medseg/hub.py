@@ -20,7 +20,7 @@ from medseg import hub_cache, schema
 from medseg.config import COMMIT, is_hub_id
 from medseg.download import Cancelled, broken, host, read, refusal
 from medseg.errors import ConfigError, HubDownError, HubError, InputError, MedsegError, MedsegWarning
-from medseg.folders import DESCRIPTION, MEMBER_FILES, PAPERS, WEIGHTS, is_described, networks, verified
+from medseg.folders import CALIBRATION, DESCRIPTION, MEMBER_FILES, PAPERS, WEIGHTS, is_described, networks, verified
 from medseg.hub_cache import Cache
 from medseg.hub_listing import Listing, list_files
 
@@ -131,8 +131,8 @@ class Fetcher:
 
     def _get_files(self, listing: Listing, cache: Cache, folder: Path) -> None:
         """Bring the files of ours into the cache, JSON first: it is checked before its weights are asked for."""
-        for name in _first_description(listing), *PAPERS:
-            if not self._get(listing, cache, name) and name not in PAPERS:
+        for name in _first_description(listing), CALIBRATION, *PAPERS:
+            if not self._get(listing, cache, name) and name not in (CALIBRATION, *PAPERS):
                 raise HubError(f"{listing.repository}: {name} arrives damaged. Try again, or tell its owner.")
         members = networks(folder)
         for member in members:
@@ -190,7 +190,7 @@ def _is_whole(folder: Path) -> bool:
         members = networks(folder)
     except ConfigError:
         return False
-    first = [DESCRIPTION] if (folder / DESCRIPTION).exists() else []
+    first = [name for name in (DESCRIPTION, CALIBRATION) if (folder / name).exists()]
     needed = first + [member + name for member in members for name in MEMBER_FILES]
     return all(hub_cache.is_intact(folder / name) for name in needed)
 
@@ -250,7 +250,7 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str | No
 
 def _ours(there: Listing) -> list[str]:
     """The files of ours at the top of the repository and in folders that hold a member."""
-    names = (DESCRIPTION, *MEMBER_FILES, *PAPERS)
+    names = (DESCRIPTION, CALIBRATION, *MEMBER_FILES, *PAPERS)
     folders = {"", *(path.removesuffix("member.json") for path in there.files if path.endswith("/member.json"))}
     return [path for path in there.files if any(path == folder + name for folder in folders for name in names)]
 

@@ -14,7 +14,7 @@ from jaxtyping import Float16, Float32
 from medseg import export
 from medseg.arrays import Masks, Probabilities, Stack, Weight
 from medseg.blend import blend, disagreement, normalise_weights
-from medseg.config import Blend, EnsembleConfig
+from medseg.config import Blend, Cleanup, EnsembleConfig
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.postprocess import clean_up, to_masks
@@ -33,7 +33,8 @@ class Prediction:
     and `masks` (K, H, W) bool lie on the image's own grid; so does `disagreement` (H, W), in [0, 1]. `weights` are
     normalised: one number for each member, or a tuple of one for each label. `blend` says how `members` become one
     answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
-    is no stacker). `tta` says what each member was averaged over. `member_names` and `member_sha256` (of each
+    is no stacker). `tta` says what each member was averaged over, `cleanup` what is done to the masks,
+    which may be other than `ensemble.cleanup`. `member_names` and `member_sha256` (of each
     member.json) say which models answered, `left_out` which did not and why.
     """
 
@@ -46,6 +47,7 @@ class Prediction:
     threshold: float
     tta: Augmentation
     ensemble: EnsembleConfig
+    cleanup: Cleanup
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
     stacked: Answer | None = None
@@ -60,7 +62,7 @@ class Prediction:
     @cached_property
     def masks(self) -> Masks:
         found = to_masks(self.probabilities, self.threshold, self.ensemble.task)
-        return clean_up(found, self.ensemble.cleanup, self.ensemble.task)
+        return clean_up(found, self.cleanup, self.ensemble.task)
 
     @cached_property
     def disagreement(self) -> Float32[np.ndarray, "H W"]:
@@ -90,7 +92,7 @@ class Prediction:
             "blend": self.blend,
             "stacker": self._stacker(),
             "threshold": self.threshold,
-            "cleanup": dataclasses.asdict(self.ensemble.cleanup),
+            "cleanup": dataclasses.asdict(self.cleanup),
             "tta": self.tta,
             "image": {
                 "sha256": self.image.sha256,

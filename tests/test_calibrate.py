@@ -14,13 +14,14 @@ import pytest
 from medseg import schema
 from medseg.__main__ import main
 from medseg.blend import normalise_weights
-from medseg.calibrate import FILE, Calibration, calibrate, describe, judge, load_calibration
+from medseg.calibrate import Calibration, calibrate, describe, holds_for, judge, load_calibration
 from medseg.check import check, report
-from medseg.config import Task
+from medseg.config import Cleanup, Task
 from medseg.crossfit import observe
 from medseg.ensemble import Ensemble
 from medseg.errors import ConfigError, InputError, MedsegWarning
 from medseg.fit import fit
+from medseg.folders import CALIBRATION
 from medseg.image import Image
 from medseg.manifest import Sample, write_manifest
 from medseg.samples import load_samples, split_hash
@@ -124,7 +125,7 @@ def test_the_figures_are_a_table_with_intervals(ensemble: Ensemble, found: Calib
 
 
 def test_a_file_is_read_as_it_was_written(ensemble: Ensemble, found: Calibration, tmp_path: Path) -> None:
-    schema.dump(found, tmp_path / FILE)
+    schema.dump(found, tmp_path / CALIBRATION)
     assert load_calibration(tmp_path, ensemble) == found
 
 
@@ -132,7 +133,7 @@ def test_a_file_is_read_as_it_was_written(ensemble: Ensemble, found: Calibration
 def test_a_calibration_of_another_ensemble_is_refused(
     ensemble: Ensemble, found: Calibration, tmp_path: Path, change: dict[str, tuple[float, ...]]
 ) -> None:
-    schema.dump(dataclasses.replace(found, **change), tmp_path / FILE)
+    schema.dump(dataclasses.replace(found, **change), tmp_path / CALIBRATION)
     with pytest.raises(InputError, match="of other members, weights, threshold or blend"):
         load_calibration(tmp_path, ensemble)
 
@@ -152,6 +153,15 @@ def test_a_prediction_with_other_settings_is_not_judged(
         judge(found, ensemble.predict(painted_at(0.5).picture, **change))
 
 
+def test_a_prediction_with_another_clean_up_is_not_judged(ensemble: Ensemble, found: Calibration) -> None:
+    prediction = ensemble.predict(painted_at(0.5).picture)
+    assert holds_for(found, prediction)
+    cleaned = dataclasses.replace(prediction, cleanup=Cleanup(min_area_px=9))
+    assert not holds_for(found, cleaned)
+    with pytest.raises(InputError, match="clean-up that were calibrated"):
+        judge(found, cleaned)
+
+
 def test_without_trust_nothing_is_judged(ensemble: Ensemble, found: Calibration) -> None:
     with pytest.raises(InputError, match="has no trust"):
         judge(dataclasses.replace(found, trust=None), ensemble.predict(painted_at(0.5).picture))
@@ -169,9 +179,9 @@ def test_without_trust_nothing_is_judged(ensemble: Ensemble, found: Calibration)
 def test_a_file_that_breaks_the_schema_is_refused(
     ensemble: Ensemble, found: Calibration, tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
-    schema.dump(found, tmp_path / FILE)
-    content = json.loads((tmp_path / FILE).read_text(encoding="utf-8")) | change
-    (tmp_path / FILE).write_text(json.dumps(content), encoding="utf-8")
+    schema.dump(found, tmp_path / CALIBRATION)
+    content = json.loads((tmp_path / CALIBRATION).read_text(encoding="utf-8")) | change
+    (tmp_path / CALIBRATION).write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ConfigError, match=sentence):
         load_calibration(tmp_path, ensemble)
 

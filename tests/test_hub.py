@@ -262,6 +262,21 @@ def test_the_stacker_travels_with_its_ensemble(hub: Hub, folder: Path) -> None:
     assert file_sha256(found / "stacker" / "model.safetensors") == file_sha256(folder / "stacker" / "model.safetensors")
 
 
+def test_the_calibration_travels_with_its_ensemble(hub: Hub, folder: Path) -> None:
+    (folder / "calibration.json").write_text('{"learnt": "here"}')
+    push(folder, REPO)
+    opened = Ensemble.from_pretrained(REPO)
+    assert opened.folder is not None
+    assert (opened.folder / "calibration.json").read_text() == '{"learnt": "here"}'
+
+
+def test_a_calibration_that_was_altered_in_the_cache_is_fetched_again(hub: Hub, folder: Path) -> None:
+    (folder / "calibration.json").write_text('{"learnt": "here"}')
+    push(folder, REPO)
+    (fetch(REPO) / "calibration.json").write_text('{"learnt": "nowhere"}')
+    assert (fetch(REPO) / "calibration.json").read_text() == '{"learnt": "here"}'
+
+
 # --- what `source` may be
 
 
