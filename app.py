@@ -21,7 +21,8 @@ from starlette.middleware import Middleware
 
 from ui.arrivals import Arrivals
 from ui.endpoints import add_endpoints
-from ui.page_segment import draw_segment
+from ui.page_batch import draw_batch
+from ui.page_segment import ONE_PICTURE, draw_segment
 from ui.session import Session
 from ui.theme import CSS, THEME
 
@@ -43,8 +44,12 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
         "**Research use only, not for diagnosis.**",
         elem_id="head",
     )
-    with gr.Tabs(), gr.Tab("One picture"):
-        draw_segment(demo, session)
+    changed = gr.State("")  # another value tells the first tab that another tab has changed the session
+    with gr.Tabs() as tabs:
+        with gr.Tab("One picture", id=ONE_PICTURE):
+            draw_segment(demo, session, changed)
+        with gr.Tab("Many pictures") as many:
+            draw_batch(many, session, tabs, changed)
     add_endpoints(session)
 
 demo.queue(max_size=64, default_concurrency_limit=8)

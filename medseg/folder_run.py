@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from medseg import export
+from medseg.arrays import Weight
 from medseg.blend import normalise_weights
 from medseg.config import Blend
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError
 from medseg.prediction import Prediction, checked_blend, checked_threshold
 from medseg.readers import count_frames, read_image
+from medseg.tta import Augmentation
 
 Progress = Callable[[], object]
 
@@ -35,10 +37,10 @@ _COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "error")
 class Settings:
     """How every picture is segmented; None is the ensemble's own choice."""
 
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Weight, ...] | None = None
     threshold: float | None = None
     blend: Blend | None = None
-    tta: bool = False
+    tta: Augmentation | bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _frames(target: Path) -> list[Path]:
 
 def _check(ensemble: Ensemble, settings: Settings) -> None:
     if settings.weights is not None:
-        normalise_weights(settings.weights, len(ensemble.members))
+        normalise_weights(settings.weights, len(ensemble.members), len(ensemble.config.labels))
     if settings.threshold is not None:
         checked_threshold(settings.threshold)
     if settings.blend is not None:

@@ -83,9 +83,9 @@ def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
     heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
     lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row in rows:
-        name = f"**{row['mask']}**" if "member" not in row else _plain(str(row["mask"]))
+        name = f"**{row['mask']}**" if "member" not in row else plain(str(row["mask"]))
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
-        label = [_plain(str(row["label"]))] if several else []
+        label = [plain(str(row["label"]))] if several else []
         lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
     return "\n".join(lines) + "\n\n" + _protocol(shown)
 
@@ -106,14 +106,23 @@ def summary(shown: Shown) -> str:
     found = []
     for label, area in export.areas(prediction.masks, prediction.labels, image).items():
         if not area["px"]:
-            found.append(f"**{_plain(label)}**: nothing found")
+            found.append(f"**{plain(label)}**: nothing found")
             continue
         square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
         share = area["px"] / pixels
-        found.append(f"**{_plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
+        found.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
     unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
     blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
     return f"{'; '.join(found)}, {blend}at threshold {prediction.threshold:.2f}.{unit}"
+
+
+def setting(shown: Shown) -> str:
+    """What pictures are segmented with, in one line: ensemble, weights, threshold, blend."""
+    prediction = shown.prediction
+    names = zip(prediction.member_names, shown.sliders, strict=True)
+    weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
+    ensemble = plain(shown.ensemble.config.name)
+    return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}."
 
 
 def notes(shown: Shown) -> str:
@@ -126,8 +135,8 @@ def notes(shown: Shown) -> str:
     about += [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
-    lines = [f"- ⚠ {_plain(sentence)}" for sentence in [*doubts, *left_out]]
-    lines += [f"- {_plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
+    lines = [f"- ⚠ {plain(sentence)}" for sentence in [*doubts, *left_out]]
+    lines += [f"- {plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
     return "\n".join(lines)
 
 
@@ -142,6 +151,6 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """`text` without what Markdown would read as a command; names and notes may come from a stranger's file."""
     return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))
