@@ -23,6 +23,7 @@ from ui.arrivals import Arrivals
 from ui.endpoints import add_endpoints
 from ui.page_batch import draw_batch
 from ui.page_segment import ONE_PICTURE, draw_segment
+from ui.page_tune import draw_tune
 from ui.session import Session
 from ui.theme import CSS, THEME
 
@@ -50,6 +51,8 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
             draw_segment(demo, session, changed)
         with gr.Tab("Many pictures") as many:
             draw_batch(many, session, tabs, changed)
+        with gr.Tab("Tune") as tune:
+            draw_tune(tune, session, tabs, changed)
     add_endpoints(session)
 
 demo.queue(max_size=64, default_concurrency_limit=8)
