@@ -10,36 +10,49 @@ import signal
 import sys
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported, which reports at import
+from ui.uploads import claim_folder, keep_clean, max_bytes
+
+# before gradio is imported, which reports at import and asks once where its files belong
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ["GRADIO_TEMP_DIR"] = claim_folder()
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from ui.arrivals import Arrivals
 from ui.endpoints import add_endpoints
-from ui.page_segment import draw_segment
+from ui.page_batch import draw_batch
+from ui.page_segment import ONE_PICTURE, draw_segment
+from ui.page_tune import draw_tune
 from ui.session import Session
 from ui.theme import CSS, THEME
-
-HOUR = 3600
 
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css": CSS,
-    "max_file_size": "100mb",
+    "max_file_size": max_bytes(),
+    "app_kwargs": {"middleware": [Middleware(Arrivals)]},
     "state_session_capacity": 100,  # a session holds tens of megabytes; the longest unused goes first
     "ssr_mode": False,
     "run_history": False,  # it would keep the visitors' pictures in their browsers
     "footer_links": ["api"],
 }
 
-with gr.Blocks(title="medseg", analytics_enabled=False, delete_cache=(HOUR, HOUR), fill_width=True) as demo:
+with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
     session = gr.State(Session())
     gr.Markdown(
         "# medseg\nSegment a 2-D medical picture with several models at once, and steer how much each of them counts. "
         "**Research use only, not for diagnosis.**",
         elem_id="head",
     )
-    with gr.Tabs(), gr.Tab("One picture"):
-        draw_segment(demo, session)
+    changed = gr.State("")  # another value tells the first tab that another tab has changed the session
+    with gr.Tabs() as tabs:
+        with gr.Tab("One picture", id=ONE_PICTURE):
+            draw_segment(demo, session, changed)
+        with gr.Tab("Many pictures") as many:
+            draw_batch(many, session, tabs, changed)
+        with gr.Tab("Tune") as tune:
+            draw_tune(tune, session, tabs, changed)
     add_endpoints(session)
 
 demo.queue(max_size=64, default_concurrency_limit=8)
@@ -47,4 +60,5 @@ demo.queue(max_size=64, default_concurrency_limit=8)
 if __name__ == "__main__":
     # a container is stopped so: leave in an orderly way, which removes the visitors' files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    keep_clean()
     demo.launch(**LAUNCH)

@@ -29,13 +29,13 @@ def unpack_zip(path: Path) -> Path:
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking-") as folder:
-            _unpack(path, Path(folder) / "content")
+            unpack_into(Path(folder) / "content", path)
             try:
                 (Path(folder) / "content").rename(target)
             except OSError:
                 if not target.is_dir():  # or another process was faster, with the same content
                     raise
-    return _without_wrapper(target)
+    return without_wrapper(target)
 
 
 def _cache() -> Path:
@@ -51,12 +51,15 @@ def _key(path: Path) -> str:
     return hashlib.sha256(f"{path.resolve()}\t{found.st_size}\t{found.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def unpack_into(folder: Path, path: Path, files: int | None = None, size: int | None = None) -> None:
+    """Unpack the zip file `path` into the new `folder`, at most `files` files of `size` bytes in all where these are
+    given, else MAX_FILES and MAX_BYTES. Raises InputError as `unpack_zip` says."""
     folder.mkdir()
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-            _check(members, shutil.disk_usage(folder).free)
+            allowed = min(size or MAX_BYTES, shutil.disk_usage(folder).free // 2)
+            _check(members, files or MAX_FILES, allowed)
             for member in members:
                 place = folder / _place(member)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +69,12 @@ def _unpack(path: Path, folder: Path) -> None:
         raise InputError(f"{path.name} cannot be unpacked ({error}): download it again.") from None
 
 
-def _check(members: list[zipfile.ZipInfo], free: int) -> None:
+def _check(members: list[zipfile.ZipInfo], files: int, size: int) -> None:
     total = sum(member.file_size for member in members)
-    allowed = min(MAX_BYTES, free // 2)
-    if len(members) > MAX_FILES or total > allowed:
+    if len(members) > files or total > size:
         raise InputError(
-            f"The zip declares {len(members)} files of {total // 2**20} MiB in all; {MAX_FILES} files of "
-            f"{allowed // 2**20} MiB are allowed here. Unpack it yourself and name the folder."
+            f"The zip declares {len(members)} files of {total // 2**20} MiB in all; {files} files of "
+            f"{size // 2**20} MiB are allowed here. Divide it, or unpack it yourself and use the command line."
         )
     for member in members:
         _place(member)
@@ -87,7 +89,7 @@ def _place(member: zipfile.ZipInfo) -> PurePosixPath:
     return place
 
 
-def _without_wrapper(folder: Path) -> Path:
-    """Most data sets are packed as one folder; what macOS adds beside it does not count."""
+def without_wrapper(folder: Path) -> Path:
+    """`folder`, or the one folder in it: most zips hold one. What macOS adds beside it does not count."""
     entries = [entry for entry in folder.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith(".")]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder

@@ -18,6 +18,7 @@ from medseg.overlay import PALETTE
 from medseg.postprocess import to_label_map
 
 NOTICE = "Research use only, not for diagnosis."
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_mask(masks: Masks, image: Image, path: Path) -> None:
@@ -51,6 +52,15 @@ def areas(masks: Masks, labels: tuple[str, ...], image: Image) -> dict[str, dict
         return counts
     pixel = image.spacing_mm[0] * image.spacing_mm[1]
     return {label: {**count, "mm2": round(count["px"] * pixel, 3)} for label, count in counts.items()}
+
+
+def plain_cell(value: Any) -> Any:
+    """`value` as a cell of a csv file that no spreadsheet takes for a formula: such a text gets an apostrophe in front.
+
+    Names of files come from strangers, and `=HYPERLINK(…)` is a name. Numbers stay numbers, the negative ones too.
+    Source: OWASP, CSV Injection.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def versions() -> dict[str, str]:

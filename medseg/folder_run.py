@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from medseg import export
+from medseg.arrays import Weight
 from medseg.blend import normalise_weights
 from medseg.config import Blend
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError
-from medseg.prediction import checked_blend, checked_threshold
+from medseg.prediction import Prediction, checked_blend, checked_threshold
 from medseg.readers import count_frames, read_image
+from medseg.tta import Augmentation
 
 Progress = Callable[[], object]
 
@@ -35,10 +37,10 @@ _COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "error")
 class Settings:
     """How every picture is segmented; None is the ensemble's own choice."""
 
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Weight, ...] | None = None
     threshold: float | None = None
     blend: Blend | None = None
-    tta: bool = False
+    tta: Augmentation | bool = False
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,32 @@ def predict_jobs(
     _check(ensemble, settings)
     failed = 0
     for job in jobs:
-        target = output / job.stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        error = _beside(target, ".error.json")
         try:
-            _predict(ensemble, job, target, settings)
-            error.unlink(missing_ok=True)
-        except MedsegError as refusal:
+            for _ in segment_job(ensemble, job, output, settings):
+                pass
+        except MedsegError:
             failed += 1
-            _write_json({"file": job.stem, "error": str(refusal)}, error)
         progress()
     return failed
 
 
-def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> None:
+def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) -> Iterator[Prediction]:
+    """Every frame of one file that `output` does not hold yet, each given when its mask and report are there.
+
+    A file that fails leaves its `.error.json` and raises its MedsegError; the frames before stay.
+    """
+    target = output / job.stem
+    target.parent.mkdir(parents=True, exist_ok=True)
+    error = _beside(target, ".error.json")
+    try:
+        yield from _predict(ensemble, job, target, settings)
+        error.unlink(missing_ok=True)
+    except MedsegError as refusal:
+        _write_json({"file": job.stem, "error": str(refusal)}, error)
+        raise
+
+
+def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> Iterator[Prediction]:
     """Every frame of one file that is not done."""
     with job.path.open("rb") as stream:
         file_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -128,6 +142,7 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         writing.replace(_beside(name, ".png"))
         report = {"notice": export.NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
         _write_json(report, _beside(name, ".json"))
+        yield prediction
 
 
 def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
@@ -146,7 +161,7 @@ def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
     with (output / TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, _COLUMNS)
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({name: export.plain_cell(cell) for name, cell in row.items()} for row in rows)
     return done, failed
 
 
@@ -162,7 +177,7 @@ def _frames(target: Path) -> list[Path]:
 
 def _check(ensemble: Ensemble, settings: Settings) -> None:
     if settings.weights is not None:
-        normalise_weights(settings.weights, len(ensemble.members))
+        normalise_weights(settings.weights, len(ensemble.members), len(ensemble.config.labels))
     if settings.threshold is not None:
         checked_threshold(settings.threshold)
     if settings.blend is not None:

@@ -100,6 +100,7 @@ def load_data(
     fold: int = 0,
     seed: int = 0,
     boxes: bool = False,
+    divide: bool = True,
 ) -> DataSet:
     """The data set at `data`, every sample with its split.
 
@@ -109,7 +110,8 @@ def load_data(
 
     A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` as
     `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), so that adding cases
-    moves no other case. Raises InputError that says what was looked for, or which files, labels or cases do not fit.
+    moves no other case; where `divide` is False their split stays "". Raises InputError that says what was looked for,
+    or which files, labels or cases do not fit.
     """
     place = unpack_zip(Path(data)) if Path(data).suffix.lower() == ".zip" else Path(data)
     found = _read(place, layout)
@@ -120,7 +122,8 @@ def load_data(
     if labels is not None:
         found = _relabelled(found, labels)
     path = splits or given_splits(place)
-    dealt = deal(apply_splits(found.samples, path, fold) if path else found.samples, seed)
+    given = apply_splits(found.samples, path, fold) if path else found.samples
+    dealt = deal(given, seed) if divide else given
     refuse_divided_cases(dealt)
     return replace(found, samples=dealt)
 

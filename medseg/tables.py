@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.evaluate import EMPTY, PRIOR, Evaluation
+from medseg.export import plain_cell
 from medseg.samples import Sample
 
 
@@ -62,4 +63,5 @@ def write_csv(found: Evaluation, samples: Sequence[Sample], path: Path) -> None:
         for index, sample in enumerate(samples):
             picture = (sample.image.name, sample.frame, sample.case, sample.split)
             for row, label, values in scores:
-                lines.writerow([*picture, row, label, *(values[index].get(metric, "") for metric in metrics)])
+                figures = (values[index].get(metric, "") for metric in metrics)
+                lines.writerow(plain_cell(cell) for cell in (*picture, row, label, *figures))

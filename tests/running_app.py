@@ -33,16 +33,19 @@ PATIENCE_S = 120
 
 
 @contextlib.contextmanager
-def running_app(ensemble: Path | str | None = None, start: tuple[str, ...] = ("app.py",)) -> Iterator[str]:
+def running_app(
+    ensemble: Path | str | None = None, start: tuple[str, ...] = ("app.py",), uploads: Path | None = None
+) -> Iterator[str]:
     """The URL of the app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded
-    ones; `start` is what Python runs."""
+    ones; `start` is what Python runs, and `uploads` where it keeps what visitors send (default: a folder that goes with
+    it)."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
         environment = os.environ | {
             "MEDSEG_ENSEMBLES": str(ensemble or ""),
             "GRADIO_SERVER_PORT": str(port),
             "GRADIO_SERVER_NAME": "127.0.0.1",
-            "GRADIO_TEMP_DIR": str(Path(folder) / "uploads"),
+            "GRADIO_TEMP_DIR": str(uploads or Path(folder) / "uploads"),
         }
         log = Path(folder) / "log"
         with log.open("w") as stream:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medseg import archive
-from medseg.archive import unpack_zip
+from medseg.archive import unpack_into, unpack_zip
 from medseg.errors import InputError
 
 
@@ -75,6 +75,14 @@ def test_a_bomb_is_refused_before_it_is_written(
     with pytest.raises(InputError, match="declares 2 files of 2 MiB in all"):
         unpack_zip(path)
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(("files", "size"), [(1, 2**20), (2, 7)])
+def test_a_caller_may_allow_less(tmp_path: Path, files: int, size: int) -> None:
+    path = packed(tmp_path, a="1234", b="1234")
+    with pytest.raises(InputError, match=f"{files} files of {size // 2**20} MiB are allowed here"):
+        unpack_into(tmp_path / "out", path, files, size)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_member_longer_than_declared_is_not_unpacked(tmp_path: Path, cache: Path) -> None:

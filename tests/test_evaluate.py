@@ -311,6 +311,12 @@ def test_the_csv_has_a_line_for_each_picture_row_and_label(tmp_path: Path) -> No
     assert (other["hd95_mm"], other["hd95_px"]) == ("", "inf")
 
 
+def test_no_name_in_the_csv_is_a_formula(tmp_path: Path) -> None:
+    drawn = [painted("=1+1", UPPER)]
+    write_csv(evaluate(two_members(), drawn, TRAINING).scores, drawn, tmp_path / "scores.csv")
+    assert "'=1+1.png,0,'=1+1,test," in (tmp_path / "scores.csv").read_text(encoding="utf-8")
+
+
 def test_rows_that_learned_nothing_are_stamped() -> None:
     shown = table(evaluate(two_members(), SAMPLES, TRAINING).report, "blob")
     assert "| nothing (under the floor) | 0.250" in shown

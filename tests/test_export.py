@@ -7,7 +7,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medseg.export import NOTICE, areas, masks_sha256, versions, write_mask, write_probabilities, write_report
+from medseg.export import (
+    NOTICE,
+    areas,
+    masks_sha256,
+    plain_cell,
+    versions,
+    write_mask,
+    write_probabilities,
+    write_report,
+)
 from medseg.image import Image, to_upright
 from medseg.overlay import PALETTE
 from medseg.readers import read_image, read_masks
@@ -93,3 +102,13 @@ def test_a_report_that_is_no_standard_json_is_not_written(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_report({"hd95": float("inf")}, tmp_path / "report.json")
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(text: str) -> None:
+    assert plain_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("value", [-1.5, 0, "", "a=b.png", "1-2.png"])
+def test_numbers_and_other_texts_are_cells_as_they_are(value: object) -> None:
+    assert plain_cell(value) is value

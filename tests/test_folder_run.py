@@ -20,7 +20,7 @@ import medseg
 from medseg import runtime
 from medseg.__main__ import main
 from medseg.errors import InputError
-from medseg.folder_run import Job, find_jobs
+from medseg.folder_run import Job, Settings, find_jobs, segment_job
 from tests.conftest import ROOT, write_disc_pair
 
 
@@ -94,6 +94,22 @@ def test_the_table_has_a_row_for_each_label_and_each_refusal(tiny_ensemble: Path
     assert found[0]["label"] == "blob"
     assert float(found[0]["area_px"]) >= 0
     assert "is none of PNG, JPEG" in found[-1]["error"]
+
+
+def test_no_name_in_the_table_is_a_formula(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    for good, bad in (("a.png", "=cmd()|'x'!A1.png"), ("no.png", "@no.png")):
+        (films / good).rename(films / bad)
+    predict(tiny_ensemble, films, "--output", tmp_path / "out")
+    assert [row["file"] for row in rows(tmp_path / "out")] == ["'=cmd()|'x'!A1.png", "'@no.png", "b.png", "deep/a.png"]
+
+
+def test_each_frame_is_given_when_its_files_are_there(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
+    with PIL.Image.open(films / "a.png") as first, PIL.Image.open(films / "b.png") as second:
+        first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    frames = segment_job(ensemble, Job(tmp_path / "pages.tif", "pages"), tmp_path / "out", Settings())
+    assert next(frames).image.frame == 0
+    assert written(tmp_path / "out") == ["pages-frame000.json", "pages-frame000.png"]
 
 
 def test_a_repeated_command_runs_no_network_and_one_new_file_runs_alone(

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from medseg.errors import InputError, ReadError
-from medseg.samples import Sample, load_samples, select, split_hash
+from medseg.samples import Sample, load_data, load_samples, select, split_hash
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -101,6 +101,11 @@ def test_cases_are_dealt_about_70_15_15(tmp_path: Path) -> None:
     assert counts["train"] == pytest.approx(700, abs=50)
     assert counts["val"] == pytest.approx(150, abs=40)
     assert counts.total() == 1000
+
+
+def test_who_fits_on_everything_has_nothing_dealt(tmp_path: Path) -> None:
+    path = manifest(tmp_path, entry("a"), entry("b", split="val"))
+    assert [s.split for s in load_data(path, divide=False).samples] == ["", "val"]
 
 
 def test_adding_cases_moves_no_other_case(tmp_path: Path) -> None:

@@ -136,6 +136,15 @@ def _bounds(shown: Shown) -> str:
     )
 
 
+def setting(shown: Shown) -> str:
+    """What pictures are segmented with, in one line: ensemble, weights, threshold, blend."""
+    prediction = shown.prediction
+    names = zip(prediction.member_names, shown.sliders, strict=True)
+    weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
+    ensemble = plain(shown.ensemble.config.name)
+    return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}."
+
+
 def notes(shown: Shown) -> str:
     """What the user should know of picture and models, a line each."""
     image, ensemble = shown.prediction.image, shown.ensemble

@@ -73,6 +73,12 @@ def pick_ensemble(session: Session, name: str | None, progress: gr.Progress = PR
 
 
 @told
+def show_again(session: Session, change: str) -> list[Any]:
+    """Another tab has opened a picture or set the sliders."""
+    return everything(session, f"change {change}")  # a name like no ensemble's, so that the sliders are drawn anew
+
+
+@told
 def load_from_hub(session: Session, repository: str, progress: gr.Progress = PROGRESS) -> list[Any]:
     """Fetch an ensemble or member, then segment the open picture with it; `cancel_loading` ends the fetching."""
     session.cancelled.clear()

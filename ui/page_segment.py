@@ -15,6 +15,7 @@ from ui.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
 from ui.truth import draw_truth
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+ONE_PICTURE = "one-picture"
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 
 
@@ -31,8 +32,8 @@ def picture(alt: str, name: str) -> gr.Image:
     )
 
 
-def draw_segment(page: gr.Blocks, session: gr.State) -> None:
-    """Draw the tab on `page` and connect it to the visitor's session."""
+def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
+    """Draw the tab on `page` and connect it to the visitor's session, which is shown anew when `changed` changes."""
     mixed = gr.State("")  # the ensemble that the sliders are made for
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
@@ -102,6 +103,7 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
         show_progress_on=[repository],
         **PRIVATE,
     )
+    changed.change(handlers.show_again, [session, changed], shown, show_progress_on=overlay, **PRIVATE)
     cancel.click(handlers.cancel_loading, session, **QUIET)
     added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
     for event, field in ((opened, upload), (added, truth)):

@@ -29,10 +29,23 @@ CSS = """
 #examples .grid-container { gap: 8px; padding-top: 24px; align-items: start; }
 .captioned .gallery-item button { height: auto; aspect-ratio: auto; }
 #examples img { height: 84px; }
+#many-table table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+#many-table th, #many-table td { text-align: left; padding: 6px 10px; overflow-wrap: anywhere;
+    border: solid var(--border-color-primary); border-width: 0 0 1px; }
+#many-table table, #many-table tr { border: 0; }
+#many-table td:first-child { width: 1px; }
+#many-table button { padding: 0; border: 0; background: none; cursor: pointer; }
+#many-table button:focus-visible { outline: 3px solid var(--slider-color); }
+#many-table img { max-width: none; margin: 0; }
 @media (max-width: 768px) {
     #work { flex-direction: column-reverse; } /* the picture first, its sliders below */
     #overlay, #probability, #disagreement { height: 380px !important; }
     #members .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
     #examples .grid-container { grid-template-columns: repeat(5, 84px) !important; overflow-x: auto; }
+    #many-table thead { display: none; } /* a row becomes a card: the picture, beside it the rest */
+    #many-table tr { display: grid; grid-template-columns: 140px 1fr; padding: 8px 0; }
+    #many-table td { border: 0; padding: 2px 6px; }
+    #many-table td:first-child { grid-row: span 3; }
+    #many-table td[data-head]::before { content: attr(data-head) ": "; }
 }
 """

@@ -1,0 +1,113 @@
+"""Many pictures with real clicks, and what the library says of the same."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg.crossfit import thin
+from medseg.trust import agreement
+from tests.conftest import write_disc_pair
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+HOSTILE = "=1+1<img src=x onerror=document.title='mine'>${document.title='mine'}{{x}}.png"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Three pictures, one under a hostile name and one in a zip, and a text that is named as a picture."""
+    for seed, name in enumerate(("plain.png", HOSTILE, "zipped.png")):
+        write_disc_pair(tmp_path, "disc", seed, size=(96, 128))
+        (tmp_path / "images" / "disc.png").rename(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        archive.write(tmp_path / "zipped.png", "zipped.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    return [tmp_path / name for name in ("plain.png", HOSTILE, "films.zip", "notes.png")]
+
+
+def send(page: Page, files: list[Path]) -> None:
+    page.get_by_role("tab", name="Many pictures").click()
+    page.wait_for_function("() => document.querySelector('#many-settings').innerText.includes('threshold')")
+    page.set_input_files("#many input[type=file]", files)
+    page.wait_for_function(
+        "count => document.querySelectorAll('#many .file-preview tr').length >= count", arg=len(files)
+    )
+    page.click("#many-start")
+
+
+def wait_for_table(page: Page) -> list[str]:
+    """The text of every row."""
+    page.wait_for_selector("#many-table tbody tr")
+    return page.locator("#many-table tbody tr").all_inner_texts()
+
+
+def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_librarys_masks_as_a_zip(
+    page: Page, pictures: list[Path], tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    send(page, pictures)
+    rows = wait_for_table(page)
+    ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
+    named = {"plain.png": "plain.png", HOSTILE: HOSTILE[-50:], "zipped.png": "films/zipped.png"}
+    found = {shown: ensemble.predict(medseg.read_image(tmp_path / name)) for name, shown in named.items()}
+    worth = {name: agreement(thin(one.members), "binary") for name, one in found.items()}
+    assert "notes.png" in rows[0]
+    assert "is none of PNG, JPEG" in rows[0]
+    for row, name in zip(rows[1:], sorted(worth, key=lambda name: worth[name]), strict=True):
+        area = int(found[name].masks.sum())
+        assert name in row
+        assert f"{worth[name]:.2f}" in row
+        assert (f"{area:,} px" if area else "nothing found") in row
+    assert page.title() == "medseg"
+
+    with page.expect_download() as download:
+        page.click("#get-results")
+    download.value.save_as(tmp_path / "results.zip")
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        archive.extractall(tmp_path / "out")
+    for name, prediction in found.items():
+        with PIL.Image.open(tmp_path / "out" / f"{name}.png") as mask:
+            assert np.array_equal(np.asarray(mask) > 0, prediction.masks[0])
+        assert (tmp_path / "out" / f"{name}.json").is_file()
+    with (tmp_path / "out" / "results.csv").open(newline="") as stream:
+        lines = {line["file"]: line for line in csv.DictReader(stream)}
+    assert float(lines["plain.png"]["area_px"]) == found["plain.png"].masks.sum()
+    assert "is none of PNG, JPEG" in lines["notes.png"]["error"]
+
+
+def test_a_click_on_a_row_opens_its_picture_in_the_first_tab(page: Page, pictures: list[Path]) -> None:
+    send(page, pictures[:1])
+    wait_for_table(page)
+    before = page.locator("#overlay img").get_attribute("src")
+    page.get_by_role("button", name="Open plain.png").click()
+    page.wait_for_function(
+        "before => document.querySelector('#overlay img').src !== before"
+        " && document.querySelector('#notes').innerText.includes('128 × 96 px')",
+        arg=before,
+    )
+    assert page.locator("#overlay").is_visible()
+
+
+def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
+    for number in range(60):
+        write_disc_pair(tmp_path, f"disc{number:02d}", number)
+    send(page, sorted((tmp_path / "images").iterdir()))
+    page.wait_for_selector("#many-status:has-text('pictures done')")
+    page.click("#many-stop")
+    rows = wait_for_table(page)
+    assert 0 < len(rows) < 60
+    assert f"{len(rows)} segmented, 0 without a result. Stopped" in page.inner_text("#many-status")
+
+
+def test_nothing_to_segment_is_said(page: Page) -> None:
+    page.get_by_role("tab", name="Many pictures").click()
+    page.click("#many-start")
+    page.wait_for_selector("text=drop pictures or a zip first")

@@ -1,0 +1,80 @@
+"""Weights from labelled pictures with real clicks, and what the library says of the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import medseg
+from medseg import schema
+from medseg.config import EnsembleConfig
+from medseg.fit import fit
+from medseg.samples import load_data
+from tests.conftest import write_disc_pair
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Eight pictures with masks, and a zip of them beside."""
+    folder = tmp_path / "pairs"
+    for number in range(8):
+        write_disc_pair(folder, f"c{number}", number)
+    with zipfile.ZipFile(tmp_path / "pairs.zip", "w") as archive:
+        for path in folder.rglob("*.png"):
+            archive.write(path, path.relative_to(folder))
+    return folder
+
+
+def start(page: Page, path: Path) -> None:
+    page.get_by_role("tab", name="Tune").click()
+    page.wait_for_function("() => document.querySelector('#tune-ensemble').innerText.includes('tiny-binary')")
+    page.set_input_files("#tune-images input[type=file]", path)
+    page.wait_for_selector("#tune-images .file-preview tr")
+    page.click("#tune-start")
+
+
+def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
+    page: Page, pairs: Path, tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    start(page, pairs.with_suffix(".zip"))
+    page.wait_for_selector("#tune-found:has-text('Recommended')")
+    samples = [dataclasses.replace(one, split="val") for one in load_data(pairs, divide=False).samples]
+    found = fit(medseg.Ensemble.from_pretrained(tiny_ensemble).members, samples)
+    choice = found.choice(found.recommended)
+    shown = page.inner_text("#tune-found")
+    assert found.nested is not None
+    for score in (found.nested.best_single, found.nested.equal, found.nested.fitted):
+        assert f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" in shown
+
+    with page.expect_download() as download:
+        page.click("#get-ensemble")
+    download.value.save_as(tmp_path / "ensemble.json")
+    saved = schema.load(EnsembleConfig, tmp_path / "ensemble.json")
+    assert [member.weight for member in saved.members] == [round(weight, 4) for weight in choice.weights]
+    assert saved.threshold == choice.threshold
+
+    page.click("#tune-apply")
+    expected = [round(value, 2) for value in (*choice.weights, choice.threshold)]
+    page.wait_for_function(
+        "expected => expected.every((value, index) =>"
+        " Number(document.querySelectorAll('#mixer input[type=range]')[index]?.value) === value)",
+        arg=expected,
+    )
+    assert page.locator("#overlay").is_visible()
+    page.wait_for_function(
+        "text => document.querySelector('#summary').innerText.includes(text)",
+        arg=f"at threshold {choice.threshold:.2f}",
+    )
+
+
+def test_pictures_without_masks_are_refused_in_a_sentence(page: Page, pairs: Path) -> None:
+    start(page, pairs / "images" / "c0.png")
+    page.wait_for_selector("text=Wanted pictures and their masks, of the same names")
+    assert page.locator("#tune-apply").is_hidden()

@@ -1,0 +1,146 @@
+"""The page's third tab: weights and threshold from the visitor's own labelled pictures."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui import figures
+from ui.given import Given, named_files
+from ui.handlers import PROGRESS
+from ui.page_segment import ONE_PICTURE, PRIVATE, QUIET
+from ui.refusals import told
+from ui.session import Session
+from ui.theme import CONTROLS_WIDTH
+from ui.tune import MAX_PICTURES, Tuning
+
+if TYPE_CHECKING:
+    from medseg.config import Score
+    from medseg.fit import Fit
+
+ABOUT = (
+    "Weights and threshold are chosen on pictures that you have true masks of. The more they are like those you will "
+    f"segment, the better; up to {MAX_PICTURES} are taken. Of a zip with a splits.json only its val part is used. "
+    "What the choice is worth on new pictures is estimated by nested cross-validation: chosen on four fifths of the "
+    "cases, scored on the others."
+)
+
+
+def draw_tune(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
+    """Draw the tab; what it finds can be applied to the sliders in the first of `tabs`, which `changed` tells."""
+    tuning = gr.State(Tuning())
+    with gr.Row():
+        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
+            pictures = named_files(
+                label="Pictures, or one zip of images/ and masks/", height=180, elem_id="tune-images"
+            )
+            masks = named_files(label="Their true masks, of the same names", height=180, elem_id="tune-masks")
+            ensemble = gr.Markdown(elem_id="tune-ensemble")
+            with gr.Row():
+                start = gr.Button("Tune", variant="primary", min_width=120, elem_id="tune-start")
+                stop = gr.Button("Stop", min_width=80, elem_id="tune-stop")
+        with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
+            found = gr.Markdown(ABOUT, elem_id="tune-found", min_height=120)
+            with gr.Row(visible=False) as use:
+                apply = gr.Button("Apply to the sliders", size="sm", elem_id="tune-apply")
+                save = gr.DownloadButton("ensemble.json", size="sm", elem_id="get-ensemble")
+    tab.select(_ensemble, session, ensemble, **QUIET)
+    start.click(
+        _tune,
+        [session, tuning, pictures, masks],
+        [found, use, save],
+        concurrency_limit=1,  # of all visitors: it keeps every core busy for minutes
+        show_progress_on=found,
+        **PRIVATE,
+    )
+    stop.click(_stop, tuning, **QUIET)
+    apply.click(_apply, [session, tuning], [tabs, changed], **QUIET)
+
+
+@told
+def _ensemble(session: Session) -> str:
+    return f"The models of **{figures.plain(session.shown.ensemble.config.name)}**, as chosen in “One picture”."
+
+
+@told
+def _tune(
+    session: Session, tuning: Tuning, pictures: list[Given], masks: list[Given], progress: gr.Progress = PROGRESS
+) -> list[Any]:
+    def step(done: int, total: int) -> None:
+        words = "Comparing weights" if done == total else f"Running the models: {done} of {total} pictures"
+        progress((done, total), desc=words)
+
+    progress(None, desc="Reading what you sent")
+    ensemble = session.shown.ensemble
+    found = tuning.run(ensemble, pictures, masks, step)
+    text = f"{recommendation(found)}\n\n{table(found, ensemble.names)}"
+    return [text, gr.update(visible=True), gr.update(value=str(tuning.write()))]
+
+
+def _stop(tuning: Tuning) -> None:
+    tuning.cancelled.set()
+
+
+@told
+def _apply(session: Session, tuning: Tuning) -> list[Any]:
+    shown = session.shown
+    choice = tuning.choice(shown.ensemble)
+    session.remix(choice.weights, choice.threshold, shown.opacity, "weighted mean")
+    return [gr.Tabs(selected=ONE_PICTURE), secrets.token_hex(4)]
+
+
+def recommendation(found: Fit) -> str:
+    """Which weights to take, and why, in words."""
+    named = {"fitted": "the fitted weights", "equal": "equal weights", "best single": "the best model alone"}
+    advice = f"**Recommended: {named[found.recommended]}**, with their own threshold."
+    nested = found.nested
+    if nested is None:
+        return f"{advice} These are fewer than three cases, so what the choice is worth on others cannot be estimated."
+    over_equal, over_best = _signed(nested.over_equal), _signed(nested.over_best_single)
+    chance = " A difference whose interval holds 0 may be chance."
+    return (
+        f"{advice} On cases that had no part in choosing them the fitted weights score {over_equal} against equal "
+        f"weights and {over_best} against the best model alone."
+        f"{'' if _is_clear(nested.over_equal) and _is_clear(nested.over_best_single) else chance}"
+    )
+
+
+def table(found: Fit, names: tuple[str, ...]) -> str:
+    """The contenders as a Markdown table: Dice on the pictures, and on cases that had no part in the choice."""
+    nested = found.nested
+    best = f"Best model: {figures.plain(names[found.best_single])}"
+    rows = [
+        (best, found.choice("best single"), nested and nested.best_single),
+        ("Equal weights", found.equal, nested and nested.equal),
+        ("Fitted weights", found.fitted, nested and nested.fitted),
+    ]
+    heads = "| | Dice here | Dice on other cases | Weights | Threshold |\n|---|---:|---:|---|---:|"
+    lines = [
+        f"| {name} | {choice.mean:.3f} | {_interval(score)} | {' / '.join(f'{w:.2g}' for w in choice.weights)} "
+        f"| {choice.threshold:.2f} |"
+        for name, choice, score in rows
+    ]
+    members = " / ".join(figures.plain(name) for name in names)
+    notes = f"Weights in the order {members}. In brackets 95 % intervals by case; “here” flatters, as it chose here."
+    broken = [
+        f"{figures.plain(names[i])} got weight 0: alone it is no better than a blind answer." for i in found.broken
+    ]
+    return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
+
+
+def _interval(score: Score | None) -> str:
+    return "–" if score is None else f"{score.value:.3f} {_bounds(score)}"
+
+
+def _signed(score: Score) -> str:
+    return f"{score.value:+.3f} {_bounds(score, '+')}"
+
+
+def _bounds(score: Score, sign: str = "") -> str:
+    return "" if score.low is None or score.high is None else f"[{score.low:{sign}.3f}, {score.high:{sign}.3f}]"
+
+
+def _is_clear(score: Score) -> bool:
+    return score.low is not None and score.high is not None and not score.low <= 0 <= score.high
