@@ -77,6 +77,13 @@ class Prediction:
             blend=self.blend if blend is None else checked_blend(blend, self.ensemble),
         )
 
+    def describe(self) -> str:
+        """What made this result, in a line: blend, members with weights and the heads of their hashes, settings."""
+        voices = zip(self.member_names, self.weights, self.member_sha256, strict=True)
+        members = ", ".join(f"{name} × {_shares(weight)} ({sha256[:12]})" for name, weight, sha256 in voices)
+        turns = f", over {self.tta}" if self.tta else ""
+        return f"{self.ensemble.name}: {self.blend} of {members}{turns}; threshold {self.threshold:g}."
+
     def report(self) -> dict[str, Any]:
         """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
         return {
@@ -112,6 +119,10 @@ class Prediction:
     def _stacker(self) -> dict[str, Any] | None:
         used = self.ensemble.stacker if self.blend == "stacking" else None
         return dataclasses.asdict(used) if used else None
+
+
+def _shares(weight: Weight) -> str:
+    return " / ".join(f"{share:.3g}" for share in (weight if isinstance(weight, tuple) else (weight,)))
 
 
 def blends_of(settings: EnsembleConfig) -> tuple[Blend, ...]:
