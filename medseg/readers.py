@@ -48,6 +48,7 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
         stored.orientation,
         (*stored.notes, *notes),
         stored.file_sha256,
+        None if stored.affine is None else np.array(stored.affine),
     )
 
 
