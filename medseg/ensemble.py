@@ -16,12 +16,13 @@ import torch
 from medseg import config, hub, runtime
 from medseg.arrays import Stack, Weight
 from medseg.blend import normalise_weights
-from medseg.config import Blend, EnsembleConfig, MemberReference
+from medseg.config import COMMIT, Blend, EnsembleConfig, MemberReference
 from medseg.download import Cancelled
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
+from medseg.hub_cache import shown_name
 from medseg.image import Image
-from medseg.member import LoadedMember, load_member
-from medseg.prediction import Answer, Prediction, blends_of, checked_blend, checked_threshold
+from medseg.member import LoadedMember, file_sha256, load_member
+from medseg.prediction import Answer, Prediction, Source, blends_of, checked_blend, checked_threshold
 from medseg.stacker import open_stacker, stack_image
 from medseg.tta import Augmentation, Turns, checked_tta
 
@@ -38,7 +39,8 @@ class Ensemble:
     """Members with one task and the same labels, their weights, and how probabilities become masks.
 
     `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
-    were left out; the weights of the others are used as they stand. `config` names what is left.
+    were left out; the weights of the others are used as they stand. `config` names what is left. `source` says where
+    the ensemble was opened.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Ensemble:
         members: Sequence[LoadedMember],
         quarantined: Sequence[str] = (),
         stacker: LoadedMember | None = None,
+        source: Source | None = None,
     ) -> None:
         if len(members) != len(settings.members):
             raise InputError(f"{settings.name} names {len(settings.members)} members, got {len(members)}.")
@@ -58,6 +61,7 @@ class Ensemble:
         self.members = tuple(members)
         self.quarantined = tuple(quarantined)
         self.stacker = stacker
+        self.source = source
         self._running = threading.Lock()
 
     @classmethod
@@ -84,7 +88,8 @@ class Ensemble:
         """
         chosen = runtime.choose_device(device)
         fetcher = hub.Fetcher(progress, cancelled, anonymous=anonymous)
-        settings, root = config.load_ensemble(fetcher.fetch(folder_or_repo, revision))
+        opened = fetcher.fetch(folder_or_repo, revision)
+        settings, root = config.load_ensemble(opened)
         kept: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
@@ -110,7 +115,7 @@ class Ensemble:
                 warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
                 settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
         settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
-        return cls(settings, [member for _, member in kept], quarantined, stacker)
+        return cls(settings, [member for _, member in kept], quarantined, stacker, _source(opened))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,6 +173,7 @@ class Ensemble:
             left_out=self.quarantined,
             blend=blend,
             stacked=stacked,
+            source=self.source,
         )
 
     def solo(self, index: int) -> tuple[float, ...]:
@@ -192,6 +198,13 @@ def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: A
         answer = models[0].probabilities(picture, tta=tta)
         _answers.put(key, answer)
     return answer
+
+
+def _source(folder: Path) -> Source:
+    folder = folder.resolve()  # `.` has no name
+    description = next(path for path in (folder / "ensemble.json", folder / "member.json") if path.exists())
+    commit = folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else None
+    return Source(shown_name(folder), commit, file_sha256(description))
 
 
 def _member_folder(root: Path, reference: MemberReference, fetcher: hub.Fetcher) -> Path:

@@ -25,6 +25,18 @@ Answer: TypeAlias = Float16[np.ndarray, "K h w"]
 """What one network says: probabilities on the working grid."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where an ensemble was opened: the name of its folder, or its Hub repository with the commit `revision`.
+
+    `sha256` is that of its ensemble.json, or of its member.json where a member stands alone.
+    """
+
+    name: str
+    revision: str | None
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """One image's result and the settings that made it.
@@ -34,7 +46,8 @@ class Prediction:
     normalised: one number for each member, or a tuple of one for each label. `blend` says how `members` become one
     answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
     is no stacker). `tta` says what each member was averaged over. `member_names` and `member_sha256` (of each
-    member.json) say which models answered, `left_out` which did not and why.
+    member.json) say which models answered, `left_out` which did not and why. `source` is None for an ensemble that was
+    put together in memory.
     """
 
     image: Image
@@ -49,6 +62,7 @@ class Prediction:
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
     stacked: Answer | None = None
+    source: Source | None = None
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -85,13 +99,27 @@ class Prediction:
         return f"{self.ensemble.name}: {self.blend} of {members}{turns}; threshold {self.threshold:g}."
 
     def report(self) -> dict[str, Any]:
-        """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
+        """What made this result, as plain values: models and hashes, weights, settings, input and output hash.
+
+        It holds all that is needed to make the masks again: read frame and window of a file whose hash is that of
+        `image`, open `source` (None where it was put together in memory), and predict under blend, weights, threshold
+        and tta. The members' sources are those of ensemble.json.
+        """
         return {
             "ensemble": self.ensemble.name,
+            "source": dataclasses.asdict(self.source) if self.source else None,
             "task": self.ensemble.task,
             "members": [
-                {"name": name, "sha256": sha256, "weight": weight}
-                for name, sha256, weight in zip(self.member_names, self.member_sha256, self.weights, strict=True)
+                {
+                    "name": name,
+                    "source": reference.source,
+                    "revision": reference.revision,
+                    "sha256": sha256,
+                    "weight": weight,
+                }
+                for name, reference, sha256, weight in zip(
+                    self.member_names, self.ensemble.members, self.member_sha256, self.weights, strict=True
+                )
             ],
             "left_out": list(self.left_out),
             "blend": self.blend,
@@ -101,6 +129,7 @@ class Prediction:
             "tta": self.tta,
             "image": {
                 "sha256": self.image.sha256,
+                "file_sha256": self.image.file_sha256,
                 "height": self.image.size[0],
                 "width": self.image.size[1],
                 "orientation": self.image.orientation,
