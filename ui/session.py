@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
@@ -33,7 +32,8 @@ class Shown:
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or an ensemble's own for each label, of which the sliders show the mean. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known.
+    `truth_source` are None where no truth is known. `file` is the picture's own, which a DICOM SEG refers to; it may be
+    gone by then.
     """
 
     ensemble: Ensemble
@@ -43,6 +43,7 @@ class Shown:
     opacity: float = OPACITY
     truth: Masks | None = None
     truth_source: str | None = None
+    file: Path | None = None
 
     @property
     def sliders(self) -> tuple[float, ...]:
@@ -82,7 +83,7 @@ class Session:
         ensemble.predict(image)  # the slow part, outside the lock: sliders stay alive, and the answers are kept
         masks = None if truth is None else _fitting_truth(truth, ensemble, image)
         with self._changing:
-            self._show(image, ensemble)
+            self._show(image, ensemble, Path(path))
             if masks is not None:
                 self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
 
@@ -92,7 +93,7 @@ class Session:
         ensemble.predict(image)
         with self._changing:
             before = self.shown
-            self._show(before.prediction.image, ensemble)
+            self._show(before.prediction.image, ensemble, before.file)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._now = dataclasses.replace(self.shown, truth=before.truth, truth_source=before.truth_source)
 
@@ -120,30 +121,14 @@ class Session:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
                 self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
 
-    def write_mask(self) -> Path:
-        """The mask as a lossless PNG on the grid of the picture's file."""
-        path, prediction = self._folder() / "medseg-mask.png", self.shown.prediction
-        export.write_mask(prediction.masks, prediction.image, path)
-        return path
-
-    def write_probabilities(self) -> Path:
-        path, prediction = self._folder() / "medseg-probabilities.npz", self.shown.prediction
-        export.write_probabilities(prediction.probabilities, prediction.labels, prediction.image, path)
-        return path
-
-    def write_report(self) -> Path:
-        path = self._folder() / "medseg-report.json"
-        export.write_report(self.shown.prediction.report(), path)
-        return path
-
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""
         if self._downloads is None:
             self._downloads = Path(tempfile.mkdtemp(prefix="medseg-"))
             weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
         return self._downloads
 
-    def _show(self, image: Image, ensemble: Ensemble) -> None:
+    def _show(self, image: Image, ensemble: Ensemble, file: Path | None) -> None:
         before = self._now
         kept = before if before is not None and before.ensemble is ensemble else None
         prediction = ensemble.predict(
@@ -158,6 +143,7 @@ class Session:
             view=_with_image(prediction, _view_of(image)),
             weights=ensemble.weights if kept is None else kept.weights,
             opacity=OPACITY if before is None else before.opacity,
+            file=file,
         )
 
 
