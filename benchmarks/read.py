@@ -61,7 +61,7 @@ def main() -> None:
         for name, path in write_files(Path(folder)).items():
             actions = (
                 lambda path=path: answer({"path": path, "frame": 0}),
-                lambda path=path: _pool.ask(path, 0),
+                lambda path=path: _pool.ask({"path": path, "frame": 0}),
                 lambda path=path: read_image(path),
             )
             rounds = [[once(action) for action in actions] for _ in range(ROUNDS + 1)][1:]  # the first one warms up

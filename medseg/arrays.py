@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float16, Float32
+from jaxtyping import Bool, Float16, Float32, Float64
 
 WORKING_SIDE = 1024
 """Longest side of the working grid in pixels: above it a screen shows no more, and five members still fit the cache."""
@@ -26,6 +26,9 @@ Masks: TypeAlias = Bool[np.ndarray, "K H W"]
 Probabilities: TypeAlias = Float32[np.ndarray, "K H W"]
 Stack: TypeAlias = Float16[np.ndarray, "M K h w"]
 """Every member's probabilities on the working grid: what the cache keeps and every blend starts from."""
+
+Affine: TypeAlias = Float64[np.ndarray, "4 4"]
+"""Voxel indices (i, j, k, 1) of a volume to millimetres (right, front, up, 1), as NIfTI has them."""
 
 Weight: TypeAlias = float | Sequence[float]
 """How much a member counts, >= 0: one number, or one for each label; `blend` alone normalises them."""

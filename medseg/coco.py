@@ -70,7 +70,7 @@ def write_coco(samples: Sequence[Sample], labels: Sequence[str], path: Path) -> 
         images[-1] |= {"case": sample.case, "split": sample.split}
         for label, mask, segmentation in found:
             ids = {"id": len(annotations) + 1, "image_id": number, "category_id": labels.index(label) + 1}
-            annotations.append({**ids, "iscrowd": 0, **_measures(mask), "segmentation": segmentation})
+            annotations.append({**ids, "iscrowd": 0, **measures(mask), "segmentation": segmentation})
     categories = [{"id": index, "name": label} for index, label in enumerate(labels, start=1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -87,12 +87,18 @@ def _instances(sample: Sample, labels: Sequence[str]) -> tuple[Image, list[tuple
     found = []
     for label, mask in zip(labels, to_stored(masks, image.orientation), strict=True):
         if mask.any():
-            counts = [int(count) for count in encode_rle(mask, "counts").split()]
-            found.append((label, mask, {"size": list(mask.shape), "counts": pack_counts(counts)}))
+            found.append((label, mask, to_runs(mask)))
     return image, found
 
 
-def _measures(mask: Mask) -> dict[str, Any]:
+def to_runs(mask: Mask) -> dict[str, Any]:
+    """`mask` as COCO's compressed run lengths."""
+    counts = [int(count) for count in encode_rle(mask, "counts").split()]
+    return {"size": list(mask.shape), "counts": pack_counts(counts)}
+
+
+def measures(mask: Mask) -> dict[str, Any]:
+    """COCO's area in pixels and bounding box (left, top, width, height)."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return {"area": 0, "bbox": [0, 0, 0, 0]}

@@ -57,11 +57,11 @@ def _predict(options: argparse.Namespace) -> None:
 def _replay(options: argparse.Namespace) -> None:
     """Exit status 1 where picture, models or mask are other ones."""
     from medseg.ensemble import Ensemble
-    from medseg.replay import load_report, replay
+    from medseg.replay import hub_source, load_report, replay
 
     report = load_report(options.report)
-    source = options.ensemble or report.get("source")
-    if not source:
+    source = options.ensemble or hub_source(report)
+    if source is None:
         raise InputError(f"{options.report.name} comes from a folder's ensemble: name that folder with --ensemble.")
     beside = options.report.with_suffix(".png")
     mask = options.mask or (beside if beside.is_file() else None)

@@ -4,27 +4,30 @@ Decoders are native code that reads what strangers upload, and no Python time-ou
 process of their own with limits on memory, CPU time, files and network, whose death costs one upload and nothing else.
 The content alone decides the type, never the name. Imports no torch.
 
-Protocol: one JSON line in, {"path", "frame"}, or {"path", "frame": null} to count frames. Out comes a header, as four
-bytes of its length and JSON, {"error": sentence}, {"frames": n} or that of `stored.to_header`, the last followed by the
-pixels' bytes.
+Protocol: one JSON line in, {"path", "frame"}, or {"path", "frame": null} to count frames, or {"path", "source": [frame,
+…]} for what a DICOM SEG of those frames repeats. Out comes a header, as four bytes of its length and JSON, {"error":
+sentence}, {"frames": n}, {"source", "file_sha256"} or that of `stored.to_header`, the last followed by the pixels'
+bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import signal
 import stat
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from medseg import decode_dicom, decode_nifti, decode_picture
+from medseg import decode_dicom, decode_nifti, decode_picture, dicom_source
 from medseg.decode_nifti import is_nifti
 from medseg.dicom_header import is_bare_dicom, is_part10
 from medseg.errors import ReadError
@@ -54,9 +57,9 @@ def decode(data: bytes, frame: int = 0) -> Stored:
 
     Raises ReadError, with a sentence for the user, for whatever cannot be read, however the decoder failed.
     """
-    kind, _, read, data = _recognise(data)
+    kind, _, read, unpacked = _recognise(data)
     with _named(kind):
-        return read(data, frame)
+        return dataclasses.replace(read(unpacked, frame), file_sha256=hashlib.sha256(data).hexdigest())
 
 
 def count_frames(data: bytes) -> int:
@@ -64,6 +67,18 @@ def count_frames(data: bytes) -> int:
     kind, count, _, data = _recognise(data)
     with _named(kind):
         return count(data)
+
+
+def describe_source(data: bytes, frames: Sequence[int]) -> dict[str, Any]:
+    """What a DICOM SEG of `frames` repeats of the DICOM `data` (`dicom_source.read_source`). Raises ReadError."""
+    kind, *_ = _recognise(data)
+    if kind != "DICOM":
+        raise ReadError(
+            f"A DICOM SEG refers to the DICOM that it was made from, and this picture's file is a {kind}. "
+            "Choose another format."
+        )
+    with _named(kind):
+        return dicom_source.read_source(data, frames)
 
 
 def _recognise(data: bytes) -> tuple[str, Count, Read, bytes]:
@@ -127,6 +142,9 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
     """The reply to one `request`: a header and, where a picture was asked for and found, its pixels."""
     try:
         data = read_bytes(request["path"])
+        if "source" in request:
+            source = describe_source(data, request["source"])
+            return {"source": source, "file_sha256": hashlib.sha256(data).hexdigest()}, None
         if request["frame"] is None:
             return {"frames": count_frames(data)}, None
         stored = decode(data, request["frame"])

@@ -71,6 +71,7 @@ def read_nifti(data: bytes, frame: int) -> Stored:
         spacing_mm=_spacing(zooms[row], zooms[column], unit),
         grey=None if colour else Grey(function="LINEAR_EXACT"),
         notes=_notes(volume, shape[3], unit),
+        affine=_affine(volume, unit),
     )
 
 
@@ -150,6 +151,15 @@ def _plain(plane: np.ndarray) -> np.ndarray:
 def _spacing(row: float, column: float, unit: str) -> Spacing | None:
     spacing = float(row) * _MILLIMETRES[unit], float(column) * _MILLIMETRES[unit]
     return spacing if all(math.isfinite(v) and v > 0 for v in spacing) else None
+
+
+def _affine(volume: nibabel.Nifti1Image, unit: str) -> list[list[float]] | None:
+    """The volume's affine in mm, None where the file does not say how the patient lies."""
+    if not volume.header["sform_code"] and not volume.header["qform_code"]:
+        return None
+    scale = np.diag([*[_MILLIMETRES[unit]] * 3, 1.0])
+    affine: list[list[float]] = (scale @ volume.affine).tolist()
+    return affine
 
 
 def _notes(volume: nibabel.Nifti1Image, channels: int, unit: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def is_bare_dicom(data: bytes) -> bool:
 
 def open_dicom(data: bytes) -> Dataset:
     """The allow-listed attributes of the file; refused by its SOP class where it holds no picture."""
-    _check_deflated(data)
+    check_deflated(data)
     header = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_ALLOWED))
     if not _PIXELS & set(header.dir()):
         raise ReadError(
@@ -111,7 +111,7 @@ def open_dicom(data: bytes) -> Dataset:
     return header
 
 
-def _check_deflated(data: bytes) -> None:
+def check_deflated(data: bytes) -> None:
     """Refuse a deflated data set (PS3.5 A.5) that unpacks to more than the limit: pydicom unpacks it without one."""
     start = 132 if is_part10(data) else 0
     if b"1.2.840.10008.1.2.1.99" not in data[start : start + 4096]:
@@ -191,7 +191,7 @@ def _is_signed(header: Dataset) -> bool:
 def _photometric(header: Dataset) -> str:
     value = header.get("PhotometricInterpretation")
     if not value:
-        raise ReadError(_absent("PhotometricInterpretation"))
+        raise ReadError(absent("PhotometricInterpretation"))
     if value not in _ONE_SAMPLE | _THREE_SAMPLES:
         known = _listed(sorted(_ONE_SAMPLE | _THREE_SAMPLES))
         raise ReadError(f"This DICOM's Photometric Interpretation (0028,0004) is none of {known}. Export it again.")
@@ -202,9 +202,9 @@ def integer(header: Dataset, keyword: str) -> int:
     """The whole number that attribute `keyword` holds; a named refusal where it is absent or something else."""
     values = numbers(header, keyword)
     if not values:
-        raise ReadError(_absent(keyword))
+        raise ReadError(absent(keyword))
     if len(values) > 1 or values[0] != int(values[0]):
-        raise ReadError(_senseless(keyword))
+        raise ReadError(senseless(keyword))
     return int(values[0])
 
 
@@ -216,9 +216,9 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
             return []
         found = [float(v) for v in ([value] if isinstance(value, (int, float, str)) else value)]
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
-        raise ReadError(_senseless(keyword)) from error
+        raise ReadError(senseless(keyword)) from error
     if any(v - v != 0 for v in found):  # infinite or not a number
-        raise ReadError(_senseless(keyword))
+        raise ReadError(senseless(keyword))
     return found
 
 
@@ -227,11 +227,13 @@ def _name(keyword: str) -> str:
     return f"{pydicom.datadict.dictionary_description(tag) if dictionary_has_tag(tag) else keyword} {tag}"
 
 
-def _absent(keyword: str) -> str:
-    return f"This DICOM does not say its {_name(keyword)}, so its pixels cannot be understood. Export it again."
+def absent(keyword: str, consequence: str = "so its pixels cannot be understood") -> str:
+    """The sentence that refuses a file without attribute `keyword`."""
+    return f"This DICOM does not say its {_name(keyword)}, {consequence}. Export it again."
 
 
-def _senseless(keyword: str) -> str:
+def senseless(keyword: str) -> str:
+    """The sentence that refuses a file for what attribute `keyword` holds."""
     return f"This DICOM's {_name(keyword)} holds no usable number. Export it again."
 
 

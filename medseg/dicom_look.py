@@ -30,8 +30,8 @@ def grey(header: Dataset, frame: int, shape: Geometry) -> Grey:
 
     Enhanced multi-frame files give it per frame or shared by all (PS3.3 C.7.6.16.2.9 and .10), others at the top.
     """
-    transformation = _layer(header, frame, "PixelValueTransformationSequence")
-    voi = _layer(header, frame, "FrameVOILUTSequence")
+    transformation = layer(header, frame, "PixelValueTransformationSequence")
+    voi = layer(header, frame, "FrameVOILUTSequence")
     slope = numbers(transformation, "RescaleSlope") or [1.0]
     intercept = numbers(transformation, "RescaleIntercept") or [0.0]
     if slope[0] == 0:
@@ -50,7 +50,7 @@ def grey(header: Dataset, frame: int, shape: Geometry) -> Grey:
 
 def spacing(header: Dataset, frame: int) -> Spacing | None:
     """(row, column) distance in mm: of the patient where the file knows it, else of the detector or scanner."""
-    measures = _layer(header, frame, "PixelMeasuresSequence")
+    measures = layer(header, frame, "PixelMeasuresSequence")
     return _spacing(measures, "PixelSpacing") or _spacing(header, _spacing_source(header, frame))
 
 
@@ -63,7 +63,7 @@ def modality(header: Dataset) -> str | None:
 def notes(header: Dataset, frame: int) -> tuple[str, ...]:
     """Sentences the user should see beside the picture."""
     found = [_SPACINGS.get(_spacing_source(header, frame), "")]
-    voi = _layer(header, frame, "FrameVOILUTSequence")
+    voi = layer(header, frame, "FrameVOILUTSequence")
     windows = len(numbers(voi, "WindowCenter"))
     if windows > 1 and _window(voi) and "VOILUTSequence" not in voi:
         found.append(f"The file gives {windows} windows; the first is used.")
@@ -79,7 +79,7 @@ def notes(header: Dataset, frame: int) -> tuple[str, ...]:
     return tuple(note for note in found if note)
 
 
-def _layer(header: Dataset, frame: int, sequence: str) -> Dataset:
+def layer(header: Dataset, frame: int, sequence: str) -> Dataset:
     """Where `frame`'s attributes of that functional group stand: its own item, the shared one, or the top level."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = header.get("SharedFunctionalGroupsSequence") or []
@@ -91,7 +91,7 @@ def _layer(header: Dataset, frame: int, sequence: str) -> Dataset:
 
 def _spacing_source(header: Dataset, frame: int) -> str:
     """The keyword that the spacing comes from; "" where the file has none that makes sense."""
-    if _spacing(_layer(header, frame, "PixelMeasuresSequence"), "PixelSpacing"):
+    if _spacing(layer(header, frame, "PixelMeasuresSequence"), "PixelSpacing"):
         return "PixelSpacing"
     return next((keyword for keyword in ("PixelSpacing", *_SPACINGS) if _spacing(header, keyword)), "")
 

@@ -16,12 +16,13 @@ import torch
 from medseg import config, hub, runtime
 from medseg.arrays import Stack, Weight
 from medseg.blend import normalise_weights
-from medseg.config import Blend, EnsembleConfig, MemberReference
+from medseg.config import COMMIT, Blend, EnsembleConfig, MemberReference
 from medseg.download import Cancelled
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
+from medseg.hub_cache import shown_name
 from medseg.image import Image
-from medseg.member import LoadedMember, load_member
-from medseg.prediction import Answer, Prediction, blends_of, checked_blend, checked_threshold
+from medseg.member import LoadedMember, file_sha256, load_member
+from medseg.prediction import Answer, Prediction, Source, blends_of, checked_blend, checked_threshold
 from medseg.stacker import open_stacker, stack_image
 from medseg.tta import Augmentation, Turns, checked_tta
 
@@ -39,8 +40,8 @@ class Ensemble:
 
     `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
     were left out; the weights of the others are used as they stand. `config` names what is left. `folder` is where
-    ensemble.json lies, also that of a Hub repository; None for an ensemble that was put together in memory. `source` is
-    the Hub repository with its commit, `owner/name@commit`; None for a folder, whose place is nobody's business.
+    ensemble.json lies, also that of a Hub repository, and `source` how a report names that place; None for an ensemble
+    that was put together in memory.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Ensemble:
         stacker: LoadedMember | None = None,
         *,
         folder: Path | None = None,
-        source: str | None = None,
+        source: Source | None = None,
     ) -> None:
         if len(members) != len(settings.members):
             raise InputError(f"{settings.name} names {len(settings.members)} members, got {len(members)}.")
@@ -118,9 +119,8 @@ class Ensemble:
                 warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
                 settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
         settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
-        is_folder = fetched == Path(folder_or_repo)
-        source = None if is_folder else f"{str(folder_or_repo).partition('@')[0]}@{fetched.name}"  # snapshots/<commit>
-        return cls(settings, [member for _, member in kept], quarantined, stacker, folder=fetched, source=source)
+        found = [member for _, member in kept]
+        return cls(settings, found, quarantined, stacker, folder=fetched, source=_source(fetched))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -204,6 +204,13 @@ def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: A
         answer = models[0].probabilities(picture, tta=tta)
         _answers.put(key, answer)
     return answer
+
+
+def _source(folder: Path) -> Source:
+    folder = folder.resolve()  # `.` has no name
+    description = next(path for path in (folder / "ensemble.json", folder / "member.json") if path.exists())
+    commit = folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else None
+    return Source(shown_name(folder), commit, file_sha256(description))
 
 
 def _member_folder(root: Path, reference: MemberReference, fetcher: hub.Fetcher) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from PIL.PngImagePlugin import PngInfo
 
 from medseg import __version__
 from medseg.arrays import Masks, Probabilities
@@ -29,13 +30,15 @@ def write_mask(masks: Masks, image: Image, path: Path) -> None:
     else:
         picture = PIL.Image.fromarray(np.ascontiguousarray(to_stored(to_label_map(masks), image.orientation)))
         picture.putpalette([0, 0, 0, *np.asarray(PALETTE, dtype=np.uint8).ravel().tolist()])
-    picture.save(path, format="PNG")
+    about = PngInfo()
+    about.add_text("Description", NOTICE)
+    picture.save(path, format="PNG", pnginfo=about)
 
 
 def write_probabilities(probabilities: Probabilities, labels: tuple[str, ...], image: Image, path: Path) -> None:
-    """Probabilities as a compressed .npz: `probabilities` (K, H, W) float16 and `labels` (K,)."""
+    """Probabilities as a compressed .npz: `probabilities` (K, H, W) float16, `labels` (K,) and `notice`."""
     stored = to_stored(probabilities, image.orientation).astype(np.float16)
-    np.savez_compressed(path, probabilities=stored, labels=np.array(labels))
+    np.savez_compressed(path, probabilities=stored, labels=np.array(labels), notice=np.array(NOTICE))
 
 
 def masks_sha256(masks: Masks) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.arrays import Pixels, Spacing
+from medseg.arrays import Affine, Pixels, Spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,8 @@ class Image:
     code, None outside DICOM. `frame` of `frames` (counted from 0) is the one held.
     `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code 1 to 8
     that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
+    `file_sha256` is the hash of the file that was read, None where there was none. `affine` is that of the whole NIfTI
+    volume that the frame is an axial slice of (voxel indices to mm right, front, up); None elsewhere.
     """
 
     pixels: Pixels
@@ -31,6 +33,8 @@ class Image:
     window: tuple[float, float] | None = None
     orientation: int = 1
     notes: tuple[str, ...] = ()
+    file_sha256: str | None = None
+    affine: Affine | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -25,6 +25,18 @@ Answer: TypeAlias = Float16[np.ndarray, "K h w"]
 """What one network says: probabilities on the working grid."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where an ensemble was opened: the name of its folder, or its Hub repository with the commit `revision`.
+
+    `sha256` is that of its ensemble.json, or of its member.json where a member stands alone.
+    """
+
+    name: str
+    revision: str | None
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """One image's result and the settings that made it.
@@ -35,7 +47,7 @@ class Prediction:
     answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
     is no stacker). `tta` says what each member was averaged over, `cleanup` what is done to the masks, which may be
     other than `ensemble.cleanup`. `member_names` and `member_sha256` (of each member.json) say which models answered,
-    `left_out` which did not and why; `source` is the ensemble's.
+    `left_out` which did not and why. `source` is None for an ensemble that was put together in memory.
     """
 
     image: Image
@@ -51,7 +63,7 @@ class Prediction:
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
     stacked: Answer | None = None
-    source: str | None = None
+    source: Source | None = None
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -80,15 +92,35 @@ class Prediction:
             blend=self.blend if blend is None else checked_blend(blend, self.ensemble),
         )
 
+    def describe(self) -> str:
+        """What made this result, in a line: blend, members with weights and the heads of their hashes, settings."""
+        voices = zip(self.member_names, self.weights, self.member_sha256, strict=True)
+        members = ", ".join(f"{name} × {_shares(weight)} ({sha256[:12]})" for name, weight, sha256 in voices)
+        turns = f", over {self.tta}" if self.tta else ""
+        return f"{self.ensemble.name}: {self.blend} of {members}{turns}; threshold {self.threshold:g}."
+
     def report(self) -> dict[str, Any]:
-        """What made this result, as plain values: models and hashes, weights, settings, input and output hash."""
+        """What made this result, as plain values: models and hashes, weights, settings, input and output hash.
+
+        It holds all that is needed to make the masks again: read frame and window of a file whose hash is that of
+        `image`, open `source` (None where it was put together in memory), and predict under blend, weights, threshold
+        and tta. The members' sources are those of ensemble.json.
+        """
         return {
             "ensemble": self.ensemble.name,
-            "source": self.source,
+            "source": dataclasses.asdict(self.source) if self.source else None,
             "task": self.ensemble.task,
             "members": [
-                {"name": name, "sha256": sha256, "weight": weight}
-                for name, sha256, weight in zip(self.member_names, self.member_sha256, self.weights, strict=True)
+                {
+                    "name": name,
+                    "source": reference.source,
+                    "revision": reference.revision,
+                    "sha256": sha256,
+                    "weight": weight,
+                }
+                for name, reference, sha256, weight in zip(
+                    self.member_names, self.ensemble.members, self.member_sha256, self.weights, strict=True
+                )
             ],
             "left_out": list(self.left_out),
             "blend": self.blend,
@@ -98,6 +130,7 @@ class Prediction:
             "tta": self.tta,
             "image": {
                 "sha256": self.image.sha256,
+                "file_sha256": self.image.file_sha256,
                 "height": self.image.size[0],
                 "width": self.image.size[1],
                 "orientation": self.image.orientation,
@@ -116,6 +149,10 @@ class Prediction:
     def _stacker(self) -> dict[str, Any] | None:
         used = self.ensemble.stacker if self.blend == "stacking" else None
         return dataclasses.asdict(used) if used else None
+
+
+def _shares(weight: Weight) -> str:
+    return " / ".join(f"{share:.3g}" for share in (weight if isinstance(weight, tuple) else (weight,)))
 
 
 def blends_of(settings: EnsembleConfig) -> tuple[Blend, ...]:

@@ -6,6 +6,7 @@ import operator
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,8 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
         shown,
         stored.orientation,
         (*stored.notes, *notes),
+        stored.file_sha256,
+        None if stored.affine is None else np.array(stored.affine),
     )
 
 
@@ -73,12 +76,19 @@ def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Ima
 
 def count_frames(path: str | os.PathLike[str]) -> int:
     """How many frames, pages or axial slices the file holds, by its header. Raises ReadError."""
-    header, _ = _pool.ask(_absolute(path), None)
+    header, _ = _pool.ask({"path": _absolute(path), "frame": None})
     return int(header["frames"])
 
 
+def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[dict[str, Any], str]:
+    """What a DICOM SEG of `frames` (counted from 0) repeats of the DICOM it was made from, patient and study included,
+    as DICOM JSON; and the file's sha256. Raises ReadError, also for a file that is no DICOM."""
+    header, _ = _pool.ask({"path": _absolute(path), "source": list(frames)})
+    return dict(header["source"]), str(header["file_sha256"])
+
+
 def _read(path: str | os.PathLike[str], frame: int) -> Stored:
-    header, pixels = _pool.ask(_absolute(path), operator.index(frame))
+    header, pixels = _pool.ask({"path": _absolute(path), "frame": operator.index(frame)})
     if pixels is None:
         raise ReadError("The file could not be decoded. Export it again.")
     return from_header(header, pixels)

@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg import export, schema
 from medseg.arrays import Masks
+from medseg.config import Cleanup
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
@@ -46,6 +47,12 @@ def load_report(path: Path) -> dict[str, Any]:
     return dict(report)
 
 
+def hub_source(report: dict[str, Any]) -> str | None:
+    """The Hub repository and commit that the report names, as `Ensemble.from_pretrained` takes them; else None."""
+    source = report.get("source") or {}
+    return f"{source['name']}@{source['revision']}" if source.get("revision") else None
+
+
 def replay(report: dict[str, Any], picture: Path, ensemble: Ensemble, mask: Path | None = None) -> Replay:
     """Segment `picture` as `report` says, and compare.
 
@@ -74,7 +81,7 @@ def _predict(report: dict[str, Any], image: Image, ensemble: Ensemble) -> Predic
     settings = {"threshold": report["threshold"], "blend": report["blend"], "tta": report["tta"]}
     prediction = ensemble.predict(image, weights=weights, **settings)
     # normalised weights normalised again may differ in the last bit
-    return dataclasses.replace(prediction, weights=weights)
+    return dataclasses.replace(prediction, weights=weights, cleanup=Cleanup(**report["cleanup"]))
 
 
 def _other_picture(report: dict[str, Any], image: Image) -> Iterator[str]:
@@ -98,8 +105,6 @@ def _other_models(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:
     before = (report.get("stacker") or {}).get("sha256")
     if stacker != before:
         yield f"The stacker is another one: its sha256 is {str(stacker)[:12]}…, then {str(before)[:12]}…."
-    if (cleanup := dataclasses.asdict(ensemble.config.cleanup)) != report["cleanup"]:
-        yield f"The clean-up is another one: {_listed(cleanup)}; then {_listed(report['cleanup'])}."
 
 
 def _other_mask(report: dict[str, Any], prediction: Prediction, mask: Path | None) -> Iterator[str]:
@@ -138,7 +143,3 @@ def _remarks(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:
         if now.get(name) != then:
             yield f"{name} is {now.get(name, 'missing')} here, and was {then}."
     yield from ensemble.quarantined
-
-
-def _listed(cleanup: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in cleanup.items())

@@ -1,8 +1,4 @@
-"""report.html: what `evaluate` found, as one page that needs no other file, no script and no network.
-
-Names come from strangers (members, labels, files), so every text is escaped on its way into the page, and the page
-itself forbids whatever else might get in.
-"""
+"""report.html: what `evaluate` found, as one page that needs no other file, no script and no network."""
 
 from __future__ import annotations
 
@@ -13,35 +9,16 @@ from typing import Any
 from medseg.conventions import CONVENTIONS
 from medseg.evaluate import EMPTY, ENSEMBLE, PRIOR
 from medseg.export import NOTICE, versions
+from medseg.html_page import definitions, document
 from medseg.report_pictures import Shown
 from medseg.tables import figures, stamp
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #5b6470; --line: #d5dae0; --warn: #a33b00;
-  --mark: #0b64a8; --band: #f3f6f9; }
-@media screen and (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --paper: #14181c; --faint: #9aa4af;
-  --line: #353c44; --warn: #ffab7a; --mark: #6cb8f0; --band: #1d2329; } }
-body { margin: 0 auto; max-width: 78rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1.7rem; } h2 { margin: 2.2rem 0 .4rem; font-size: 1.3rem; } h3 { margin: 1.6rem 0 .3rem; }
-.notice { color: var(--warn); font-weight: 600; } p, dd { max-width: 60rem; } .faint, small { color: var(--faint); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; } dt { color: var(--faint); }
-dd { margin: 0; overflow-wrap: anywhere; } code { font-size: .85em; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-tr { vertical-align: baseline; } th { font-weight: 500; }
-thead th { color: var(--faint); white-space: normal; max-width: 9rem; }
-th:first-child { text-align: left; } td small { display: block; font-size: .75em; }
 tr.chosen { background: var(--band); } tr.chosen th { font-weight: 700; } tr.floor th, .stamp { color: var(--warn); }
 svg { width: 9rem; height: 1.1rem; vertical-align: middle; color: var(--mark); }
 .triples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
-figure { margin: 0; break-inside: avoid; }
 figure div { display: grid; grid-template-columns: repeat(3, 1fr); gap: 2px; }
-img { width: 100%; display: block; } figcaption { font-size: .85rem; overflow-wrap: anywhere; }
-@media print { body { max-width: none; padding: 0; font-size: 10px; } th, td { padding: .1rem .3rem; }
-  svg { width: 5rem; } .scroll { overflow: visible; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; } }
+@media print { svg { width: 5rem; } }
 """
 
 _METRICS = {
@@ -64,15 +41,8 @@ def page(report: dict[str, Any], shown: Sequence[Shown], facts: Mapping[str, str
     labels = list(report["rows"][EMPTY])
     title = escape(f"{report['ensemble']} on the {report['split']} split")
     sections = [_section(report, label) for label in labels]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        f'<h1>{title}</h1>\n<p class="notice">{NOTICE}</p>\n{_facts(report, facts)}\n'
-        + "\n".join(sections)
-        + f"\n{_legend()}\n{_triples(shown)}\n</body></html>\n"
-    )
+    head = [f'<h1>{title}</h1>\n<p class="notice">{NOTICE}</p>', _facts(report, facts)]
+    return document(title, "\n".join([*head, *sections, _legend(), _triples(shown)]), _STYLE)
 
 
 def _facts(report: dict[str, Any], facts: Mapping[str, str]) -> str:
@@ -87,7 +57,7 @@ def _facts(report: dict[str, Any], facts: Mapping[str, str]) -> str:
         ("Protocol", report["protocol"]),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in lines) + "</dl>"
+    return definitions(lines)
 
 
 def _weight(weight: float | Sequence[float]) -> str:
@@ -113,11 +83,7 @@ def _section(report: dict[str, Any], label: str) -> str:
 
 def _legend() -> str:
     """What the conventions are, once for all labels."""
-    return (
-        '<dl class="faint">'
-        + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in CONVENTIONS.items())
-        + "</dl>"
-    )
+    return definitions(CONVENTIONS.items(), faint=True)
 
 
 def _scores(report: dict[str, Any], label: str, kind: str) -> str:

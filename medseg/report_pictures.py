@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import PIL.Image
 
 from medseg.ensemble import Ensemble
 from medseg.evaluate import ENSEMBLE, Evaluation
-from medseg.overlay import Rgb, draw_overlay
+from medseg.html_page import data_uri
+from medseg.overlay import draw_overlay
 from medseg.samples import Sample
 
 LONGEST_SIDE = 320
@@ -62,12 +60,4 @@ def _draw(ensemble: Ensemble, sample: Sample, group: str, dice: float) -> Shown:
     name = f"{sample.image.name}, frame {sample.frame}" if image.frames > 1 else sample.image.name
     answer = ensemble.predict(image).masks
     drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, answer)]
-    return Shown(group, name, dice, *[_data_uri(picture) for picture in drawn])
-
-
-def _data_uri(picture: Rgb) -> str:
-    small = PIL.Image.fromarray(picture)
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    stream = io.BytesIO()
-    small.save(stream, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return Shown(group, name, dice, *[data_uri(picture, LONGEST_SIDE) for picture in drawn])

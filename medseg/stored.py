@@ -66,6 +66,8 @@ class Stored:
     `white` is the stored value of full brightness, None where the file does not say (floats, wide integers, volumes).
     `palette` holds a row (red, green, blue), each 0 to 255, per stored index. `orientation` is the EXIF code 1 to 8 of
     the grid. `grey` is given for grey DICOM and for NIfTI alone, alike for all channels. `lossy` is True for JPEGs.
+    `file_sha256` is the hash of the whole file; `affine` is a NIfTI volume's, in mm, None where the file does not say
+    how the patient lies.
     """
 
     pixels: np.ndarray
@@ -80,6 +82,8 @@ class Stored:
     modality: str | None = None
     grey: Grey | None = None
     notes: tuple[str, ...] = ()
+    file_sha256: str | None = None
+    affine: list[list[float]] | None = None
 
 
 def to_header(stored: Stored) -> dict[str, Any]:

@@ -164,15 +164,15 @@ class Pool:
             worker.disown()
         self._start_over()
 
-    def ask(self, path: str, frame: int | None) -> tuple[dict[str, Any], np.ndarray | None]:
-        """A worker's header and pixels for `frame` of the file `path`, or its count of frames where `frame` is None.
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+        """A worker's answer to a `request` as `medseg.decode` describes them: header and pixels, or a header alone.
 
         Raises ReadError with the worker's sentence, or with ours where the worker died of the file.
         """
         with self._slots:
             worker = self._take()
             try:
-                header, pixels = worker.ask({"path": path, "frame": frame})
+                header, pixels = worker.ask(request)
             except BaseException as error:
                 self._drop(worker)
                 if isinstance(error, _LostError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 
 import medseg
 from medseg import export, runtime
@@ -21,7 +25,9 @@ from tests.running_app import running_app
 
 pytest.importorskip("gradio")
 
-from ui import endpoints, figures, gallery, handlers, views
+import gradio as gr
+
+from ui import downloads, endpoints, figures, gallery, handlers, views
 from ui.session import Session
 from ui.shelf import Shelf, standard_sources
 
@@ -197,10 +203,49 @@ def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path
     session.remix((0.1, 0.9), 0.42, 0.3)
     shown = session.shown.prediction
     export.write_mask(shown.masks, shown.image, tmp_path / "ours.png")
-    assert Path(handlers.write_mask(session)).read_bytes() == (tmp_path / "ours.png").read_bytes()
-    with np.load(handlers.write_probabilities(session)) as stored:
+    assert Path(downloads.save(session, "mask")).read_bytes() == (tmp_path / "ours.png").read_bytes()
+    with np.load(downloads.save(session, "probabilities")) as stored:
         assert np.array_equal(stored["probabilities"], shown.probabilities.astype(np.float16))
-    assert export.masks_sha256(shown.masks) in Path(handlers.write_report(session)).read_text()
+    assert export.masks_sha256(shown.masks) in Path(downloads.save(session, "report")).read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in downloads.FORMATS if not name.endswith("-seg")])
+def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session: Session, name: str) -> None:
+    path = Path(downloads.save(session, name))
+    assert path.name == downloads.FORMATS[name].file
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    if path.suffix == ".npz":
+        content = zipfile.ZipFile(path).read("notice.npy")[-4 * len(export.NOTICE) :].decode("utf-32-le").encode()
+    assert export.NOTICE.encode() in content
+    assert len({one.file for one in downloads.FORMATS.values()}) == len(downloads.FORMATS)
+
+
+def test_the_name_of_the_visitors_file_is_in_no_download(ensemble: Ensemble, picture: Path, tmp_path: Path) -> None:
+    session = Session()
+    session.open(picture.rename(tmp_path / "canary.png"), ensemble)
+    for name in [name for name in downloads.FORMATS if not name.endswith("-seg")]:
+        path = downloads.write(session, name)
+        assert "canary" not in str(path)
+        assert b"canary" not in path.read_bytes()
+
+
+def test_a_dicom_seg_is_had_for_a_dicom_that_is_still_here(ensemble: Ensemble, tmp_path: Path) -> None:
+    film = tmp_path / "film.dcm"
+    film.write_bytes(Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes())
+    session = Session()
+    session.open(film, ensemble)
+    seg = dcmread(downloads.save(session, "mask-seg"))
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == dcmread(film).SeriesInstanceUID
+    film.unlink()
+    with pytest.raises(gr.Error, match="has been deleted here after a while: open it again"):
+        downloads.save(session, "probabilities-seg")
+
+
+def test_a_dicom_seg_of_another_kind_of_picture_is_refused_with_the_reason(session: Session) -> None:
+    with pytest.raises(gr.Error, match="this picture's file is a PNG"):
+        downloads.save(session, "mask-seg")
 
 
 def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp_path: Path) -> None:
@@ -208,7 +253,7 @@ def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, t
     session = Session()
     session.open(tmp_path / "images" / "large.png", ensemble)
     assert views.overlay(session.shown).shape == (473, 1024, 3)
-    with PIL.Image.open(session.write_mask()) as mask:
+    with PIL.Image.open(downloads.write(session, "mask")) as mask:
         assert mask.size == (1300, 600)
 
 

@@ -530,20 +530,28 @@ def test_the_report_names_the_stacker_where_it_made_the_result(copied: Path) -> 
 
 
 def test_the_report_is_plain_json_and_complete(tiny: Ensemble, tiny_ensemble: Path) -> None:
-    image = Image(
-        PICTURE.pixels, (0.5, 0.25), "CR", frame=1, frames=3, window=(40.0, 400.0), orientation=6, notes=("n",)
-    )
+    known = {"frame": 1, "frames": 3, "window": (40.0, 400.0), "orientation": 6, "file_sha256": 64 * "f"}
+    image = Image(PICTURE.pixels, (0.5, 0.25), "CR", notes=("n",), **known)
     found = tiny.predict(image, weights=[1, 3], threshold=0.4, tta=True)
     report = json.loads(json.dumps(found.report(), allow_nan=False))
     assert report["ensemble"] == "tiny-binary"
+    digest = file_sha256(tiny_ensemble / "ensemble.json")
+    assert report["source"] == {"name": tiny_ensemble.name, "revision": None, "sha256": digest}
     assert report["members"] == [
-        {"name": f"random-{i}", "sha256": file_sha256(tiny_ensemble / f"m{i}" / "member.json"), "weight": weight}
+        {
+            "name": f"random-{i}",
+            "source": f"m{i}",
+            "revision": None,
+            "sha256": file_sha256(tiny_ensemble / f"m{i}" / "member.json"),
+            "weight": weight,
+        }
         for i, weight in enumerate((0.25, 0.75))
     ]
     assert (report["threshold"], report["tta"], report["left_out"]) == (0.4, "flips", [])
     assert report["cleanup"] == {"min_area_px": 0, "fill_holes": False, "largest_component": False}
     assert report["image"] == {
         "sha256": image.sha256,
+        "file_sha256": 64 * "f",
         "height": 40,
         "width": 56,
         "orientation": 6,

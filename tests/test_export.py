@@ -30,6 +30,7 @@ def test_one_label_is_written_as_0_and_255(tmp_path: Path) -> None:
     write_mask(MASK, PLAIN, tmp_path / "mask.png")
     with PIL.Image.open(tmp_path / "mask.png") as picture:
         assert (picture.format, picture.mode) == ("PNG", "L")
+        assert picture.info["Description"] == NOTICE
         assert np.array_equal(np.asarray(picture), MASK[0] * np.uint8(255))
 
 
@@ -70,6 +71,7 @@ def test_probabilities_are_kept_in_half_precision_with_their_labels(tmp_path: Pa
     write_probabilities(values, ("a", "b"), turned, tmp_path / "p.npz")
     with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
         assert file["labels"].tolist() == ["a", "b"]
+        assert str(file["notice"]) == NOTICE
         assert file["probabilities"].shape == (2, 20, 30)
         np.testing.assert_allclose(to_upright(file["probabilities"], 6), values, atol=5e-4)
 

@@ -27,6 +27,7 @@ from medseg.errors import ConfigError, DamagedError, HubError, InputError, Medse
 from medseg.hub import fetch, push
 from medseg.image import Image
 from medseg.member import file_sha256
+from medseg.prediction import Source
 from tests.conftest import ROOT, make_member
 from tests.hub_server import FAULTS, SECRET, Hub
 
@@ -101,6 +102,20 @@ def test_branch_tag_and_commit_each_give_their_own_version(hub: Hub, folder: Pat
     assert np.array_equal(answer(REPO, revision=old), before)
     assert np.array_equal(answer(REPO), answer(folder))
     assert not np.array_equal(answer(REPO), before)
+
+
+def test_a_result_says_of_which_commit_its_ensemble_was(hub: Hub, folder: Path) -> None:
+    push(folder, REPO)
+    found = Ensemble.from_pretrained(REPO).predict(PICTURE)
+    digest = file_sha256(folder / "ensemble.json")
+    assert found.source == Source(REPO, hub.repos[REPO].branches["main"], digest)
+
+
+def test_a_member_alone_is_told_by_its_member_json(hub: Hub, member: Path) -> None:
+    push(member, REPO)
+    source = Ensemble.from_pretrained(REPO).source
+    assert source is not None
+    assert source.sha256 == file_sha256(member / "member.json")
 
 
 def test_a_second_start_of_a_commit_needs_no_hub(hub: Hub, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import medseg
 from medseg import export
 from medseg.__main__ import main
-from medseg.replay import replay
+from medseg.config import Cleanup
+from medseg.replay import hub_source, replay
 from tests.conftest import make_ensemble, make_member, write_disc_pair
 
 if TYPE_CHECKING:
@@ -119,13 +121,15 @@ def test_another_version_is_a_remark_where_the_mask_is_the_same(
     assert "and was 0.1." in said
 
 
-def test_another_cleanup_is_said(
-    report: Path, picture: Path, plain_ensemble: Path, capsys: pytest.CaptureFixture[str]
+def test_the_clean_up_of_that_time_is_repeated(
+    ensemble: Ensemble, report: Path, picture: Path, plain_ensemble: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changed(report, cleanup={"min_area_px": 5, "fill_holes": False, "largest_component": False})
-    status, said = run(capsys, report, picture, "--ensemble", plain_ensemble)
-    assert status == 1
-    assert "The clean-up is another one: min_area_px 0" in said
+    found = dataclasses.replace(ensemble.predict(medseg.read_image(picture)), cleanup=Cleanup(min_area_px=48 * 64 + 1))
+    assert not found.masks.any()  # no piece is larger than the picture
+    export.write_report(found.report(), report)
+    assert run(capsys, report, picture, "--ensemble", plain_ensemble)[0] == 0
+    changed(report, cleanup={"min_area_px": 0, "fill_holes": False, "largest_component": False})
+    assert "pixels, then 0" in run(capsys, report, picture, "--ensemble", plain_ensemble)[1]
 
 
 def test_a_report_of_a_folders_ensemble_wants_its_folder(
@@ -143,7 +147,7 @@ def test_a_report_of_a_hub_ensemble_names_it_at_its_commit(
     commit = hub.commit("tester/net", files)
     fetched = medseg.Ensemble.from_pretrained("tester/net")
     report = fetched.predict(medseg.read_image(picture)).report()
-    assert report["source"] == f"tester/net@{commit}"
+    assert hub_source(report) == f"tester/net@{commit}"
     export.write_report(report, tmp_path / "report.json")
     hub.commit("tester/net", {"README.md": b"emptied"})
     assert run(capsys, tmp_path / "report.json", picture)[0] == 0

@@ -12,6 +12,7 @@ import gradio as gr
 
 from medseg import export
 from ui import handlers, views
+from ui.downloads import write
 from ui.refusals import refusing
 from ui.session import Session
 
@@ -100,4 +101,4 @@ def add_endpoints(session: gr.State) -> None:
 def _answer(session: Session) -> tuple[Any, str, dict[str, Any]]:
     shown = session.shown
     report = {"notice": export.NOTICE, **shown.prediction.report()}
-    return views.overlay(shown), str(session.write_mask()), report
+    return views.overlay(shown), str(write(session, "mask")), report

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui import figures, gallery, trust, views
-from ui.refusals import refusing, told
+from ui.refusals import told
 from ui.session import Session
 from ui.shelf import Shelf, standard_sources
 
@@ -188,18 +188,3 @@ def loaded(session: Session, name: str | None, progress: gr.Progress) -> Any:
 
 def _fetching(progress: gr.Progress) -> Callable[[int, int], None]:
     return lambda done, total: progress(done / max(total, 1), desc="Fetching from the Hub")
-
-
-@refusing
-def write_mask(session: Session) -> str:
-    return str(session.write_mask())
-
-
-@refusing
-def write_probabilities(session: Session) -> str:
-    return str(session.write_probabilities())
-
-
-@refusing
-def write_report(session: Session) -> str:
-    return str(session.write_report())

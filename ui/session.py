@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
@@ -59,7 +58,7 @@ class Session:
         ensemble.predict(image, tta=self._tta(ensemble))
         masks = None if truth is None else _fitting_truth(truth, ensemble, image)
         with self._changing:
-            self._show(image, ensemble)
+            self._show(image, ensemble, Path(path))
             if masks is not None:
                 self._change(truth=masks, truth_source=source)
 
@@ -69,7 +68,7 @@ class Session:
         ensemble.predict(image)
         with self._changing:
             before = self.shown
-            self._show(before.prediction.image, ensemble)
+            self._show(before.prediction.image, ensemble, before.file)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
 
@@ -98,7 +97,7 @@ class Session:
         with self._changing:
             now = self.shown
             if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
-                self._show(now.prediction.image, now.ensemble, tta)
+                self._show(now.prediction.image, now.ensemble, now.file, tta)
                 self._change(truth=now.truth, truth_source=now.truth_source)
 
     def choose_label(self, label: int | None) -> None:
@@ -120,23 +119,7 @@ class Session:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
                 self._change(truth=masks, truth_source=source)
 
-    def write_mask(self) -> Path:
-        """The mask as a lossless PNG on the grid of the picture's file."""
-        path, prediction = self._folder() / "medseg-mask.png", self.shown.prediction
-        export.write_mask(prediction.masks, prediction.image, path)
-        return path
-
-    def write_probabilities(self) -> Path:
-        path, prediction = self._folder() / "medseg-probabilities.npz", self.shown.prediction
-        export.write_probabilities(prediction.probabilities, prediction.labels, prediction.image, path)
-        return path
-
-    def write_report(self) -> Path:
-        path = self._folder() / "medseg-report.json"
-        export.write_report(self.shown.prediction.report(), path)
-        return path
-
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""
         if self._downloads is None:
             self._downloads = Path(tempfile.mkdtemp(prefix="medseg-"))
@@ -149,8 +132,8 @@ class Session:
     def _change(self, **changes: Any) -> None:
         self._now = dataclasses.replace(self.shown, **changes)
 
-    def _show(self, image: Image, ensemble: Ensemble, tta: Augmentation | None = None) -> None:
-        """Show `image` at the settings before, or at the ensemble's own where it is another one."""
+    def _show(self, image: Image, ensemble: Ensemble, file: Path | None, tta: Augmentation | None = None) -> None:
+        """Show `image` of `file` at the settings before, or at the ensemble's own where it is another one."""
         before = self._now
         if before is None or before.ensemble is not ensemble:
             prediction = ensemble.predict(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ class Shown:
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
     None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known.
+    `truth_source` are None where no truth is known. `file` is the picture's own, which a DICOM SEG refers to; it may be
+    gone by then.
     """
 
     ensemble: Ensemble
@@ -40,6 +42,7 @@ class Shown:
     rate: float | None = None
     truth: Masks | None = None
     truth_source: str | None = None
+    file: Path | None = None
 
     @property
     def sliders(self) -> tuple[float, ...]:

@@ -62,9 +62,12 @@ def press(page: Page, slider: int, key: str) -> None:
     wait_for_another_picture(page, before)
 
 
-def downloaded(page: Page, name: str, folder: Path) -> Path:
+def downloaded(page: Page, label: str, folder: Path) -> Path:
+    """The file of the format that the list shows as `label`."""
+    page.locator("#format input").click()
+    page.get_by_role("option", name=label, exact=True).click()
     with page.expect_download() as download:
-        page.click(f"#get-{name}")
+        page.click("#download")
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
@@ -85,7 +88,7 @@ def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_m
 
     press(page, 0, "Home")  # the first member's weight becomes 0
     page.wait_for_function("before => document.querySelector('#scores').innerText !== before", arg=scores)
-    path = downloaded(page, "mask", tmp_path)
+    path = downloaded(page, "Mask · PNG", tmp_path)
 
     first, second, threshold, _ = slider_values(page)
     assert first == 0
@@ -172,8 +175,8 @@ def test_every_view_and_download_can_be_had(page: Page, tmp_path: Path) -> None:
         page.get_by_role("tab", name=tab).click()
         page.wait_for_selector(f"#{name} img")
     assert "random-0 · weight 75%" in page.inner_text("#members")
-    assert downloaded(page, "probabilities", tmp_path).name == "medseg-probabilities.npz"
-    report = downloaded(page, "report", tmp_path)
+    assert downloaded(page, "Probabilities · npz", tmp_path).name == "medseg-probabilities.npz"
+    report = downloaded(page, "Report · JSON", tmp_path)
     assert "Research use only" in report.read_text()
     with np.load(tmp_path / "medseg-probabilities.npz") as stored:
         assert stored["probabilities"].shape == (1, 512, 512)

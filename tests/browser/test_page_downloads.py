@@ -1,0 +1,90 @@
+"""Every file that a visitor can have, chosen and clicked in a real browser, beside what the library writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+import medseg
+from medseg import export_nifti, export_tables
+from medseg.export import masks_sha256
+from tests.browser.test_page import downloaded, upload
+from tests.test_decode import shipped
+from tests.test_export_seg import unpacked
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from medseg.prediction import Prediction
+
+
+@pytest.fixture
+def ours(tiny_ensemble: Path) -> Prediction:
+    """What the library finds in the CT that pydicom ships."""
+    return medseg.Ensemble.from_pretrained(tiny_ensemble).predict(medseg.read_image(shipped("CT_small.dcm")))
+
+
+def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
+    page: Page, ours: Prediction, tmp_path: Path
+) -> None:
+    upload(page, shipped("CT_small.dcm"))
+
+    mask = downloaded(page, "Mask · PNG", tmp_path)
+    assert np.array_equal(medseg.read_masks(mask, ["blob"]), ours.masks)
+
+    export_nifti.write_mask_nifti(ours, tmp_path / "ours.nii.gz")
+    mask = downloaded(page, "Mask · NIfTI", tmp_path)
+    assert nibabel.load(mask).get_fdata().tolist() == nibabel.load(tmp_path / "ours.nii.gz").get_fdata().tolist()
+
+    name = ours.image.sha256[:16]
+    export_tables.write_rle(ours, name, tmp_path / "ours.csv")
+    table = downloaded(page, "Mask · run lengths (csv)", tmp_path)
+    assert table.read_text() == (tmp_path / "ours.csv").read_text()
+
+    export_tables.write_instances(ours, name, tmp_path / "ours.json")
+    instances = downloaded(page, "Mask · COCO (JSON)", tmp_path)
+    assert json.loads(instances.read_text()) == json.loads((tmp_path / "ours.json").read_text())
+
+    seg = pydicom.dcmread(downloaded(page, "Mask · DICOM SEG", tmp_path))
+    assert np.array_equal(unpacked(seg), ours.masks)
+    assert "not anonymous" in page.inner_text("#format")
+
+    with np.load(downloaded(page, "Probabilities · npz", tmp_path)) as stored:
+        assert np.array_equal(stored["probabilities"], ours.probabilities.astype(np.float16))
+
+    export_nifti.write_probabilities_nifti(ours, tmp_path / "ours.nii.gz")
+    stored = nibabel.load(downloaded(page, "Probabilities · NIfTI", tmp_path))
+    assert np.array_equal(stored.get_fdata(), nibabel.load(tmp_path / "ours.nii.gz").get_fdata())
+
+    seg = pydicom.dcmread(downloaded(page, "Probabilities · DICOM SEG", tmp_path))
+    assert seg.pixel_array / 255 == pytest.approx(ours.probabilities[0], abs=0.5 / 255 + 1e-6)
+
+    report = json.loads(downloaded(page, "Report · JSON", tmp_path).read_text())
+    assert report["masks_sha256"] == masks_sha256(ours.masks)
+    assert report["image"]["file_sha256"] == ours.image.file_sha256
+    assert masks_sha256(ours.masks) in downloaded(page, "Report · page (HTML)", tmp_path).read_text()
+
+
+def test_a_dicom_seg_of_an_example_is_refused_with_the_reason(page: Page) -> None:
+    page.locator("#format input").click()
+    page.get_by_role("option", name="Mask · DICOM SEG", exact=True).click()
+    page.click("#download")
+    toast = page.wait_for_selector(".toast-body")
+    assert toast
+    assert "this picture's file is a PNG" in toast.inner_text()
+    assert "Traceback" not in page.inner_text("body")
+
+
+def test_on_a_phone_the_list_and_the_button_stay_within_the_page(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    for name in ("#format", "#download"):
+        box = page.locator(name).bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
