@@ -19,8 +19,10 @@ class Image:
     `pixels` (H, W, C) float32 in [0, 1], C = 1 for grey, 3 for colour, else the file's channels in its order.
     `spacing_mm` is (row, column) on the upright grid, None where the file is silent. `modality` is DICOM's (0008,0060)
     code, None outside DICOM. `frame` of `frames` (counted from 0) is the one held.
-    `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code 1 to 8
-    that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
+    `window` is the (centre, width) applied, in the units after the modality step; `windows` are those the file offers,
+    and `extent` its lowest and highest value in these units, None where the picture takes no window. `orientation` is
+    the EXIF code 1 to 8 that was undone to make the picture upright. `notes` are sentences the user should see beside
+    the picture.
     """
 
     pixels: Pixels
@@ -31,6 +33,8 @@ class Image:
     window: tuple[float, float] | None = None
     orientation: int = 1
     notes: tuple[str, ...] = ()
+    windows: tuple[tuple[float, float], ...] = ()
+    extent: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
