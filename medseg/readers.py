@@ -46,8 +46,8 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
         shown,
         stored.orientation,
         (*stored.notes, *notes),
-        stored.grey.windows if stored.grey else (),
-        extent,
+        windows=stored.grey.windows if stored.grey else (),
+        extent=extent,
     )
 
 

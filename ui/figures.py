@@ -10,7 +10,7 @@ from ui.views import solo
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
-    from medseg.ensemble import Prediction
+    from medseg.ensemble import Ensemble, Prediction
     from ui.session import Shown
 
 COLUMNS = {
@@ -116,6 +116,12 @@ def summary(shown: Shown) -> str:
     return f"{'; '.join(found)}, {blend}at threshold {prediction.threshold:.2f}.{unit}"
 
 
+def choice(name: str | None, ensemble: Ensemble) -> str:
+    """Why the page took `ensemble`, which it calls `name`, for a picture."""
+    data = ensemble.members[0].config.training_data
+    return f"The ensemble {name} was chosen: it was trained on {data.pictures or data.name}. Others are in the list."
+
+
 def notes(shown: Shown) -> str:
     """What the user should know of picture and models, a line each."""
     image, ensemble = shown.prediction.image, shown.ensemble
@@ -125,9 +131,11 @@ def notes(shown: Shown) -> str:
     about = [f"{width} × {height} px"]
     about += [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
+    about += [f"window {shown.window[0]:g} / {shown.window[1]:g}"] if shown.window else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
     lines = [f"- ⚠ {_plain(sentence)}" for sentence in [*doubts, *left_out]]
-    lines += [f"- {_plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
+    chosen = [shown.choice] if shown.choice else []
+    lines += [f"- {_plain(sentence)}" for sentence in [*chosen, f"Picture: {', '.join(about)}.", *image.notes]]
     return "\n".join(lines)
 
 

@@ -7,14 +7,14 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg import export
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
 from ui.figures import Scores
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
+    from medseg.frames import Areas
 
 OPACITY = 0.3
 
@@ -33,7 +34,8 @@ class Shown:
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or an ensemble's own for each label, of which the sliders show the mean. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known.
+    `truth_source` are None where no truth is known. `path` is the picture's file, `window` the (centre, width) that the
+    visitor looks through, None for what the file says. `choice` is why the page took this ensemble, "" where it didn't.
     """
 
     ensemble: Ensemble
@@ -43,11 +45,19 @@ class Shown:
     opacity: float = OPACITY
     truth: Masks | None = None
     truth_source: str | None = None
+    path: Path = Path()
+    window: tuple[float, float] | None = None
+    choice: str = ""
 
     @property
     def sliders(self) -> tuple[float, ...]:
         """Where the members' sliders stand."""
         return tuple(round(float(np.mean(weight)), 2) for weight in self.weights)
+
+    def segment(self, image: Image) -> Prediction:
+        """Another image, at the settings of this one."""
+        before = self.prediction
+        return self.ensemble.predict(image, weights=self.weights, threshold=before.threshold, blend=before.blend)
 
 
 class Session:
@@ -57,9 +67,11 @@ class Session:
         self._now: Shown | None = None
         self._changing = threading.Lock()
         self._downloads: Path | None = None
+        self.opened = 0  # how many files so far
         self.tab = "Overlay"
         self.scores = Scores()
         self.cancelled = threading.Event()
+        self.stopped = threading.Event()  # ends the run over all frames
 
     def __deepcopy__(self, memo: object) -> Session:
         """A new session: Gradio makes each visitor's state as a copy of the page's."""
@@ -76,15 +88,34 @@ class Session:
     def is_empty(self) -> bool:
         return self._now is None
 
-    def open(self, path: str | Path, ensemble: Ensemble, truth: Path | None = None, source: str | None = None) -> None:
-        """Segment the picture in the file `path`; `truth` is the file of its known mask, `source` says whose it is."""
-        image = read_image(path)
+    def open(self, path: str | Path, ensemble: Ensemble) -> None:
+        """Segment the picture in the file `path`."""
+        self.take(read_image(path), Path(path), ensemble)
+
+    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
+        """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
         ensemble.predict(image)  # the slow part, outside the lock: sliders stay alive, and the answers are kept
-        masks = None if truth is None else _fitting_truth(truth, ensemble, image)
         with self._changing:
             self._show(image, ensemble)
-            if masks is not None:
-                self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
+            self._change(path=path, window=None, choice=choice)
+            self.opened += 1
+
+    def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
+        """Segment `frame` (counted from 0) of the open file through `window`, at the same settings; a truth is that of
+        its frame. Raises InputError where the file is no longer kept."""
+        before = self.shown
+        if not before.path.exists():
+            raise InputError("The picture's file is no longer kept here: drop it again.")
+        image = read_image(before.path, frame=frame, window=window)
+        before.ensemble.predict(image)
+        with self._changing:
+            now = self.shown
+            if now.path is not before.path:  # another picture was opened meanwhile
+                return
+            self._show(image, now.ensemble)
+            self._change(path=now.path, window=window, choice=now.choice)
+            if frame == now.prediction.image.frame:
+                self._change(truth=now.truth, truth_source=now.truth_source)
 
     def change_ensemble(self, ensemble: Ensemble) -> None:
         """Segment the open picture with another ensemble; a truth for other labels is dropped."""
@@ -93,8 +124,9 @@ class Session:
         with self._changing:
             before = self.shown
             self._show(before.prediction.image, ensemble)
+            self._change(path=before.path, window=before.window)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
-                self._now = dataclasses.replace(self.shown, truth=before.truth, truth_source=before.truth_source)
+                self._change(truth=before.truth, truth_source=before.truth_source)
 
     def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
         """Blend again from the kept answers, as before where `blend` is None; no network runs."""
@@ -118,7 +150,21 @@ class Session:
         masks = read_masks(path, labels, like=image)
         with self._changing:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
-                self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
+                self._change(truth=masks, truth_source=source)
+
+    def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
+        """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
+        the visitor stopped it or opened another picture."""
+        from medseg.frames import segment_frames  # which imports torch
+
+        self.stopped.clear()
+        begun, target = self.shown, self._folder() / "medseg-frames.zip"
+
+        def is_over() -> bool:
+            return self.stopped.is_set() or self.shown.path is not begun.path
+
+        settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
+        return segment_frames(begun.path, begun.segment, target, **settings), target
 
     def write_mask(self) -> Path:
         """The mask as a lossless PNG on the grid of the picture's file."""
@@ -143,15 +189,13 @@ class Session:
             weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
         return self._downloads
 
+    def _change(self, **changes: Any) -> None:
+        self._now = dataclasses.replace(self.shown, **changes)
+
     def _show(self, image: Image, ensemble: Ensemble) -> None:
         before = self._now
         kept = before if before is not None and before.ensemble is ensemble else None
-        prediction = ensemble.predict(
-            image,
-            weights=None if kept is None else kept.weights,
-            threshold=None if kept is None else kept.prediction.threshold,
-            blend=None if kept is None else kept.prediction.blend,
-        )
+        prediction = ensemble.predict(image) if kept is None else kept.segment(image)
         self._now = Shown(
             ensemble=ensemble,
             prediction=prediction,
@@ -159,14 +203,6 @@ class Session:
             weights=ensemble.weights if kept is None else kept.weights,
             opacity=OPACITY if before is None else before.opacity,
         )
-
-
-def _fitting_truth(path: Path, ensemble: Ensemble, image: Image) -> Masks | None:
-    """An example's truth, or None where its one mask does not fit the labels of the ensemble."""
-    try:
-        return read_masks(path, ensemble.config.labels, like=image)
-    except MedsegError:
-        return None
 
 
 def _view_of(image: Image) -> Image:
