@@ -45,6 +45,7 @@ def grey(header: Dataset, frame: int, shape: Geometry) -> Grey:
         function=_function(voi),
         inverted=shape.photometric == "MONOCHROME1",
         padding=_padding(header),
+        windows=_windows(voi),
     )
 
 
@@ -109,11 +110,16 @@ def _function(voi: Dataset) -> str:
 
 
 def _window(voi: Dataset) -> tuple[float, float] | None:
-    """The first (centre, width) where its width is one that the standard allows (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
-    centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
-    if not centres or not widths or widths[0] < (1 if _function(voi) == "LINEAR" else 1e-6):
-        return None
-    return centres[0], widths[0]
+    """The first (centre, width) where its width is valid; None where it is not, also when a later one is."""
+    windows, first = _windows(voi), (*numbers(voi, "WindowCenter")[:1], *numbers(voi, "WindowWidth")[:1])
+    return windows[0] if windows and windows[0] == first else None
+
+
+def _windows(voi: Dataset) -> tuple[tuple[float, float], ...]:
+    """Each (centre, width) of a width that the standard allows (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+    least = 1 if _function(voi) == "LINEAR" else 1e-6
+    pairs = zip(numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth"), strict=False)
+    return tuple((centre, width) for centre, width in pairs if width >= least)
 
 
 def _padding(header: Dataset) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -22,7 +22,7 @@ NOTICE = "Research use only, not for diagnosis."
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_mask(masks: Masks, image: Image, path: Path) -> None:
+def write_mask(masks: Masks, image: Image, path: Path | BinaryIO) -> None:
     """Masks (K, H, W) as an 8-bit PNG: 0 and 255 for one label; for more a label map (0 background, k + 1 label k, the
     later label where they overlap) with the overlay's palette."""
     if len(masks) == 1:

@@ -12,10 +12,12 @@ from medseg.errors import InputError, ReadError
 from medseg.stored import Grey, Lut, Stored
 
 Notes = tuple[str, ...]
+Extent = tuple[float, float]
 
 
-def to_grey(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes]:
-    """The `stored` values as float32 grey levels in [0, 1], 1 = white, and what the user should know of it.
+def to_grey(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes, Extent | None]:
+    """The `stored` values as float32 grey levels in [0, 1], 1 = white; what the user should know of it; and the lowest
+    and highest value after the modality step, in whose units a window is given (None where all is padding).
 
     A VOI LUT comes before a window. With neither, the values between the lowest and the highest are shown. Padding and
     values that are no numbers are black, in MONOCHROME1 too, and take no part in that range.
@@ -28,11 +30,11 @@ def to_grey(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes]:
     present = np.zeros(index.max() + 1, dtype=np.bool_)
     present[index] = True
     table = np.zeros(present.size, dtype=np.float32)
-    table[present], notes = _grey_levels(np.flatnonzero(present) + low, grey)
-    return table[index], notes
+    table[present], notes, extent = _grey_levels(np.flatnonzero(present) + low, grey)
+    return table[index], notes, extent
 
 
-def _grey_levels(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes]:
+def _grey_levels(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes, Extent | None]:
     finite = np.isfinite(stored)
     values = _modality(np.where(finite, stored, 0), grey)
     notes, shown = _note_of_gaps(finite), finite & ~_padding(stored, grey)
@@ -45,7 +47,7 @@ def _grey_levels(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes]:
         notes += (f"The file gives no window: its values from {low:g} to {high:g} are shown black to white.",)
     if grey.inverted:
         levels = 1 - levels
-    return np.where(shown, np.clip(levels, 0, 1), 0).astype(np.float32), notes
+    return np.where(shown, np.clip(levels, 0, 1), 0).astype(np.float32), notes, _extent(values, shown)
 
 
 def apply_window(values: np.ndarray, window: tuple[float, float], function: str = "LINEAR") -> np.ndarray:
@@ -113,6 +115,13 @@ def _stretch(values: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, float, 
     if not np.isfinite(high - low):
         raise ReadError("The picture's values lie further apart than numbers can say. Export it again.")
     return (values - low) / ((high - low) or 1), low, high
+
+
+def _extent(values: np.ndarray, shown: np.ndarray) -> Extent | None:
+    if not shown.any():
+        return None
+    low, high = float(values[shown].min()), float(values[shown].max())
+    return (low, high) if np.isfinite(high - low) else None
 
 
 def _modality(values: np.ndarray, grey: Grey) -> np.ndarray:

@@ -19,10 +19,11 @@ class Image:
     `pixels` (H, W, C) float32 in [0, 1], C = 1 for grey, 3 for colour, else the file's channels in its order.
     `spacing_mm` is (row, column) on the upright grid, None where the file is silent. `modality` is DICOM's (0008,0060)
     code, None outside DICOM. `frame` of `frames` (counted from 0) is the one held.
-    `window` is the (centre, width) applied, in the units after the modality step. `orientation` is the EXIF code 1 to 8
-    that was undone to make the picture upright. `notes` are sentences the user should see beside the picture.
-    `file_sha256` is the hash of the file that was read, None where there was none. `affine` is that of the whole NIfTI
-    volume that the frame is an axial slice of (voxel indices to mm right, front, up); None elsewhere.
+    `window` is the (centre, width) applied, in the units after the modality step; `windows` are those the file offers,
+    and `extent` its lowest and highest value in these units, None where the picture takes no window. `orientation` is
+    the EXIF code 1 to 8 that was undone to make the picture upright. `notes` are sentences the user should see beside
+    the picture. `file_sha256` is the hash of the file that was read, None where there was none. `affine` is that of the
+    whole NIfTI volume that the frame is an axial slice of (voxel indices to mm right, front, up); None elsewhere.
     """
 
     pixels: Pixels
@@ -35,6 +36,8 @@ class Image:
     notes: tuple[str, ...] = ()
     file_sha256: str | None = None
     affine: Affine | None = None
+    windows: tuple[tuple[float, float], ...] = ()
+    extent: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

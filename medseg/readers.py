@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
     channel.
     """
     stored = _read(path, frame)
-    pixels, shown, notes = _levels(stored, window)
+    pixels, shown, notes, extent = _levels(stored, window)
     return Image(
         np.ascontiguousarray(_upright(pixels, stored.orientation)),
         stored.spacing_mm,
@@ -49,6 +49,8 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
         (*stored.notes, *notes),
         stored.file_sha256,
         None if stored.affine is None else np.array(stored.affine),
+        windows=stored.grey.windows if stored.grey else (),
+        extent=extent,
     )
 
 
@@ -101,8 +103,8 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 
 def _levels(
     stored: Stored, window: tuple[float, float] | None
-) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...]]:
-    """(H, W, C) levels in [0, 1] on the stored grid, the window applied, and notes."""
+) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...], tuple[float, float] | None]:
+    """(H, W, C) levels in [0, 1] on the stored grid, the window applied, notes, and the range windows choose from."""
     if stored.pixels.ndim == 3 and (stored.grey is not None or (stored.white is None and stored.pixels.shape[2] != 3)):
         if window is not None:
             raise InputError("A window applies to one channel, and this picture has several. Leave the window out.")
@@ -111,21 +113,21 @@ def _levels(
         grey = stored.grey
         if window is not None:
             grey = replace(grey, voi_lut=None, window=check_window(window, grey.function))
-        levels, notes = to_grey(stored.pixels, grey)
-        return levels[..., None], None if grey.voi_lut else grey.window, notes
+        levels, notes, extent = to_grey(stored.pixels, grey)
+        return levels[..., None], None if grey.voi_lut else grey.window, notes, extent
     if window is not None:
         raise InputError("A window applies to grey DICOM and NIfTI files, and this is neither. Leave the window out.")
     if stored.palette is not None:
-        return np.asarray(stored.palette, np.float32)[stored.pixels] / np.float32(255), None, ()
+        return np.asarray(stored.palette, np.float32)[stored.pixels] / np.float32(255), None, (), None
     levels, notes = to_unit(stored)
-    return levels if levels.ndim == 3 else levels[..., None], None, notes
+    return levels if levels.ndim == 3 else levels[..., None], None, notes, None
 
 
-def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...]]:
+def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...], None]:
     channels = np.moveaxis(stored.pixels, -1, 0)
     found = [_levels(replace(stored, pixels=channel), None) for channel in channels]
-    notes = [f"Channel {number}: {note}" for number, (_, _, own) in enumerate(found, start=1) for note in own]
-    return np.concatenate([levels for levels, _, _ in found], axis=-1), None, tuple(notes)
+    notes = [f"Channel {number}: {note}" for number, (_, _, own, _) in enumerate(found, start=1) for note in own]
+    return np.concatenate([levels for levels, *_ in found], axis=-1), None, tuple(notes), None
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

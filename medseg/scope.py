@@ -37,15 +37,21 @@ def appearance_of(looks: Sequence[dict[str, float]]) -> Appearance:
 
 def doubts(image: Image, training: TrainingData) -> list[str]:
     """Sentences that say how `image` differs from the training pictures; empty where nothing speaks against it."""
+    found = reasons(image, training)
+    if not found:
+        return []
+    pictures = training.pictures or training.name
+    return [f"This image is unlike what the ensemble was trained on ({pictures}): {', and '.join(found)}."]
+
+
+def reasons(image: Image, training: TrainingData) -> list[str]:
+    """What speaks against `image` being like the training pictures, a clause each: the fewer, the better it suits."""
     found = []
     if image.modality and training.modalities and image.modality not in training.modalities:
         found.append(f"its DICOM modality is {image.modality}, not {' or '.join(training.modalities)}")
     if training.appearance is not None:
         found += _unlike(look(image), training.appearance)
-    if not found:
-        return []
-    pictures = training.pictures or training.name
-    return [f"This image is unlike what the ensemble was trained on ({pictures}): {', and '.join(found)}."]
+    return found
 
 
 def _unlike(seen: dict[str, float], known: Appearance) -> list[str]:

@@ -46,7 +46,8 @@ class Grey:
 
     `modality_lut` stands in for `slope` and `intercept` where the file has one, `voi_lut` for `window` (centre, width)
     with its VOI LUT `function`. `inverted` is True where the lowest value is white (MONOCHROME1). `padding` is the
-    lowest and highest stored value that is no part of the picture (PS3.3 C.7.5.1.1.2).
+    lowest and highest stored value that is no part of the picture (PS3.3 C.7.5.1.1.2). `windows` are all that the file
+    offers; `window` is the first of them.
     """
 
     slope: float = 1.0
@@ -57,6 +58,7 @@ class Grey:
     function: str = "LINEAR"
     inverted: bool = False
     padding: tuple[float, float] | None = None
+    windows: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,9 @@ def from_header(header: Mapping[str, Any], pixels: np.ndarray) -> Stored:
 
 def _grey(fields: dict[str, Any]) -> Grey:
     luts = {name: Lut(**fields[name]) if fields[name] else None for name in ("modality_lut", "voi_lut")}
-    return Grey(**{**fields, **luts, "window": _pair(fields["window"]), "padding": _pair(fields["padding"])})
+    pairs = {name: _pair(fields[name]) for name in ("window", "padding")}
+    windows = tuple((centre, width) for centre, width in fields["windows"])
+    return Grey(**{**fields, **luts, **pairs, "windows": windows})
 
 
 def _pair(values: list[float] | None) -> tuple[float, float] | None:

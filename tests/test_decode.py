@@ -231,7 +231,7 @@ def test_look_up_tables_and_windows_agree_with_pydicoms(name: str) -> None:
     stored = decode(shipped(name).read_bytes())
     assert stored.grey is not None
     values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
-    levels, _ = to_grey(stored.pixels, stored.grey)
+    levels, *_ = to_grey(stored.pixels, stored.grey)
     levels = 1 - levels if stored.grey.inverted else levels
     inside = dataset.pixel_array != dataset.get("PixelPaddingValue")
     expected = (values[inside].astype(float) - values[inside].min()) / np.ptp(values[inside])

@@ -190,6 +190,19 @@ def test_the_first_of_several_windows_is_used_and_a_note_says_so(tmp_path: Path)
     image = read_image(write_dicom(tmp_path / "a", RAMP, WindowCenter=[3, 1], WindowWidth=[4, 2]))
     assert image.window == (3.0, 4.0)
     assert image.notes == ("The file gives 2 windows; the first is used.",)
+    assert image.windows == ((3.0, 4.0), (1.0, 2.0))
+
+
+def test_the_range_that_windows_choose_from_leaves_out_padding_and_counts_after_the_rescale(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", RAMP, RescaleSlope=2, RescaleIntercept=-5, PixelPaddingValue=0)
+    assert read_image(path).extent == (-3, 5)
+    Pillow.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").extent is None
+
+
+def test_a_window_after_an_invalid_one_is_offered_and_not_used(tmp_path: Path) -> None:
+    image = read_image(write_dicom(tmp_path / "a", RAMP, WindowCenter=[3, 2], WindowWidth=[0, 4]))
+    assert (image.window, image.windows) == (None, ((2.0, 4.0),))
 
 
 @pytest.mark.parametrize(("value", "word"), [("YES", "says that text"), (None, "does not say whether text")])

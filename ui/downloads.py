@@ -76,9 +76,9 @@ def _dicom_seg(kind: SegKind) -> Callable[[Shown, Path], None]:
     def write_seg(shown: Shown, path: Path) -> None:
         from medseg.export_seg import write_dicom_seg
 
-        if shown.file is None or not shown.file.exists():
+        if not shown.path.exists():
             raise InputError("The picture's file has been deleted here after a while: open it again for a DICOM SEG.")
-        write_dicom_seg([shown.prediction], shown.file, path, kind=kind)
+        write_dicom_seg([shown.prediction], shown.path, path, kind=kind)
 
     return write_seg
 

@@ -10,7 +10,7 @@ from ui.views import solo
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
-    from medseg.ensemble import Prediction
+    from medseg.ensemble import Ensemble, Prediction
     from ui.shown import Shown
 
 COLUMNS = {
@@ -145,6 +145,12 @@ def setting(shown: Shown) -> str:
     return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}."
 
 
+def choice(name: str | None, ensemble: Ensemble) -> str:
+    """Why the page took `ensemble`, which it calls `name`, for a picture."""
+    data = ensemble.members[0].config.training_data
+    return f"The ensemble {name} was chosen: it was trained on {data.pictures or data.name}. Others are in the list."
+
+
 def notes(shown: Shown) -> str:
     """What the user should know of picture and models, a line each."""
     image, ensemble = shown.prediction.image, shown.ensemble
@@ -153,9 +159,11 @@ def notes(shown: Shown) -> str:
     about = [f"{width} × {height} px"]
     about += [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
+    about += [f"window {shown.window[0]:g} / {shown.window[1]:g}"] if shown.window else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
     lines = [f"- ⚠ {plain(sentence)}" for sentence in left_out]
-    lines += [f"- {plain(sentence)}" for sentence in [f"Picture: {', '.join(about)}.", *image.notes]]
+    chosen = [shown.choice] if shown.choice else []
+    lines += [f"- {plain(sentence)}" for sentence in [*chosen, f"Picture: {', '.join(about)}.", *image.notes]]
     return "\n".join(lines)
 
 

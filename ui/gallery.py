@@ -57,4 +57,4 @@ def _real() -> tuple[Example, ...]:
     except (ImportError, OSError, ValueError, MedsegError) as error:
         log.info("The example film is not there: %s", type(error).__name__)
         return ()
-    return (Example(Path(found), "Real chest film (no polyp picture)"),)
+    return (Example(Path(found), "Real chest film"),)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from medseg.errors import MedsegError
+from medseg.readers import read_image
 from ui import figures, gallery, trust, views
 from ui.refusals import told
 from ui.session import Session
@@ -16,10 +20,12 @@ shelf = Shelf(standard_sources())
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
 TABS: dict[str, Callable[[Any], Any]] = {
-    "Overlay": views.overlay,
+    "Overlay": lambda shown: gr.update(value=views.overlay(shown), alt_text=views.described(shown)),
     "Probability": views.probability,
     "Disagreement": views.disagreement,
+    "Entropy": views.entropy,
     "Members": views.members,
+    "Before and after": views.before_after,
 }
 
 
@@ -35,35 +41,49 @@ def texts(session: Session) -> list[str]:
     return [figures.summary(shown), trust.verdict(shown), figures.score_table(shown, session.scores.rows(shown))]
 
 
+def seen(session: Session) -> list[Any]:
+    """The values of a page that shows its picture otherwise: pictures, texts, notes."""
+    return [*pictures(session), *texts(session), figures.notes(session.shown)]
+
+
 def everything(session: Session, name: str | None) -> list[Any]:
-    """The values of a page that has another picture or ensemble: pictures, texts, notes, the ensemble's name."""
-    return [*pictures(session), *texts(session), figures.notes(session.shown), name]
+    """The values of a page that has another picture or ensemble: beside `seen` the ensemble's name and how many files
+    were opened, by which the controls of each are drawn anew."""
+    return [*seen(session), name, session.opened]
 
 
 @told
 def show_first(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
-    """Open the first example for a visitor who has just come."""
-    return open_example(session, name, 0, progress)
-
-
-def open_example(session: Session, name: str | None, index: int, progress: gr.Progress) -> list[Any]:
-    example = gallery.examples()[index]
-    ensemble = loaded(session, name, progress)
-    session.open(example.path, ensemble, example.truth, "the mask this synthetic picture was drawn from")
-    return everything(session, name)
+    """Open an example for a visitor who has just come: the first that nothing speaks against."""
+    examples = gallery.examples()
+    suited = (example for example in examples if not shelf.against(read_image(example.path), name))
+    return open_picture(session, name, next(suited, examples[0]), progress, chooses=False)
 
 
 @told
 def pick_example(
     session: Session, name: str | None, event: gr.SelectData, progress: gr.Progress = PROGRESS
 ) -> list[Any]:
-    return open_example(session, name, int(event.index), progress)
+    return open_picture(session, name, gallery.examples()[int(event.index)], progress)
 
 
 @told
 def open_file(session: Session, name: str | None, path: str, progress: gr.Progress = PROGRESS) -> list[Any]:
-    session.open(path, loaded(session, name, progress))
-    return everything(session, name)
+    return open_picture(session, name, gallery.Example(Path(path), ""), progress)
+
+
+def open_picture(
+    session: Session, name: str | None, picture: gallery.Example, progress: gr.Progress, *, chooses: bool = True
+) -> list[Any]:
+    """Segment `picture` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
+    image = read_image(picture.path)
+    suiting = shelf.suiting(image, name) if chooses else name
+    ensemble = loaded(session, suiting, progress)
+    session.take(image, picture.path, ensemble, "" if suiting == name else figures.choice(suiting, ensemble))
+    if picture.truth is not None:
+        with contextlib.suppress(MedsegError):  # where its one mask does not fit the labels of the ensemble
+            session.add_truth(picture.truth, "the mask this synthetic picture was drawn from")
+    return [suiting, *everything(session, suiting)]
 
 
 @told

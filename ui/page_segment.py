@@ -8,11 +8,13 @@ import gradio as gr
 
 from ui import gallery, handlers
 from ui.downloads import draw_downloads
+from ui.frames import draw_frames
 from ui.mixer import draw_mixer
 from ui.session import Session
 from ui.shelf import allows_hub
 from ui.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
 from ui.truth import draw_truth
+from ui.windows import draw_window
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 ONE_PICTURE = "one-picture"
@@ -32,9 +34,46 @@ def picture(alt: str, name: str) -> gr.Image:
     )
 
 
+def draw_views() -> tuple[gr.Tabs, list[Any]]:
+    """A tab for each of `handlers.TABS`, and the places of their pictures in that order."""
+    with gr.Tabs(elem_id="views") as tabs:
+        with gr.Tab("Overlay"):
+            overlay = picture("The picture with each mask as a tint inside its outline", "overlay")
+        with gr.Tab("Probability"):
+            probability = picture("Heatmap of the blended probability, with its colour bar", "probability")
+        with gr.Tab("Disagreement"):
+            disagreement = picture("Heatmap of how far the models are apart, with its bar", "disagreement")
+        with gr.Tab("Entropy"):
+            entropy = picture("Heatmap of how unsure the blended answer is, with its colour bar", "entropy")
+        with gr.Tab("Members"):
+            members = gr.Gallery(
+                format="jpeg",
+                columns=3,
+                height=PICTURE_HEIGHT,
+                object_fit="contain",
+                interactive=False,
+                show_label=False,
+                buttons=[],
+                elem_id="members",
+                elem_classes="captioned",
+            )
+        with gr.Tab("Before and after"):
+            before_after = gr.ImageSlider(
+                format="jpeg",
+                label="Drag the line: on its left the picture alone, on its right with the masks",
+                height=PICTURE_HEIGHT,
+                max_height=PICTURE_HEIGHT,
+                interactive=False,
+                buttons=[],
+                elem_id="before-after",
+            )
+    return tabs, [overlay, probability, disagreement, entropy, members, before_after]
+
+
 def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
     """Draw the tab on `page` and connect it to the visitor's session, which is shown anew when `changed` changes."""
     mixed = gr.State("")  # the ensemble that the sliders are made for
+    number = gr.State(0)  # of the opened file: for each, frames and window are offered anew
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
             upload = gr.File(label="Drop a picture: PNG, JPEG, TIFF, DICOM or NIfTI", height=180, elem_id="upload")
@@ -63,43 +102,28 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
                     cancel = gr.Button("Cancel", size="sm", min_width=80)
             mixer = gr.Column(elem_id="mixer")
         with gr.Column(scale=6, min_width=340):
-            with gr.Tabs() as tabs:
-                with gr.Tab("Overlay"):
-                    overlay = picture("The picture with each mask as a tint inside its outline", "overlay")
-                with gr.Tab("Probability"):
-                    probability = picture("Heatmap of the blended probability, with its colour bar", "probability")
-                with gr.Tab("Disagreement"):
-                    disagreement = picture("Heatmap of how far the models are apart, with its bar", "disagreement")
-                with gr.Tab("Members"):
-                    members = gr.Gallery(
-                        format="jpeg",
-                        columns=3,
-                        height=PICTURE_HEIGHT,
-                        object_fit="contain",
-                        interactive=False,
-                        show_label=False,
-                        buttons=[],
-                        elem_id="members",
-                        elem_classes="captioned",
-                    )
+            tabs, pictures = draw_views()
+            looking = gr.Column()
             summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
             verdict = gr.Markdown(elem_id="trust")
             notes = gr.Markdown(elem_id="notes")
             draw_downloads(session)
     truth, scores = draw_truth()
 
-    pictures, texts = [overlay, probability, disagreement, members], [summary, verdict, scores]
-    shown = [*pictures, *texts, notes, mixed]
+    overlay, texts = pictures[0], [summary, verdict, scores]
+    seen = [*pictures, *texts, notes]
+    shown = [*seen, mixed, number]
+    found = [ensemble, *shown]
 
-    page.load(handlers.show_first, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    examples.select(handlers.pick_example, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    opened = upload.upload(handlers.open_file, [session, ensemble, upload], shown, show_progress_on=overlay, **PRIVATE)
+    page.load(handlers.show_first, [session, ensemble], found, show_progress_on=overlay, **PRIVATE)
+    examples.select(handlers.pick_example, [session, ensemble], found, show_progress_on=overlay, **PRIVATE)
+    opened = upload.upload(handlers.open_file, [session, ensemble, upload], found, show_progress_on=overlay, **PRIVATE)
     ensemble.select(handlers.pick_ensemble, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
     gr.on(
         [load.click, repository.submit],
         handlers.load_from_hub,
         [session, repository],
-        [ensemble, *shown],
+        found,
         show_progress_on=[repository],
         **PRIVATE,
     )
@@ -115,3 +139,11 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
         @gr.render([session, mixed], triggers=[mixed.change], show_progress="hidden")
         def sliders(session_now: Session, _: str) -> None:
             draw_mixer(session_now, session, pictures, texts)
+
+    with looking:
+
+        @gr.render([session, number], triggers=[number.change], show_progress="hidden")
+        def controls(session_now: Session, _: int) -> None:
+            if not session_now.is_empty:
+                draw_frames(session_now, session, seen)
+                draw_window(session_now, session, seen)

@@ -7,11 +7,11 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
 from ui import trust
@@ -19,9 +19,10 @@ from ui.figures import Scores
 from ui.shown import OPACITY, Shown
 
 if TYPE_CHECKING:
-    from medseg.arrays import Masks, Weight
+    from medseg.arrays import Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
+    from medseg.frames import Areas
     from medseg.tta import Augmentation
 
 
@@ -32,9 +33,11 @@ class Session:
         self._now: Shown | None = None
         self._changing = threading.Lock()
         self._downloads: Path | None = None
+        self.opened = 0  # how many files so far
         self.tab = "Overlay"
         self.scores = Scores()
         self.cancelled = threading.Event()
+        self.stopped = threading.Event()  # ends the run over all frames
 
     def __deepcopy__(self, memo: object) -> Session:
         """A new session: Gradio makes each visitor's state as a copy of the page's."""
@@ -51,16 +54,35 @@ class Session:
     def is_empty(self) -> bool:
         return self._now is None
 
-    def open(self, path: str | Path, ensemble: Ensemble, truth: Path | None = None, source: str | None = None) -> None:
-        """Segment the picture in the file `path`; `truth` is the file of its known mask, `source` says whose it is."""
-        image = read_image(path)
+    def open(self, path: str | Path, ensemble: Ensemble) -> None:
+        """Segment the picture in the file `path`."""
+        self.take(read_image(path), Path(path), ensemble)
+
+    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
+        """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
         # the slow part, outside the lock: sliders stay alive, and the answers are kept
         ensemble.predict(image, tta=self._tta(ensemble))
-        masks = None if truth is None else _fitting_truth(truth, ensemble, image)
         with self._changing:
-            self._show(image, ensemble, Path(path))
-            if masks is not None:
-                self._change(truth=masks, truth_source=source)
+            self._show(image, ensemble)
+            self._change(path=path, window=None, choice=choice)
+            self.opened += 1
+
+    def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
+        """Segment `frame` (counted from 0) of the open file through `window`, at the same settings; a truth is that of
+        its frame. Raises InputError where the file is no longer kept."""
+        before = self.shown
+        if not before.path.exists():
+            raise InputError("The picture's file is no longer kept here: drop it again.")
+        image = read_image(before.path, frame=frame, window=window)
+        before.segment(image)
+        with self._changing:
+            now = self.shown
+            if now.path is not before.path:  # another picture was opened meanwhile
+                return
+            self._show(image, now.ensemble)
+            self._change(path=now.path, window=window, choice=now.choice)
+            if frame == now.prediction.image.frame:
+                self._change(truth=now.truth, truth_source=now.truth_source)
 
     def change_ensemble(self, ensemble: Ensemble) -> None:
         """Segment the open picture with another ensemble; a truth for other labels is dropped."""
@@ -68,7 +90,8 @@ class Session:
         ensemble.predict(image)
         with self._changing:
             before = self.shown
-            self._show(before.prediction.image, ensemble, before.file)
+            self._show(before.prediction.image, ensemble)
+            self._change(path=before.path, window=before.window)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
 
@@ -97,7 +120,7 @@ class Session:
         with self._changing:
             now = self.shown
             if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
-                self._show(now.prediction.image, now.ensemble, now.file, tta)
+                self._show(now.prediction.image, now.ensemble, tta)
                 self._change(truth=now.truth, truth_source=now.truth_source)
 
     def choose_label(self, label: int | None) -> None:
@@ -119,6 +142,20 @@ class Session:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
                 self._change(truth=masks, truth_source=source)
 
+    def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
+        """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
+        the visitor stopped it or opened another picture."""
+        from medseg.frames import segment_frames  # which imports torch
+
+        self.stopped.clear()
+        begun, target = self.shown, self.folder() / "medseg-frames.zip"
+
+        def is_over() -> bool:
+            return self.stopped.is_set() or self.shown.path is not begun.path
+
+        settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
+        return segment_frames(begun.path, begun.segment, target, **settings), target
+
     def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""
         if self._downloads is None:
@@ -132,8 +169,8 @@ class Session:
     def _change(self, **changes: Any) -> None:
         self._now = dataclasses.replace(self.shown, **changes)
 
-    def _show(self, image: Image, ensemble: Ensemble, file: Path | None, tta: Augmentation | None = None) -> None:
-        """Show `image` of `file` at the settings before, or at the ensemble's own where it is another one."""
+    def _show(self, image: Image, ensemble: Ensemble, tta: Augmentation | None = None) -> None:
+        """Show `image` at the settings before, or at the ensemble's own where it is another one."""
         before = self._now
         if before is None or before.ensemble is not ensemble:
             prediction = ensemble.predict(image)
@@ -141,25 +178,11 @@ class Session:
             view = _with_image(prediction, _view_of(image))
             self._now = Shown(ensemble, prediction, view, ensemble.weights, trust.calibration_of(ensemble), opacity)
             return
-        settings = before.prediction
-        answers = ensemble.predict(
-            image,
-            weights=before.weights,
-            threshold=settings.threshold,
-            blend=settings.blend,
-            tta=settings.tta if tta is None else tta,
-        )
-        prediction = dataclasses.replace(answers, cleanup=settings.cleanup)
+        if tta is not None:
+            before = dataclasses.replace(before, prediction=dataclasses.replace(before.prediction, tta=tta))
+        prediction = before.segment(image)
         view = _with_image(prediction, _view_of(image))
         self._change(prediction=prediction, view=view, truth=None, truth_source=None)
-
-
-def _fitting_truth(path: Path, ensemble: Ensemble, image: Image) -> Masks | None:
-    """An example's truth, or None where its one mask does not fit the labels of the ensemble."""
-    try:
-        return read_masks(path, ensemble.config.labels, like=image)
-    except MedsegError:
-        return None
 
 
 def _view_of(image: Image) -> Image:

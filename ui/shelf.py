@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from medseg import config
-from medseg.config import EnsembleConfig, is_hub_id
+from medseg import config, scope
+from medseg.config import EnsembleConfig, MemberConfig, TrainingData, is_hub_id
 from medseg.errors import InputError, MedsegError
+from medseg.schema import load
 
 if TYPE_CHECKING:
     from medseg.ensemble import Ensemble
+    from medseg.image import Image
 
 Source: TypeAlias = "Path | str"
 """A folder, or a Hub repository `owner/name` or `owner/name@revision`."""
@@ -44,6 +46,7 @@ class Shelf:
         self._sources: dict[str, Source] = {}
         self._loaded: dict[str, Ensemble] = {}
         self._fetched: OrderedDict[str, Ensemble] = OrderedDict()
+        self._training: dict[str, TrainingData | None] = {}
         self._loading = threading.Lock()
         self._changing = threading.Lock()
         for source in sources:
@@ -101,6 +104,32 @@ class Shelf:
                 self._fetched.popitem(last=False)
         return repository
 
+    def suiting(self, image: Image, present: str | None) -> str | None:
+        """The name of the ensemble whose training pictures `image` is most like, by `scope.reasons` against it.
+
+        The present one stays unless another has fewer against it, so a choice by hand lasts until a picture comes that
+        another suits better. Among others the shelf's order decides. A Hub repository not used yet neither is chosen
+        nor gives way, as nothing is known of it.
+        """
+        if present and self.training(present) is None:
+            return present
+        names = [name for name in (present, *self.names) if name and self.training(name) is not None]
+        return min(names, key=lambda name: self.against(image, name), default=present)
+
+    def against(self, image: Image, name: str | None) -> int:
+        """How much speaks against `image` being like what `name` was trained on; 0 where that is not known."""
+        data = self.training(name) if name else None
+        return 0 if data is None else len(scope.reasons(image, data))
+
+    def training(self, name: str) -> TrainingData | None:
+        """What the first member of the ensemble `name` was trained on, None where that is not known (yet)."""
+        ensemble = self._loaded.get(name) or self._fetched.get(name)
+        if ensemble is not None:
+            return ensemble.members[0].config.training_data
+        if name not in self._training:
+            self._training[name] = _training(self._sources.get(name))
+        return self._training[name]
+
     def describe(self) -> list[dict[str, object]]:
         """Name, task, labels, members and fitted weights of every ensemble, from the JSON files alone; a Hub
         repository that has not been used yet has only its name."""
@@ -134,7 +163,8 @@ class Shelf:
 def standard_sources() -> list[Source]:
     """What MEDSEG_ENSEMBLES names, which the owner of this machine asked for, then the embedded ensembles."""
     named = [_source(entry) for entry in os.environ.get("MEDSEG_ENSEMBLES", "").split(os.pathsep) if entry]
-    return named + [path.parent for path in sorted(EMBEDDED.glob("*/ensemble.json"))]
+    embedded = sorted(path.parent for path in EMBEDDED.glob("*/ensemble.json"))
+    return named + sorted(embedded, key=lambda folder: folder.name != "polyp")  # README's figures are this one's
 
 
 def is_loopback() -> bool:
@@ -151,6 +181,17 @@ def allows_hub() -> bool:
 def _source(entry: str) -> Source:
     is_repository = is_hub_id(entry.partition("@")[0]) and not Path(entry).exists()
     return entry if is_repository else Path(entry)
+
+
+def _training(source: Source | None) -> TrainingData | None:
+    """From the JSON of a folder's first member; None for a repository, and where it cannot be read."""
+    if not isinstance(source, Path):
+        return None
+    try:
+        settings, root = config.load_ensemble(source)
+        return load(MemberConfig, root / settings.members[0].source / "member.json").training_data
+    except MedsegError:
+        return None
 
 
 def _settings(folder: Path) -> EnsembleConfig:

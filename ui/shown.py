@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medseg.calibrate import Calibration
     from medseg.conformal import Bounds
     from medseg.ensemble import Ensemble, Prediction
+    from medseg.image import Image
 
 OPACITY = 0.3
 
@@ -27,8 +28,9 @@ class Shown:
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
     None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known. `file` is the picture's own, which a DICOM SEG refers to; it may be
-    gone by then.
+    `truth_source` are None where no truth is known. `path` is the picture's file, which may be gone by then; `window`
+    the (centre, width) that the visitor looks through, None for what the file says. `choice` is why the page took this
+    ensemble, "" where it did not.
     """
 
     ensemble: Ensemble
@@ -42,12 +44,21 @@ class Shown:
     rate: float | None = None
     truth: Masks | None = None
     truth_source: str | None = None
-    file: Path | None = None
+    path: Path = Path()
+    window: tuple[float, float] | None = None
+    choice: str = ""
 
     @property
     def sliders(self) -> tuple[float, ...]:
         """Where the members' sliders stand."""
         return tuple(round(float(np.mean(weight)), 2) for weight in of_label(self.weights, self.label))
+
+    def segment(self, image: Image) -> Prediction:
+        """Another image, at the settings of this one."""
+        before = self.prediction
+        settings = {"threshold": before.threshold, "blend": before.blend, "tta": before.tta}
+        answers = self.ensemble.predict(image, weights=self.weights, **settings)
+        return dataclasses.replace(answers, cleanup=before.cleanup)
 
     def moved(self, sliders: Sequence[Weight]) -> tuple[Weight, ...]:
         """The weights once the sliders stand there: those of the chosen label, or of all labels alike."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from medseg import uncertainty
 from medseg.conformal import inner_outer
 from medseg.overlay import add_colour_bar, draw_heatmap, draw_lines, draw_overlay
 
 if TYPE_CHECKING:
+    from medseg.arrays import Mask
     from medseg.ensemble import Prediction
     from medseg.image import Image
     from medseg.overlay import Rgb
@@ -43,6 +45,17 @@ def disagreement(shown: Shown) -> np.ndarray:
     return add_colour_bar(draw_heatmap(shown.view.disagreement, shown.view.image.pixels))
 
 
+def entropy(shown: Shown) -> np.ndarray:
+    """Heatmap of how unsure the blended answer is (of several labels the most), with its colour bar."""
+    unsure = uncertainty.entropy(shown.view.probabilities, shown.view.ensemble.task).max(axis=0)
+    return add_colour_bar(draw_heatmap(unsure, shown.view.image.pixels))
+
+
+def before_after(shown: Shown) -> tuple[Rgb, Rgb]:
+    """The picture alone, and its overlay."""
+    return plain(shown.view.image), overlay(shown)
+
+
 def members(shown: Shown) -> list[tuple[Rgb, str]]:
     """Each member's own mask at the present threshold, captioned with its name and its share of the weight."""
     pictures = []
@@ -59,9 +72,32 @@ def solo(shown: Shown, prediction: Prediction, index: int) -> Prediction:
     return dataclasses.replace(prediction, weights=shown.ensemble.solo(index), blend="weighted mean")
 
 
+def plain(image: Image) -> Rgb:
+    """The picture alone."""
+    return draw_overlay(image.pixels, np.zeros((0, *image.size), dtype=bool))
+
+
+def described(shown: Shown) -> str:
+    """What the overlay shows, for who cannot see it: how much of the picture each label covers, and where."""
+    found = [
+        f"{label}: {_place(mask)}, {mask.mean():.1%} of the picture" if mask.any() else f"{label}: nothing found"
+        for label, mask in zip(shown.view.labels, shown.view.masks, strict=True)
+    ]
+    return f"The picture with each mask as a tint inside its outline. {'; '.join(found)}."
+
+
+def _place(mask: Mask) -> str:
+    """In which ninth of the picture the middle of the mask's extent lies."""
+    places = []
+    for axis, names in ((1, ("upper", "middle", "lower")), (0, ("left", "centre", "right"))):
+        covered = np.flatnonzero(mask.any(axis=axis))
+        middle = (covered[0] + covered[-1] + 1) / 2 / mask.shape[1 - axis]
+        places.append(names[int(3 * middle)])
+    return " ".join(places)
+
+
 def thumbnail(image: Image) -> PIL.Image.Image:
     """The picture alone, small."""
-    nothing = np.zeros((0, *image.size), dtype=bool)
-    picture = PIL.Image.fromarray(draw_overlay(image.pixels, nothing))
+    picture = PIL.Image.fromarray(plain(image))
     picture.thumbnail(THUMBNAIL)
     return picture
