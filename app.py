@@ -14,12 +14,18 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is i
 
 import gradio as gr
 
+from medseg.errors import MedsegError
 from ui.endpoints import add_endpoints
 from ui.page_segment import draw_segment
+from ui.serving import refuse_links, serving
 from ui.session import Session
 from ui.theme import CSS, THEME
 
 HOUR = 3600
+try:
+    SERVING = serving()
+except MedsegError as error:
+    sys.exit(f"error: {error}")
 
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
@@ -29,6 +35,8 @@ LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "run_history": False,  # it would keep the visitors' pictures in their browsers
     "footer_links": ["api"],
+    "auth": list(SERVING.logins) or None,
+    "mcp_server": SERVING.mcp,
 }
 
 with gr.Blocks(title="medseg", analytics_enabled=False, delete_cache=(HOUR, HOUR), fill_width=True) as demo:
@@ -40,9 +48,10 @@ with gr.Blocks(title="medseg", analytics_enabled=False, delete_cache=(HOUR, HOUR
     )
     with gr.Tabs(), gr.Tab("One picture"):
         draw_segment(demo, session)
-    add_endpoints(session)
+    add_endpoints()
 
-demo.queue(max_size=64, default_concurrency_limit=8)
+demo.queue(max_size=SERVING.queue, default_concurrency_limit=SERVING.workers)
+refuse_links()
 
 if __name__ == "__main__":
     # a container is stopped so: leave in an orderly way, which removes the visitors' files

@@ -33,8 +33,9 @@ PATIENCE_S = 120
 
 
 @contextlib.contextmanager
-def running_app(ensemble: Path | None = None, start: tuple[str, ...] = ("app.py",)) -> Iterator[str]:
-    """The URL of the app on a free port, with `ensemble` before the embedded ones; `start` is what Python runs."""
+def running_app(ensemble: Path | None = None, start: tuple[str, ...] = ("app.py",), root: Path = ROOT) -> Iterator[str]:
+    """The URL of the app on a free port, with `ensemble` before the embedded ones; `start` is what Python runs in the
+    folder `root`."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
         environment = os.environ | {
@@ -46,14 +47,14 @@ def running_app(ensemble: Path | None = None, start: tuple[str, ...] = ("app.py"
         log = Path(folder) / "log"
         with log.open("w") as stream:
             process = subprocess.Popen(
-                [sys.executable, *start], cwd=ROOT, env=environment, stdout=stream, stderr=stream
+                [sys.executable, *start], cwd=root, env=environment, stdout=stream, stderr=stream
             )
         try:
             _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager
