@@ -234,9 +234,15 @@ def test_results_go_also_where_nobody_asks_any_more() -> None:
 
 
 def test_the_owner_sets_logins_queue_and_workers_by_the_environment() -> None:
-    given = {"MEDSEG_LOGIN": "ann:a:b bob:c", "MEDSEG_QUEUE": "5", "MEDSEG_WORKERS": "2", "MEDSEG_MCP": "1"}
-    assert serving(given) == Serving((("ann", "a:b"), ("bob", "c")), 5, 2, mcp=True)
+    given = {"MEDSEG_LOGIN": "ann:a:b bob:c", "MEDSEG_QUEUE": "5", "MEDSEG_WORKERS": "2"}
+    assert serving(given) == Serving((("ann", "a:b"), ("bob", "c")), 5, 2, mcp=False)
+    assert serving({"MEDSEG_MCP": "1"}).mcp
     assert serving({}) == Serving((), 64, 8, mcp=False)
+
+
+def test_agents_do_not_pass_by_the_login() -> None:
+    with pytest.raises(InputError, match="MEDSEG_MCP=1 knows no login"):
+        serving({"MEDSEG_MCP": "1", "MEDSEG_LOGIN": "ann:secret"})
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,9 @@ def test_a_killed_worker_loses_and_repeats_no_file(
                     killed.append(pid)
             time.sleep(0.002)
 
-    killer = threading.Thread(target=kill_one)
+    killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     main(["predict", str(plain_ensemble), str(archive), "--output", str(output), "--ray"])
-    killer.join()
     assert killed
     main(["predict", str(plain_ensemble), str(archive), "--output", str(tmp_path / "alone")])
     masks = sorted(path.name for path in output.glob("*.png"))

@@ -25,12 +25,15 @@ class Serving:
 
 def serving(environment: Mapping[str, str] = os.environ) -> Serving:
     """MEDSEG_LOGIN, MEDSEG_QUEUE, MEDSEG_WORKERS and MEDSEG_MCP. Raises InputError for values that cannot be meant."""
-    return Serving(
+    found = Serving(
         logins=tuple(_login(entry) for entry in environment.get("MEDSEG_LOGIN", "").split()),
         queue=_count(environment, "MEDSEG_QUEUE", Serving.queue),
         workers=_count(environment, "MEDSEG_WORKERS", Serving.workers),
         mcp=environment.get("MEDSEG_MCP") == "1",
     )
+    if found.mcp and found.logins:  # Gradio's login page does not stand before its MCP routes
+        raise InputError("MEDSEG_MCP=1 knows no login: leave out MEDSEG_LOGIN, and let a proxy say who may come in.")
+    return found
 
 
 def refuse_links() -> None:
