@@ -19,13 +19,20 @@ os.environ["GRADIO_TEMP_DIR"] = claim_folder()
 import gradio as gr
 from starlette.middleware import Middleware
 
+from medseg.errors import MedsegError
 from ui.arrivals import Arrivals
 from ui.endpoints import add_endpoints
 from ui.page_batch import draw_batch
 from ui.page_segment import ONE_PICTURE, draw_segment
 from ui.page_tune import draw_tune
+from ui.serving import refuse_links, serving
 from ui.session import Session
 from ui.theme import CSS, THEME
+
+try:
+    SERVING = serving()
+except MedsegError as error:
+    sys.exit(f"error: {error}")
 
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
@@ -36,6 +43,8 @@ LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "run_history": False,  # it would keep the visitors' pictures in their browsers
     "footer_links": ["api"],
+    "auth": list(SERVING.logins) or None,
+    "mcp_server": SERVING.mcp,
 }
 
 with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
@@ -53,9 +62,10 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
             draw_batch(many, session, tabs, changed)
         with gr.Tab("Tune") as tune:
             draw_tune(tune, session, tabs, changed)
-    add_endpoints(session)
+    add_endpoints()
 
-demo.queue(max_size=64, default_concurrency_limit=8)
+demo.queue(max_size=SERVING.queue, default_concurrency_limit=SERVING.workers)
+refuse_links()
 
 if __name__ == "__main__":
     # a container is stopped so: leave in an orderly way, which removes the visitors' files

@@ -20,6 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict.add_argument("--threshold", type=float, help="probability from which a pixel counts (default: fitted)")
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
     predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
+    predict.add_argument("--ray", action="store_true", help="as a Ray Data job over the machines of a cluster")
     predict.set_defaults(run=_predict)
     replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
     replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
@@ -34,18 +35,22 @@ def _predict(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
     from medseg.ensemble import Ensemble
-    from medseg.folder_run import Settings, find_jobs, predict_jobs, write_table
+    from medseg.folder_run import Settings, check, find_jobs, predict_jobs, write_table
+    from medseg.ray_run import predict_on_cluster
 
     state = PartialState()
     jobs = find_jobs(options.inputs, options.output)
     mine = jobs[state.process_index :: state.num_processes]
-    several = state.num_processes > 1
-    ensemble = Ensemble.from_pretrained(options.ensemble, device=str(state.device) if several else None)
     weights = None if options.weights is None else tuple(options.weights)
     settings = Settings(weights, options.threshold, options.blend, options.tta)
+    ensemble = Ensemble.from_pretrained(options.ensemble, device=str(state.device) if state.num_processes > 1 else None)
+    check(ensemble, settings)
     options.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(mine), desc="segmenting", disable=not state.is_main_process) as bar:
-        predict_jobs(ensemble, mine, options.output, settings, bar.update)
+        if options.ray:
+            predict_on_cluster(options.ensemble, mine, options.output, settings, bar.update)
+        else:
+            predict_jobs(ensemble, mine, options.output, settings, bar.update)
     state.wait_for_everyone()
     if state.is_main_process:
         done, failed = write_table(jobs, options.output)

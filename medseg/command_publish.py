@@ -1,4 +1,4 @@
-"""The commands that describe and publish an ensemble: info, card, push."""
+"""The commands that describe and publish an ensemble: info, card, push, space."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     push.add_argument("repository", help="owner/name")
     push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
     push.set_defaults(run=_push)
+    space = commands.add_parser("space", help="create a Hugging Face Space with this page, or bring one up to date")
+    space.add_argument("repository", help="owner/name")
+    space.add_argument("--ensemble", metavar="ID", help="the Hub's owner/name[@revision] to show before the embedded")
+    space.add_argument("--private", action="store_true", help="make the Space private where it is not there yet")
+    space.set_defaults(run=_space)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -41,3 +46,9 @@ def _push(options: argparse.Namespace) -> None:
     from medseg.hub import push
 
     print(push(options.folder, options.repository, private=options.private))
+
+
+def _space(options: argparse.Namespace) -> None:
+    from medseg.space import fill_space
+
+    print(fill_space(options.repository, ensemble=options.ensemble, private=options.private))

@@ -164,7 +164,7 @@ class Ensemble:
         chosen = normalise_weights(given, len(self.members), len(self.config.labels))
         blend = checked_blend(self.config.blend if blend is None else blend, self.config)
         turns = checked_tta(tta)
-        members, stacked = self._answers(image, turns)
+        members, stacked = self.answers(image, turns)
         return Prediction(
             image=image,
             labels=self.config.labels,
@@ -186,7 +186,9 @@ class Ensemble:
         """The weights that leave only the member `index`."""
         return tuple(float(position == index) for position in range(len(self.members)))
 
-    def _answers(self, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+    def answers(self, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+        """What every member says of `image`, and what the stacker makes of it: the only place where networks run, and
+        those whose answer is cached do not."""
         with self._running:  # one image at a time: two askers of the same image run its networks once
             stack = np.stack([_kept((member,), image, image, tta) for member in self.members])
             if self.stacker is None or self.config.stacker is None:

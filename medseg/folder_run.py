@@ -93,7 +93,7 @@ def predict_jobs(
     A file that fails leaves `<name>.error.json` with its sentence, and is tried again by the next call; the others go
     on. Raises InputError for settings that fit no picture, before the first one.
     """
-    _check(ensemble, settings)
+    check(ensemble, settings)
     failed = 0
     for job in jobs:
         try:
@@ -175,7 +175,8 @@ def _frames(target: Path) -> list[Path]:
     return sorted(target.parent.glob(f"{glob.escape(target.name)}-frame[0-9][0-9][0-9].json"))
 
 
-def _check(ensemble: Ensemble, settings: Settings) -> None:
+def check(ensemble: Ensemble, settings: Settings) -> None:
+    """Raises InputError for settings that fit no picture of the `ensemble`."""
     if settings.weights is not None:
         normalise_weights(settings.weights, len(ensemble.members), len(ensemble.config.labels))
     if settings.threshold is not None:

@@ -99,9 +99,9 @@ class Fetcher:
         cached = cache.snapshot(commit) if commit and COMMIT.fullmatch(commit) else None
         if cached is not None and (self.anonymous or not _is_whole(cached)):
             cached = None
-        if cached is not None and (commit == revision or _is_offline()):
+        if cached is not None and (commit == revision or is_offline()):
             return cached
-        if _is_offline():
+        if is_offline():
             raise HubError(f"{repository} is not whole in the cache, and HF_HUB_OFFLINE forbids to fetch it.")
         try:
             return self._ask(repository, revision, cache, cached)
@@ -195,7 +195,8 @@ def _is_whole(folder: Path) -> bool:
     return all(hub_cache.is_intact(folder / name) for name in needed)
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids every request."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -217,10 +218,10 @@ def push(folder: str | Path, repo_id: str, *, private: bool = False, message: st
     if not is_hub_id(repo_id):
         raise InputError(f"{repo_id[:80]!r} is not a Hub repository: wanted owner/name.")
     files = verified(Path(folder))
-    if _is_offline():
+    if is_offline():
         raise HubError(f"{repo_id} is not pushed: HF_HUB_OFFLINE is set.")
     seconds = PUSH_PATIENCE_S + sum(path.stat().st_size for path in files.values()) / PUSH_BYTES_PER_S
-    return _in_time(lambda: _push(files, repo_id, private, message), repo_id, seconds)
+    return in_time(lambda: _push(files, repo_id, private, message), repo_id, seconds)
 
 
 def _push(files: dict[str, Path], repo_id: str, private: bool, message: str | None) -> str:
@@ -255,7 +256,7 @@ def _ours(there: Listing) -> list[str]:
     return [path for path in there.files if any(path == folder + name for folder in folders for name in names)]
 
 
-def _in_time(work: Callable[[], str], what: str, seconds: float) -> str:
+def in_time(work: Callable[[], str], what: str, seconds: float) -> str:
     """What `work` returns; its errors as sentences. The client knows no deadline, so its thread is left behind."""
     outcome: queue.Queue[str | Exception] = queue.Queue()
 

@@ -7,7 +7,7 @@
         hub.log                                    # [(method, path, status or fault, whether a token came)]
 
 It speaks what huggingface_hub asks: create, validate-yaml, preupload, LFS batch and upload, commit, revision, tree,
-refs, resolve. Faults are an HTTP status, or one of FAULTS.
+refs, resolve, and a Space's variables. Faults are an HTTP status, or one of FAULTS.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Repo:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def add(self, files: dict[str, bytes], message: str, branch: str = "main") -> str:
         listing = "".join(sorted(f"{path} {git_oid(content)}\n" for path, content in files.items()))
@@ -333,6 +334,11 @@ class Handler(BaseHTTPRequestHandler):
         following = f'<{self.server.hub.url}{quote(self.route)}?cursor={end}>; rel="next"'
         return lambda: self.send(200, found[start:end], {"Link": following} if end < len(found) else {})
 
+    def set_variable(self, name: str, repo: Repo) -> Any:
+        asked = json.loads(self.body)
+        repo.variables[asked["key"]] = asked["value"]
+        return lambda: self.send(200, {key: {"value": value} for key, value in repo.variables.items()})
+
     def refs(self, name: str, repo: Repo) -> Any:
         branches = [{"name": b, "ref": f"refs/heads/{b}", "targetCommit": c} for b, c in repo.branches.items()]
         return lambda: self.send(200, {"branches": branches, "converts": [], "tags": []})
@@ -404,6 +410,7 @@ ROUTES = [
     (rf"POST {_API}/commit/(?P<revision>.+)", Handler.commit),
     (rf"GET {_API}/tree/(?P<revision>[^/]+)", Handler.tree),
     (rf"GET {_API}/refs", Handler.refs),
+    (rf"POST {_API}/variables", Handler.set_variable),
     (rf"GET {_API}/revision/(?P<revision>.+)", Handler.info),
     (rf"GET {_API}", Handler.info),
     (rf"POST {_PLAIN}\.git/info/lfs/objects/batch", Handler.lfs_batch),

@@ -34,11 +34,14 @@ PATIENCE_S = 120
 
 @contextlib.contextmanager
 def running_app(
-    ensemble: Path | str | None = None, start: tuple[str, ...] = ("app.py",), uploads: Path | None = None
+    ensemble: Path | str | None = None,
+    start: tuple[str, ...] = ("app.py",),
+    uploads: Path | None = None,
+    root: Path = ROOT,
 ) -> Iterator[str]:
     """The URL of the app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded
-    ones; `start` is what Python runs, and `uploads` where it keeps what visitors send (default: a folder that goes with
-    it)."""
+    ones; `start` is what Python runs in the folder `root`, and `uploads` where it keeps what visitors send (default: a
+    folder that goes with it)."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
         environment = os.environ | {
@@ -50,14 +53,14 @@ def running_app(
         log = Path(folder) / "log"
         with log.open("w") as stream:
             process = subprocess.Popen(
-                [sys.executable, *start], cwd=ROOT, env=environment, stdout=stream, stderr=stream
+                [sys.executable, *start], cwd=root, env=environment, stdout=stream, stderr=stream
             )
         try:
             _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import gzip
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ import medseg
 from medseg import export, runtime
 from medseg.errors import MedsegWarning
 from tests.conftest import make_ensemble, with_stacker, write_disc_pair
-from tests.running_app import running_app
 
 pytest.importorskip("gradio")
 
@@ -32,8 +30,6 @@ from ui.session import Session
 from ui.shelf import Shelf, standard_sources
 
 if TYPE_CHECKING:
-    from gradio_client import Client
-
     from medseg.ensemble import Ensemble
     from tests.hub_server import Hub
 
@@ -467,7 +463,7 @@ def test_weights_per_label_are_shown_label_by_label(per_label: Session) -> None:
 
 
 def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
-    *_, report = endpoints.remix(per_label, [[1, 1], [0, 1]], 0.5, 0.3, "median")
+    *_, report = endpoints.remix(endpoints.results.keep(per_label), [[1, 1], [0, 1]], 0.5, "median")
     assert [member["weight"] for member in report["members"]] == [(1, 0.5), (0, 0.5)]
     assert report["blend"] == "median"
 
@@ -480,10 +476,11 @@ def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session)
 def test_programs_choose_the_blend_by_name(stacked: Session) -> None:
     import gradio as gr
 
-    *_, report = endpoints.remix(stacked, [1, 1], 0.5, 0.3, "stacking")
+    result = endpoints.results.keep(stacked)
+    *_, report = endpoints.remix(result, [1, 1], 0.5, "stacking")
     assert report["blend"] == "stacking"
     with pytest.raises(gr.Error, match=r"can blend by weighted mean, .*, stacking, not by 'mode'"):
-        endpoints.remix(stacked, [1, 1], 0.5, 0.3, "mode")
+        endpoints.remix(result, [1, 1], 0.5, "mode")
 
 
 @pytest.mark.parametrize(
@@ -530,44 +527,3 @@ def test_only_the_last_few_fetched_ensembles_stay_in_memory(
     handlers.shelf.fetch(f"{published}@main", quiet, lambda: False)
     assert not handlers.shelf.is_loaded(published)
     assert handlers.shelf.is_loaded(f"{published}@main")
-
-
-@pytest.fixture
-def client(tiny_ensemble: Path) -> Iterator[Client]:
-    """A program's connection to the running page."""
-    from gradio_client import Client
-
-    with running_app(tiny_ensemble) as url:
-        connected = Client(url, verbose=False)
-        yield connected
-        connected.close()
-
-
-def test_programs_segment_remix_and_score_by_name(client: Client, picture: Path, truth: Path) -> None:
-    from gradio_client import handle_file
-    from gradio_client.exceptions import AppError
-
-    assert sorted(client.view_api(return_format="dict")["named_endpoints"]) == [
-        "/ensembles",
-        "/remix",
-        "/score",
-        "/segment",
-    ]
-    assert client.predict(api_name="/ensembles")[0]["members"] == ["m0", "m1"]
-    _, mask, report = client.predict(handle_file(picture), "", api_name="/segment")
-    assert report["notice"] == export.NOTICE
-    with PIL.Image.open(mask) as stored:
-        assert int(np.asarray(stored).astype(bool).sum()) == report["areas"]["blob"]["px"]
-    *_, remixed = client.predict([0, 1], 0.4, 0.5, api_name="/remix")
-    assert [member["weight"] for member in remixed["members"]] == [0, 1]
-    rows = client.predict(handle_file(truth), api_name="/score")
-    assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
-    with pytest.raises(AppError, match="raise at least one"):
-        client.predict([0, 0], 0.4, 0.5, api_name="/remix")
-
-
-def test_an_endpoint_needs_a_picture_first(ensemble: Ensemble) -> None:
-    import gradio as gr
-
-    with pytest.raises(gr.Error, match="choose an example"):
-        endpoints.remix(Session(), [1, 1], 0.5, 0.3, "weighted mean")

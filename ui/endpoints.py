@@ -1,6 +1,7 @@
-"""The endpoints for programs: /segment, /remix, /score, /ensembles. A client's session keeps its picture between calls.
+"""The endpoints for programs: /segment, /remix, /score, /ensembles; with MEDSEG_MCP=1 they are an agent's tools too.
 
-Research use only, not for diagnosis.
+A result is an identifier that /segment gives and the others take; nothing else lies between the calls. Research use
+only, not for diagnosis. The docstrings are what programs and agents read; of an argument Gradio shows them one line.
 """
 
 from __future__ import annotations
@@ -14,58 +15,73 @@ from medseg import export
 from ui import handlers, views
 from ui.downloads import write
 from ui.refusals import refusing
-from ui.session import Session
+from ui.results import Results
+from ui.session import OPACITY, Session
+
+results = Results()
+
+WEIGHTS_SCHEMA = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]},
+}
 
 
 @refusing
-def segment(session: Session, image: str, ensemble: str | None) -> tuple[Any, str, dict[str, Any]]:
-    """Segment a picture (PNG, JPEG, TIFF, DICOM or NIfTI) with an ensemble of this app, at its fitted settings or those
-    of this session's last /remix. Research use only, not for diagnosis.
+def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dict[str, Any]]:
+    """Segment a picture (PNG, JPEG, TIFF, DICOM or NIfTI) with an ensemble of this app, at its fitted settings.
+    Research use only, not for diagnosis.
 
     Args:
-        image: the picture's file.
+        image: the picture's file, uploaded or as data:image/png;base64,...; links are not fetched.
         ensemble: a name that /ensembles gives; the first of them where empty.
 
     Returns:
-        The overlay; the mask as a lossless PNG on the picture's own grid; the report (models, hashes, weights,
-        settings, areas).
+        The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the picture's own
+        grid; the report (models, hashes, weights, settings, areas).
     """
+    session = Session()
     session.open(image, handlers.shelf.get(ensemble))
-    return _answer(session)
+    return results.keep(session), *_answer(session)
 
 
 @refusing
 def remix(
-    session: Session, weights: list[Any], threshold: float, opacity: float, blend: str
+    result: str,
+    weights: list[Any],
+    threshold: float = 0.5,
+    blend: str = "weighted mean",
+    opacity: float = OPACITY,
 ) -> tuple[Any, str, dict[str, Any]]:
-    """Blend the members again for the picture of this session's last /segment; no network runs.
+    """Blend the members of a result again, which from then on has these settings; no network runs.
 
     Args:
-        weights: one number of 0 or more for each member, not all 0, in the order of /ensembles; or for each member a
-            list of one for each label.
+        result: the identifier that /segment gave.
+        weights: 0 or more for each member, not all 0, in the order of /ensembles; or a list of one per label for each.
         threshold: probability from which a pixel belongs to the mask, between 0 and 1.
+        blend: weighted mean, geometric, median, majority vote, STAPLE, or stacking where the ensemble has a stacker.
         opacity: of the mask's tint in the overlay, 0 to 1.
-        blend: "weighted mean", "geometric", "median", "majority vote" (the threshold acts on the share of votes),
-            "STAPLE" (weights only say who takes part), or "stacking" where the ensemble has a stacker.
 
     Returns:
-        As /segment does.
+        Overlay, mask and report, as /segment does.
     """
+    session = results.get(result)
     session.remix(weights, threshold, opacity, blend)  # type: ignore[arg-type]
     return _answer(session)
 
 
 @refusing
-def score(session: Session, truth: str) -> list[dict[str, Any]]:
-    """Score the ensemble and every member against the true mask of the picture of this session's last /segment.
+def score(result: str, truth: str) -> list[dict[str, Any]]:
+    """Score a result, at its settings of now, and every member against the picture's true mask.
 
     Args:
+        result: the identifier that /segment gave.
         truth: the true mask's file: 0 and one other value for one label, a label map for several.
 
     Returns:
         One row for each mask and label, the ensemble first: Dice, IoU, precision, recall, specificity, accuracy, and
         HD95 in pixels, or in millimetres where the spacing is known; null where one of the two masks is empty.
     """
+    session = results.get(result)
     session.add_truth(truth, "the uploaded mask")
     rows = session.scores.rows(session.shown)
     return [
@@ -80,21 +96,22 @@ def ensembles() -> list[dict[str, Any]]:
     return handlers.shelf.describe()
 
 
-def add_endpoints(session: gr.State) -> None:
+def add_endpoints() -> None:
     """Offer the four functions to programs; their components are never drawn."""
     with gr.Column(visible=False):
         image, truth = gr.File(label="image"), gr.File(label="truth")
-        name = gr.Textbox(label="ensemble")
+        name, result = gr.Textbox(label="ensemble"), gr.Textbox(label="result")
         weights = gr.JSON(label="weights")
         threshold = gr.Number(0.5, label="threshold")
-        opacity = gr.Number(0.3, label="opacity")
         blend = gr.Textbox("weighted mean", label="blend")
+        opacity = gr.Number(OPACITY, label="opacity")
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
         report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
+    weights.api_info = lambda: WEIGHTS_SCHEMA  # that of gr.JSON is no JSON schema, and agents' clients refuse it
     answer = [overlay, mask, report]
-    gr.on([], segment, [session, image, name], answer, api_name="segment")
-    gr.on([], remix, [session, weights, threshold, opacity, blend], answer, api_name="remix")
-    gr.on([], score, [session, truth], table, api_name="score")
+    gr.on([], segment, [image, name], [result, *answer], api_name="segment")
+    gr.on([], remix, [result, weights, threshold, blend, opacity], answer, api_name="remix")
+    gr.on([], score, [result, truth], table, api_name="score")
     gr.on([], ensembles, None, shelf_list, api_name="ensembles")
 
 

@@ -15,6 +15,7 @@ from medseg import config, scope
 from medseg.config import EnsembleConfig, MemberConfig, TrainingData, is_hub_id
 from medseg.errors import InputError, MedsegError
 from medseg.schema import load
+from ui.gpu import on_lent_gpu
 
 if TYPE_CHECKING:
     from medseg.ensemble import Ensemble
@@ -80,7 +81,8 @@ class Shelf:
             if name not in self._loaded:
                 from medseg.ensemble import Ensemble  # torch takes seconds to import: the page is there before it
 
-                self._loaded[name] = Ensemble.from_pretrained(source, progress=progress, cancelled=cancelled)
+                loaded = Ensemble.from_pretrained(source, progress=progress, cancelled=cancelled)
+                self._loaded[name] = on_lent_gpu(loaded, name)
             return self._loaded[name]
 
     def fetch(self, repository: str, progress: Progress, cancelled: Cancelled) -> str:
@@ -99,7 +101,7 @@ class Shelf:
             name, revision=revision or "main", progress=progress, cancelled=cancelled, anonymous=not is_loopback()
         )
         with self._changing:
-            self._fetched[repository] = loaded
+            self._fetched[repository] = on_lent_gpu(loaded, repository)
             while len(self._fetched) > MAX_FETCHED:
                 self._fetched.popitem(last=False)
         return repository
