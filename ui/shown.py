@@ -25,7 +25,8 @@ class Shown:
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
-    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `truth` (K, H, W) and
+    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `doubts` say how the
+    picture is unlike the training pictures. `truth` (K, H, W) and
     `truth_source` are None where no truth is known.
     """
 
@@ -34,6 +35,7 @@ class Shown:
     view: Prediction
     weights: tuple[Weight, ...]
     calibration: Calibration | None = None
+    doubts: tuple[str, ...] = ()
     opacity: float = OPACITY
     label: int | None = None
     hidden: frozenset[str] = frozenset()
