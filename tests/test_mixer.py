@@ -133,7 +133,7 @@ def quiet(*args: Any, **kwargs: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"members": ("0" * 64, "1" * 64)}, "this ensemble was never calibrated"),
+        ({"members": ("0" * 64, "1" * 64)}, "this ensemble, as it is, has not been calibrated"),
         ({"trust": None}, "on too few cases"),
     ],
 )
@@ -142,13 +142,17 @@ def test_without_a_calibration_that_fits_nothing_is_predicted(
 ) -> None:
     ensemble = ensemble_of(fake_member("one", nested), fake_member("two", nested))
     assert words in trust.verdict(visitor(ensemble, picture, tmp_path, **changes).shown)
-    assert "never calibrated" in trust.verdict(visitor(ensemble, picture).shown)
+    assert "has not been calibrated" in trust.verdict(visitor(ensemble, picture).shown)
 
 
-def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(several: Session) -> None:
-    image = dataclasses.replace(several.shown.prediction.image, modality="CR")
-    prediction = dataclasses.replace(several.shown.prediction, image=image)
-    said = trust.verdict(dataclasses.replace(several.shown, prediction=prediction))
+def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
+    several: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Look at this yourself" not in trust.verdict(several.shown)
+    film = dataclasses.replace(several.shown.prediction.image, modality="CR")
+    monkeypatch.setattr("ui.session.read_image", lambda path: film)
+    several.open(picture, several.shown.ensemble)
+    said = trust.verdict(several.shown)
     assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")
     assert "modality is CR, not ES" in said
 

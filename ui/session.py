@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg import scope
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
@@ -172,17 +173,19 @@ class Session:
     def _show(self, image: Image, ensemble: Ensemble, tta: Augmentation | None = None) -> None:
         """Show `image` at the settings before, or at the ensemble's own where it is another one."""
         before = self._now
+        doubts = tuple(scope.doubts(image, ensemble.members[0].config.training_data))  # reads every pixel: once
         if before is None or before.ensemble is not ensemble:
             prediction = ensemble.predict(image)
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
-            self._now = Shown(ensemble, prediction, view, ensemble.weights, trust.calibration_of(ensemble), opacity)
+            found = trust.calibration_of(ensemble)
+            self._now = Shown(ensemble, prediction, view, ensemble.weights, found, doubts, opacity)
             return
         if tta is not None:
             before = dataclasses.replace(before, prediction=dataclasses.replace(before.prediction, tta=tta))
         prediction = before.segment(image)
         view = _with_image(prediction, _view_of(image))
-        self._change(prediction=prediction, view=view, truth=None, truth_source=None)
+        self._change(prediction=prediction, view=view, doubts=doubts, truth=None, truth_source=None)
 
 
 def _view_of(image: Image) -> Image:

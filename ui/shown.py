@@ -27,10 +27,10 @@ class Shown:
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
-    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `truth` (K, H, W) and
-    `truth_source` are None where no truth is known. `path` is the picture's file, which may be gone by then; `window`
-    the (centre, width) that the visitor looks through, None for what the file says. `choice` is why the page took this
-    ensemble, "" where it did not.
+    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `doubts` say how the picture
+    is unlike the training pictures. `truth` (K, H, W) and `truth_source` are None where no truth is known. `path` is
+    the picture's file, which may be gone by then; `window` the (centre, width) that the visitor looks through, None for
+    what the file says. `choice` is why the page took this ensemble, "" where it did not.
     """
 
     ensemble: Ensemble
@@ -38,6 +38,7 @@ class Shown:
     view: Prediction
     weights: tuple[Weight, ...]
     calibration: Calibration | None = None
+    doubts: tuple[str, ...] = ()
     opacity: float = OPACITY
     label: int | None = None
     hidden: frozenset[str] = frozenset()

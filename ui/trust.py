@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg import scope
 from medseg.errors import MedsegError
 from medseg.folders import CALIBRATION
 from ui.figures import plain
@@ -38,13 +37,12 @@ def is_calibrated(shown: Shown) -> bool:
 
 def verdict(shown: Shown) -> str:
     """The predicted Dice and whether to look at the mask oneself; else why there is none."""
-    doubts = scope.doubts(shown.prediction.image, shown.ensemble.members[0].config.training_data)
-    if doubts:
-        return f"{LOOK} {plain(' '.join(doubts))} So no Dice is predicted."
+    if shown.doubts:
+        return f"{LOOK} {plain(' '.join(shown.doubts))} So no Dice is predicted."
     found = shown.calibration
     if found is None:
-        whose = "the models that are left were" if shown.ensemble.quarantined else "this ensemble was"
-        return f"No predicted Dice: {whose} never calibrated."
+        what = "the models that are left have" if shown.ensemble.quarantined else "this ensemble, as it is, has"
+        return f"No predicted Dice: {what} not been calibrated."
     if not is_calibrated(shown):
         return (
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
