@@ -161,18 +161,19 @@ def test_the_seg_of_one_frame_refers_to_that_frame(tmp_path: Path) -> None:
     assert "PixelMeasuresSequence" not in seg.SharedFunctionalGroupsSequence[0]
 
 
-def test_one_seg_holds_several_frames_of_an_enhanced_file(tmp_path: Path) -> None:
+def test_one_seg_holds_several_frames_of_an_enhanced_file_each_at_its_place(tmp_path: Path) -> None:
     source = shipped("eCT_Supplemental.dcm")
-    seg = written(tmp_path, source, [1, 0], labels=("blob", "half"))
-    positions = [
-        groups.PerFrameFunctionalGroupsSequence[number - 1].PlanePositionSequence[0].ImagePositionPatient
-        for groups, number in (
-            (pydicom.dcmread(source), reference.ReferencedFrameNumber) for reference in references(seg)
-        )
-    ]
-    placed = [item.PlanePositionSequence[0].ImagePositionPatient for item in seg.PerFrameFunctionalGroupsSequence]
-    assert positions == placed
-    assert sorted(int(reference.ReferencedFrameNumber) for reference in references(seg)) == [1, 1, 2, 2]
+    later, earlier = (predict(read_image(source, frame=frame)) for frame in (1, 0))
+    later.masks[0, 100:200] = True
+    write_dicom_seg([later, earlier], source, tmp_path / "seg.dcm")
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    numbers = [int(reference.ReferencedFrameNumber) for reference in references(seg)]
+    assert sorted(numbers) == [1, 2]
+    frames = pydicom.dcmread(source).PerFrameFunctionalGroupsSequence
+    for number, bits, group in zip(numbers, unpacked(seg), seg.PerFrameFunctionalGroupsSequence, strict=True):
+        assert np.array_equal(bits, (earlier, later)[number - 1].masks[0])
+        place = frames[number - 1].PlanePositionSequence[0].ImagePositionPatient
+        assert group.PlanePositionSequence[0].ImagePositionPatient == place
 
 
 def test_frames_of_no_known_place_need_a_seg_each(tmp_path: Path) -> None:

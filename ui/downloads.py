@@ -143,12 +143,12 @@ def draw_downloads(session: gr.State) -> None:
     """A list of formats with a line on the chosen one, and a button that writes the file and then saves it: never one
     that was written before."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes="downloads"):
         choices = [(one.label, name) for name, one in FORMATS.items()]
         chosen = gr.Dropdown(
             choices, value="mask", label="Result as a file", info=FORMATS["mask"].line, scale=4, elem_id="format"
         )
-        asked = gr.Button("Download", min_width=110, elem_id="download")
+        asked = gr.Button("Download", size="sm", scale=0, min_width=110, elem_id="download")
     file = gr.DownloadButton(visible="hidden")
     chosen.change(lambda name: gr.update(info=FORMATS[name].line), chosen, chosen, **quiet)
     written = asked.click(save, [session, chosen], file, api_visibility="private")
