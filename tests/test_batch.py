@@ -15,6 +15,7 @@ from ui import batch as batch_module
 from ui.batch import Batch
 from ui.batch_rows import Row, html_table, write_table
 from ui.given import Given, unique
+from ui.page_batch import _settings
 from ui.session import Session
 
 
@@ -156,3 +157,16 @@ def test_in_the_table_and_the_csv_a_strangers_name_does_nothing(tmp_path: Path) 
     write_table(rows, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="") as stream:
         assert [line["file"] for line in csv.DictReader(stream)] == ["'=1+1<script>.png", "'@x"]
+
+
+def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(session: Session) -> None:
+    said = _settings(session)
+    assert (
+        said
+        == "As set in “One picture”: **tiny-binary** with random-0 0.75, random-1 0.25; weighted mean, threshold 0.50."
+    )
+    session.average_over("flips")
+    session.drop_pieces(9)
+    assert _settings(session).endswith(
+        "threshold 0.50, each model averaged over flips. Only the least area of “One picture” does not count here."
+    )

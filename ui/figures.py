@@ -142,7 +142,8 @@ def setting(shown: Shown) -> str:
     names = zip(prediction.member_names, shown.sliders, strict=True)
     weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
     ensemble = plain(shown.ensemble.config.name)
-    return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}."
+    flips = f", each model averaged over {prediction.tta}" if prediction.tta else ""
+    return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}{flips}."
 
 
 def choice(name: str | None, ensemble: Ensemble) -> str:

@@ -65,7 +65,10 @@ def _before() -> str:
 @told
 def _settings(session: Session) -> str:
     """What the pictures are segmented with: one place on the page, the first tab, sets it."""
-    return f"As set in “One picture”: {figures.setting(session.shown)}"
+    shown = session.shown
+    own = shown.prediction.cleanup == shown.ensemble.config.cleanup
+    but = "" if own else " Only the least area of “One picture” does not count here."
+    return f"As set in “One picture”: {figures.setting(shown)}{but}"
 
 
 def _segment(session: Session, batch: Batch, given: list[Given]) -> Iterator[list[Any]]:

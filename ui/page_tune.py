@@ -135,7 +135,7 @@ def _interval(score: Score | None) -> str:
 
 
 def _signed(score: Score) -> str:
-    return f"{score.value:+.3f} {_bounds(score, '+')}"
+    return f"{score.value:+.3f} {_bounds(score, '+')}".replace("-", "−")
 
 
 def _bounds(score: Score, sign: str = "") -> str:

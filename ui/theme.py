@@ -17,9 +17,10 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { max-width: 1500px !important; }
 #head p { margin: 0; }
-#scores { overflow-x: auto; }
-#scores table { font-variant-numeric: tabular-nums; }
-#scores th, #scores td { white-space: nowrap; padding: 6px 10px; border-color: var(--border-color-primary); }
+#scores, #tune-found { overflow-x: auto; }
+#scores table, #tune-found table { font-variant-numeric: tabular-nums; }
+#scores th, #scores td, #tune-found th, #tune-found td { white-space: nowrap; padding: 6px 10px;
+    border-color: var(--border-color-primary); }
 #mixer input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #mixer input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
 .member, .downloads { align-items: center; }
