@@ -91,7 +91,7 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
                 elem_classes="captioned",
             )
     with gr.Row(elem_id="work"):
-        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
+        with gr.Column(scale=3, min_width=CONTROLS_WIDTH, elem_id="controls"):
             ensemble = gr.Dropdown(handlers.shelf.names, label="Ensemble", elem_id="ensemble")
             with gr.Accordion("Another one from the Hugging Face Hub", open=False, visible=allows_hub(), elem_id="hub"):
                 repository = gr.Textbox(
@@ -101,9 +101,9 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
                     load = gr.Button("Load", size="sm", min_width=80)
                     cancel = gr.Button("Cancel", size="sm", min_width=80)
             mixer = gr.Column(elem_id="mixer")
-        with gr.Column(scale=6, min_width=340):
+        with gr.Column(scale=6, min_width=340, elem_id="picture"):
             tabs, pictures = draw_views()
-            looking = gr.Column()
+            looking = gr.Column(elem_id="looking")
             summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
             verdict = gr.Markdown(elem_id="trust")
             notes = gr.Markdown(elem_id="notes")

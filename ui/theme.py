@@ -38,9 +38,17 @@ CSS = """
 #many-table button { padding: 0; border: 0; background: none; cursor: pointer; }
 #many-table button:focus-visible { outline: 3px solid var(--slider-color); }
 #many-table img { max-width: none; margin: 0; }
+#views img { object-fit: contain; } /* small pictures fill the place too */
 @media (max-width: 768px) {
-    #work { flex-direction: column-reverse; } /* the picture first, its sliders below */
-    #overlay, #probability, #disagreement { height: 380px !important; }
+    /* the picture first; it stays in sight while its sliders below are moved */
+    .gradio-container { overflow: clip !important; } /* "hidden" would hold nothing in place */
+    #work { flex-direction: column; flex-wrap: nowrap; }
+    #picture { display: contents; }
+    #views { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); }
+    #looking { order: 1; }
+    #controls { order: 2; }
+    #notes, #picture > .row { order: 3; }
+    #overlay, #probability, #disagreement, #entropy, #members, #before-after { height: min(380px, 42vh) !important; }
     #members .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
     #examples .grid-container { grid-template-columns: repeat(5, 84px) !important; overflow-x: auto; }
     #many-table thead { display: none; } /* a row becomes a card: the picture, beside it the rest */

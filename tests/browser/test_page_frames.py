@@ -1,0 +1,138 @@
+"""Frames, windows and views by real clicks and keys in a real browser, and what the library says of the same."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from tests.test_readers import write_dicom
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from medseg.image import Image
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A CT of three frames of 64 × 64 pixels of 1 mm, each with a rising slope of its own."""
+    rising = np.arange(64 * 64, dtype=np.int16).reshape(64, 64) // 2 - 1000
+    stack = np.stack([rising, rising[:, ::-1], rising.T])
+    return write_dicom(tmp_path / "scan.dcm", stack, WindowCenter=40, WindowWidth=400, PixelSpacing=[1, 1])
+
+
+@pytest.fixture
+def opened(page: Page, scan: Path) -> Page:
+    """The page with the CT open, and the controls for it drawn."""
+    page.set_input_files("#upload input[type=file]", scan)
+    wait_for_note(page, "frame 1 of 3")
+    page.wait_for_selector("#window input")
+    return page
+
+
+def wait_for_note(page: Page, words: str) -> None:
+    page.wait_for_function("words => document.querySelector('#notes').innerText.includes(words)", arg=words)
+
+
+def mask_of(page: Page, folder: Path) -> np.ndarray:
+    """The mask that a visitor downloads now."""
+    with page.expect_download() as download:
+        page.click("#get-mask")
+    download.value.save_as(folder / "mask.png")
+    with PIL.Image.open(folder / "mask.png") as stored:
+        return np.asarray(stored) > 0
+
+
+def library_mask(ensemble: Path, image: Image) -> np.ndarray:
+    return medseg.Ensemble.from_pretrained(ensemble).predict(image).masks[0]
+
+
+def test_the_frame_slider_and_the_window_change_what_is_segmented(
+    opened: Page, scan: Path, tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    opened.locator("#frame input[type=range]").focus()
+    opened.keyboard.press("End")
+    wait_for_note(opened, "frame 3 of 3")
+    expected = library_mask(tiny_ensemble, medseg.read_image(scan, frame=2))
+    assert np.array_equal(mask_of(opened, tmp_path), expected)
+
+    opened.locator("#window input").first.click()
+    opened.get_by_role("option", name="Lung").click()
+    wait_for_note(opened, "window -600 / 1500")
+    through = library_mask(tiny_ensemble, medseg.read_image(scan, frame=2, window=(-600, 1500)))
+    assert np.array_equal(mask_of(opened, tmp_path), through)
+
+    opened.locator("#window input[type=range]").last.focus()
+    opened.keyboard.press("Home")
+    wait_for_note(opened, "window -600 / 1,")
+    assert opened.locator("#window input").first.input_value() == "My own"
+
+
+def test_all_frames_become_a_table_whose_rows_open_them_and_a_zip(
+    opened: Page, scan: Path, tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    opened.locator("#all-frames button").first.click()
+    opened.get_by_role("button", name="Segment all 3 frames").click()
+    opened.wait_for_selector("#get-frames")
+    expected = library_mask(tiny_ensemble, medseg.read_image(scan, frame=1))
+    opened.locator("#frame-areas").get_by_role("gridcell", name="2", exact=True).first.click()
+    wait_for_note(opened, "frame 2 of 3")
+    assert opened.locator("#frame input[type=range]").input_value() == "2"
+
+    with opened.expect_download() as download:
+        opened.click("#get-frames")
+    download.value.save_as(tmp_path / "frames.zip")
+    with zipfile.ZipFile(tmp_path / "frames.zip") as archive, PIL.Image.open(archive.open("frame-002.png")) as stored:
+        assert np.array_equal(np.asarray(stored) > 0, expected)
+
+
+def test_a_photograph_has_neither_frames_nor_window(page: Page) -> None:
+    page.wait_for_selector("#mixer input[type=range]")
+    assert page.locator("#frame, #window").count() == 0
+
+
+def test_entropy_and_before_and_after_can_be_seen(page: Page) -> None:
+    page.get_by_role("tab", name="Entropy").click()
+    page.wait_for_selector("#entropy img")
+    page.get_by_role("tab", name="Before and after").click()
+    page.wait_for_function("() => document.querySelectorAll('#before-after img').length === 2")
+
+
+UNNAMED = """() => [...document.querySelectorAll('input, button, select, textarea, img')]
+    .filter(e => e.checkVisibility())
+    .filter(e => !(e.ariaLabel || e.alt || e.title || e.innerText || e.labels?.length || e.querySelector('img')?.alt))
+    .map(e => e.outerHTML.slice(0, 200))"""
+
+
+def test_every_control_and_picture_has_a_name_for_screen_readers(opened: Page) -> None:
+    assert opened.evaluate(UNNAMED) == []
+    alt = opened.locator("#overlay img").get_attribute("alt") or ""
+    assert "blob: " in alt
+
+
+def test_the_keyboard_reaches_the_controls_in_the_order_of_the_page(opened: Page) -> None:
+    names = "() => [...document.querySelectorAll('#mixer input[type=range], #frame input[type=range]')].map(e => e.id)"
+    wanted, met = opened.evaluate(names), []
+    opened.locator("#ensemble input").focus()
+    for _ in range(60):
+        opened.keyboard.press("Tab")
+        met.append(opened.evaluate("() => document.activeElement.id"))
+    assert list(dict.fromkeys(name for name in met if name in wanted)) == wanted
+
+
+def test_on_a_phone_the_picture_stays_in_sight_of_its_sliders(opened: Page) -> None:
+    opened.set_viewport_size({"width": 390, "height": 844})
+    opened.locator("#mixer input[type=range]").last.scroll_into_view_if_needed()
+    opened.wait_for_function("() => document.querySelector('#overlay').getBoundingClientRect().bottom > 200")
+    slider = opened.locator("#mixer input[type=range]").last.bounding_box()
+    shown = opened.locator("#overlay").bounding_box()
+    assert slider
+    assert shown
+    assert shown["y"] >= 0
+    assert shown["y"] + shown["height"] <= slider["y"] <= 844
