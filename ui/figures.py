@@ -34,6 +34,11 @@ BLENDS = {
 """What each blend is, in one line."""
 
 
+NO_TRUTH = (
+    "Add the true mask of this picture, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
+)
+
+
 class Scores:
     """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
 
@@ -77,7 +82,7 @@ def _weight(prediction: Prediction, member: int, label: str) -> float:
 def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
     """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
     if not rows:
-        return "Add the true mask of this picture (left) to see Dice, IoU, precision, recall, accuracy and HD95 here."
+        return NO_TRUTH
     columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
     several = len(shown.prediction.labels) > 1
     heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
@@ -87,10 +92,11 @@ def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
         label = [_plain(str(row["label"]))] if several else []
         lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
-    return "\n".join(lines) + "\n\n" + _protocol(shown)
+    return "\n".join(lines) + "\n\n" + protocol(shown)
 
 
-def _protocol(shown: Shown) -> str:
+def protocol(shown: Shown) -> str:
+    """What every score of this picture is measured by."""
     height, width = shown.prediction.image.size
     return (
         f"Truth: {shown.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui import figures, gallery, views
+from ui import charts, figures, gallery, views
 from ui.refusals import refusing, told
 from ui.session import Session
 from ui.shelf import Shelf, standard_sources
@@ -29,10 +29,9 @@ def pictures(session: Session) -> list[Any]:
     return [draw(shown) if name == tab else gr.skip() for name, draw in TABS.items()]
 
 
-def texts(session: Session) -> list[str]:
-    """Summary and score table."""
-    shown = session.shown
-    return [figures.summary(shown), figures.score_table(shown, session.scores.rows(shown))]
+def texts(session: Session) -> list[Any]:
+    """The summary, and the open tab of the scores."""
+    return [figures.summary(session.shown), *charts.against_truth(session)]
 
 
 def everything(session: Session, name: str | None) -> list[Any]:
@@ -126,13 +125,13 @@ def show_tab(session: Session, event: gr.SelectData) -> list[Any]:
 
 
 @told
-def follow(session: Session) -> list[str]:
+def follow(session: Session) -> list[Any]:
     """Summary and scores, after the picture."""
     return texts(session)
 
 
 @told
-def add_truth(session: Session, path: str) -> list[str]:
+def add_truth(session: Session, path: str) -> list[Any]:
     session.add_truth(path, "the uploaded mask")
     return texts(session)
 

@@ -12,7 +12,7 @@ from ui.mixer import draw_mixer
 from ui.session import Session
 from ui.shelf import allows_hub
 from ui.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
-from ui.truth import draw_truth
+from ui.truth import draw_truth, offered_labels
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -84,16 +84,17 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
             summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
             notes = gr.Markdown(elem_id="notes")
             draw_downloads(session)
-    truth, scores = draw_truth()
+    truth, scores, label = draw_truth(session)
 
-    pictures, texts = [overlay, probability, disagreement, members], [summary, scores]
+    pictures, texts = [overlay, probability, disagreement, members], [summary, *scores]
     shown = [*pictures, *texts, notes, mixed]
 
-    page.load(handlers.show_first, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    examples.select(handlers.pick_example, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    opened = upload.upload(handlers.open_file, [session, ensemble, upload], shown, show_progress_on=overlay, **PRIVATE)
-    ensemble.select(handlers.pick_ensemble, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    gr.on(
+    chosen = [session, ensemble]
+    first = page.load(handlers.show_first, chosen, shown, show_progress_on=overlay, **PRIVATE)
+    example = examples.select(handlers.pick_example, chosen, shown, show_progress_on=overlay, **PRIVATE)
+    opened = upload.upload(handlers.open_file, [*chosen, upload], shown, show_progress_on=overlay, **PRIVATE)
+    other = ensemble.select(handlers.pick_ensemble, chosen, shown, show_progress_on=overlay, **PRIVATE)
+    fetched = gr.on(
         [load.click, repository.submit],
         handlers.load_from_hub,
         [session, repository],
@@ -103,6 +104,8 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
     )
     cancel.click(handlers.cancel_loading, session, **QUIET)
     added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
+    for event in (first, example, opened, other, fetched):
+        event.then(offered_labels, session, label, **QUIET)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page
     tabs.select(handlers.show_tab, session, pictures, **QUIET)

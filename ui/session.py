@@ -17,6 +17,7 @@ from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
+from ui.charts import Curves
 from ui.figures import Scores
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ class Session:
         self._changing = threading.Lock()
         self._downloads: Path | None = None
         self.tab = "Overlay"
+        self.evidence = "Scores"
         self.scores = Scores()
+        self.curves = Curves()
+        self.wanted_label: str | None = None
         self.cancelled = threading.Event()
 
     def __deepcopy__(self, memo: object) -> Session:
@@ -75,6 +79,12 @@ class Session:
     @property
     def is_empty(self) -> bool:
         return self._now is None
+
+    @property
+    def label(self) -> str:
+        """The label whose scores are drawn: the one that was asked for, where the ensemble has it, else its first."""
+        labels = self.shown.prediction.labels
+        return self.wanted_label if self.wanted_label in labels else labels[0]
 
     def open(self, path: str | Path, ensemble: Ensemble, truth: Path | None = None, source: str | None = None) -> None:
         """Segment the picture in the file `path`; `truth` is the file of its known mask, `source` says whose it is."""

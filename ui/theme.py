@@ -29,7 +29,26 @@ CSS = """
 #examples .grid-container { gap: 8px; padding-top: 24px; align-items: start; }
 .captioned .gallery-item button { height: auto; aspect-ratio: auto; }
 #examples img { height: 84px; }
+.evidence { line-height: 1.45; }
+.evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
+.evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
+.evidence li, .evidence dd { font-variant-numeric: tabular-nums; }
+.bars { display: grid; grid-template-columns: max-content minmax(120px, 420px); gap: 6px 12px; margin: 8px 0 0; }
+.bars dt:first-of-type { font-weight: 600; }
+.bars dd { display: flex; align-items: center; gap: 8px; margin: 0; padding-right: 52px; }
+.bars i { height: 16px; background: #8a97a8; border-radius: 2px; flex-shrink: 0; }
+.bars dd:first-of-type i { background: #0072b2; }
+.bars b { font-weight: 500; }
+.errors img { max-width: 100%; max-height: 540px; }
+.errors i { display: inline-block; width: 12px; height: 12px; margin-right: 6px; border: 1px solid #101010; }
+.curve > svg { width: 100%; max-width: 640px; }
+.curve text { font-size: 13px; fill: currentColor; }
+.curve .grid { stroke: currentColor; opacity: 0.18; }
+.curve .now { stroke: currentColor; stroke-dasharray: 5 4; opacity: 0.7; }
+.curve li svg { display: inline-block; width: 34px; height: 8px; margin-right: 6px; }
 @media (max-width: 768px) {
+    .bars { grid-template-columns: 1fr; gap: 2px; }
+    .bars dd { margin-bottom: 6px; }
     #work { flex-direction: column-reverse; } /* the picture first, its sliders below */
     #overlay, #probability, #disagreement { height: 380px !important; }
     #members .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
