@@ -27,16 +27,15 @@ class Correction:
     masks: Masks
     task: Task
 
-    def drawn(self, label: int, after: Mask) -> Correction:
-        """With the strokes that turned the mask of label number `label` on a screen's grid into `after` (h, w).
+    def drawn(self, label: int, painted: Mask, erased: Mask) -> Correction:
+        """With strokes on a screen's grid, `painted` and `erased` (h, w), in the mask of label number `label`.
 
-        A pixel without a stroke stays as it was, however much smaller the screen's grid is; so the mask's own outline
-        is not lost to it. multiclass: what is painted for one label leaves the others.
+        A pixel without a stroke stays as it is, however much smaller the screen's grid is, so the mask's own outline is
+        not lost to it. multiclass: what is painted for one label leaves the others.
         """
         mask = self.masks[label]
-        before = to_grid(mask, (after.shape[0], after.shape[1]))
         size = (mask.shape[0], mask.shape[1])
-        painted, erased = to_grid(after & ~before, size), to_grid(before & ~after, size)
+        painted, erased = to_grid(painted, size), to_grid(erased, size)
         masks = self.masks & ~painted if self.task == "multiclass" else self.masks.copy()
         masks[label] = (mask | painted) & ~erased
         return replace(self, masks=masks)

@@ -11,6 +11,7 @@ from ui.views import solo
 if TYPE_CHECKING:
     from medseg.arrays import Masks
     from medseg.ensemble import Prediction
+    from ui.correct import Editing
     from ui.session import Shown
 
 COLUMNS = {
@@ -103,6 +104,18 @@ def protocol(shown: Shown) -> str:
         "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
         "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
     )
+
+
+def change_table(shown: Shown, editing: Editing) -> str:
+    """What strokes changed: overlap with what was begun with, and areas, as a Markdown table."""
+    several = len(shown.prediction.labels) > 1
+    heads = [*(["Label"] if several else []), "Dice", "IoU", "Added", "Removed", "Area before", "Area after"]
+    lines = [_line(heads), _line(["---:"] * len(heads))]
+    for label, change in zip(shown.prediction.labels, editing.now.changes, strict=True):
+        pixels = (change.fp, change.fn, change.tp + change.fn, change.tp + change.fp)
+        cells = [f"{change.dice:.3f}", f"{change.iou:.3f}", *(f"{count:,} px" for count in pixels)]
+        lines.append(_line([*([_plain(label)] if several else []), *cells]))
+    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the picture's own grid."
 
 
 def summary(shown: Shown) -> str:

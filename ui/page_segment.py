@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ui import gallery, handlers
+from ui.correct import draw_correct, refresh
 from ui.downloads import draw_downloads
 from ui.mixer import draw_mixer
 from ui.session import Session
@@ -85,8 +86,8 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
             notes = gr.Markdown(elem_id="notes")
             draw_downloads(session)
     truth, scores, label = draw_truth(session)
-
     pictures, texts = [overlay, probability, disagreement, members], [summary, *scores]
+    corrected = draw_correct(session, texts)
     shown = [*pictures, *texts, notes, mixed]
 
     chosen = [session, ensemble]
@@ -105,7 +106,7 @@ def draw_segment(page: gr.Blocks, session: gr.State) -> None:
     cancel.click(handlers.cancel_loading, session, **QUIET)
     added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
     for event in (first, example, opened, other, fetched):
-        event.then(offered_labels, session, label, **QUIET)
+        event.then(offered_labels, session, label, **QUIET).then(refresh, session, corrected, **QUIET)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page
     tabs.select(handlers.show_tab, session, pictures, **QUIET)

@@ -17,6 +17,7 @@ from medseg import export
 from medseg.errors import InputError, MedsegError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
+from medseg.training_pair import write_pair
 from ui.charts import Curves
 from ui.figures import Scores
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
+    from ui.correct import Editing
 
 OPACITY = 0.3
 
@@ -63,6 +65,8 @@ class Session:
         self.scores = Scores()
         self.curves = Curves()
         self.wanted_label: str | None = None
+        self.correcting = False
+        self.editing: Editing | None = None
         self.cancelled = threading.Event()
 
     def __deepcopy__(self, memo: object) -> Session:
@@ -125,7 +129,10 @@ class Session:
         """Take the true mask from a file; it must fit the open picture."""
         before = self.shown
         image, labels = before.prediction.image, before.ensemble.config.labels
-        masks = read_masks(path, labels, like=image)
+        self.set_truth(image, read_masks(path, labels, like=image), source)
+
+    def set_truth(self, image: Image, masks: Masks, source: str) -> None:
+        """Take `masks` (K, H, W) as the truth of the open picture, where that is still `image`."""
         with self._changing:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
                 self._now = dataclasses.replace(self.shown, truth=masks, truth_source=source)
@@ -144,6 +151,13 @@ class Session:
     def write_report(self) -> Path:
         path = self._folder() / "medseg-report.json"
         export.write_report(self.shown.prediction.report(), path)
+        return path
+
+    def write_pair(self, masks: Masks) -> Path:
+        """The open picture with `masks` (K, H, W) as a zip that training reads."""
+        prediction = self.shown.prediction
+        path = self._folder() / f"medseg-pair-{prediction.image.sha256[:12]}.zip"
+        write_pair(prediction.image, masks, prediction.labels, path)
         return path
 
     def _folder(self) -> Path:

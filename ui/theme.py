@@ -17,9 +17,10 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { max-width: 1500px !important; }
 #head p { margin: 0; }
-#scores { overflow-x: auto; }
-#scores table { font-variant-numeric: tabular-nums; }
-#scores th, #scores td { white-space: nowrap; padding: 6px 10px; border-color: var(--border-color-primary); }
+#scores, #change { overflow-x: auto; }
+#scores table, #change table { font-variant-numeric: tabular-nums; }
+#scores :is(th, td), #change :is(th, td) { white-space: nowrap; padding: 6px 10px;
+    border-color: var(--border-color-primary); }
 #mixer input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #mixer input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
 .member { align-items: center; }
@@ -29,6 +30,7 @@ CSS = """
 #examples .grid-container { gap: 8px; padding-top: 24px; align-items: start; }
 .captioned .gallery-item button { height: auto; aspect-ratio: auto; }
 #examples img { height: 84px; }
+#editor [aria-label="Clear canvas"] { display: none; } /* it would clear the picture too */
 .evidence { line-height: 1.45; }
 .evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
 .evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
