@@ -54,6 +54,15 @@ HEAT = _colour_table()
 """Heatmap colours from value 0 (dark violet) to value 1 (yellow)."""
 
 
+ERRORS = ("hit", "false alarm", "miss")
+"""What `errors` tells apart; in an overlay the first three of PALETTE: sky blue, yellow, vermilion."""
+
+
+def errors(mask: Mask, truth: Mask) -> Masks:
+    """A mask (H, W) against the truth as three masks, in the order of ERRORS; no pixel is in two of them."""
+    return np.stack([mask & truth, mask & ~truth, truth & ~mask])
+
+
 def label_colour(index: int) -> Colour:
     """The colour of label `index`, counted from 0; the palette begins again after its end."""
     return PALETTE[index % len(PALETTE)]

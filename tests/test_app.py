@@ -154,7 +154,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
 
 def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
-    summary, _, table = handlers.add_truth(session, str(truth))
+    summary, _, table, *_ = handlers.add_truth(session, str(truth))
     rows = session.scores.rows(session.shown)
     masks = medseg.read_masks(truth, ["blob"])
     shown = session.shown

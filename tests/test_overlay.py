@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.overlay import HEAT, PALETTE, add_colour_bar, draw_heatmap, draw_overlay, label_colour
+from medseg.overlay import HEAT, PALETTE, add_colour_bar, draw_heatmap, draw_overlay, errors, label_colour
 
 BLACK = np.zeros((32, 32, 3), dtype=np.float32)
 DARK = [16, 16, 16]
@@ -87,6 +87,11 @@ def test_an_enclosed_label_keeps_its_contour_under_a_larger_one() -> None:
     picture = draw_overlay(BLACK, masks, opacity=1.0)
     assert picture[15, 12].tolist() == list(PALETTE[0])
     assert picture[15, 4].tolist() == picture[15, 15].tolist() == list(PALETTE[1])
+
+
+def test_a_mask_and_its_truth_part_into_hit_false_alarm_and_miss() -> None:
+    mask, truth = np.array([[1, 1, 0, 0]], bool), np.array([[1, 0, 1, 0]], bool)
+    assert errors(mask, truth)[:, 0].tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
 
 
 def test_inputs_are_left_alone() -> None:

@@ -11,6 +11,7 @@ from ui.views import solo
 if TYPE_CHECKING:
     from medseg.arrays import Masks
     from medseg.ensemble import Ensemble, Prediction
+    from ui.correct import Editing
     from ui.shown import Shown
 
 COLUMNS = {
@@ -32,6 +33,11 @@ BLENDS = {
     "stacking": "A further network decides from all answers; the sliders rest.",
 }
 """What each blend is, in one line."""
+
+
+NO_TRUTH = (
+    "Add the true mask of this picture, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
+)
 
 
 class Scores:
@@ -77,7 +83,7 @@ def _weight(prediction: Prediction, member: int, label: str) -> float:
 def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
     """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
     if not rows:
-        return "Add the true mask of this picture (left) to see Dice, IoU, precision, recall, accuracy and HD95 here."
+        return NO_TRUTH
     columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
     several = len(shown.prediction.labels) > 1
     heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
@@ -87,16 +93,29 @@ def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
         label = [plain(str(row["label"]))] if several else []
         lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
-    return "\n".join(lines) + "\n\n" + _protocol(shown)
+    return "\n".join(lines) + "\n\n" + protocol(shown)
 
 
-def _protocol(shown: Shown) -> str:
+def protocol(shown: Shown) -> str:
+    """What every score of this picture is measured by."""
     height, width = shown.prediction.image.size
     return (
         f"Truth: {shown.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "
         "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
         "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
     )
+
+
+def change_table(shown: Shown, editing: Editing) -> str:
+    """What strokes changed: overlap with what was begun with, and areas, as a Markdown table."""
+    several = len(shown.prediction.labels) > 1
+    heads = [*(["Label"] if several else []), "Dice", "IoU", "Added", "Removed", "Area before", "Area after"]
+    lines = [_line(heads), _line(["---:"] * len(heads))]
+    for label, change in zip(shown.prediction.labels, editing.now.changes, strict=True):
+        pixels = (change.fp, change.fn, change.tp + change.fn, change.tp + change.fp)
+        cells = [f"{change.dice:.3f}", f"{change.iou:.3f}", *(f"{count:,} px" for count in pixels)]
+        lines.append(_line([*([plain(label)] if several else []), *cells]))
+    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the picture's own grid."
 
 
 def summary(shown: Shown) -> str:

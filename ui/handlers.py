@@ -11,7 +11,7 @@ import gradio as gr
 
 from medseg.errors import MedsegError
 from medseg.readers import read_image
-from ui import figures, gallery, trust, views
+from ui import charts, figures, gallery, trust, views
 from ui.refusals import told
 from ui.session import Session
 from ui.shelf import Shelf, standard_sources
@@ -35,10 +35,10 @@ def pictures(session: Session) -> list[Any]:
     return [draw(shown) if name == tab else gr.skip() for name, draw in TABS.items()]
 
 
-def texts(session: Session) -> list[str]:
-    """Summary, trust and score table."""
+def texts(session: Session) -> list[Any]:
+    """Summary and trust, and the open tab of the scores."""
     shown = session.shown
-    return [figures.summary(shown), trust.verdict(shown), figures.score_table(shown, session.scores.rows(shown))]
+    return [figures.summary(shown), trust.verdict(shown), *charts.against_truth(session)]
 
 
 def seen(session: Session) -> list[Any]:
@@ -186,13 +186,13 @@ def show_tab(session: Session, event: gr.SelectData) -> list[Any]:
 
 
 @told
-def follow(session: Session) -> list[str]:
+def follow(session: Session) -> list[Any]:
     """Summary, trust and scores, after the picture."""
     return texts(session)
 
 
 @told
-def add_truth(session: Session, path: str) -> list[str]:
+def add_truth(session: Session, path: str) -> list[Any]:
     session.add_truth(path, "the uploaded mask")
     return texts(session)
 

@@ -7,13 +7,14 @@ from typing import Any
 import gradio as gr
 
 from ui import gallery, handlers
+from ui.correct import draw_correct, refresh
 from ui.downloads import draw_downloads
 from ui.frames import draw_frames
 from ui.mixer import draw_mixer
 from ui.session import Session
 from ui.shelf import allows_hub
 from ui.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
-from ui.truth import draw_truth
+from ui.truth import draw_truth, offered_labels
 from ui.windows import draw_window
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -108,18 +109,19 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
             verdict = gr.Markdown(elem_id="trust")
             notes = gr.Markdown(elem_id="notes")
             draw_downloads(session)
-    truth, scores = draw_truth()
-
-    overlay, texts = pictures[0], [summary, verdict, scores]
+    truth, scores, label = draw_truth(session)
+    overlay, texts = pictures[0], [summary, verdict, *scores]
+    corrected = draw_correct(session, texts)
     seen = [*pictures, *texts, notes]
     shown = [*seen, mixed, number]
     found = [ensemble, *shown]
 
-    page.load(handlers.show_first, [session, ensemble], found, show_progress_on=overlay, **PRIVATE)
-    examples.select(handlers.pick_example, [session, ensemble], found, show_progress_on=overlay, **PRIVATE)
-    opened = upload.upload(handlers.open_file, [session, ensemble, upload], found, show_progress_on=overlay, **PRIVATE)
-    ensemble.select(handlers.pick_ensemble, [session, ensemble], shown, show_progress_on=overlay, **PRIVATE)
-    gr.on(
+    chosen = [session, ensemble]
+    first = page.load(handlers.show_first, chosen, found, show_progress_on=overlay, **PRIVATE)
+    example = examples.select(handlers.pick_example, chosen, found, show_progress_on=overlay, **PRIVATE)
+    opened = upload.upload(handlers.open_file, [*chosen, upload], found, show_progress_on=overlay, **PRIVATE)
+    other = ensemble.select(handlers.pick_ensemble, chosen, shown, show_progress_on=overlay, **PRIVATE)
+    fetched = gr.on(
         [load.click, repository.submit],
         handlers.load_from_hub,
         [session, repository],
@@ -127,9 +129,11 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
         show_progress_on=[repository],
         **PRIVATE,
     )
-    changed.change(handlers.show_again, [session, changed], shown, show_progress_on=overlay, **PRIVATE)
+    again = changed.change(handlers.show_again, [session, changed], shown, show_progress_on=overlay, **PRIVATE)
     cancel.click(handlers.cancel_loading, session, **QUIET)
     added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
+    for event in (first, example, opened, other, fetched, again):
+        event.then(offered_labels, session, label, **QUIET).then(refresh, session, corrected, **QUIET)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page
     tabs.select(handlers.show_tab, session, pictures, **QUIET)

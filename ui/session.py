@@ -15,16 +15,19 @@ from medseg import scope
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.readers import read_image, read_masks
+from medseg.training_pair import write_pair
 from ui import trust
+from ui.charts import Curves
 from ui.figures import Scores
 from ui.shown import OPACITY, Shown
 
 if TYPE_CHECKING:
-    from medseg.arrays import Weight
+    from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.ensemble import Ensemble, Prediction
     from medseg.frames import Areas
     from medseg.tta import Augmentation
+    from ui.correct import Editing
 
 
 class Session:
@@ -36,7 +39,12 @@ class Session:
         self._downloads: Path | None = None
         self.opened = 0  # how many files so far
         self.tab = "Overlay"
+        self.evidence = "Scores"
         self.scores = Scores()
+        self.curves = Curves()
+        self.wanted_label: str | None = None
+        self.correcting = False
+        self.editing: Editing | None = None
         self.cancelled = threading.Event()
         self.stopped = threading.Event()  # ends the run over all frames
 
@@ -54,6 +62,12 @@ class Session:
     @property
     def is_empty(self) -> bool:
         return self._now is None
+
+    @property
+    def label(self) -> str:
+        """The label whose scores are drawn: the one that was asked for, where the ensemble has it, else its first."""
+        labels = self.shown.prediction.labels
+        return self.wanted_label if self.wanted_label in labels else labels[0]
 
     def open(self, path: str | Path, ensemble: Ensemble) -> None:
         """Segment the picture in the file `path`."""
@@ -138,7 +152,10 @@ class Session:
         """Take the true mask from a file; it must fit the open picture."""
         before = self.shown
         image, labels = before.prediction.image, before.ensemble.config.labels
-        masks = read_masks(path, labels, like=image)
+        self.set_truth(image, read_masks(path, labels, like=image), source)
+
+    def set_truth(self, image: Image, masks: Masks, source: str) -> None:
+        """Take `masks` (K, H, W) as the truth of the open picture, where that is still `image`."""
         with self._changing:
             if self.shown.prediction.image is image:  # else another picture was opened meanwhile
                 self._change(truth=masks, truth_source=source)
@@ -156,6 +173,13 @@ class Session:
 
         settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
         return segment_frames(begun.path, begun.segment, target, **settings), target
+
+    def write_pair(self, masks: Masks) -> Path:
+        """The open picture with `masks` (K, H, W) as a zip that training reads."""
+        prediction = self.shown.prediction
+        path = self.folder() / f"medseg-pair-{prediction.image.sha256[:12]}.zip"
+        write_pair(prediction.image, masks, prediction.labels, path)
+        return path
 
     def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""

@@ -17,9 +17,9 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { max-width: 1500px !important; }
 #head p { margin: 0; }
-#scores, #tune-found { overflow-x: auto; }
-#scores table, #tune-found table { font-variant-numeric: tabular-nums; }
-#scores th, #scores td, #tune-found th, #tune-found td { white-space: nowrap; padding: 6px 10px;
+#scores, #change, #tune-found { overflow-x: auto; }
+:is(#scores, #change, #tune-found) table { font-variant-numeric: tabular-nums; }
+:is(#scores, #change, #tune-found) :is(th, td) { white-space: nowrap; padding: 6px 10px;
     border-color: var(--border-color-primary); }
 #mixer input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #mixer input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
@@ -39,6 +39,24 @@ CSS = """
 #many-table button:focus-visible { outline: 3px solid var(--slider-color); }
 #many-table img { max-width: none; margin: 0; }
 #views img { object-fit: contain; } /* small pictures fill the place too */
+#editor [aria-label="Clear canvas"] { display: none; } /* it would clear the picture too */
+.evidence { line-height: 1.45; }
+.evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
+.evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
+.evidence li, .evidence dd { font-variant-numeric: tabular-nums; }
+.bars { display: grid; grid-template-columns: max-content minmax(120px, 420px); gap: 6px 12px; margin: 8px 0 0; }
+.bars dt:first-of-type { font-weight: 600; }
+.bars dd { display: flex; align-items: center; gap: 8px; margin: 0; padding-right: 52px; }
+.bars i { height: 16px; background: #8a97a8; border-radius: 2px; flex-shrink: 0; }
+.bars dd:first-of-type i { background: #0072b2; }
+.bars b { font-weight: 500; }
+.errors img { max-width: 100%; max-height: 540px; }
+.errors i { display: inline-block; width: 12px; height: 12px; margin-right: 6px; border: 1px solid #101010; }
+.curve > svg { width: 100%; max-width: 640px; }
+.curve text { font-size: 13px; fill: currentColor; }
+.curve .grid { stroke: currentColor; opacity: 0.18; }
+.curve .now { stroke: currentColor; stroke-dasharray: 5 4; opacity: 0.7; }
+.curve li svg { display: inline-block; width: 34px; height: 8px; margin-right: 6px; }
 @media (max-width: 768px) {
     /* the picture first; it stays in sight while its sliders below are moved */
     .gradio-container { overflow: clip !important; } /* "hidden" would hold nothing in place */
@@ -49,6 +67,8 @@ CSS = """
     #controls { order: 2; }
     #notes, #picture > .row { order: 3; }
     #overlay, #probability, #disagreement, #entropy, #members, #before-after { height: min(380px, 42vh) !important; }
+    .bars { grid-template-columns: 1fr; gap: 2px; }
+    .bars dd { margin-bottom: 6px; }
     #members .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
     #examples .grid-container { grid-template-columns: repeat(5, 84px) !important; overflow-x: auto; }
     #many-table thead { display: none; } /* a row becomes a card: the picture, beside it the rest */
