@@ -1,12 +1,17 @@
-"""Time from a key pressed on a weight slider to the changed overlay, decoded in a real browser; and network runs.
+"""Time from a slider's move to the overlay decoded in a real browser, for every blend; beside a bare Gradio app.
 
-    python benchmarks/slider.py [folder of an ensemble]
+    python benchmarks/remix.py
 
-The picture is synthetic, 1024 × 1024; the ensemble the embedded one unless a folder is given.
+Five members (the embedded three, two of them twice) and a synthetic picture of 1024 × 1024. The peer only darkens some
+rows of the same picture: what it takes is Gradio, JPEG and browser. The two move in turns, so that a busy machine slows
+both. Weights are moved under the weighted mean; under each blend the opacity, which always changes the picture and
+blends as a weight does. At last a slider moves faster than pictures come: the last must be the newest position's.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,21 +19,45 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import dataclasses
+
 import numpy as np
 import PIL.Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 from playwright.sync_api import TimeoutError as NothingChanged
 
 from assets.phantoms import draw
+from medseg import schema
+from medseg.config import EnsembleConfig
 from tests.running_app import open_page, running_app, running_chromium
 
-SIDE = 1024
+SIDE, MEMBERS, MOVES, QUIET_MS = 1024, 5, 20, 300
+EMBEDDED = ROOT / "assets" / "ensembles" / "polyp"
+BLENDS = ("weighted mean", "geometric", "median", "majority vote", "STAPLE")
+
+PEER = """
+import sys
+import gradio as gr
+import numpy as np
+import PIL.Image
+picture = np.asarray(PIL.Image.open(sys.argv[1]))
+def darken(share):
+    drawn = picture.copy()
+    drawn[: round(len(drawn) * share)] //= 2
+    return drawn
+with gr.Blocks() as page:
+    slider = gr.Slider(0, 1, 0.5, step=0.01, elem_id="peer")
+    image = gr.Image(picture, format="jpeg", interactive=False, elem_id="overlay")
+    slider.input(darken, slider, image, trigger_mode="always_last", show_progress="hidden")
+page.launch()
+"""
 
 COUNTING_APP = """
+import sys
 import medseg.runtime
 run = medseg.runtime.run
 def counting(*arguments):
-    with open({file!r}, "a") as counts:
+    with open(sys.argv[1], "a") as counts:
         counts.write(".")
     return run(*arguments)
 medseg.runtime.run = counting
@@ -40,56 +69,118 @@ STOPWATCH = """
 () => {
     window.times = [];
     window.seen = document.querySelector("#overlay img").src;
-    document.addEventListener("keydown", () => { window.pressed = performance.now() }, true);
+    document.addEventListener("input", () => { window.moved = performance.now() }, true);
     new MutationObserver(async () => {
-        const image = document.querySelector("#overlay img"), pressed = window.pressed;
-        if (!image || !pressed || image.src === window.seen) return;
+        const image = document.querySelector("#overlay img"), moved = window.moved;
+        if (!image || !moved || image.src === window.seen) return;
         window.seen = image.src;
         await image.decode();
-        window.times.push(performance.now() - pressed);
+        window.times.push(performance.now() - moved);
     }).observe(document.querySelector("#overlay"), { subtree: true, childList: true, attributeFilter: ["src"] });
 }
 """
 
 
 def main() -> None:
-    ensemble = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
-    with tempfile.TemporaryDirectory() as folder:
-        counts, picture = Path(folder) / "runs", Path(folder) / "picture.png"
-        pixels, _ = draw("endoscopy", 21, (SIDE, SIDE))
-        PIL.Image.fromarray(pixels).save(picture)
-        start = ("-c", COUNTING_APP.format(file=str(counts)))
-        with running_app(ensemble, start) as url, running_chromium() as browser:
+    with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
+        picture, counts = Path(name) / "picture.png", Path(name) / "runs"
+        PIL.Image.fromarray(draw("endoscopy", 21, (SIDE, SIDE))[0]).save(picture)
+        ours = running_app(five_members(Path(name) / "five"), ("-c", COUNTING_APP, str(counts)))
+        theirs = running_app(start=("-c", PEER, str(picture)))
+        with ours as url, theirs as peer_url:
             page = open_page(browser.new_context(viewport={"width": 1400, "height": 1000}), url)
             page.set_input_files("#upload input[type=file]", picture)
             page.wait_for_function(f"() => document.querySelector('#notes').innerText.includes('{SIDE} × {SIDE}')")
-            page.wait_for_timeout(2000)
+            peer = browser.new_page(viewport={"width": 1400, "height": 1000})
+            peer.goto(peer_url)
+            peer.wait_for_selector("#overlay img", timeout=120_000)
             before = counts.stat().st_size
-            page.evaluate(STOPWATCH)
-            members, moves = move_every_slider(page)
-            times = page.evaluate("() => window.times")
-            runs = counts.stat().st_size - before
-    p50, p95 = np.percentile(times, [50, 95])
-    print(f"{SIDE} x {SIDE}, {members} members, {moves} moves, {len(times)} changed pictures, {runs} network runs")
-    print(f"key to decoded overlay: p50 {p50:.0f} ms, p95 {p95:.0f} ms, worst {max(times):.0f} ms")
+            time_blends(page, peer.locator("#peer input[type=range]"))
+            print(f"{counts.stat().st_size - before} network runs")
 
 
-def move_every_slider(page: Page) -> tuple[int, int]:
-    """Each member's slider to 0 and up again in tenths, a picture awaited each time; (members, moves)."""
-    members = page.locator("#mixer .member input[type=range]")
-    moves = 0
-    for index in range(members.count()):
-        members.nth(index).focus()
-        for key in ["Home", *["PageUp"] * 10]:
-            done = page.evaluate("() => window.times.length")
-            page.keyboard.press(key)
-            moves += 1
-            try:
-                page.wait_for_function("done => window.times.length > done", arg=done, timeout=3000)
-            except NothingChanged:
-                continue  # so small a step may leave the mask as it was
-            page.wait_for_timeout(300)  # the next move meets an idle page, as a hand at rest does
-    return members.count(), moves
+def time_blends(page: Page, peer: Locator) -> None:
+    """Print a row for the weights, one for the opacity under each blend, and who wins."""
+    print(f"{SIDE} x {SIDE}, {MEMBERS} members, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print("| moved | pictures | p50, ms | p95, ms | bare Gradio app: p50 | p95 | ratio of p50 |")
+    print("|---|---|---|---|---|---|---|")
+    for opened in (page, peer.page):
+        opened.evaluate(STOPWATCH)
+    sliders = page.locator("#mixer input[type=range]")
+    opacity = sliders.nth(MEMBERS + 1)
+    compare("weights", [sliders.nth(index) for index in range(MEMBERS)], peer)
+    for blend in BLENDS:
+        page.locator("#blend input").click()
+        page.get_by_role("option", name=blend, exact=True).click()
+        page.wait_for_timeout(2000)
+        compare(f"opacity, {blend}", [opacity], peer)
+    print(newest_wins(page, opacity))
+
+
+def five_members(folder: Path) -> Path:
+    """An ensemble of the embedded members, of which the first two stand there twice."""
+    settings = schema.load(EnsembleConfig, EMBEDDED / "ensemble.json")
+    references = []
+    for index in range(MEMBERS):
+        member = settings.members[index % len(settings.members)]
+        shutil.copytree(EMBEDDED / member.source, folder / f"m{index}")
+        references.append(dataclasses.replace(member, source=f"m{index}", weight=1.0))
+    five = EnsembleConfig("five", settings.task, settings.labels, tuple(references))
+    schema.dump(five, folder / "ensemble.json")
+    return folder
+
+
+def compare(name: str, sliders: list[Locator], peer: Locator) -> None:
+    """Move each slider to 0 and up again in tenths, MOVES in all, in turns with the peer's; print the times."""
+    for slider in (sliders[0], peer):
+        slider.page.evaluate("() => { window.times = [] }")
+    for number in range(MOVES):
+        key = "PageUp" if number % 10 else "Home"
+        for slider in (sliders[number % len(sliders)], peer):
+            move(slider, key)
+    (p50, p95), (peer_p50, peer_p95) = (
+        np.percentile(slider.page.evaluate("() => window.times"), [50, 95]) for slider in (sliders[0], peer)
+    )
+    count = sliders[0].page.evaluate("() => window.times.length")
+    ratio = p50 / peer_p50
+    print(f"| {name} | {count} | {p50:.0f} | {p95:.0f} | {peer_p50:.0f} | {peer_p95:.0f} | {ratio:.1f} |", flush=True)
+
+
+def move(slider: Locator, key: str) -> None:
+    """Press the key on the slider and wait for the picture."""
+    page = slider.page
+    done = page.evaluate("() => window.times.length")
+    slider.press(key)
+    try:
+        page.wait_for_function("done => window.times.length > done", arg=done, timeout=5000)
+    except NothingChanged:
+        return  # so small a step may leave the mask as it was
+    page.wait_for_timeout(QUIET_MS)  # the next move meets an idle page, as a hand at rest does
+
+
+def newest_wins(page: Page, slider: Locator) -> str:
+    """Move faster than pictures come; the last picture must be what the newest position shows when moved to alone."""
+    slider.focus()
+    page.evaluate("() => { window.times = [] }")
+    for key in ["Home", *["ArrowRight"] * 15]:
+        page.keyboard.press(key)
+    settle(page)
+    drawn, last, wait = page.evaluate("() => [window.times.length, window.seen, window.times.at(-1)]")
+    for key in ("ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        settle(page)
+    alone = page.evaluate("() => window.seen")
+    same = Path(last).parent == Path(alone).parent  # Gradio names the folder after the content
+    verdict = "the last is the newest position's" if same else "THE LAST IS NOT THE NEWEST POSITION'S"
+    return f"16 moves at once: {drawn} pictures, {verdict}, {wait:.0f} ms after the last move"
+
+
+def settle(page: Page) -> None:
+    """Wait until no picture has come for two seconds."""
+    before = ""
+    while before != page.evaluate("() => window.seen"):
+        before = page.evaluate("() => window.seen")
+        page.wait_for_timeout(2000)
 
 
 if __name__ == "__main__":
