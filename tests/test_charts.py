@@ -52,9 +52,11 @@ def session(names: tuple[str, str] = ("one", "two"), fill_holes: bool = False) -
         0.4,
         False,
         settings,
+        settings.cleanup,
     )
     opened = Session()
-    opened._now = Shown(HalfAndHalf(), prediction, prediction, (0.5, 0.5), 0.3, truth, "the test's own")  # type: ignore[arg-type]
+    known = {"truth": truth, "truth_source": "the test's own"}
+    opened._now = Shown(HalfAndHalf(), prediction, prediction, (0.5, 0.5), **known)  # type: ignore[arg-type]
     return opened
 
 

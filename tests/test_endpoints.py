@@ -258,6 +258,7 @@ def test_what_cannot_be_meant_is_refused_without_repeating_a_password(name: str,
 def test_nobody_comes_in_without_the_login(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gradio_client import Client
 
+    monkeypatch.delenv("MEDSEG_MCP", raising=False)  # of the server that the other tests share
     monkeypatch.setenv("MEDSEG_LOGIN", "ann:secret")
     with running_app(tiny_ensemble) as url:
         assert httpx.get(f"{url}/config", timeout=60).status_code == 401

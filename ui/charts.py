@@ -111,7 +111,7 @@ def draw_curve(session: Session, truth: Masks) -> str:
 
 
 def _before_clean_up(shown: Shown) -> str:
-    cleanup = shown.prediction.ensemble.cleanup
+    cleanup = shown.prediction.cleanup
     return ", before the clean-up" if cleanup != type(cleanup)() else ""
 
 
