@@ -15,7 +15,7 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-.gradio-container { max-width: 1500px !important; }
+.gradio-container { max-width: 1500px !important; overflow: clip !important; } /* under "hidden" nothing is sticky */
 #head p { margin: 0; }
 #scores { overflow-x: auto; }
 #scores table { font-variant-numeric: tabular-nums; }
@@ -32,7 +32,6 @@ CSS = """
 #views img { object-fit: contain; } /* small pictures fill the place too */
 @media (max-width: 768px) {
     /* the picture first; it stays in sight while its sliders below are moved */
-    .gradio-container { overflow: clip !important; } /* "hidden" would hold nothing in place */
     #work { flex-direction: column; flex-wrap: nowrap; }
     #picture { display: contents; }
     #views { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); }
