@@ -34,7 +34,7 @@ CSS = """
     /* the picture first; it stays in sight while its sliders below are moved */
     #work { flex-direction: column; flex-wrap: nowrap; }
     #picture { display: contents; }
-    #views { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); }
+    #views { position: sticky; top: 0; z-index: var(--layer-5); background: var(--body-background-fill); }
     #looking { order: 1; }
     #controls { order: 2; }
     #notes, #picture > .row { order: 3; }
