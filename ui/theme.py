@@ -15,7 +15,7 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-.gradio-container { max-width: 1500px !important; }
+.gradio-container { max-width: 1500px !important; overflow: clip !important; } /* under "hidden" nothing is sticky */
 #head p { margin: 0; }
 #scores, #change, #tune-found { overflow-x: auto; }
 :is(#scores, #change, #tune-found) table { font-variant-numeric: tabular-nums; }
@@ -59,10 +59,9 @@ CSS = """
 .curve li svg { display: inline-block; width: 34px; height: 8px; margin-right: 6px; }
 @media (max-width: 768px) {
     /* the picture first; it stays in sight while its sliders below are moved */
-    .gradio-container { overflow: clip !important; } /* "hidden" would hold nothing in place */
     #work { flex-direction: column; flex-wrap: nowrap; }
     #picture { display: contents; }
-    #views { position: sticky; top: 0; z-index: 5; background: var(--body-background-fill); }
+    #views { position: sticky; top: 0; z-index: var(--layer-5); background: var(--body-background-fill); }
     #looking { order: 1; }
     #controls { order: 2; }
     #notes, #picture > .row { order: 3; }
