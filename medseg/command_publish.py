@@ -1,4 +1,4 @@
-"""The commands that describe and publish an ensemble: info, card, push, space."""
+"""The commands that describe and publish an ensemble: info, selftest, card, push, space."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
     info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
     info.set_defaults(run=_info)
+    selftest = commands.add_parser("selftest", help="does an ensemble answer here as where it was made? status 1: no")
+    selftest.add_argument("ensemble", type=Path, help="ensemble folder with golden.png and golden.json")
+    selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this picture with what it answers here")
+    selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")
     card.set_defaults(run=_card)
@@ -33,6 +37,20 @@ def _info(options: argparse.Namespace) -> None:
     text, intact = describe(fetch(options.ensemble))
     print(text)
     if not intact:
+        sys.exit(1)
+
+
+def _selftest(options: argparse.Namespace) -> None:
+    from medseg.golden import LEAST_DICE, TOLERANCE, compare_golden, write_golden
+
+    if options.write:
+        write_golden(options.ensemble, options.write)
+    drift = compare_golden(options.ensemble)
+    for name, moved in drift.members.items():
+        print(f"{name}: probabilities within {moved:.4f} of those kept (allowed: {TOLERANCE:g})")
+    for label, dice in drift.masks.items():
+        print(f"mask of {label}: Dice {dice:.4f} with the one kept (at least {LEAST_DICE:g})")
+    if not drift.is_small:
         sys.exit(1)
 
 

@@ -67,7 +67,7 @@ def compare_golden(folder: Path) -> Drift:
     """Predict again, and compare. Raises InputError where `folder` has no such picture, ConfigError where what is kept
     belongs to another ensemble."""
     if not (folder / ANSWERS).is_file() or not (folder / PICTURE).is_file():
-        raise InputError(f"{folder} has no {PICTURE} with {ANSWERS} to test itself with: medseg.golden writes them.")
+        raise InputError(f"{folder} has no {PICTURE} with {ANSWERS}: `selftest --write picture.png` keeps one.")
     kept = schema.load(Golden, folder / ANSWERS)
     found = Ensemble.from_pretrained(folder).predict(read_image(folder / PICTURE))
     if (set(kept.members), set(kept.masks), kept.size) != ({*found.member_names}, {*found.labels}, found.image.size):

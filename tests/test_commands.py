@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-NAMES = ["inspect", "fit", "evaluate", "calibrate", "predict", "replay", "info", "card", "push", "space"]
+NAMES = ["inspect", "fit", "evaluate", "calibrate", "predict", "replay", "info", "selftest", "card", "push", "space"]
 
 
 def test_help_names_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from medseg.__main__ import main
 from medseg.errors import ConfigError, InputError
 from medseg.golden import ANSWERS, PICTURE, compare_golden, write_golden
 from medseg.member import file_sha256
@@ -59,6 +60,21 @@ def test_weights_that_were_changed_are_found(folder: Path) -> None:
     path.write_text(json.dumps(entry))
     _renew_hash(folder, member)
     assert not compare_golden(folder).is_small
+
+
+def test_the_command_keeps_a_picture_and_then_tells_a_changed_ensemble(
+    folder: Path, disc_pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ANSWERS).unlink()
+    main(["selftest", str(folder), "--write", str(disc_pairs / "images" / "case01.png")])
+    assert "mask of blob: Dice 1.0000 with the one kept" in capsys.readouterr().out
+    kept = json.loads((folder / ANSWERS).read_text())
+    kept["members"] = {name: [value + 0.1 for value in values] for name, values in kept["members"].items()}
+    (folder / ANSWERS).write_text(json.dumps(kept))
+    with pytest.raises(SystemExit) as ended:
+        main(["selftest", str(folder)])
+    assert ended.value.code == 1
+    assert "probabilities within 0.1" in capsys.readouterr().out
 
 
 def test_a_folder_without_the_picture_is_refused_in_one_sentence(folder: Path) -> None:
