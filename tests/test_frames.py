@@ -54,7 +54,7 @@ def test_the_zip_holds_each_frames_mask_the_areas_and_the_reports(
     segment_frames(film, ensemble.predict, tmp_path / "masks.zip")
     with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
         for number, side in enumerate(SIDES, start=1):
-            with PIL.Image.open(archive.open(f"frame-{number:03}.png")) as picture:
+            with PIL.Image.open(io.BytesIO(archive.read(f"frame-{number:03}.png"))) as picture:
                 found = np.asarray(picture) == 255
             assert found[:side, :side].all()
             assert found.sum() == side**2
