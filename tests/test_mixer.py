@@ -24,7 +24,7 @@ from tests.test_crossfit import ensemble_of
 
 pytest.importorskip("gradio")
 
-from ui import figures, handlers, trust, views
+from ui import downloads, figures, handlers, trust, views
 from ui.session import Session
 
 SIDE = 40
@@ -158,6 +158,12 @@ def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
 
 
 # --- inner and outer mask
+
+
+def test_the_html_page_of_a_result_says_what_is_predicted_and_nothing_at_other_settings(agreeing: Session) -> None:
+    assert "Expected Dice 0.99" in downloads.write(agreeing, "page").read_text(encoding="utf-8")
+    agreeing.remix((1, 0), 0.5, 0.3)
+    assert "Expected Dice" not in downloads.write(agreeing, "page").read_text(encoding="utf-8")
 
 
 def test_the_bounds_are_drawn_as_thin_lines_and_only_at_the_calibrated_settings(agreeing: Session) -> None:

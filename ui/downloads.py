@@ -13,6 +13,7 @@ from medseg import export
 from medseg.errors import InputError
 from ui.refusals import refusing
 from ui.session import Session, Shown
+from ui.trust import judged
 
 if TYPE_CHECKING:
     from medseg.export_seg import SegKind
@@ -69,7 +70,7 @@ def _coco(shown: Shown, path: Path) -> None:
 def _page(shown: Shown, path: Path) -> None:
     from medseg.export_page import write_page
 
-    write_page(shown.prediction, path)
+    write_page(shown.prediction, path, judged(shown))
 
 
 def _dicom_seg(kind: SegKind) -> Callable[[Shown, Path], None]:

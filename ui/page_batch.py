@@ -111,4 +111,6 @@ def _open(session: Session, batch: Batch, event: gr.EventData) -> list[Any]:
     if not row.path.exists():
         raise InputError("The picture's file is no longer kept here: drop it again.")
     session.open(row.path, session.shown.ensemble)
+    if row.frame:
+        session.look_again(row.frame, None)
     return [gr.Tabs(selected=ONE_PICTURE), secrets.token_hex(4)]

@@ -11,6 +11,7 @@ from ui.figures import plain
 if TYPE_CHECKING:
     from medseg.calibrate import Calibration
     from medseg.ensemble import Ensemble
+    from medseg.trust import Trust
     from ui.shown import Shown
 
 LOOK = "⚠ **Look at this yourself.**"
@@ -35,6 +36,16 @@ def is_calibrated(shown: Shown) -> bool:
     return shown.calibration is not None and holds_for(shown.calibration, shown.prediction)
 
 
+def judged(shown: Shown) -> Trust | None:
+    """The predicted Dice of what is shown, where picture, settings and calibration allow one."""
+    from medseg.calibrate import judge
+
+    found = shown.calibration
+    if shown.doubts or found is None or found.trust is None or not is_calibrated(shown):
+        return None
+    return judge(found, shown.prediction)
+
+
 def verdict(shown: Shown) -> str:
     """The predicted Dice and whether to look at the mask oneself; else why there is none."""
     if shown.doubts:
@@ -48,15 +59,9 @@ def verdict(shown: Shown) -> str:
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
             f"weighted mean, threshold {found.threshold:.2f}, no flips, no other least area."
         )
-    if found.trust is None:
+    trust = judged(shown)
+    if trust is None:
         return "No predicted Dice: the ensemble was calibrated on too few cases for one."
-    return _predicted(shown, found)
-
-
-def _predicted(shown: Shown, found: Calibration) -> str:
-    from medseg.calibrate import judge
-
-    trust = judge(found, shown.prediction)
     expected = f"**Predicted Dice {trust.dice:.2f}**, 90 % interval {trust.low:.2f} to {trust.high:.2f}."
     learnt = (
         f"From how far the models agree, as learnt on {plain(found.data)} (n = {found.n}); for pictures like those."
