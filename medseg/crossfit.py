@@ -130,7 +130,7 @@ def _refitted(others: Sequence[Observation], contender: Contender) -> tuple[tupl
     members = [_Recalled(others, index) for index in range(len(others[0].stack))]
     replayed = [_Replayed(one, place) for place, one in enumerate(others)]
     chosen = fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).choice(contender)
-    return chosen.weights, chosen.threshold
+    return normalise_plain(chosen.weights, len(members)), chosen.threshold
 
 
 def _dice(masks: Masks, truth: Masks) -> float:
