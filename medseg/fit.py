@@ -199,7 +199,7 @@ def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     if found.per_label:
         lines.append(f"  {'per label':28} {found.per_label.mean:.4f}  threshold {found.per_label.threshold:.2f}")
         own = zip(labels, np.array(found.per_label.weights).T, strict=True)
-        lines += [f"    {label:26} {'':6}  weights {_two(weights)}" for label, weights in own]
+        lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
     for i in found.broken:
         lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.floor:.4f}).")
     nested = found.nested

@@ -17,7 +17,6 @@ from medseg.fit_search import Objective, Vector, grid, middlemost, most_equal, s
 PerLabel: TypeAlias = tuple[tuple[Vector, ...], int]
 """For each member its weight for each label, and the index in THRESHOLDS of the threshold that the labels share."""
 
-
 NOT_APART = (
     "Weights per label need a multilabel task with two labels or more, each decided alone: choose fitted, equal or "
     "single."
