@@ -33,7 +33,9 @@ Shares: TypeAlias = Float64[np.ndarray, "M"]
 """Weights above 0 that sum to 1, one for each of some planes."""
 
 
-def normalise_weights(weights: Sequence[Weight], members: int, labels: int = 1) -> tuple[Weight, ...]:
+def normalise_weights(
+    weights: Sequence[Weight], members: int, labels: int = 1
+) -> tuple[float | tuple[float, ...], ...]:
     """`weights` divided by their sum, for each label by itself where they are given for each: the only place where
     that is done.
 

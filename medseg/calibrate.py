@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg import schema
 from medseg.arrays import Weight
-from medseg.blend import normalise_plain
+from medseg.blend import normalise_weights
 from medseg.calibration import Table, band, brier, ece, fit_temperature, pool, reliability
 from medseg.conformal import Bounds, fit_bounds
 from medseg.crossfit import Observation, Progress, cross_fit, thin
@@ -55,7 +55,7 @@ class Calibration:
     split_sha256: str
     refitted: bool
     members: tuple[str, ...]
-    weights: tuple[float, ...]
+    weights: tuple[float | tuple[float, ...], ...]
     threshold: float
     temperature: float
     before: Errors
@@ -91,7 +91,7 @@ def calibrate(
         split,
         contender is not None,
         tuple(member.sha256 for member in ensemble.members),
-        normalise_plain(ensemble.weights, len(ensemble.members)),
+        normalise_weights(ensemble.weights, len(ensemble.members), len(ensemble.config.labels)),
         ensemble.config.threshold,
         _temperature(held),
         _errors(held, [1.0] * len(held)),
@@ -135,7 +135,7 @@ def judge(found: Calibration, prediction: Prediction) -> Trust:
         raise InputError(
             "Trust is known for the weights, threshold, blend and clean-up that were calibrated: go back to them."
         )
-    voting = prediction.members[np.flatnonzero(found.weights)]
+    voting = prediction.members[[bool(np.any(weight)) for weight in found.weights]]
     return found.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
 
 

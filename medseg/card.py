@@ -232,11 +232,12 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
         "## How the weights were chosen",
         "",
         f"On {fitted.data}, by {fitted.method}. Every choice has its own best threshold there, so these figures "
-        "flatter all three; they are no test scores.",
+        f"flatter all {'four' if fitted.per_label else 'three'}; they are no test scores.",
         "",
         f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
         f"- equal weights: {score_words(fitted.equal)}",
         f"- fitted weights: {score_words(fitted.fitted)}",
+        *([f"- weights per label: {score_words(fitted.per_label)}"] if fitted.per_label else []),
         "",
         *_nested(fitted),
     ]
@@ -249,16 +250,23 @@ def _nested(fitted: Fitted) -> list[str]:
     nested = fitted.nested
     if nested is None:
         return [f"{chosen}.", ""]
+    means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
+    if nested.per_label and nested.over_shared:
+        means = [f"- weights per label: {score_words(nested.per_label)}"]
+        ahead = [f"- per label − {nested.shared}: {_gain(nested.over_shared)}"]
+        earned += " Weights per label are recommended only where theirs is."
     return [
         "Chosen on some of the cases and scored on others, which does not flatter:",
         "",
         f"- best single: {score_words(nested.best_single)}",
         f"- equal weights: {score_words(nested.equal)}",
         f"- fitted weights: {score_words(nested.fitted)}",
+        *means,
         f"- fitted − best single: {_gain(nested.over_best_single)}",
         f"- fitted − equal weights: {_gain(nested.over_equal)}",
+        *ahead,
         "",
-        f"{chosen}. Fitted weights are recommended only where both differences are above 0.",
+        f"{chosen}. {earned}",
         "",
     ]
 

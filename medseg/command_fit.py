@@ -17,7 +17,12 @@ from medseg.errors import InputError
 if TYPE_CHECKING:
     from medseg.member import LoadedMember
 
-_CONTENDERS: dict[str, Contender] = {"fitted": "fitted", "equal": "equal", "single": "best single"}
+_CONTENDERS: dict[str, Contender] = {
+    "fitted": "fitted",
+    "equal": "equal",
+    "single": "best single",
+    "per-label": "per label",
+}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,8 +49,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     fit.add_argument(
         "--choose",
         choices=tuple(_CONTENDERS),
-        help="whose weights and threshold to write (default: those recommended, which are the fitted ones only where "
-        "nested cross-validation puts them above both others)",
+        help="whose weights and threshold to write; per-label: weights of its own for each of several labels that may "
+        "overlap, with one threshold (default: those recommended, which are fitted or per-label ones only where nested "
+        "cross-validation puts them above all others)",
     )
     fit.set_defaults(run=_fit)
 
@@ -53,13 +59,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _fit(options: argparse.Namespace) -> None:
     from medseg.cards import write_cards
     from medseg.fit import fit, table
+    from medseg.fit_labels import NOT_APART, are_apart
     from medseg.member import copy_member
     from medseg.samples import select
 
     if options.output.exists():
         raise InputError(f"{options.output} is already there: name another --output, or delete it.")
     members = _members(options.members)
-    names = [member.config.name for member in members]
+    first, names = members[0].config, [member.config.name for member in members]
+    if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
+        raise InputError(NOT_APART)  # before hours of predicting
     samples = select(read_chosen(options), "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         found = fit(
@@ -72,14 +81,13 @@ def _fit(options: argparse.Namespace) -> None:
         )
     contender = _CONTENDERS[options.choose] if options.choose else found.recommended
     chosen = found.choice(contender)
-    first = members[0].config
     settings = EnsembleConfig(
         options.name,
         first.task,
         first.labels,
         tuple(
-            MemberReference(name, member.sha256, round(weight, 4))
-            for name, member, weight in zip(names, members, chosen.weights, strict=True)
+            MemberReference(name, member.sha256, weight)
+            for name, member, weight in zip(names, members, chosen.written, strict=True)
         ),
         threshold=chosen.threshold,
         fitted=found.record(names, samples, f"{first.training_data.name}, validation split", contender),
@@ -88,7 +96,7 @@ def _fit(options: argparse.Namespace) -> None:
         copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
     write_cards(options.output)
-    print(table(found, names))
+    print(table(found, names, first.labels))
     print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {found.recommended}.")
 
 

@@ -29,8 +29,9 @@ Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE
 FitMetric = Literal["dice", "iou"]
 Average = Literal["per image", "pooled"]
 FitMethod = Literal["grid", "greedy", "local"]
-Contender = Literal["fitted", "equal", "best single"]
-"""What fitting compares: the weights it found, the same weight for all, and the member that is best alone."""
+Contender = Literal["fitted", "equal", "best single", "per label"]
+"""What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
+several labels are decided alone, the weights it found for each label."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -215,22 +216,41 @@ class StackerReference:
 @dataclass(frozen=True)
 class Nested:
     """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
-    case; and by how much the fitted weights are ahead, paired by image or by case."""
+    case; and by how much the fitted weights are ahead, paired by image or by case.
+
+    Where weights per label were a contender, `per_label` is what they score, and `over_shared` by how much they are
+    ahead of `shared`.
+    """
 
     best_single: Score
     equal: Score
     fitted: Score
     over_best_single: Score
     over_equal: Score
+    per_label: Score | None = None
+    over_shared: Score | None = None
+
+    @property
+    def shared(self) -> Contender:
+        """What to take of the contenders whose weights all labels share: "fitted" where it is above both others, else
+        the better of these (equal, if alike)."""
+        if self.over_best_single.value > 0 and self.over_equal.value > 0:
+            return "fitted"
+        return "best single" if self.best_single.value > self.equal.value else "equal"
+
+    @property
+    def recommended(self) -> Contender:
+        """ "per label" where it is above `shared`, else that."""
+        return "per label" if self.over_shared is not None and self.over_shared.value > 0 else self.shared
 
 
 @dataclass(frozen=True)
 class Fitted:
     """How weights and threshold were chosen: the data and its hash, the method, and what each contender scored there.
 
-    Each contender has its own best threshold there, so `best_single`, `equal` and `fitted` flatter all three alike;
-    `nested` does not. `recommended` is what `nested` favours, `chosen` whose weights and threshold the ensemble has.
-    The defaults are what files said before there was a choice.
+    Each contender has its own best threshold there, so `best_single`, `equal`, `fitted` and, where there were weights
+    per label, `per_label` flatter them all alike; `nested` does not. `recommended` is what `nested` favours, `chosen`
+    whose weights and threshold the ensemble has. The defaults are what files said before there was a choice.
     """
 
     data: str
@@ -245,6 +265,10 @@ class Fitted:
     nested: Nested | None = None
     recommended: Contender | None = None
     chosen: Contender = "fitted"
+    per_label: Score | None = None
+
+    def __post_init__(self) -> None:
+        require(self.chosen != "per label" or self.per_label is not None, "fitted: weights per label need their score")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import cast
 
 import numpy as np
 
-from medseg.arrays import Masks, Probabilities, Stack
-from medseg.blend import normalise_plain, weighted_mean
+from medseg.arrays import Masks, Probabilities, Stack, Weight
+from medseg.blend import normalise_weights, weighted_mean
 from medseg.config import Contender, MemberConfig
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
@@ -36,16 +36,16 @@ Progress = Callable[[int, int], None]
 class Observation:
     """What the members with weight say of one image, and the truth, on every n-th pixel (`thin`) of the working grid.
 
-    `weights` (normalised, one for each of these members) and `threshold` are those of the fold that holds it out; the
-    ensemble's own, and fold -1, until `cross_fit` sets them. `shown_dice` is that of the ensemble's own masks as a user
-    gets them, on the image's grid after clean-up.
+    `weights` (normalised, one for each of these members, or one for each label of it) and `threshold` are those of the
+    fold that holds it out; the ensemble's own, and fold -1, until `cross_fit` sets them. `shown_dice` is that of the
+    ensemble's own masks as a user gets them, on the image's grid after clean-up.
     """
 
     sample: Sample
     config: MemberConfig
     stack: Stack
     truth: Masks
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     threshold: float
     shown_dice: float
     fold: int = -1
@@ -78,18 +78,17 @@ def thin(planes: np.ndarray) -> np.ndarray:
 def observe(
     ensemble: Ensemble, samples: Sequence[Sample], *, progress: Progress = lambda done, total: None
 ) -> list[Observation]:
-    """Run the ensemble on `samples`, each read once. Raises InputError for one that blends by anything but one weight
-    for each member (a stacker was even trained on the split that calibration needs); ReadError for a sample that cannot
-    be read."""
+    """Run the ensemble on `samples`, each read once. Raises InputError for one that blends by anything but the weighted
+    mean (a stacker was even trained on the split that calibration needs); ReadError for one that cannot be read."""
     if ensemble.config.blend != "weighted mean":
         raise InputError(
             f"Calibration knows the weighted mean alone, and this ensemble blends by {ensemble.config.blend}: "
             "calibrate with the blend weighted mean."
         )
-    normalised = normalise_plain(ensemble.weights, len(ensemble.members))
-    voting = np.flatnonzero(normalised)
-    weights = tuple(normalised[index] for index in voting)
     config, threshold = ensemble.members[0].config, ensemble.config.threshold
+    normalised = normalise_weights(ensemble.weights, len(ensemble.members), len(config.labels))
+    voting = [index for index, weight in enumerate(normalised) if np.any(weight)]
+    weights = tuple(normalised[index] for index in voting)
     seen = []
     for done, sample in enumerate(samples, start=1):
         image, truth = sample.read(config.labels)
@@ -126,7 +125,7 @@ def cross_fit(
     return held
 
 
-def _refitted(others: Sequence[Observation], contender: Contender) -> tuple[tuple[float, ...], float]:
+def _refitted(others: Sequence[Observation], contender: Contender) -> tuple[tuple[Weight, ...], float]:
     members = [_Recalled(others, index) for index in range(len(others[0].stack))]
     replayed = [_Replayed(one, place) for place, one in enumerate(others)]
     chosen = fit(cast(list[LoadedMember], members), cast(list[Sample], replayed)).choice(contender)

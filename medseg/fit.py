@@ -1,26 +1,29 @@
 """Weights and threshold from validation samples, and what they are worth.
 
-Three contenders are compared: the member that is best alone, equal weights, and the weights that a search found. Each
-gets its own best threshold, so that none is favoured. Chosen and scored on the same images all of them flatter, the
-searched weights most; so nested cross-validation by case chooses each on some cases and scores it on others. Only where
-that puts the searched weights ahead of both others are they recommended. A member that alone is no better than an
-answer that never looks at the image is broken: the search gives it weight 0.
+Three contenders are compared: the member that is best alone, equal weights, and the weights that a search found; and
+where several labels are decided alone a fourth, weights that were found for each label. Each gets its own best
+threshold, so that none is favoured. Chosen and scored on the same images all of them flatter, searched weights most; so
+nested cross-validation by case chooses each on some cases and scores it on others. Only where that puts them ahead of
+all others are searched weights recommended. A member that alone is no better than an answer that never looks at the
+image is broken: the search gives it weight 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int64
 
-from medseg.arrays import Masks, Stack
+from medseg.arrays import Masks, Stack, Weight
 from medseg.config import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 from medseg.errors import InputError
-from medseg.fit_contest import Contest, Observed, score
+from medseg.fit_contest import Contest, score
 from medseg.fit_floor import on_square
+from medseg.fit_labels import NOT_APART, PerLabel
 from medseg.fit_measure import Measure
+from medseg.fit_observed import Observed
 from medseg.fit_search import Chosen, describe
 from medseg.fit_thresholds import THRESHOLDS
 from medseg.member import LoadedMember
@@ -40,9 +43,10 @@ images differ from each other, and the search takes seconds."""
 
 @dataclass(frozen=True)
 class Choice:
-    """Weights (they sum to 1) with their threshold, and what they mark on each image there."""
+    """Weights (they sum to 1, for each label where they are given so) with their threshold, and what they mark on each
+    image there."""
 
-    weights: tuple[float, ...]
+    weights: tuple[Weight, ...]
     threshold: float
     measure: Measure
     counts: Int64[np.ndarray, "n K 3"] = field(repr=False, compare=False)
@@ -52,6 +56,11 @@ class Choice:
         """What was maximised, on these images."""
         return float(self.measure.mean(self.counts))
 
+    @property
+    def written(self) -> tuple[float | tuple[float, ...], ...]:
+        """The weights as ensemble.json has them, in four decimals."""
+        return tuple(round(w, 4) if isinstance(w, float) else tuple(round(one, 4) for one in w) for w in self.weights)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -59,7 +68,7 @@ class Fit:
 
     `floor` is the score of the best answer that never looks at the image; `broken` are the indices of the members
     that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched.
-    `nested` is None for fewer than three cases. `labels` holds a fit of each label alone where that was asked for.
+    `nested` is None for fewer than three cases. `per_label` is None unless several labels are decided alone.
     """
 
     singles: tuple[Choice, ...]
@@ -69,7 +78,7 @@ class Fit:
     broken: tuple[int, ...]
     method: FitMethod
     nested: Nested | None
-    labels: tuple[Fit, ...] = ()
+    per_label: Choice | None = None
 
     @property
     def best_single(self) -> int:
@@ -78,17 +87,20 @@ class Fit:
 
     @property
     def recommended(self) -> Contender:
-        """ "fitted" where the nested estimate puts it above both others, else the better of these (equal, if alike);
-        without a nested estimate nothing speaks for "fitted"."""
+        """What the nested estimate puts ahead; without one nothing speaks for weights that were searched."""
         if self.nested is None:
             return "best single" if self.singles[self.best_single].mean > self.equal.mean else "equal"
-        if self.nested.over_best_single.value > 0 and self.nested.over_equal.value > 0:
-            return "fitted"
-        return "best single" if self.nested.best_single.value > self.nested.equal.value else "equal"
+        return self.nested.recommended
 
     def choice(self, contender: Contender) -> Choice:
-        """The contender's weights and threshold, chosen on all samples."""
-        return {"fitted": self.fitted, "equal": self.equal, "best single": self.singles[self.best_single]}[contender]
+        """The contender's weights and threshold, chosen on all samples. Raises InputError for "per label" where there
+        was no such contender."""
+        if contender != "per label":
+            alike = {"fitted": self.fitted, "equal": self.equal, "best single": self.singles[self.best_single]}
+            return alike[contender]
+        if self.per_label is None:
+            raise InputError(NOT_APART)
+        return self.per_label
 
     def record(
         self, names: Sequence[str], samples: Sequence[Sample], data: str, chosen: Contender | None = None
@@ -113,13 +125,15 @@ class Fit:
             self.nested,
             self.recommended,
             chosen or self.recommended,
+            scored(self.per_label) if self.per_label else None,
         )
 
     def _method(self) -> str:
-        return (
+        words = (
             f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95; "
             f"weight 0 for members not above the best answer that never looks at the image ({self.floor:.3f})"
         )
+        return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
 
 
 def fit(
@@ -130,22 +144,19 @@ def fit(
     average: Average = "per image",
     method: FitMethod = "grid",
     folds: int = FOLDS,
-    per_label: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fit:
     """Choose weights (>= 0, summing to 1) and threshold for `members` on `samples`, and estimate what they are worth.
 
     Among equal scores the weights nearest to equal win, so noise never drops a member; only a broken one, no better
-    alone than a blind answer, is left out beforehand (at a low threshold it would pass as harmless). `per_label` adds a
-    fit of each label alone. Members must agree in task and labels. `progress(done, total)` is called after each image.
-    Raises InputError without members or samples, for fewer than three folds, for `per_label` where the labels are
-    decided together (multiclass); ReadError for a sample that cannot be read.
+    alone than a blind answer, is left out beforehand (at a low threshold it would pass as harmless). Weights per label
+    come from the grid, whatever the method. Members must agree in task and labels. `progress(done, total)` is called
+    after each image. Raises InputError without members or samples, and for fewer than three folds; ReadError for a
+    sample that cannot be read.
     """
     if not members or not samples:
         raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
     task = members[0].config.task
-    if per_label and task == "multiclass":
-        raise InputError("Multiclass labels are decided together, so they share their weights: leave out per_label.")
     tallies, small = [], []
     for done, sample in enumerate(samples, start=1):
         stack, truth = _observe(members, sample)
@@ -154,13 +165,7 @@ def fit(
         progress(done, len(samples))
     cases = tuple(sample.case for sample in samples)
     observed = Observed(tuple(tallies), np.array(small), cases, samples[0].split, task)
-    fold_of = _deal(samples, folds)
-    measure = Measure(metric, average)
-    found = weigh(observed, fold_of, measure, method)
-    if not per_label:
-        return found
-    alone = [weigh(observed.label(k), fold_of, measure, method) for k in range(len(members[0].config.labels))]
-    return replace(found, labels=tuple(alone))
+    return weigh(observed, _deal(samples, folds), Measure(metric, average), method)
 
 
 def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> Fit:
@@ -168,7 +173,7 @@ def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: 
     contest = Contest(observed, fold_of, measure, method)
     found = contest.choose()
 
-    def choice(chosen: Chosen) -> Choice:
+    def choice(chosen: Chosen | PerLabel) -> Choice:
         counts = observed.counts(range(len(fold_of)), chosen)
         return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, counts)
 
@@ -180,16 +185,21 @@ def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: 
         found.broken,
         method,
         contest.nested() if max(fold_of) else None,
+        choice(found.per_label) if found.per_label else None,
     )
 
 
-def table(found: Fit, names: Sequence[str]) -> str:
-    """The fit in lines: what each choice scores on the images that it was made on, then the nested estimate."""
+def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
+    """The fit in lines: what each choice scores on the images that it was made on, then the nested estimate; `names` of
+    the members, and the `labels`."""
     measure = found.fitted.measure
     lines = [f"{measure.metric}, {measure}, each with the threshold that is best for it here:"]
     for name, choice in zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True):
-        weights = " ".join(f"{weight:.2f}" for weight in choice.weights)
-        lines.append(f"  {name:28} {choice.mean:.4f}  weights {weights}  threshold {choice.threshold:.2f}")
+        lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
+    if found.per_label:
+        lines.append(f"  {'per label':28} {found.per_label.mean:.4f}  threshold {found.per_label.threshold:.2f}")
+        own = zip(labels, np.array(found.per_label.weights).T, strict=True)
+        lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
     for i in found.broken:
         lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.floor:.4f}).")
     nested = found.nested
@@ -197,9 +207,16 @@ def table(found: Fit, names: Sequence[str]) -> str:
         return "\n".join([*lines, f"Fewer than {FEWEST_CASES} cases: no nested estimate."])
     means = {"best single": nested.best_single, "equal": nested.equal, "fitted": nested.fitted}
     ahead = {"fitted − best single": nested.over_best_single, "fitted − equal": nested.over_equal}
+    if nested.per_label and nested.over_shared:
+        means["per label"] = nested.per_label
+        ahead[f"per label − {nested.shared}"] = nested.over_shared
     lines.append("On cases that had no part in the choice, nested cross-validation, with 95 % intervals by case:")
     lines += [_line(name, value) for name, value in means.items()]
     return "\n".join([*lines, *(_line(name, value, "+") for name, value in ahead.items())])
+
+
+def _two(weights: Iterable[Weight]) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights)
 
 
 def _line(name: str, score: Score, sign: str = "") -> str:

@@ -92,23 +92,46 @@ def choose(scores: Scores, vectors: Sequence[Vector], among: Sequence[int] | Non
     thresholds the one nearest to 0.5, the value that calibrated probabilities call for.
     """
     table = scores(vectors).round(6)
-    members = list(range(len(vectors[0])) if among is None else among)
-    spread = [np.ptp([vector[i] for i in members]) for vector in vectors]
-    best = max(range(len(vectors)), key=lambda i: (table[i].max(), -spread[i]))
-    threshold = max(range(len(THRESHOLDS)), key=lambda t: (table[best, t], -abs(THRESHOLDS[t] - 0.5)))
-    return vectors[best], threshold
+    best = most_equal(table.max(axis=1), vectors, range(len(vectors[0])) if among is None else among)
+    return vectors[best], middlemost(table[best])
+
+
+def most_equal(values: Float64[np.ndarray, "V"], vectors: Sequence[Vector], among: Sequence[int]) -> int:
+    """Index of the greatest value; of several, of that whose weights `among` these members are nearest to equal."""
+    spread = np.ptp(np.array(vectors)[:, list(among)], axis=1)
+    return max(range(len(vectors)), key=lambda i: (values[i], -spread[i]))
+
+
+def middlemost(values: Float64[np.ndarray, "T"]) -> int:
+    """Index of the greatest value, of one for each of THRESHOLDS; of several, of the threshold nearest to 0.5."""
+    return max(range(len(THRESHOLDS)), key=lambda t: (values[t], -abs(THRESHOLDS[t] - 0.5)))
+
+
+def scores_alone(scores: Scores, members: int) -> Float64[np.ndarray, "M"]:
+    """What each member scores alone at its best threshold, to six decimals."""
+    return np.asarray(scores([equal([i], members) for i in range(members)]).max(axis=1).round(6))
+
+
+def sound_members(alone: Float64[np.ndarray, "M"], floor: float) -> list[int]:
+    """The members that alone exceed `floor`, or all where none does."""
+    return [i for i, value in enumerate(alone) if value > round(floor, 6)] or list(range(len(alone)))
 
 
 def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int) -> Chosen:
     """Weights for `members` with a threshold, found by `method`; only the `sound` members get any."""
-    starts = [equal(sound, members), *(equal([i], members) for i in sound)]
     if method == "grid":
-        found = [_spread(entry, sound, members) for entry in simplex(len(sound), grid_steps(len(sound)))]
-    else:
-        found = _greedy(scores, sound, members)
+        return choose(scores, grid(sound, members), sound)
+    starts = _starts(sound, members)
+    found = _greedy(scores, sound, members)
     if method == "local":
         found = _local(scores, [*starts, *found], sound)
     return choose(scores, [*starts, *found], sound)
+
+
+def grid(sound: Sequence[int], members: int) -> list[Vector]:
+    """Equal weights, each of the `sound` members alone, and the simplex over them in its finest steps."""
+    entries = simplex(len(sound), grid_steps(len(sound)))
+    return [*_starts(sound, members), *(_spread(entry, sound, members) for entry in entries)]
 
 
 def describe(method: FitMethod, sound: int) -> str:
@@ -143,6 +166,10 @@ def simplex(members: int, steps: int) -> Iterator[Vector]:
                 yield (first, *rest)
 
     return (tuple(part / steps for part in entry) for entry in parts(steps, members))
+
+
+def _starts(sound: Sequence[int], members: int) -> list[Vector]:
+    return [equal(sound, members), *(equal([i], members) for i in sound)]
 
 
 def _spread(entry: Vector, sound: Sequence[int], members: int) -> Vector:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,29 @@ def test_several_labels_have_bounds_of_their_own(task: Task) -> None:
     assert [len(bounds.outer) for bounds in known.bounds] == [2, 2, 2]
     assert "alpha 0.05, right: outer mask from 0.9" in describe(known, ("left", "right"))
     assert judge(known, both.predict(drawn[0].picture)).dice > 0.95
+
+
+def test_weights_for_each_label_are_calibrated_as_they_are_used(tmp_path: Path) -> None:
+    def shown(*wrong: int) -> Callable[[Image], np.ndarray]:
+        return lambda image: np.stack([0.05 + 0.9 * np.abs(image.pixels[..., 0] - each) for each in wrong])
+
+    drawn = [dataclasses.replace(sample, masks=np.concatenate([sample.masks] * 2)) for sample in samples(20)]
+    labels = ("a", "b")
+    members = [fake_member(f"m{i}", shown(i, 1 - i), labels=labels, task="multilabel") for i in (0, 1)]
+    plain = ensemble_of(*members)
+    record = fit(plain.members, drawn).record(plain.names, drawn, "discs")
+    weighed = zip(plain.config.members, ((1.0, 0.0), (0.0, 1.0)), strict=True)
+    references = tuple(dataclasses.replace(reference, weight=weight) for reference, weight in weighed)
+    own = Ensemble(dataclasses.replace(plain.config, members=references, fitted=record), plain.members)
+    seen = observe(own, drawn)
+    assert [one.dice for one in seen] == [1] * 20
+    known = calibrate(own, seen, "discs")
+    assert (record.chosen, known.refitted, known.weights) == ("per label", True, ((1, 0), (0, 1)))
+    schema.dump(known, tmp_path / CALIBRATION)
+    assert load_calibration(tmp_path, own) == known
+    assert judge(known, own.predict(drawn[0].picture)).dice > 0.95
+    with pytest.raises(InputError, match="is of other members, weights"):
+        load_calibration(tmp_path, plain)
 
 
 # --- the command line

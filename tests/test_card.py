@@ -173,6 +173,21 @@ def test_the_nested_estimate_is_shown_with_its_differences() -> None:
     assert "has the best single weights and their threshold; recommended were the equal ones." in card
 
 
+def test_weights_per_label_are_shown_beside_the_shared_ones() -> None:
+    ahead = dataclasses.replace(SCORE, value=0.0123, low=0.01, high=0.02)
+    behind = dataclasses.replace(ahead, value=-0.01)
+    nested = Nested(SCORE, SCORE, SCORE, behind, behind, dataclasses.replace(SCORE, value=0.9), ahead)
+    best = dataclasses.replace(SCORE, value=0.99)
+    fitted = dataclasses.replace(FITTED, nested=nested, recommended="per label", chosen="per label", per_label=best)
+    card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=fitted), BOTH, None, [])
+    assert "flatter all four" in card
+    assert "- weights per label: dice 0.990" in card
+    assert "- weights per label: dice 0.900" in card
+    assert "- per label − equal: +0.012 [+0.010, +0.020]" in card
+    assert "The ensemble has the per label weights and their threshold. Fitted weights are recommended only" in card
+    assert "Weights per label are recommended only where theirs is." in card
+
+
 def test_the_test_scores_are_shown_with_their_protocol() -> None:
     report = {"split": "test", "n": 100, "protocol": "on the image's own grid", "rows": {"ensemble": {}}}
     card = ensemble_card(ENSEMBLE, BOTH, report, ["| a table |"])

@@ -53,7 +53,7 @@ ENSEMBLE = EnsembleConfig(
     cleanup=Cleanup(20, True, False),
     fitted=Fitted(
         "films, val", DIGEST, "grid", "a", SCORE, SCORE, SCORE,
-        "iou", "pooled", Nested(SCORE, SCORE, SCORE, SCORE, SCORE), "equal", "best single",
+        "iou", "pooled", Nested(SCORE, SCORE, SCORE, SCORE, SCORE, SCORE, SCORE), "equal", "per label", SCORE,
     ),
     blend="stacking",
     stacker=StackerReference("stacker", DIGEST, with_image=True),
@@ -105,13 +105,27 @@ def test_defaults_may_be_left_out(tmp_path: Path) -> None:
 
 def test_a_fit_from_before_there_was_a_choice_has_the_fitted_weights(tmp_path: Path) -> None:
     data = as_json(ENSEMBLE, tmp_path)
-    for key in ("metric", "average", "nested", "recommended", "chosen"):
+    for key in ("metric", "average", "nested", "recommended", "chosen", "per_label"):
         del data["fitted"][key]
     (tmp_path / "ensemble.json").write_text(json.dumps(data), encoding="utf-8")
     fitted = schema.load(EnsembleConfig, tmp_path / "ensemble.json").fitted
     assert fitted is not None
     assert (fitted.metric, fitted.average, fitted.chosen) == ("dice", "per image", "fitted")
     assert (fitted.nested, fitted.recommended) == (None, None)
+
+
+def test_a_fit_from_before_there_were_weights_per_label_has_none(tmp_path: Path) -> None:
+    data = as_json(ENSEMBLE, tmp_path)
+    data["fitted"]["chosen"] = "equal"
+    for place, key in ((data["fitted"], "per_label"), (data["fitted"]["nested"], "per_label")):
+        del place[key]
+    del data["fitted"]["nested"]["over_shared"]
+    (tmp_path / "ensemble.json").write_text(json.dumps(data), encoding="utf-8")
+    fitted = schema.load(EnsembleConfig, tmp_path / "ensemble.json").fitted
+    assert fitted is not None
+    assert fitted.nested is not None
+    assert (fitted.per_label, fitted.nested.per_label, fitted.nested.over_shared) == (None, None, None)
+    assert fitted.nested.recommended == "fitted"  # both differences are above 0
 
 
 def test_nothing_but_the_file_itself_is_left_behind(tmp_path: Path) -> None:

@@ -141,29 +141,6 @@ def test_every_method_leaves_out_what_is_broken(method: FitMethod, average: Aver
     assert (found.fitted.weights, found.broken, found.method) == ((0, 1), (0,), method)
 
 
-# --- one label alone
-
-
-def test_each_label_alone_may_trust_another_member() -> None:
-    def swapped(label: int) -> Callable[[Image], np.ndarray]:
-        """Right about one label, and the wrong way round about the other."""
-        return lambda image: np.stack([truth(image)[0] if k == label else 1 - truth(image)[0] for k in (0, 1)])
-
-    drawn = [dataclasses.replace(s, masks=np.concatenate([s.masks, s.masks])) for s in samples()]
-    members = [fake_member(f"m{k}", swapped(k), labels=("a", "b"), task="multilabel") for k in (0, 1)]
-    found = fit(members, drawn, per_label=True)
-    assert [alone.fitted.weights for alone in found.labels] == [(1, 0), (0, 1)]
-    assert [alone.fitted.mean for alone in found.labels] == [1, 1]
-    assert found.fitted.mean < 1
-    assert fit(members, drawn).labels == ()
-
-
-def test_labels_that_are_decided_together_share_their_weights() -> None:
-    members = [fake_member("a", truth, labels=("a", "b"), task="multiclass")]
-    with pytest.raises(InputError, match="decided together"):
-        fit(members, samples(), per_label=True)
-
-
 # --- the nested estimate
 
 
@@ -258,7 +235,7 @@ def test_each_contender_is_a_choice() -> None:
 
 
 def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
-    lines = table(fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples()), ["a", "nothing"])
+    lines = table(fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples()), ["a", "nothing"], ["blob"])
     names = [line[:30].strip() for line in lines.splitlines() if line.startswith("  ")]
     assert names == [
         "a", "nothing", "equal", "fitted",
@@ -269,7 +246,7 @@ def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
 
 
 def test_the_table_says_that_cases_are_too_few() -> None:
-    assert table(fit([perfect()], samples(2)), ["a"]).endswith("Fewer than 3 cases: no nested estimate.")
+    assert table(fit([perfect()], samples(2)), ["a"], ["blob"]).endswith("Fewer than 3 cases: no nested estimate.")
 
 
 def test_where_no_member_beats_a_blind_answer_all_are_searched() -> None:

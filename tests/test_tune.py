@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medseg
-from medseg.config import Nested, Score
+from medseg import schema
+from medseg.config import EnsembleConfig, Nested, Score
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError
-from medseg.fit import fit
+from medseg.fit import Fit, fit
+from medseg.image import Image
 from medseg.samples import load_samples, select
-from tests.conftest import write_disc_pair
+from tests.conftest import PaintedSample, disc, fake_member, make_ensemble, write_disc_pair
 from ui import tune
 from ui.given import Given
-from ui.page_tune import recommendation
+from ui.page_tune import recommendation, table
 from ui.tune import Tuning
 
 SPLITS = '{"train": ["c0"], "val": ["c1", "c2", "c3", "c4"], "test": ["c5"]}'
@@ -152,6 +156,44 @@ def test_weights_are_not_applied_to_another_ensemble(ensemble: Ensemble, pairs: 
     tuning.run(ensemble, zipped(pairs), [])
     with pytest.raises(InputError, match="There are no weights for the ensemble"):
         tuning.choice(medseg.Ensemble.from_pretrained(plain_ensemble))
+
+
+@pytest.fixture
+def halves() -> Fit:
+    """A fit to six pictures where each member is right about one of two labels."""
+    truths = [disc((40, 40), (20, 10 + 4 * number), 6) for number in range(6)]
+
+    def shown(first: int, second: int) -> Callable[[Image], np.ndarray]:
+        return lambda image: np.stack([np.abs(image.pixels[..., 0] - wrong) for wrong in (first, second)])
+
+    pictures = [Image(truth[..., np.newaxis].astype(np.float32)) for truth in truths]
+    masks = [np.stack([truth, truth]) for truth in truths]
+    drawn = [PaintedSample(*both, f"case{i}") for i, both in enumerate(zip(pictures, masks, strict=True))]
+    members = [
+        fake_member(name, shown(*wrong), labels=("disc", "rest"), task="multilabel")
+        for name, wrong in (("one", (0, 1)), ("two", (1, 0)))
+    ]
+    return fit(members, drawn)  # type: ignore[arg-type]
+
+
+def test_weights_for_each_label_are_recommended_and_shown(halves: Fit) -> None:
+    words = recommendation(halves)
+    assert words.startswith("**Recommended: weights of their own for each label**")
+    assert "Weights for each label score +" in words
+    assert "| 1.000 [1.000, 1.000] | disc 1 / 0; rest 0 / 1 | 0.50 |" in table(halves, ("one", "two"), ("disc", "rest"))
+
+
+def test_weights_for_each_label_are_applied_and_saved(
+    halves: Fit, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_ensemble(tmp_path / "two", (1, 1), labels=("disc", "rest"), task="multilabel", plain=True)
+    ensemble = medseg.Ensemble.from_pretrained(folder)
+    monkeypatch.setattr("medseg.fit.fit", lambda *arguments, **settings: halves)
+    tuning = Tuning()
+    tuning.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    assert tuning.choice(ensemble).weights == ((1, 0), (0, 1))
+    saved = schema.load(EnsembleConfig, tuning.write())
+    assert [member.weight for member in saved.members] == [(1, 0), (0, 1)]
 
 
 class Found:

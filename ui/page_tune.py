@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from ui import figures
 from ui.given import Given, named_files
@@ -17,8 +18,8 @@ from ui.theme import CONTROLS_WIDTH
 from ui.tune import MAX_PICTURES, Tuning
 
 if TYPE_CHECKING:
-    from medseg.config import Score
-    from medseg.fit import Fit
+    from medseg.config import Contender, Score
+    from medseg.fit import Choice, Fit
 
 ABOUT = (
     "Weights and threshold are chosen on pictures that you have true masks of. The more they are like those you will "
@@ -26,6 +27,13 @@ ABOUT = (
     "What the choice is worth on new pictures is estimated by nested cross-validation: chosen on four fifths of the "
     "cases, scored on the others."
 )
+
+NAMED: dict[Contender, str] = {
+    "fitted": "the fitted weights",
+    "equal": "equal weights",
+    "best single": "the best model alone",
+    "per label": "weights of their own for each label",
+}
 
 
 def draw_tune(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
@@ -75,7 +83,7 @@ def _tune(
     progress(None, desc="Reading what you sent")
     ensemble = session.shown.ensemble
     found = tuning.run(ensemble, pictures, masks, step)
-    text = f"{recommendation(found)}\n\n{table(found, ensemble.names)}"
+    text = f"{recommendation(found)}\n\n{table(found, ensemble.names, ensemble.config.labels)}"
     return [text, gr.update(visible=True), gr.update(value=str(tuning.write()))]
 
 
@@ -93,21 +101,22 @@ def _apply(session: Session, tuning: Tuning) -> list[Any]:
 
 def recommendation(found: Fit) -> str:
     """Which weights to take, and why, in words."""
-    named = {"fitted": "the fitted weights", "equal": "equal weights", "best single": "the best model alone"}
-    advice = f"**Recommended: {named[found.recommended]}**, with their own threshold."
+    advice = f"**Recommended: {NAMED[found.recommended]}**, with their own threshold."
     nested = found.nested
     if nested is None:
         return f"{advice} These are fewer than three cases, so what the choice is worth on others cannot be estimated."
-    over_equal, over_best = _signed(nested.over_equal), _signed(nested.over_best_single)
-    chance = " A difference whose interval holds 0 may be chance."
-    return (
-        f"{advice} On cases that had no part in choosing them the fitted weights score {over_equal} against equal "
-        f"weights and {over_best} against the best model alone."
-        f"{'' if _is_clear(nested.over_equal) and _is_clear(nested.over_best_single) else chance}"
+    compared = [nested.over_equal, nested.over_best_single]
+    advice += (
+        f" On cases that had no part in choosing them the fitted weights score {_signed(compared[0])} against equal "
+        f"weights and {_signed(compared[1])} against the best model alone."
     )
+    if nested.over_shared is not None:
+        compared.append(nested.over_shared)
+        advice += f" Weights for each label score {_signed(nested.over_shared)} against {NAMED[nested.shared]}."
+    return advice if all(map(_is_clear, compared)) else f"{advice} A difference whose interval holds 0 may be chance."
 
 
-def table(found: Fit, names: tuple[str, ...]) -> str:
+def table(found: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """The contenders as a Markdown table: Dice on the pictures, and on cases that had no part in the choice."""
     nested = found.nested
     best = f"Best model: {figures.plain(names[found.best_single])}"
@@ -116,10 +125,11 @@ def table(found: Fit, names: tuple[str, ...]) -> str:
         ("Equal weights", found.equal, nested and nested.equal),
         ("Fitted weights", found.fitted, nested and nested.fitted),
     ]
+    if found.per_label:
+        rows.append(("Weights for each label", found.per_label, nested and nested.per_label))
     heads = "| | Dice here | Dice on other cases | Weights | Threshold |\n|---|---:|---:|---|---:|"
     lines = [
-        f"| {name} | {choice.mean:.3f} | {_interval(score)} | {' / '.join(f'{w:.2g}' for w in choice.weights)} "
-        f"| {choice.threshold:.2f} |"
+        f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | {choice.threshold:.2f} |"
         for name, choice, score in rows
     ]
     members = " / ".join(figures.plain(name) for name in names)
@@ -128,6 +138,14 @@ def table(found: Fit, names: tuple[str, ...]) -> str:
         f"{figures.plain(names[i])} got weight 0: alone it is no better than a blind answer." for i in found.broken
     ]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
+
+
+def _weights(choice: Choice, labels: tuple[str, ...]) -> str:
+    by_label = np.array(choice.weights).T
+    words = [" / ".join(f"{weight:.2g}" for weight in weights) for weights in np.atleast_2d(by_label)]
+    if by_label.ndim == 1:
+        return words[0]
+    return "; ".join(f"{figures.plain(label)} {own}" for label, own in zip(labels, words, strict=True))
 
 
 def _interval(score: Score | None) -> str:

@@ -125,8 +125,8 @@ def _samples(root: Path) -> list[Sample]:
 
 def _settings(ensemble: Ensemble, found: Fit, samples: Sequence[Sample]) -> EnsembleConfig:
     chosen = found.choice(found.recommended)
-    weighed = zip(ensemble.config.members, chosen.weights, strict=True)
-    members = tuple(dataclasses.replace(member, weight=round(weight, 4)) for member, weight in weighed)
+    weighed = zip(ensemble.config.members, chosen.written, strict=True)
+    members = tuple(dataclasses.replace(member, weight=weight) for member, weight in weighed)
     return dataclasses.replace(
         ensemble.config,
         members=members,
