@@ -13,7 +13,7 @@ from functools import cache
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8
 
 from medseg.arrays import Masks, Stack
 from medseg.config import Task
@@ -31,9 +31,9 @@ _DENSE = 2**18
 _SAMPLE = 1024
 _ROUNDING = np.float32(1e-6)
 _CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
+_FITS_TWICE = 2**26  # one float64 holds two counts below this without rounding
 _INVALID = 255
-_BITS: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
-_VALUES = _BITS.view(np.float16).astype(np.float64)
+_VALUES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
 """Every half-precision number by its bits: a look-up is several times as fast as arithmetic on halves."""
 
 _BUSY = int(np.argmax(np.float32(THRESHOLDS[0]) <= _VALUES))
@@ -70,16 +70,21 @@ class Tally:
     def counts(self, weights: Float[np.ndarray, "V M"], task: Task) -> Int64[np.ndarray, "V K T 3"]:
         """What each of the weight vectors, as `normalise_weights` returns them, marks at every one of THRESHOLDS."""
         answers = self.answers.astype(np.float32)
-        pixels, marked = self.pixels.astype(np.float64), self.marked.astype(np.float64)
         found = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
         found[..., 2] = self.true[:, None]
         step = max(1, _CHUNK // answers[0].size)
         for start in range(0, len(weights), step):
             bins = threshold_bins(decision_values(_blend(answers, weights[start : start + step]), task))
             for label, rows in enumerate(bins):
-                found[start : start + step, label, :, 0] = at_least(rows, marked[label])
-                found[start : start + step, label, :, 1] = at_least(rows, pixels)
+                found[start : start + step, label, :, :2] = self._marks(label, rows)
         return found
+
+    def _marks(self, label: int, bins: Int64[np.ndarray, "V cells"]) -> Int64[np.ndarray, "V T 2"]:
+        """Pixels in both masks and predicted, at every threshold: where they fit into one float, both in one sum."""
+        if self.total < _FITS_TWICE:
+            both = at_least(bins, self.pixels * float(_FITS_TWICE) + self.marked[label])
+            return np.stack([both % _FITS_TWICE, both // _FITS_TWICE], axis=-1)
+        return np.stack([at_least(bins, sizes) for sizes in (self.marked[label], self.pixels)], axis=-1)
 
     def ceiling(self, triangles: Float[np.ndarray, "V 3 M"]) -> Int64[np.ndarray, "V K T 3"]:
         """Counts that no weights inside each triangle, given by its corners, overlap the truth better than; where
@@ -122,13 +127,13 @@ def add(tallies: Sequence[Tally]) -> Tally:
     """The tally of all their pixels together, in the finest levels."""
     parts = _joined(tallies)
     flat = parts.answers.reshape(-1, len(parts.pixels))
-    cells, sizes = _group(_levels(flat, FINEST), FINEST)
-    total = _sum(parts.pixels, cells, sizes)
-    means = [_sum(row * parts.pixels, cells, sizes) / total for row in flat.astype(np.float64)]
+    cells, _ = _group(_levels(flat, FINEST), FINEST)
+    total = np.bincount(cells, parts.pixels)
+    means = [np.bincount(cells, row * parts.pixels) / total for row in flat.astype(np.float64)]
     return Tally(
         np.array(means, np.float16).reshape(*parts.answers.shape[:2], -1),
         total.astype(np.int64),
-        np.array([_sum(row, cells, sizes) for row in parts.marked], np.int64),
+        np.array([np.bincount(cells, row) for row in parts.marked], np.int64),
     )
 
 
@@ -171,7 +176,7 @@ def _busy(
 ) -> Tally:
     """At most so many cells, of the finest levels that make no more."""
     cells, sizes = _cells(answers, most)
-    means = [_sum(_VALUES.take(row.view(np.uint16)), cells, sizes) / sizes for row in answers]
+    means = [np.bincount(cells, _VALUES.take(row.view(np.uint16))) / sizes for row in answers]
     marks = [np.bincount(cells[mask], minlength=len(sizes)) for mask in marked]
     shape = (members, len(marked), len(sizes))
     return Tally(np.array(means, np.float16).reshape(shape), sizes.astype(np.uint32), np.array(marks, np.uint32))
@@ -243,14 +248,6 @@ def _unite_smallest(cells: Int64[np.ndarray, "pixels"], sizes: Int64[np.ndarray,
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     cells = np.minimum(rank, most - 1).take(cells)
     return cells, np.bincount(cells)
-
-
-def _sum(
-    values: Float[np.ndarray, "parts"] | Int[np.ndarray, "parts"],
-    cells: Int64[np.ndarray, "parts"],
-    sizes: Int64[np.ndarray, "cells"],
-) -> Float[np.ndarray, "cells"]:
-    return np.asarray(np.bincount(cells, weights=values, minlength=len(sizes)))
 
 
 def _blend(
