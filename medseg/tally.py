@@ -139,34 +139,34 @@ def add(tallies: Sequence[Tally]) -> Tally:
 
 def _tally(stack: Stack, truth: Masks, most_bytes: int) -> Tally:
     """Of most images the larger part is calm, every member below the lowest threshold: one cell, told apart first,
-    because sorting its pixels in takes longer than all else."""
+    because sorting its pixels in takes longer than all else. Where hardly any are, they are sorted in with the rest."""
     members, labels = stack.shape[:2]
     answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
     marked = truth.reshape(labels, -1)
     most = most_bytes // (2 * members * labels + 4 + 4 * labels)
     busy = answers.view(np.uint16).max(axis=0) >= _BUSY
-    parts = []
-    if not busy.all():
-        parts.append(_calm(answers, marked, ~busy, members))
-    if busy.any():
-        chosen = np.flatnonzero(busy)
-        parts.append(_busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1))
-    return _joined(parts)
+    step = -(-len(busy) // _SAMPLE)
+    sample = answers[:, ::step].compress(~busy[::step], axis=1)
+    if not sample.size:
+        return _busy(answers, marked, members, most)
+    calm = _calm(sample, marked, ~busy, members)
+    chosen = np.flatnonzero(busy)
+    if not len(chosen):
+        return calm
+    return _joined([calm, _busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1)])
 
 
 def _calm(
-    answers: Float16[np.ndarray, "D pixels"],
+    sample: Float16[np.ndarray, "D some"],
     marked: Bool[np.ndarray, "K pixels"],
     calm: Bool[np.ndarray, "pixels"],
     members: int,
 ) -> Tally:
-    """One cell of the `calm` pixels. Its mean, from a sample of them, matters only where labels are added up."""
-    chosen = np.flatnonzero(calm)
-    sample = answers.take(chosen[:: -(-len(chosen) // _SAMPLE)], axis=1)
+    """One cell of the `calm` pixels. Its mean, that of a `sample`, matters only where labels are added up."""
     means = _VALUES.take(sample.view(np.uint16)).mean(axis=1)
     return Tally(
         means.astype(np.float16).reshape(members, len(marked), 1),
-        np.array([len(chosen)], np.uint32),
+        np.array([np.count_nonzero(calm)], np.uint32),
         np.array([[np.count_nonzero(mask & calm)] for mask in marked], np.uint32),
     )
 
