@@ -56,7 +56,7 @@ def normalise_weights(
         where = "" if values.ndim == 1 else " for one of the labels"
         raise InputError(f"All weights are 0{where}: raise at least one slider above 0.")
     scaled = values / values.max(axis=0)  # first, or the sum of huge weights overflows and of tiny ones vanishes
-    normalised = (scaled / scaled.sum(axis=0)).tolist()
+    normalised = (scaled / sum(scaled)).tolist()  # NumPy's own sum of eight or more rounds otherwise when alone
     return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in normalised)
 
 

@@ -64,7 +64,8 @@ class Objective:
     def _keep(self, vectors: Sequence[Vector]) -> None:
         if not vectors:
             return
-        weights = np.array([normalise_weights(vector, len(vector)) for vector in vectors])
+        by_member = list(zip(*vectors, strict=True))
+        weights = np.array(normalise_weights(by_member, len(by_member), len(vectors))).T
         shares = [self._share([tally.counts(weights, self._task) for tally in unit]) for unit in self._units]
         self._kept.update(zip(vectors, np.stack(shares, axis=1), strict=True))
 

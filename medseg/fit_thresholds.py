@@ -33,8 +33,8 @@ def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "
     """What `values >= t` marks of `truth` for every t of THRESHOLDS."""
     found = np.empty((len(truth), len(THRESHOLDS), 3), np.int64)
     for counts, bins, mask in zip(found, threshold_bins(values), truth, strict=True):
-        counts[:, 0] = at_least(bins[mask])
-        counts[:, 1] = at_least(bins.ravel())
+        counts[:, 0] = at_least(bins[mask][None])
+        counts[:, 1] = at_least(bins.reshape(1, -1))
         counts[:, 2] = np.count_nonzero(mask)
     return found
 
@@ -44,7 +44,7 @@ def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*ax
     return np.asarray(np.multiply(values.clip(0, 1), _SCALE, dtype=np.float64).astype(np.int64))
 
 
-def at_least(bins: Int64[np.ndarray, "n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "T"]:
-    """Pixels at or above each of THRESHOLDS, from bins of `sizes` pixels each (one, if not told)."""
-    counts = np.bincount(bins, weights=sizes, minlength=FINEST + 1)
-    return np.asarray(counts[::-1].cumsum()[::-1][1:FINEST], dtype=np.int64)
+def at_least(bins: Int64[np.ndarray, "V n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "V T"]:
+    """In each row, pixels at or above each of THRESHOLDS, from bins of `sizes` pixels each (one, if not told)."""
+    counts = np.array([np.bincount(row, weights=sizes, minlength=FINEST + 1) for row in bins])
+    return np.asarray(counts[:, ::-1].cumsum(axis=1)[:, FINEST - 1 : 0 : -1], dtype=np.int64)

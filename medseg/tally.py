@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8
 
 from medseg.arrays import Masks, Stack
 from medseg.config import Task
@@ -27,13 +28,20 @@ MAX_BYTES = 64_000
 """What the tallies of one image take at most."""
 
 _DENSE = 2**18
-_SAMPLE = 4096
+_SAMPLE = 1024
 _ROUNDING = np.float32(1e-6)
 _CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
+_FITS_TWICE = 2**26  # one float64 holds two counts below this without rounding
 _INVALID = 255
-_BITS: UInt16[np.ndarray, "65536"] = np.arange(2**16, dtype=np.uint16)
-_VALUES = _BITS.view(np.float16).astype(np.float64)
+_VALUES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
 """Every half-precision number by its bits: a look-up is several times as fast as arithmetic on halves."""
+
+_BUSY = int(np.argmax(np.float32(THRESHOLDS[0]) <= _VALUES))
+"""The bits of the least number that reaches a threshold: those of greater numbers, and of all that is no probability,
+are greater."""
+
+Cells: TypeAlias = tuple[Int64[np.ndarray, "pixels"], Int64[np.ndarray, "cells"]]
+"""The number of every pixel's cell, and how many pixels each cell has."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,21 @@ class Tally:
     def counts(self, weights: Float[np.ndarray, "V M"], task: Task) -> Int64[np.ndarray, "V K T 3"]:
         """What each of the weight vectors, as `normalise_weights` returns them, marks at every one of THRESHOLDS."""
         answers = self.answers.astype(np.float32)
-        sizes = [self.pixels.astype(np.float64), *self.marked.astype(np.float64)]
         found = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
         found[..., 2] = self.true[:, None]
         step = max(1, _CHUNK // answers[0].size)
         for start in range(0, len(weights), step):
             bins = threshold_bins(decision_values(_blend(answers, weights[start : start + step]), task))
             for label, rows in enumerate(bins):
-                for vector, row in enumerate(rows, start=start):
-                    found[vector, label, :, 0] = at_least(row, sizes[1 + label])
-                    found[vector, label, :, 1] = at_least(row, sizes[0])
+                found[start : start + step, label, :, :2] = self._marks(label, rows)
         return found
+
+    def _marks(self, label: int, bins: Int64[np.ndarray, "V cells"]) -> Int64[np.ndarray, "V T 2"]:
+        """Pixels in both masks and predicted, at every threshold: where they fit into one float, both in one sum."""
+        if self.total < _FITS_TWICE:
+            both = at_least(bins, self.pixels * float(_FITS_TWICE) + self.marked[label])
+            return np.stack([both % _FITS_TWICE, both // _FITS_TWICE], axis=-1)
+        return np.stack([at_least(bins, sizes) for sizes in (self.marked[label], self.pixels)], axis=-1)
 
     def ceiling(self, triangles: Float[np.ndarray, "V 3 M"]) -> Int64[np.ndarray, "V K T 3"]:
         """Counts that no weights inside each triangle, given by its corners, overlap the truth better than; where
@@ -88,11 +100,10 @@ class Tally:
         least = threshold_bins(blended.min(axis=2) - _ROUNDING)
         greatest = threshold_bins(blended.max(axis=2) + _ROUNDING)
         found = np.empty((*least.shape[:2], len(THRESHOLDS), 3), np.int64)
-        for label, marked in enumerate(self.marked.astype(np.float64)):
-            for counts, low, high in zip(found[label], least[label], greatest[label], strict=True):
-                counts[:, 0] = at_least(high, marked)
-                counts[:, 1] = at_least(low, self.pixels) + counts[:, 0] - at_least(low, marked)
-                counts[:, 2] = self.true[label]
+        found[..., 2] = self.true[:, None, None]
+        for counts, low, high, marked in zip(found, least, greatest, self.marked.astype(np.float64), strict=True):
+            counts[..., 0] = at_least(high, marked)
+            counts[..., 1] = at_least(low, self.pixels - marked) + counts[..., 0]
         return found.swapaxes(0, 1)
 
 
@@ -116,47 +127,47 @@ def add(tallies: Sequence[Tally]) -> Tally:
     """The tally of all their pixels together, in the finest levels."""
     parts = _joined(tallies)
     flat = parts.answers.reshape(-1, len(parts.pixels))
-    cells, count = _group(_levels(flat, FINEST), FINEST)
-    total = _sum(parts.pixels, cells, count)
-    means = [_sum(row * parts.pixels, cells, count) / total for row in flat.astype(np.float64)]
+    cells, _ = _group(_levels(flat, FINEST), FINEST)
+    total = np.bincount(cells, parts.pixels)
+    means = [np.bincount(cells, row * parts.pixels) / total for row in flat.astype(np.float64)]
     return Tally(
-        np.array(means, np.float16).reshape(*parts.answers.shape[:2], count),
+        np.array(means, np.float16).reshape(*parts.answers.shape[:2], -1),
         total.astype(np.int64),
-        np.array([_sum(row, cells, count) for row in parts.marked], np.int64),
+        np.array([np.bincount(cells, row) for row in parts.marked], np.int64),
     )
 
 
 def _tally(stack: Stack, truth: Masks, most_bytes: int) -> Tally:
     """Of most images the larger part is calm, every member below the lowest threshold: one cell, told apart first,
-    because sorting its pixels in takes longer than all else."""
+    because sorting its pixels in takes longer than all else. Where hardly any are, they are sorted in with the rest."""
     members, labels = stack.shape[:2]
     answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
     marked = truth.reshape(labels, -1)
     most = most_bytes // (2 * members * labels + 4 + 4 * labels)
-    busy = _levels(answers, FINEST).any(axis=0)
-    parts = []
-    if not busy.all():
-        parts.append(_calm(answers, marked, np.flatnonzero(~busy), members))
-    if busy.any():
-        chosen = np.flatnonzero(busy)
-        parts.append(_busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1))
-    return _joined(parts)
+    busy = answers.view(np.uint16).max(axis=0) >= _BUSY
+    step = -(-len(busy) // _SAMPLE)
+    sample = answers[:, ::step].compress(~busy[::step], axis=1)
+    if not sample.size:
+        return _busy(answers, marked, members, most)
+    calm = _calm(sample, marked, ~busy, members)
+    chosen = np.flatnonzero(busy)
+    if not len(chosen):
+        return calm
+    return _joined([calm, _busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1)])
 
 
 def _calm(
-    answers: Float16[np.ndarray, "D pixels"],
+    sample: Float16[np.ndarray, "D some"],
     marked: Bool[np.ndarray, "K pixels"],
-    chosen: Int64[np.ndarray, "calm"],
+    calm: Bool[np.ndarray, "pixels"],
     members: int,
 ) -> Tally:
-    """One cell of the `chosen` pixels. Its mean, from a sample of them, matters only where labels are added up."""
-    sample = answers.take(chosen[:: -(-len(chosen) // _SAMPLE)], axis=1)
+    """One cell of the `calm` pixels. Its mean, that of a `sample`, matters only where labels are added up."""
     means = _VALUES.take(sample.view(np.uint16)).mean(axis=1)
-    marks = np.count_nonzero(marked.take(chosen, axis=1), axis=1)
     return Tally(
         means.astype(np.float16).reshape(members, len(marked), 1),
-        np.array([len(chosen)], np.uint32),
-        marks.astype(np.uint32)[:, None],
+        np.array([np.count_nonzero(calm)], np.uint32),
+        np.array([[np.count_nonzero(mask & calm)] for mask in marked], np.uint32),
     )
 
 
@@ -164,21 +175,20 @@ def _busy(
     answers: Float16[np.ndarray, "D pixels"], marked: Bool[np.ndarray, "K pixels"], members: int, most: int
 ) -> Tally:
     """At most so many cells, of the finest levels that make no more."""
-    cells, count = _cells(answers, most)
-    pixels = np.bincount(cells, minlength=count)
-    means = [_sum(_VALUES.take(row.view(np.uint16)), cells, count) / pixels for row in answers]
-    marks = [np.bincount(cells[mask], minlength=count) for mask in marked]
-    shape = (members, len(marked), count)
-    return Tally(np.array(means, np.float16).reshape(shape), pixels.astype(np.uint32), np.array(marks, np.uint32))
+    cells, sizes = _cells(answers, most)
+    means = [np.bincount(cells, _VALUES.take(row.view(np.uint16))) / sizes for row in answers]
+    marks = [np.bincount(cells[mask], minlength=len(sizes)) for mask in marked]
+    shape = (members, len(marked), len(sizes))
+    return Tally(np.array(means, np.float16).reshape(shape), sizes.astype(np.uint32), np.array(marks, np.uint32))
 
 
-def _cells(answers: Float16[np.ndarray, "D pixels"], most: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
-    """The cell of every pixel in the finest levels that make at most so many cells, and how many."""
+def _cells(answers: Float16[np.ndarray, "D pixels"], most: int) -> Cells:
+    """In the finest levels that make at most so many cells."""
     for levels in LEVELS:
-        cells, count = _group(_levels(answers, levels), levels)
-        if count <= most:
-            return cells, count
-    return _unite_smallest(cells, most), most
+        cells, sizes = _group(_levels(answers, levels), levels)
+        if len(sizes) <= most:
+            return cells, sizes
+    return _unite_smallest(cells, sizes, most)
 
 
 def _joined(tallies: Sequence[Tally]) -> Tally:
@@ -209,37 +219,35 @@ def _level_table(levels: int) -> UInt8[np.ndarray, "65536"]:
     return np.asarray(np.where((_VALUES >= 0) & (_VALUES <= 1), table, np.uint8(_INVALID)))
 
 
-def _group(rows: UInt8[np.ndarray, "D pixels"], levels: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
-    """For every pixel the number of its cell, the pixels whose levels agree in every row; and how many cells."""
+def _group(rows: UInt8[np.ndarray, "D pixels"], levels: int) -> Cells:
+    """Pixels whose levels agree in every row are one cell."""
     cells, size = rows[0].astype(np.int64), levels
     for row in rows[1:]:
         if size * levels > _DENSE:
-            cells, size = _renumber(cells, size)
-        cells, size = cells * levels + row, size * levels
+            cells, sizes = _renumber(cells, size)
+            size = len(sizes)
+        cells *= levels
+        cells += row
+        size *= levels
     return _renumber(cells, size)
 
 
-def _renumber(cells: Int64[np.ndarray, "pixels"], size: int) -> tuple[Int64[np.ndarray, "pixels"], int]:
+def _renumber(cells: Int64[np.ndarray, "pixels"], size: int) -> Cells:
     """Cells below `size` numbered anew without gaps."""
     if size > _DENSE:
-        distinct, cells = np.unique(cells, return_inverse=True)
-        return np.asarray(cells), len(distinct)
-    numbers = np.cumsum(np.bincount(cells, minlength=size) > 0) - 1
-    return np.asarray(numbers[cells]), int(numbers[-1]) + 1
+        _, cells, sizes = np.unique(cells, return_inverse=True, return_counts=True)
+        return cells, sizes
+    sizes = np.bincount(cells, minlength=size)
+    filled = sizes > 0
+    return (np.cumsum(filled) - 1).take(cells), sizes[filled]
 
 
-def _unite_smallest(cells: Int64[np.ndarray, "pixels"], most: int) -> Int64[np.ndarray, "pixels"]:
+def _unite_smallest(cells: Int64[np.ndarray, "pixels"], sizes: Int64[np.ndarray, "cells"], most: int) -> Cells:
     """Only `most` cells: the largest as they are, all others together."""
-    sizes = np.bincount(cells)
     rank = np.empty_like(sizes)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    return np.asarray(np.minimum(rank, most - 1)[cells])
-
-
-def _sum(
-    values: Float[np.ndarray, "parts"] | Int[np.ndarray, "parts"], cells: Int64[np.ndarray, "parts"], count: int
-) -> Float[np.ndarray, "cells"]:
-    return np.asarray(np.bincount(cells, weights=values, minlength=count))
+    cells = np.minimum(rank, most - 1).take(cells)
+    return cells, np.bincount(cells)
 
 
 def _blend(

@@ -67,6 +67,12 @@ def test_weights_per_label_are_divided_by_their_sum_over_the_members() -> None:
     assert normalise_weights([[1, 0], [3, 2]], 2, 2) == ((0.25, 0), (0.75, 1))
 
 
+def test_weights_of_many_members_are_divided_alike_for_one_label_and_for_several() -> None:
+    weights = np.random.default_rng(0).random((20, 12))
+    alone = [normalise_weights(column, 12) for column in weights]
+    assert np.array_equal(np.array(normalise_weights(weights.T.tolist(), 12, 20)).T, alone)
+
+
 def test_a_label_that_no_member_counts_for_is_refused() -> None:
     with pytest.raises(InputError, match="All weights are 0 for one of the labels"):
         normalise_weights([[1, 0], [3, 0]], 2, 2)

@@ -72,6 +72,15 @@ def test_a_blend_of_any_answers_is_counted_nearly() -> None:
         assert found[vector, :, 9] == pytest.approx(exact, abs=100)  # 1 % of the pixels
 
 
+def test_more_pixels_than_fit_twice_into_one_float_are_counted_exactly() -> None:
+    answers = np.array([0.25, 0.75], np.float16).reshape(1, 1, 2)
+    many = Tally(answers, np.array([2**50 + 1, 2**40 + 1]), np.array([[2**30 + 1, 2**20 + 1]]))
+    found = many.counts(np.ones((1, 1)), "binary")
+    true = 2**30 + 2**20 + 2
+    assert found[0, 0, 0].tolist() == [true, 2**50 + 2**40 + 2, true]
+    assert found[0, 0, 9].tolist() == [2**20 + 1, 2**40 + 1, true]
+
+
 # --- what a tally promises
 
 

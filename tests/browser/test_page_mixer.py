@@ -77,7 +77,7 @@ def open_more(page: Page) -> None:
 
 def same_mask(page: Page, prediction: medseg.Prediction, folder: Path) -> bool:
     """Whether the page's download is the library's file."""
-    path = downloaded(page, "mask", folder)
+    path = downloaded(page, "Mask · PNG", folder)
     export.write_mask(prediction.masks, prediction.image, folder / "ours.png")
     with PIL.Image.open(path) as theirs, PIL.Image.open(folder / "ours.png") as ours:
         return np.array_equal(np.asarray(theirs), np.asarray(ours))
