@@ -164,8 +164,10 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
 def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(page: Page) -> None:
     if not POLYP.exists():
         pytest.skip("the embedded polyp ensemble is not there")
+    before = shown_picture(page)
+    page.locator("#examples button", has_text="Synthetic chest").click()  # for which the page takes another ensemble
+    wait_for_another_picture(page, before)
     choose_ensemble(page, "polyp", 3)
-    page.locator("#examples button", has_text="Synthetic chest").click()
     says(page, "#trust", "Look at this yourself")
     assert "unlike what the ensemble was trained on" in page.inner_text("#trust")
     assert "Predicted Dice" not in page.inner_text("#trust")
