@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,9 +44,11 @@ def test_the_container_has_the_python_of_a_space() -> None:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    if shutil.which("hadolint") is None:
-        pytest.skip("hadolint is not installed")
-    said = subprocess.run(["hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    beside = str(Path(sys.executable).parent)  # of an environment that nobody has activated
+    hadolint = shutil.which("hadolint", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (extra dev)")
+    said = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, "")
 
 
