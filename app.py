@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ui.uploads import claim_folder, keep_clean, max_bytes
@@ -16,10 +17,17 @@ from ui.uploads import claim_folder, keep_clean, max_bytes
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["GRADIO_TEMP_DIR"] = claim_folder()
 
+from ui import gallery
+
+# a start is mostly imports, on one core: the examples are read beside them, and later the models loaded
+beside = ThreadPoolExecutor(1)
+examples = beside.submit(gallery.thumbnails)
+
 import gradio as gr
 from starlette.middleware import Middleware
 
 from medseg.errors import MedsegError
+from ui import handlers
 from ui.arrivals import Arrivals
 from ui.endpoints import add_endpoints
 from ui.page_batch import draw_batch
@@ -57,7 +65,7 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
     changed = gr.State("")  # another value tells the first tab that another tab has changed the session
     with gr.Tabs() as tabs:
         with gr.Tab("One picture", id=ONE_PICTURE):
-            draw_segment(demo, session, changed)
+            draw_segment(demo, session, changed, examples.result())
         with gr.Tab("Many pictures") as many:
             draw_batch(many, session, tabs, changed)
         with gr.Tab("Tune") as tune:
@@ -71,4 +79,5 @@ if __name__ == "__main__":
     # a container is stopped so: leave in an orderly way, which removes the visitors' files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     keep_clean()
+    beside.submit(handlers.shelf.prepare)  # whoever comes first waits for the rest of it, not for all
     demo.launch(**LAUNCH)

@@ -527,3 +527,13 @@ def test_only_the_last_few_fetched_ensembles_stay_in_memory(
     handlers.shelf.fetch(f"{published}@main", quiet, lambda: False)
     assert not handlers.shelf.is_loaded(published)
     assert handlers.shelf.is_loaded(f"{published}@main")
+
+
+def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensemble: Path) -> None:
+    ahead = Shelf([plain_ensemble])
+    ahead.prepare()
+    assert ahead.is_loaded(ahead.names[0])
+    hub = Shelf(["owner/name@main"])
+    hub.prepare()
+    assert not hub.is_loaded(hub.names[0])
+    Shelf([]).prepare()  # nothing to load is no error either

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import PIL.Image
 
-from ui import gallery, handlers
+from ui import handlers
 from ui.correct import draw_correct, refresh
 from ui.downloads import draw_downloads
 from ui.frames import draw_frames
@@ -71,8 +72,11 @@ def draw_views() -> tuple[gr.Tabs, list[Any]]:
     return tabs, [overlay, probability, disagreement, entropy, members, before_after]
 
 
-def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
-    """Draw the tab on `page` and connect it to the visitor's session, which is shown anew when `changed` changes."""
+def draw_segment(
+    page: gr.Blocks, session: gr.State, changed: gr.State, thumbnails: list[tuple[PIL.Image.Image, str]]
+) -> None:
+    """Draw the tab on `page`, with the gallery's `thumbnails`, and connect it to the visitor's session, which is shown
+    anew when `changed` changes."""
     mixed = gr.State("")  # the ensemble that the sliders are made for
     number = gr.State(0)  # of the opened file: for each, frames and window are offered anew
     with gr.Row():
@@ -80,7 +84,7 @@ def draw_segment(page: gr.Blocks, session: gr.State, changed: gr.State) -> None:
             upload = gr.File(label="Drop a picture: PNG, JPEG, TIFF, DICOM or NIfTI", height=180, elem_id="upload")
         with gr.Column(scale=6, min_width=340):
             examples = gr.Gallery(
-                gallery.thumbnails(),
+                thumbnails,
                 label="Or pick an example",
                 columns=5,
                 height=180,

@@ -85,6 +85,13 @@ class Shelf:
                 self._loaded[name] = on_lent_gpu(loaded, name)
             return self._loaded[name]
 
+    def prepare(self) -> None:
+        """Load the first ensemble before anybody asks, unless that would ask the Hub; what fails is told who asks."""
+        first = next(iter(self._sources.values()), None)
+        if isinstance(first, Path):
+            with contextlib.suppress(MedsegError):
+                self.get(None)
+
     def fetch(self, repository: str, progress: Progress, cancelled: Cancelled) -> str:
         """Load the Hub repository that a visitor names; returns the name to `get` it by.
 
