@@ -20,16 +20,14 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from medseg.arrays import Masks
 from medseg.ensemble import Ensemble
 from medseg.metrics import confusion
-from medseg.overlay import draw_heatmap, draw_overlay
+from medseg.overlay import draw_heatmap, draw_overlay, errors
 from medseg.samples import Sample, load_samples, select
 
 SIDE, MARGIN, LINE = 260, 6, 24
-COLUMNS = ("truth", "ensemble", "hit white, miss blue, false alarm orange", "disagreement of the members")
+COLUMNS = ("truth", "ensemble", "blue hit, yellow false alarm, red miss", "disagreement of the members")
 INK, PAPER = (32, 32, 32), (255, 255, 255)
-HIT, MISS, ALARM = (235, 235, 235), (0, 114, 178), (230, 159, 0)
 
 
 def dice_of(ensemble: Ensemble, sample: Sample) -> float | None:
@@ -44,16 +42,9 @@ def row(ensemble: Ensemble, sample: Sample, pictures: bool) -> list[PIL.Image.Im
     image, truth = sample.read(ensemble.config.labels)
     found = ensemble.predict(image)
     ground = image.pixels if pictures else np.zeros_like(image.pixels)
-    drawn = [draw_overlay(ground, truth), draw_overlay(ground, found.masks), errors(found.masks, truth)]
+    mistakes = errors(found.masks.any(axis=0), truth.any(axis=0))  # of any label
+    drawn = [draw_overlay(ground, truth), draw_overlay(ground, found.masks), draw_overlay(ground, mistakes, 1.0)]
     return [small(picture) for picture in (*drawn, draw_heatmap(found.disagreement, ground))]
-
-
-def errors(found: Masks, truth: Masks) -> np.ndarray:
-    """Where any label is hit, missed or marked wrongly; the later covers the earlier."""
-    drawn = np.zeros((*truth.shape[1:], 3), np.uint8)
-    for places, colour in ((found & truth, HIT), (truth & ~found, MISS), (found & ~truth, ALARM)):
-        drawn[places.any(axis=0)] = colour
-    return drawn
 
 
 def small(picture: np.ndarray) -> PIL.Image.Image:

@@ -16,7 +16,7 @@ import torch
 from medseg import config, hub, runtime
 from medseg.arrays import Stack, Weight
 from medseg.blend import normalise_weights
-from medseg.config import COMMIT, Blend, EnsembleConfig, MemberReference
+from medseg.config import COMMIT, Blend, Cleanup, EnsembleConfig, MemberReference
 from medseg.download import Cancelled
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
 from medseg.hub_cache import shown_name
@@ -146,12 +146,13 @@ class Ensemble:
         threshold: float | None = None,
         tta: bool | Turns = False,
         blend: Blend | None = None,
+        cleanup: Cleanup | None = None,
     ) -> Prediction:
         """Segment one image.
 
-        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)) and
-        `blend` (one of `blends`, which `medseg.blend.blend` describes) default to those of ensemble.json. The networks,
-        the stacker too, run once per image: another call with other weights, threshold or blend starts from their
+        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)), `blend`
+        (one of `blends`, which `medseg.blend.blend` describes) and `cleanup` default to those of ensemble.json. The
+        networks, the stacker too, run once per image: another call with other settings than `tta` starts from their
         cached answers. `tta` averages each network over the four flips ("flips", or True) or the eight turns and
         mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError for settings out of
         range or an image with a side under MIN_SIDE.
@@ -175,7 +176,7 @@ class Ensemble:
             threshold=threshold,
             tta=turns,
             ensemble=self.config,
-            cleanup=self.config.cleanup,
+            cleanup=self.config.cleanup if cleanup is None else cleanup,
             left_out=self.quarantined,
             blend=blend,
             stacked=stacked,

@@ -20,7 +20,7 @@ from typing import Any
 from medseg import export
 from medseg.arrays import Weight
 from medseg.blend import normalise_weights
-from medseg.config import Blend
+from medseg.config import Blend, Cleanup
 from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError
 from medseg.prediction import Prediction, checked_blend, checked_threshold
@@ -41,6 +41,7 @@ class Settings:
     threshold: float | None = None
     blend: Blend | None = None
     tta: Augmentation | bool = False
+    cleanup: Cleanup | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         }
         if _is_done(_beside(name, ".json"), asked):
             continue
-        prediction = ensemble.predict(read_image(job.path, frame=frame), **asdict(settings))
+        prediction = ensemble.predict(read_image(job.path, frame=frame), **vars(settings))
         writing = _beside(name, ".writing")
         export.write_mask(prediction.masks, prediction.image, writing)
         writing.replace(_beside(name, ".png"))

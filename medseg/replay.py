@@ -79,9 +79,10 @@ def _image(report: dict[str, Any], picture: Path) -> Image:
 def _predict(report: dict[str, Any], image: Image, ensemble: Ensemble) -> Prediction:
     weights = tuple(tuple(w) if isinstance(w, list) else w for w in (member["weight"] for member in report["members"]))
     settings = {"threshold": report["threshold"], "blend": report["blend"], "tta": report["tta"]}
+    settings["cleanup"] = Cleanup(**report["cleanup"])
     prediction = ensemble.predict(image, weights=weights, **settings)
     # normalised weights normalised again may differ in the last bit
-    return dataclasses.replace(prediction, weights=weights, cleanup=Cleanup(**report["cleanup"]))
+    return dataclasses.replace(prediction, weights=weights)
 
 
 def _other_picture(report: dict[str, Any], image: Image) -> Iterator[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 # before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medseg-tests-") + "/gradio"  # as app.py claims one
 
 from pathlib import Path
 
@@ -25,6 +29,8 @@ from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 if TYPE_CHECKING:
     from medseg.image import Image
     from tests.hub_server import Hub
+
+atexit.register(shutil.rmtree, Path(os.environ["GRADIO_TEMP_DIR"]).parent, ignore_errors=True)
 
 # no property may fail because the machine was busy
 hypothesis.settings.register_profile(

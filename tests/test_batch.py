@@ -42,7 +42,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def run(batch: Batch, session: Session, *given: Given) -> list[Row]:
-    assert list(batch.run(given, session.shown, None))
+    assert list(batch.run(given, session.shown))
     return batch.rows
 
 
@@ -101,12 +101,12 @@ def test_more_files_than_are_allowed_are_refused_before_the_first(
 ) -> None:
     monkeypatch.setattr(batch_module, "MAX_PICTURES", 1)
     with pytest.raises(InputError, match="These are 2 files, and here up to 1 are segmented at once"):
-        next(Batch().run([Given(picture, "a.png"), Given(picture, "b.png")], session.shown, None))
+        next(Batch().run([Given(picture, "a.png"), Given(picture, "b.png")], session.shown))
 
 
 def test_a_run_that_is_cancelled_keeps_what_is_done(session: Session, picture: Path) -> None:
     batch = Batch()
-    for _ in batch.run([Given(picture, f"{n}.png") for n in range(5)], session.shown, None):
+    for _ in batch.run([Given(picture, f"{n}.png") for n in range(5)], session.shown):
         batch.cancelled.set()
     assert [row.file for row in batch.rows] == ["0.png"]
     with zipfile.ZipFile(batch.write()) as archive:
@@ -167,6 +167,4 @@ def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(s
     )
     session.average_over("flips")
     session.drop_pieces(9)
-    assert _settings(session).endswith(
-        "threshold 0.50, each model averaged over flips. Only the least area of “One picture” does not count here."
-    )
+    assert _settings(session).endswith("threshold 0.50, without pieces under 9 px, each model averaged over flips.")

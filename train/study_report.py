@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from tqdm import tqdm
 
 from medseg.conventions import MEAN_IOU, pooled_mean_iou
 from medseg.ensemble import Ensemble
-from medseg.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior
+from medseg.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
 from medseg.export import versions
 from medseg.metrics import Confusion, Estimate, mean_interval, pooled_interval
 from medseg.runtime import choose_device
@@ -95,7 +93,7 @@ def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
     return {
         row: {
             kind: {"floor": _place(values["dice"].mean, floors[kind])}
-            | {metric: _plain(value) for metric, value in values.items()}
+            | {metric: plain_estimate(value) for metric, value in values.items()}
             for kind, values in kinds.items()
         }
         for row, kinds in rows.items()
@@ -106,10 +104,6 @@ def _place(dice: float, floor: float) -> str:
     if dice == floor:
         return "at"
     return "above" if dice > floor else "under"
-
-
-def _plain(value: Estimate) -> dict[str, float | None]:
-    return {name: v if math.isfinite(v) else None for name, v in dataclasses.asdict(value).items()}
 
 
 def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str, Any]) -> None:

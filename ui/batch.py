@@ -19,7 +19,6 @@ from ui.refusals import sentence_of
 from ui.uploads import visitors_folder
 
 if TYPE_CHECKING:
-    from medseg.calibrate import Calibration
     from medseg.folder_run import Job
     from ui.session import Shown
 
@@ -45,25 +44,22 @@ class Batch:
         """The most doubtful first, and before them the files without a result."""
         return sorted(self._rows, key=lambda row: row.worth)
 
-    def run(self, given: Sequence[Given], shown: Shown, calibration: Calibration | None) -> Iterator[tuple[int, int]]:
+    def run(self, given: Sequence[Given], shown: Shown) -> Iterator[tuple[int, int]]:
         """Segment the files at the settings of `shown`; gives (files done, files) after each picture and failure.
 
         A file that fails is a row with its reason, and the others go on. Ends early when it is cancelled, and after
         MAX_PICTURES pictures. Raises InputError without files, or for more than that.
         """
-        from medseg.folder_run import Settings, segment_job
+        from medseg.folder_run import segment_job
 
         self.cancelled.clear()
         self._rows = []
         folder = self._new_folder()
         jobs = self._find(given, folder)
-        own = shown.weights == shown.ensemble.weights  # which may be one for each label
-        mixed = shown.prediction
-        settings = Settings(None if own else shown.weights, mixed.threshold, mixed.blend, mixed.tta)
         for done, job in enumerate(jobs, start=1):
             try:
-                for prediction in segment_job(shown.ensemble, job, folder / "results", settings):
-                    self._rows.append(row_of(prediction, shown, calibration, job.stem, job.path))
+                for prediction in segment_job(shown.ensemble, job, folder / "results", shown.settings):
+                    self._rows.append(row_of(prediction, shown, job.stem, job.path))
                     yield done, len(jobs)
                     if self.cancelled.is_set() or len(self._rows) >= MAX_PICTURES:
                         return

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
 
 from medseg import export, scope
+from medseg.html_page import data_uri
 from medseg.overlay import draw_overlay
+from ui.trust import is_calibrated, judged
 
 if TYPE_CHECKING:
-    from medseg.calibrate import Calibration
     from medseg.prediction import Prediction
     from medseg.trust import Trust
     from ui.session import Shown
@@ -53,13 +51,10 @@ class Row:
         return (0 if self.reason else 1 if self.doubts else 2, 1.0 if known is None else known)
 
 
-def row_of(prediction: Prediction, shown: Shown, calibration: Calibration | None, file: str, path: Path) -> Row:
+def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
     """The row of a picture that was segmented as `shown` is."""
-    from medseg.calibrate import holds_for, judge
-
     image = prediction.image
     doubts = tuple(scope.doubts(image, shown.ensemble.members[0].config.training_data))
-    calibrated = calibration is not None and calibration.trust is not None and holds_for(calibration, prediction)
     return Row(
         file,
         path,
@@ -67,8 +62,8 @@ def row_of(prediction: Prediction, shown: Shown, calibration: Calibration | None
         image.frames,
         _thumbnail(prediction),
         export.areas(prediction.masks, prediction.labels, image),
-        judge(calibration, prediction) if calibrated and not doubts else None,
-        None if calibrated else _agreement(prediction),
+        judged(shown.calibration, prediction, doubts),
+        None if is_calibrated(shown.calibration, prediction) else _agreement(prediction),
         doubts,
     )
 
@@ -86,11 +81,7 @@ def _thumbnail(prediction: Prediction) -> str:
     """The picture with its contours, small, for looking only."""
     step = max(1, max(prediction.image.size) // (2 * THUMBNAIL))
     small = draw_overlay(prediction.image.pixels[::step, ::step], prediction.masks[:, ::step, ::step])
-    picture = PIL.Image.fromarray(small)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return data_uri(small, THUMBNAIL)
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

@@ -17,6 +17,7 @@ from medseg.overlay import draw_overlay, label_colour
 from medseg.rle import decode_rle
 from ui import figures, handlers
 from ui.downloads import SAVE
+from ui.events import PRIVATE, QUIET
 from ui.refusals import refusing, told
 from ui.session import Session
 
@@ -81,8 +82,6 @@ class Editing:
 
 def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:
     """Draw the panel; returns the components that `refresh` fills for another picture."""
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    private: dict[str, Any] = {"api_visibility": "private"}
     with gr.Accordion("Draw the truth, or correct the mask", open=False, elem_id="correct") as panel:
         gr.Markdown(ADVICE)
         with gr.Row():
@@ -98,18 +97,18 @@ def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:
         token, painted, erased = (gr.Textbox(visible="hidden") for _ in range(3))
 
     filled = [editor, token, change, label]
-    panel.expand(partial(_opened, True), session, filled, **quiet)
-    panel.collapse(partial(_opened, False), session, None, **quiet)
+    panel.expand(partial(_opened, True), session, filled, **QUIET)
+    panel.collapse(partial(_opened, False), session, None, **QUIET)
     for button, name in zip(buttons, BEGINNINGS, strict=True):
-        button.click(partial(restart, name), session, filled, **quiet)
+        button.click(partial(restart, name), session, filled, **QUIET)
     strokes = [session, token, painted, erased]
-    read = {"fn": None, "inputs": [token, editor], "outputs": [token, painted, erased], "js": STROKES, **quiet}
+    read = {"fn": None, "inputs": [token, editor], "outputs": [token, painted, erased], "js": STROKES, **QUIET}
     # on demand: reading the editor sends it whole, and makes it load anew, which counts as another stroke
-    see.click(**read).then(see_change, strokes, change, **private)
-    label.input(**read).then(turn_to, [*strokes, label], filled, **quiet)
-    use.click(**read).then(use_as_truth, strokes, [change, *texts], **private)
-    written = pack.click(**read).then(write_pair, strokes, file, **private)
-    written.success(None, file, None, js=SAVE, **private)
+    see.click(**read).then(see_change, strokes, change, **PRIVATE)
+    label.input(**read).then(turn_to, [*strokes, label], filled, **QUIET)
+    use.click(**read).then(use_as_truth, strokes, [change, *texts], **PRIVATE)
+    written = pack.click(**read).then(write_pair, strokes, file, **PRIVATE)
+    written.success(None, file, None, js=SAVE, **PRIVATE)
     return filled
 
 

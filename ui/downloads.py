@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from medseg import export
 from medseg.errors import InputError
+from ui.events import PRIVATE, QUIET
 from ui.refusals import refusing
 from ui.session import Session, Shown
 from ui.trust import judged
@@ -70,7 +71,7 @@ def _coco(shown: Shown, path: Path) -> None:
 def _page(shown: Shown, path: Path) -> None:
     from medseg.export_page import write_page
 
-    write_page(shown.prediction, path, judged(shown))
+    write_page(shown.prediction, path, judged(shown.calibration, shown.prediction, shown.doubts))
 
 
 def _dicom_seg(kind: SegKind) -> Callable[[Shown, Path], None]:
@@ -143,7 +144,6 @@ def save(session: Session, name: str) -> str:
 def draw_downloads(session: gr.State) -> None:
     """A list of formats with a line on the chosen one, and a button that writes the file and then saves it: never one
     that was written before."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Row(equal_height=True, elem_classes="downloads"):
         choices = [(one.label, name) for name, one in FORMATS.items()]
         chosen = gr.Dropdown(
@@ -151,6 +151,6 @@ def draw_downloads(session: gr.State) -> None:
         )
         asked = gr.Button("Download", size="sm", scale=0, min_width=110, elem_id="download")
     file = gr.DownloadButton(visible="hidden")
-    chosen.change(lambda name: gr.update(info=FORMATS[name].line), chosen, chosen, **quiet)
-    written = asked.click(save, [session, chosen], file, api_visibility="private")
-    written.success(None, file, None, js=SAVE, api_visibility="private")
+    chosen.change(lambda name: gr.update(info=FORMATS[name].line), chosen, chosen, **QUIET)
+    written = asked.click(save, [session, chosen], file, **PRIVATE)
+    written.success(None, file, None, js=SAVE, **PRIVATE)

@@ -137,7 +137,12 @@ def summary(shown: Shown) -> str:
 def _settings(shown: Shown) -> str:
     prediction = shown.prediction
     blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
-    words = f"{blend}at threshold {prediction.threshold:.2f}"
+    return f"{blend}at threshold {prediction.threshold:.2f}{_extras(prediction)}"
+
+
+def _extras(prediction: Prediction) -> str:
+    """The settings that are seldom touched, where they are."""
+    words = ""
     least, spacing = prediction.cleanup.min_area_px, prediction.image.spacing_mm
     if least:
         square = f" ({least * spacing[0] * spacing[1]:,.1f} mm²)" if spacing else ""
@@ -161,8 +166,8 @@ def setting(shown: Shown) -> str:
     names = zip(prediction.member_names, shown.sliders, strict=True)
     weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
     ensemble = plain(shown.ensemble.config.name)
-    flips = f", each model averaged over {prediction.tta}" if prediction.tta else ""
-    return f"**{ensemble}** with {weights}; {prediction.blend}, threshold {prediction.threshold:.2f}{flips}."
+    threshold = f"threshold {prediction.threshold:.2f}"
+    return f"**{ensemble}** with {weights}; {prediction.blend}, {threshold}{_extras(prediction)}."
 
 
 def choice(name: str | None, ensemble: Ensemble) -> str:

@@ -8,14 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ui import handlers
+from ui.events import NEWEST, PRIVATE, QUIET
 from ui.refusals import told
 from ui.session import Session
-
-QUIET: dict[str, Any] = {
-    "trigger_mode": "always_last",  # of many positions on the way the newest wins
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
 
 
 def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
@@ -33,7 +28,7 @@ def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
         buttons=[],
         elem_id="frame",
     )
-    slider.input(show_frame, [state, slider], list(seen), **QUIET)  # not .release, which keys do not raise
+    slider.input(show_frame, [state, slider], list(seen), **NEWEST)  # not .release, which keys do not raise
     with gr.Accordion("All frames", open=False, elem_id="all-frames"):
         with gr.Row():
             run = gr.Button(f"Segment all {image.frames} frames", size="sm", min_width=160)
@@ -50,9 +45,9 @@ def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
             elem_id="frame-areas",
         )
         save = gr.DownloadButton("Masks of all frames (zip)", size="sm", visible=False, elem_id="get-frames")
-    run.click(segment_all, state, [said, table, save], show_progress_on=said, api_visibility="private")
-    stop.click(stop_run, state, show_progress="hidden", api_visibility="private")
-    table.select(open_row, state, [slider, *seen], **QUIET)
+    run.click(segment_all, state, [said, table, save], show_progress_on=said, **PRIVATE)
+    stop.click(stop_run, state, **QUIET)
+    table.select(open_row, state, [slider, *seen], **NEWEST)
 
 
 @told

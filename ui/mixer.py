@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from ui import figures, handlers
-from ui.more import QUIET, draw_more
+from ui.events import NEWEST
+from ui.more import draw_more
 from ui.refusals import told
 from ui.session import Session
 from ui.shown import Shown, of_label
@@ -30,7 +31,7 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     weights, buttons = _members(shown)
     blend, threshold, opacity = _blending(shown)
     if label:
-        label.input(handlers.choose_label, [state, label], weights, **QUIET)
+        label.input(handlers.choose_label, [state, label], weights, **NEWEST)
         _label_toggles(shown, state, pictures)
     draw_more(shown, state, pictures, texts)
 
@@ -39,12 +40,12 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
     sliders = [weight.input for weight in weights]
     others = [blend.input, threshold.input, opacity.input]
     events = [
-        gr.on(sliders, handlers.reweigh, [*settings, *weights], mixed, **QUIET),
-        gr.on(others, handlers.remix, [*settings, *weights], mixed, **QUIET),
+        gr.on(sliders, handlers.reweigh, [*settings, *weights], mixed, **NEWEST),
+        gr.on(others, handlers.remix, [*settings, *weights], mixed, **NEWEST),
     ]
-    events += [button.click(partial(_set, to), settings, [*weights, *mixed], **QUIET) for button, to in buttons]
+    events += [button.click(partial(_set, to), settings, [*weights, *mixed], **NEWEST) for button, to in buttons]
     for event in events:
-        event.then(handlers.follow, state, list(texts), **QUIET)
+        event.then(handlers.follow, state, list(texts), **NEWEST)
 
 
 def _label_picker(shown: Shown) -> gr.Dropdown | None:
@@ -73,7 +74,7 @@ def _label_toggles(shown: Shown, state: gr.State, pictures: Sequence[Any]) -> No
         interactive=True,
         elem_id="labels",
     )
-    seen.input(handlers.draw_labels, [state, seen], list(pictures), **QUIET)
+    seen.input(handlers.draw_labels, [state, seen], list(pictures), **NEWEST)
 
 
 def _members(shown: Shown) -> tuple[list[gr.Slider], list[tuple[gr.Button, tuple[Any, ...]]]]:

@@ -8,15 +8,10 @@ from typing import Any
 import gradio as gr
 
 from ui import handlers, trust
+from ui.events import NEWEST, PRIVATE
 from ui.session import Session
 from ui.shown import Shown
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUIET: dict[str, Any] = {
-    **PRIVATE,
-    "trigger_mode": "always_last",  # of many positions on the way the newest wins
-    "show_progress": "hidden",
-}
 FLIPS = "Each model answers for the picture and its three mirror images: the models run again"
 LEAST = "Smaller pieces of a mask are dropped"
 RATE = "Thin lines: an outer mask that misses at most so much, an inner one of which at most so much is false"
@@ -33,18 +28,22 @@ def draw_more(shown: Shown, state: gr.State, pictures: Sequence[Any], texts: Seq
         rate = _rates(shown)
     events = [
         flips.input(handlers.average_over, [state, flips], several, show_progress_on=several, **PRIVATE),
-        least.input(handlers.drop_pieces, [state, least], several, **QUIET),
+        least.input(handlers.drop_pieces, [state, least], several, **NEWEST),
     ]
     if rate:
-        events.append(rate.input(handlers.draw_bounds, [state, rate], several, **QUIET))
+        events.append(rate.input(handlers.draw_bounds, [state, rate], several, **NEWEST))
         verdict = next(text for text in texts if text.elem_id == "trust")
-        verdict.change(_offered, state, rate, **QUIET)  # it says when settings leave what was calibrated
+        verdict.change(_offered, state, rate, **NEWEST)  # it says when settings leave what was calibrated
     for event in events:
-        event.then(handlers.follow, state, list(texts), **QUIET)
+        event.then(handlers.follow, state, list(texts), **NEWEST)
+
+
+def _is_calibrated(shown: Shown) -> bool:
+    return trust.is_calibrated(shown.calibration, shown.prediction)
 
 
 def _offered(session: Session) -> Any:
-    return gr.update(visible=trust.is_calibrated(session.shown))
+    return gr.update(visible=_is_calibrated(session.shown))
 
 
 def _rates(shown: Shown) -> gr.Dropdown | None:
@@ -59,6 +58,6 @@ def _rates(shown: Shown) -> gr.Dropdown | None:
         info=RATE,
         interactive=True,
         filterable=False,
-        visible=trust.is_calibrated(shown),
+        visible=_is_calibrated(shown),
         elem_id="rate",
     )

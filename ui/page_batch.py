@@ -12,12 +12,12 @@ from medseg.errors import InputError
 from ui import figures
 from ui.batch import MAX_PICTURES, Batch
 from ui.batch_rows import html_table
+from ui.events import PRIVATE, QUIET
 from ui.given import Given, named_files
-from ui.page_segment import ONE_PICTURE, PRIVATE, QUIET
+from ui.page_segment import ONE_PICTURE
 from ui.refusals import sentence_of, told
 from ui.session import Session
 from ui.theme import CONTROLS_WIDTH
-from ui.trust import calibration_of
 from ui.uploads import keep_seconds
 
 CLICKS = """element.addEventListener('click', event => {
@@ -65,18 +65,14 @@ def _before() -> str:
 @told
 def _settings(session: Session) -> str:
     """What the pictures are segmented with: one place on the page, the first tab, sets it."""
-    shown = session.shown
-    own = shown.prediction.cleanup == shown.ensemble.config.cleanup
-    but = "" if own else " Only the least area of “One picture” does not count here."
-    return f"As set in “One picture”: {figures.setting(shown)}{but}"
+    return f"As set in “One picture”: {figures.setting(session.shown)}"
 
 
 def _segment(session: Session, batch: Batch, given: list[Given]) -> Iterator[list[Any]]:
     """Rows as they come are only counted; the table is drawn once."""
     yield ["Starting …", "", gr.update(visible=False)]
     try:
-        shown = session.shown
-        for done, files in batch.run(given, shown, calibration_of(shown.ensemble)):
+        for done, files in batch.run(given, session.shown):
             yield [f"**{len(batch.rows)} pictures done**, file {done} of {files} …", gr.skip(), gr.skip()]
         yield [_summary(batch), html_table(batch.rows), gr.update(value=str(batch.write()), visible=True)]
     except Exception as error:

@@ -10,6 +10,7 @@ import PIL.Image
 from ui import handlers
 from ui.correct import draw_correct, refresh
 from ui.downloads import draw_downloads
+from ui.events import PRIVATE, QUIET
 from ui.frames import draw_frames
 from ui.mixer import draw_mixer
 from ui.session import Session
@@ -18,9 +19,7 @@ from ui.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
 from ui.truth import draw_truth, offered_labels
 from ui.windows import draw_window
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 ONE_PICTURE = "one-picture"
-QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 
 
 def picture(alt: str, name: str) -> gr.Image:

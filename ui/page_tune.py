@@ -9,9 +9,10 @@ import gradio as gr
 import numpy as np
 
 from ui import figures
+from ui.events import PRIVATE, QUIET
 from ui.given import Given, named_files
 from ui.handlers import PROGRESS
-from ui.page_segment import ONE_PICTURE, PRIVATE, QUIET
+from ui.page_segment import ONE_PICTURE
 from ui.refusals import told
 from ui.session import Session
 from ui.theme import CONTROLS_WIDTH

@@ -20,6 +20,7 @@ from ui import trust
 from ui.charts import Curves
 from ui.figures import Scores
 from ui.shown import OPACITY, Shown
+from ui.uploads import visitors_folder
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
@@ -131,12 +132,13 @@ class Session:
     def average_over(self, tta: Augmentation) -> None:
         """Run the networks on the open picture's flips too, or take their plain answers again; sliders stay."""
         before = self.shown
-        before.ensemble.predict(before.prediction.image, tta=tta)
+        answers = before.ensemble.predict(before.prediction.image, tta=tta)  # the slow part, outside the lock
         with self._changing:
             now = self.shown
             if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
-                self._show(now.prediction.image, now.ensemble, tta)
-                self._change(truth=now.truth, truth_source=now.truth_source)
+                members, stacked = answers.members, answers.stacked
+                prediction = dataclasses.replace(now.prediction, tta=answers.tta, members=members, stacked=stacked)
+                self._change(prediction=prediction, view=_with_image(prediction, now.view.image))
 
     def choose_label(self, label: int | None) -> None:
         """Let the sliders show the weights of one label, by its index, or of all."""
@@ -183,8 +185,8 @@ class Session:
 
     def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""
-        if self._downloads is None:
-            self._downloads = Path(tempfile.mkdtemp(prefix="medseg-"))
+        if self._downloads is None or not self._downloads.exists():  # what was there too long has been removed
+            self._downloads = Path(tempfile.mkdtemp(dir=visitors_folder()))
             weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
         return self._downloads
 
@@ -194,7 +196,7 @@ class Session:
     def _change(self, **changes: Any) -> None:
         self._now = dataclasses.replace(self.shown, **changes)
 
-    def _show(self, image: Image, ensemble: Ensemble, tta: Augmentation | None = None) -> None:
+    def _show(self, image: Image, ensemble: Ensemble) -> None:
         """Show `image` at the settings before, or at the ensemble's own where it is another one."""
         before = self._now
         doubts = tuple(scope.doubts(image, ensemble.members[0].config.training_data))  # reads every pixel: once
@@ -205,8 +207,6 @@ class Session:
             found = trust.calibration_of(ensemble)
             self._now = Shown(ensemble, prediction, view, ensemble.weights, found, doubts, opacity)
             return
-        if tta is not None:
-            before = dataclasses.replace(before, prediction=dataclasses.replace(before.prediction, tta=tta))
         prediction = before.segment(image)
         view = _with_image(prediction, _view_of(image))
         self._change(prediction=prediction, view=view, doubts=doubts, truth=None, truth_source=None)

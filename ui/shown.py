@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medseg.calibrate import Calibration
     from medseg.conformal import Bounds
     from medseg.ensemble import Ensemble, Prediction
+    from medseg.folder_run import Settings
     from medseg.image import Image
 
 OPACITY = 0.3
@@ -54,12 +55,17 @@ class Shown:
         """Where the members' sliders stand."""
         return tuple(round(float(np.mean(weight)), 2) for weight in of_label(self.weights, self.label))
 
+    @property
+    def settings(self) -> Settings:
+        """What pictures are segmented with."""
+        from medseg.folder_run import Settings  # needs torch: the page is there before it
+
+        now = self.prediction
+        return Settings(self.weights, now.threshold, now.blend, now.tta, now.cleanup)
+
     def segment(self, image: Image) -> Prediction:
         """Another image, at the settings of this one."""
-        before = self.prediction
-        settings = {"threshold": before.threshold, "blend": before.blend, "tta": before.tta}
-        answers = self.ensemble.predict(image, weights=self.weights, **settings)
-        return dataclasses.replace(answers, cleanup=before.cleanup)
+        return self.ensemble.predict(image, **vars(self.settings))
 
     def moved(self, sliders: Sequence[Weight]) -> tuple[Weight, ...]:
         """The weights once the sliders stand there: those of the chosen label, or of all labels alike."""
@@ -74,7 +80,7 @@ class Shown:
     @property
     def bounds(self) -> Bounds | None:
         """The conformal thresholds of the chosen rate, where they hold for the present settings."""
-        if self.calibration is None or self.rate is None or not trust.is_calibrated(self):
+        if self.calibration is None or self.rate is None or not trust.is_calibrated(self.calibration, self.prediction):
             return None
         return next((bounds for bounds in self.calibration.bounds if bounds.alpha == self.rate), None)
 

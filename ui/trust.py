@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
@@ -10,7 +11,7 @@ from ui.figures import plain
 
 if TYPE_CHECKING:
     from medseg.calibrate import Calibration
-    from medseg.ensemble import Ensemble
+    from medseg.ensemble import Ensemble, Prediction
     from medseg.trust import Trust
     from ui.shown import Shown
 
@@ -29,21 +30,20 @@ def calibration_of(ensemble: Ensemble) -> Calibration | None:
         return None
 
 
-def is_calibrated(shown: Shown) -> bool:
-    """Whether the page's settings are those that were calibrated."""
+def is_calibrated(found: Calibration | None, prediction: Prediction) -> bool:
+    """Whether the prediction's settings are those that were calibrated."""
     from medseg.calibrate import holds_for
 
-    return shown.calibration is not None and holds_for(shown.calibration, shown.prediction)
+    return found is not None and holds_for(found, prediction)
 
 
-def judged(shown: Shown) -> Trust | None:
-    """The predicted Dice of what is shown, where picture, settings and calibration allow one."""
+def judged(found: Calibration | None, prediction: Prediction, doubts: Sequence[str]) -> Trust | None:
+    """The predicted Dice, where picture (`doubts`), settings and calibration allow one."""
     from medseg.calibrate import judge
 
-    found = shown.calibration
-    if shown.doubts or found is None or found.trust is None or not is_calibrated(shown):
+    if doubts or found is None or found.trust is None or not is_calibrated(found, prediction):
         return None
-    return judge(found, shown.prediction)
+    return judge(found, prediction)
 
 
 def verdict(shown: Shown) -> str:
@@ -54,12 +54,12 @@ def verdict(shown: Shown) -> str:
     if found is None:
         what = "the models that are left have" if shown.ensemble.quarantined else "this ensemble, as it is, has"
         return f"No predicted Dice: {what} not been calibrated."
-    if not is_calibrated(shown):
+    if not is_calibrated(found, shown.prediction):
         return (
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
             f"weighted mean, threshold {found.threshold:.2f}, no flips, no other least area."
         )
-    trust = judged(shown)
+    trust = judged(found, shown.prediction, shown.doubts)
     if trust is None:
         return "No predicted Dice: the ensemble was calibrated on too few cases for one."
     expected = f"**Predicted Dice {trust.dice:.2f}**, 90 % interval {trust.low:.2f} to {trust.high:.2f}."

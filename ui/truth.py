@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ui import charts
+from ui.events import QUIET
 from ui.refusals import told
 from ui.session import Session
 from ui.theme import CONTROLS_WIDTH
@@ -25,9 +26,8 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
             for name in list(charts.TABS)[1:]:
                 with gr.Tab(name):
                     places.append(gr.HTML(elem_id=name.lower().replace(" ", "-"), elem_classes="evidence"))
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    tabs.select(show_evidence, session, places, **quiet)
-    label.input(look_at, [session, label], places, **quiet)
+    tabs.select(show_evidence, session, places, **QUIET)
+    label.input(look_at, [session, label], places, **QUIET)
     return truth, places, label
 
 

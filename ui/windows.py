@@ -10,6 +10,7 @@ import gradio as gr
 
 from medseg.image import Image
 from ui import handlers
+from ui.events import NEWEST
 from ui.refusals import told
 from ui.session import Session
 
@@ -19,11 +20,6 @@ Window: TypeAlias = tuple[float, float]
 CT: dict[str, Window] = {"Lung": (-600, 1500), "Soft tissue": (40, 400), "Bone": (400, 1800), "Brain": (40, 80)}
 """Windows in wide use for CT."""
 
-QUIET: dict[str, Any] = {
-    "trigger_mode": "always_last",  # of many positions on the way the newest wins
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
 
 AS_FILE, FULL, OWN = "As the file says", "Full range", "My own"
 ABOUT = "The networks see the picture through it too, so it changes their answers."
@@ -49,8 +45,8 @@ def draw_window(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
         settings: dict[str, Any] = {"interactive": True, "min_width": 180}
         chosen = gr.Dropdown([*offered, OWN], value=AS_FILE, label="Window", info=ABOUT, filterable=False, **settings)
         centre, width = (gr.Slider(**place, buttons=[], **settings) for place in _places(session))
-    chosen.input(choose, [state, chosen], [centre, width, *seen], **QUIET)
-    gr.on([centre.input, width.input], move, [state, centre, width], [chosen, *seen], **QUIET)
+    chosen.input(choose, [state, chosen], [centre, width, *seen], **NEWEST)
+    gr.on([centre.input, width.input], move, [state, centre, width], [chosen, *seen], **NEWEST)
 
 
 @told
