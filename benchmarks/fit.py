@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.blend import normalise_weights
-from medseg.fit import Observed, weigh
+from medseg.fit import Observed, thinned, weigh
 from medseg.fit_certificate import headroom
 from medseg.fit_floor import on_square
 from medseg.fit_measure import Measure
@@ -76,7 +76,7 @@ def peer(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[float]
 
 def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Tally, ...]], Objective]:
     """The score of each of VECTORS at 0.5, from the answers on: tallies, then the search."""
-    tallies = [tally(s[..., ::STRIDE, ::STRIDE], t[:, ::STRIDE, ::STRIDE], "binary") for s, t in images]
+    tallies = [tally(thinned(s, STRIDE), thinned(t, STRIDE), "binary") for s, t in images]
     units = tallies if measure.average == "per image" else [[add([image[0] for image in tallies])]]
     objective = Objective(units, range(len(units)), "binary", measure)
     return objective.without(None)(VECTORS)[:, HALF], tallies, objective

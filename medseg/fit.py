@@ -234,6 +234,12 @@ def _deal(samples: Sequence[Sample], folds: int) -> list[int]:
     return [fold_of[sample.case] for sample in samples]
 
 
+def thinned(array: np.ndarray, stride: int) -> np.ndarray:
+    """A copy of every `stride`-th row and column: the rows first, which takes two thirds of the time."""
+    rows = array[..., ::stride, :].copy()
+    return rows[..., ::stride].copy()
+
+
 def _observe(members: Sequence[LoadedMember], sample: Sample) -> tuple[Stack, Masks]:
     """The members' answers and the truth on every n-th pixel of the working grid."""
     image, truth = sample.read(members[0].config.labels)
@@ -242,4 +248,4 @@ def _observe(members: Sequence[LoadedMember], sample: Sample) -> tuple[Stack, Ma
     if image.size != working_size(image.size):
         on_grid = to_image_grid(truth.astype(np.float32), working_size(image.size)) >= 0.5
     stride = -(-max(stack.shape[2:]) // SEARCH_SIDE)
-    return stack[:, :, ::stride, ::stride].copy(), on_grid[:, ::stride, ::stride].copy()
+    return thinned(stack, stride), thinned(on_grid, stride)

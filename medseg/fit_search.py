@@ -65,9 +65,10 @@ class Objective:
         if not vectors:
             return
         by_member = list(zip(*vectors, strict=True))
-        weights = np.array(normalise_weights(by_member, len(by_member), len(vectors))).T
-        shares = [self._share([tally.counts(weights, self._task) for tally in unit]) for unit in self._units]
-        self._kept.update(zip(vectors, np.stack(shares, axis=1), strict=True))
+        weights = np.array(normalise_weights(by_member, len(by_member), len(vectors)), np.float32).T
+        once, which = np.unique(weights, axis=0, return_inverse=True)  # (1, 1, 2) and (2, 2, 4) are the same
+        shares = [self._share([tally.counts(once, self._task) for tally in unit]) for unit in self._units]
+        self._kept.update(zip(vectors, np.stack(shares, axis=1)[which.ravel()], strict=True))
 
     def _share(self, parts: Sequence[Counts]) -> np.ndarray:
         """Of one unit: the counts (V, K, T, 3) of a fold; of an image only the metric (V, T), which is smaller."""

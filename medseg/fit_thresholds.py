@@ -26,7 +26,7 @@ def decision_values(probabilities: Probabilities, task: Task) -> Probabilities:
     if task != "multiclass":
         return probabilities
     winner = probabilities.argmax(axis=0) == np.arange(len(probabilities))[:, None, None]
-    return np.asarray(np.where(winner, probabilities.sum(axis=0), np.float32(-1)))
+    return np.asarray(np.where(winner, probabilities.sum(axis=0), np.float32(0)))
 
 
 def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "K T 3"]:
@@ -41,7 +41,9 @@ def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "
 
 def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:
     """How many of THRESHOLDS each float32 value reaches: `values >= t` for all of them at once, and 20 for 1."""
-    return np.asarray(np.multiply(values.clip(0, 1), _SCALE, dtype=np.float64).astype(np.int64))
+    bins: Int64[np.ndarray, "*axes"] = np.empty(values.shape, np.int64)
+    np.multiply(values, _SCALE, out=bins, dtype=np.float64, casting="unsafe")
+    return bins
 
 
 def at_least(bins: Int64[np.ndarray, "V n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "V T"]:
