@@ -7,7 +7,8 @@ The protocol that every number carries (after Maier-Hein et al., Metrics reloade
   every mean counts.
 - Distances are in millimetres where the spacing is known, else in pixels, and the name says which.
 - "per image" is the mean of one value per pair; "pooled" is one ratio over the pixels of all pairs. Both are given over
-  all pairs and over the positives (those whose truth is not empty).
+  all pairs and over the positives (those whose truth is not empty). "per case" is the mean of one value per patient or
+  sequence, the pixels of its pairs pooled.
 - Every mean comes with n and a 95 % interval: percentile bootstrap (Efron 1979) that resamples whole cases, because two
   images of one patient are not two independent observations.
 """
@@ -188,7 +189,8 @@ def pooled_interval(
 def summarise(
     scores: Sequence[Mapping[str, float]], confusions: Sequence[Confusion], cases: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, Estimate]]:
-    """One label's report: estimates under per_image_all, per_image_positives, pooled_all and pooled_positives.
+    """One label's report: estimates under per_image_all, per_image_positives, per_case_all, pooled_all and
+    pooled_positives.
 
     `scores`, `confusions` and `cases` are one per pair. A score that some pairs lack (millimetres without spacing) is
     averaged over the pairs that have it, as its n tells.
@@ -205,7 +207,14 @@ def summarise(
         f"pooled_{group}": _pooled([confusions[i] for i in rows], [cases[i] for i in rows], seed)
         for group, rows in groups.items()
     }
-    return per_image | pooled
+    return per_image | {"per_case_all": _per_case(confusions, cases, seed)} | pooled
+
+
+def _per_case(confusions: Sequence[Confusion], cases: Sequence[str], seed: int) -> dict[str, Estimate]:
+    whole: dict[str, Confusion] = {}
+    for case, counts in zip(cases, confusions, strict=True):
+        whole[case] = whole[case] + counts if case in whole else counts
+    return _means([overlaps(counts) for counts in whole.values()], list(whole), seed)
 
 
 def _means(scores: Sequence[Mapping[str, float]], cases: Sequence[str], seed: int) -> dict[str, Estimate]:

@@ -31,6 +31,7 @@ _METRICS = {
 _KINDS = {
     "per_image_all": "Mean per picture",
     "per_image_positives": "Mean per picture with a finding",
+    "per_case_all": "Mean per case, the pixels of its pictures pooled",
     "pooled_all": "Pixels of all pictures pooled",
     "pooled_positives": "Pixels of all pictures with a finding pooled",
 }
@@ -67,9 +68,9 @@ def _weight(weight: float | Sequence[float]) -> str:
 def _section(report: dict[str, Any], label: str) -> str:
     parts = [f"<h2>{escape(label)}</h2>"]
     for kind, heading in _KINDS.items():
-        whole = report["rows"][EMPTY][label][kind.replace("positives", "all")]["dice"]["n"]
+        whole = report["rows"][EMPTY][label]["per_image_all"]["dice"]["n"]
         n = report["rows"][EMPTY][label][kind]["dice"]["n"]
-        if kind.endswith("all") or 0 < n < whole:  # where every picture has a finding the two are the same
+        if kind in ("per_image_all", "pooled_all") or 0 < n < whole:  # the same where every picture has a finding
             parts += [f"<h3>{heading}, n = {n}</h3>", _scores(report, label, kind)]
     differences = {name: {"Dice, mean per picture": labels[label]} for name, labels in report["differences"].items()}
     parts += ["<h3>Differences, paired by picture</h3>", _table(differences, signed=True)]

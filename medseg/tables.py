@@ -13,15 +13,27 @@ from medseg.samples import Sample
 
 
 def table(report: dict[str, Any], label: str) -> str:
-    """The report's main figures for one label as a Markdown table."""
-    lines = ["| | Dice, mean per image | IoU, mean per image | Dice, pooled | IoU, pooled |", "|---|---|---|---|---|"]
+    """The report's main figures for one label as a Markdown table. Pictures with a finding have a column of their own
+    where there are others, and cases (patients, sequences) where they have several pictures."""
+    columns = _columns(report, label)
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row, labels in report["rows"].items():
-        kinds = labels[label]
-        cells = [_cell(kinds[kind][metric]) for kind in ("per_image_all", "pooled_all") for metric in ("dice", "iou")]
+        cells = [_cell(labels[label][kind][metric]) for kind, metric in columns.values()]
         lines.append(f"| {row}{stamp(report, row, label)} | {' | '.join(cells)} |")
     for name, labels in report["differences"].items():
-        lines.append(f"| {name} | {_cell(labels[label], signed=True)} | | | |")
+        lines.append(f"| {name} | {_cell(labels[label], signed=True)} |{' |' * (len(columns) - 1)}")
     return "\n".join(lines)
+
+
+def _columns(report: dict[str, Any], label: str) -> dict[str, tuple[str, str]]:
+    n = {kind: metrics["dice"]["n"] for kind, metrics in report["rows"][EMPTY][label].items()}
+    whole = n["per_image_all"]
+    columns = {"Dice, mean per image": ("per_image_all", "dice"), "IoU, mean per image": ("per_image_all", "iou")}
+    if 0 < n.get("per_image_positives", whole) < whole:
+        columns["Dice, per image with a finding"] = ("per_image_positives", "dice")
+    if n.get("per_case_all", whole) < whole:  # a report of before knows none
+        columns["Dice, mean per case"] = ("per_case_all", "dice")
+    return columns | {"Dice, pooled": ("pooled_all", "dice"), "IoU, pooled": ("pooled_all", "iou")}
 
 
 def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_all") -> str:

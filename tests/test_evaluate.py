@@ -109,7 +109,7 @@ def test_every_row_stands_in_the_report() -> None:
     assert list(rows) == ["empty mask", "location prior", "perfect", "nothing", *blends, "ensemble"]
     assert list(rows["ensemble"]) == ["blob"]
     assert set(rows["ensemble"]["blob"]) == {
-        "per_image_all", "per_image_positives", "pooled_all", "pooled_positives"
+        "per_image_all", "per_image_positives", "per_case_all", "pooled_all", "pooled_positives"
     }  # fmt: skip
 
 
@@ -321,6 +321,17 @@ def test_rows_that_learned_nothing_are_stamped() -> None:
     shown = table(evaluate(two_members(), SAMPLES, TRAINING).report, "blob")
     assert "| nothing (under the floor) | 0.250" in shown
     assert "| perfect | 1.000" in shown
+
+
+def test_pictures_with_a_finding_and_cases_have_a_column_where_they_differ() -> None:
+    head = table(evaluate(two_members(), SAMPLES, TRAINING).report, "blob").splitlines()[0]
+    assert "| Dice, per image with a finding |" in head
+    assert "per case" not in head
+    drawn = [dataclasses.replace(sample, case=case) for sample, case in zip(SAMPLES[:3], "aab", strict=True)]
+    lines = table(evaluate(two_members(), drawn, TRAINING).report, "blob").splitlines()
+    assert "| Dice, mean per case |" in lines[0]
+    assert "with a finding" not in lines[0]
+    assert {line.count("|") for line in lines} == {7}
 
 
 def test_progress_is_told_after_each_image() -> None:

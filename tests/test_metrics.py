@@ -329,10 +329,18 @@ def test_summary_names_its_averages_and_tells_positives_apart() -> None:
     pairs = [(SHIFTED, TRUTH), (EMPTY, EMPTY), (EMPTY, TRUTH)]
     scores = [score(*pairs[0], spacing_mm=(1.0, 1.0)), score(*pairs[1]), score(*pairs[2])]
     report = summarise(scores, [confusion(*pair) for pair in pairs], ["a", "b", "c"])
-    assert list(report) == ["per_image_all", "per_image_positives", "pooled_all", "pooled_positives"]
+    assert list(report) == ["per_image_all", "per_image_positives", "per_case_all", "pooled_all", "pooled_positives"]
     assert report["per_image_all"]["dice"].mean == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert report["per_image_positives"]["dice"].mean == pytest.approx((2 / 3 + 0) / 2)
     assert report["pooled_all"]["dice"].mean == report["pooled_positives"]["dice"].mean == 12 / 27
     assert report["pooled_all"]["accuracy"].mean == (30 + 36 + 27) / 108
     assert (report["per_image_all"]["hd95_mm"].n, report["per_image_all"]["hd95_px"].n) == (1, 1)
     assert report["per_image_all"]["hd95_px"].infinite == 1
+
+
+def test_a_case_counts_once_with_the_pixels_of_all_its_pictures() -> None:
+    pairs = [(SHIFTED, TRUTH), (EMPTY, TRUTH), (TRUTH, TRUTH)]
+    report = summarise([score(*pair) for pair in pairs], [confusion(*pair) for pair in pairs], ["a", "a", "b"])
+    once = report["per_case_all"]["dice"]
+    assert (once.mean, once.n) == (pytest.approx((12 / 27 + 1) / 2), 2)  # 2 · 6 of 9 + 9 + 9 pixels; all
+    assert report["per_image_all"]["dice"].mean == pytest.approx((2 / 3 + 0 + 1) / 3)
