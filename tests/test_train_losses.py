@@ -17,6 +17,8 @@ FITTING = [
     *((name, task) for task in get_args(Task) for name in NAMES),
     ("soft_bce", "binary"),
     ("soft_bce", "multilabel"),
+    ("image_dice", "binary"),
+    ("image_dice", "multilabel"),
     ("mcc", "binary"),
 ]
 
@@ -53,6 +55,24 @@ def test_probabilities_other_than_a_half_are_counted_as_such() -> None:
     assert make_loss("bce", "binary")(logits, masks).item() == pytest.approx(-math.log(0.8), abs=1e-6)
     dice = 2 * (4 * 0.8) / (4 * 0.8 + 12 * 0.2 + 4)
     assert make_loss("dice", "binary")(logits, masks).item() == pytest.approx(1 - dice, abs=1e-6)
+
+
+def test_the_image_dice_weighs_pictures_with_a_finding_alike_whatever_its_size() -> None:
+    small = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    small[..., 0, 0] = True
+    masks = torch.cat([quarter(), small, torch.zeros_like(small)])
+    found = make_loss("image_dice", "binary")(torch.zeros(3, 1, 4, 4), masks).item()
+    assert found == pytest.approx((2 / 3 + (1 - 2 * 0.5 / 9)) / 2, abs=1e-6)  # shared 1/2, in all 16 × 1/2 + 1 = 9
+    assert make_loss("dice", "binary")(torch.zeros(3, 1, 4, 4), masks).item() == pytest.approx(1 - 5 / 29, abs=1e-6)
+
+
+def test_the_image_dice_of_pictures_without_a_finding_is_nothing() -> None:
+    logits = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    loss = make_loss("image_dice", "binary")(logits, torch.zeros(2, 1, 4, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_multiclass_is_the_cross_entropy_over_background_and_labels() -> None:
@@ -95,7 +115,10 @@ def test_what_is_no_term_is_refused_by_name(expression: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("name", "task"), [("mcc", "multilabel"), ("mcc", "multiclass"), ("soft_bce", "multiclass")])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("mcc", "multilabel"), ("mcc", "multiclass"), ("soft_bce", "multiclass"), ("image_dice", "multiclass")],
+)
 def test_a_loss_that_does_not_fit_the_task_is_refused(name: str, task: Task) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' is not a term"):
         make_loss(name, task)

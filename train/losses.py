@@ -21,8 +21,9 @@ def make_loss(expression: str, task: Task) -> Loss:
     """The loss of (logits (N, channels, H, W), masks (N, K, H, W)) that `expression` names.
 
     Terms are bce, dice, jaccard, focal, lovasz and tversky, each with an optional weight (1 without); soft_bce (labels
-    smoothed by 0.1) for binary and multilabel; mcc for binary. For multiclass, bce is the cross-entropy over background
-    and labels. Raises ConfigError for anything else.
+    smoothed by 0.1) and image_dice for binary and multilabel; mcc for binary. For multiclass, bce is the cross-entropy
+    over background and labels. dice is one ratio over the pixels of a batch, where small findings hardly count;
+    image_dice is the mean over its pictures with a finding. Raises ConfigError for anything else.
     """
     terms = [_parse_term(text.strip(), task) for text in expression.split("+")]
 
@@ -52,10 +53,20 @@ def _losses(task: Task) -> dict[str, Loss]:
     }
     if task != "multiclass":
         losses["soft_bce"] = smp.losses.SoftBCEWithLogitsLoss(smooth_factor=0.1)
+        losses["image_dice"] = _image_dice
     if task == "binary":  # smp counts all pixels as one table: with several labels it would mix them
         matthews = smp.losses.MCCLoss()  # wants probabilities, unlike the others
         losses["mcc"] = lambda logits, target: matthews(logits.sigmoid(), target)
     return losses
+
+
+def _image_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 - soft Dice (Milletari et al., V-Net, 3DV 2016), the mean over pictures and labels with a finding."""
+    found = logits.sigmoid().flatten(2)
+    truth = target.flatten(2)
+    size = truth.sum(dim=2)
+    lost = 1 - 2 * (found * truth).sum(dim=2) / (found.sum(dim=2) + size).clamp(min=1e-6)
+    return (lost * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
 
 
 def _target(masks: torch.Tensor, task: Task) -> torch.Tensor:
