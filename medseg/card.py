@@ -251,9 +251,12 @@ def _nested(fitted: Fitted) -> list[str]:
     if nested is None:
         return [f"{chosen}.", ""]
     means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
+    if nested.single_over_equal:
+        ahead.append(f"- best single − equal weights: {_gain(nested.single_over_equal)}")
+        earned += " The best single member is recommended only where its interval lies above 0."
     if nested.per_label and nested.over_shared:
         means = [f"- weights per label: {score_words(nested.per_label)}"]
-        ahead = [f"- per label − {nested.shared}: {_gain(nested.over_shared)}"]
+        ahead += [f"- per label − {nested.shared}: {_gain(nested.over_shared)}"]
         earned += " Weights per label are recommended only where theirs is."
     return [
         "Chosen on some of the cases and scored on others, which does not flatter:",

@@ -216,7 +216,8 @@ class StackerReference:
 @dataclass(frozen=True)
 class Nested:
     """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
-    case; and by how much the fitted weights are ahead, paired by image or by case.
+    case; and by how much the fitted weights are ahead, paired by image or by case, and the best single member of equal
+    weights (files of before do not say).
 
     Where weights per label were a contender, `per_label` is what they score, and `over_shared` by how much they are
     ahead of `shared`.
@@ -229,14 +230,17 @@ class Nested:
     over_equal: Score
     per_label: Score | None = None
     over_shared: Score | None = None
+    single_over_equal: Score | None = None
 
     @property
     def shared(self) -> Contender:
         """What to take of the contenders whose weights all labels share: "fitted" where it is above both others, else
-        the better of these (equal, if alike)."""
+        "equal" unless the best single member is ahead by more than chance: which member is best is noise too."""
         if self.over_best_single.value > 0 and self.over_equal.value > 0:
             return "fitted"
-        return "best single" if self.best_single.value > self.equal.value else "equal"
+        low = self.single_over_equal.low if self.single_over_equal else None
+        ahead = self.best_single.value > self.equal.value if low is None else low > 0
+        return "best single" if ahead else "equal"
 
     @property
     def recommended(self) -> Contender:

@@ -4,8 +4,8 @@ Three contenders are compared: the member that is best alone, equal weights, and
 where several labels are decided alone a fourth, weights that were found for each label. Each gets its own best
 threshold, so that none is favoured. Chosen and scored on the same images all of them flatter, searched weights most; so
 nested cross-validation by case chooses each on some cases and scores it on others. Only where that puts them ahead of
-all others are searched weights recommended. A member that alone is no better than an answer that never looks at the
-image is broken: the search gives it weight 0.
+all others are searched weights recommended; else equal ones, unless a single member is ahead by more than chance. A
+member that alone is no better than an answer that never looks at the image is broken: the search gives it weight 0.
 """
 
 from __future__ import annotations
@@ -207,6 +207,8 @@ def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
         return "\n".join([*lines, f"Fewer than {FEWEST_CASES} cases: no nested estimate."])
     means = {"best single": nested.best_single, "equal": nested.equal, "fitted": nested.fitted}
     ahead = {"fitted − best single": nested.over_best_single, "fitted − equal": nested.over_equal}
+    if nested.single_over_equal:
+        ahead["best single − equal"] = nested.single_over_equal
     if nested.per_label and nested.over_shared:
         means["per label"] = nested.per_label
         ahead[f"per label − {nested.shared}"] = nested.over_shared

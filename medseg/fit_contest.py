@@ -70,8 +70,12 @@ class Contest:
         same = self._held_out([each.equal for each in found])
         fitted = self._held_out([each.fitted for each in found])
         nested = Nested(
-            *(self._mean(each, how) for each in (single, same, fitted)),
-            *(self._ahead(fitted, each, how) for each in (single, same)),
+            self._mean(single, how),
+            self._mean(same, how),
+            self._mean(fitted, how),
+            self._ahead(fitted, single, how),
+            self._ahead(fitted, same, how),
+            single_over_equal=self._ahead(single, same, how),
         )
         if not self._per_label:
             return nested

@@ -170,13 +170,14 @@ def test_the_nested_estimate_is_shown_with_its_differences() -> None:
     assert "- fitted weights: dice 0.777" in card
     assert "- fitted − best single: -0.012 [-0.020, +0.010]" in card
     assert "- fitted − equal weights: -0.012 [–, +0.010]" in card
+    assert "best single − equal" not in card  # ensemble.json of before does not say
     assert "has the best single weights and their threshold; recommended were the equal ones." in card
 
 
 def test_weights_per_label_are_shown_beside_the_shared_ones() -> None:
     ahead = dataclasses.replace(SCORE, value=0.0123, low=0.01, high=0.02)
-    behind = dataclasses.replace(ahead, value=-0.01)
-    nested = Nested(SCORE, SCORE, SCORE, behind, behind, dataclasses.replace(SCORE, value=0.9), ahead)
+    behind = dataclasses.replace(ahead, value=-0.01, low=-0.02)
+    nested = Nested(SCORE, SCORE, SCORE, behind, behind, dataclasses.replace(SCORE, value=0.9), ahead, behind)
     best = dataclasses.replace(SCORE, value=0.99)
     fitted = dataclasses.replace(FITTED, nested=nested, recommended="per label", chosen="per label", per_label=best)
     card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=fitted), BOTH, None, [])
@@ -185,6 +186,7 @@ def test_weights_per_label_are_shown_beside_the_shared_ones() -> None:
     assert "- weights per label: dice 0.900" in card
     assert "- per label − equal: +0.012 [+0.010, +0.020]" in card
     assert "The ensemble has the per label weights and their threshold. Fitted weights are recommended only" in card
+    assert "- best single − equal weights: -0.010 [-0.020, +0.020]" in card
     assert "Weights per label are recommended only where theirs is." in card
 
 

@@ -195,11 +195,15 @@ def test_fewer_than_three_folds_are_refused() -> None:
 # --- the recommendation
 
 
-def measured(over_single: float, over_equal: float, single: float = 0.5, equal: float = 0.5) -> Nested:
-    def score(value: float) -> Score:
-        return Score("dice", value, None, None, 6, "val", "…")
+def measured(
+    over_single: float, over_equal: float, single: float = 0.5, equal: float = 0.5, surely: float | None = None
+) -> Nested:
+    def score(value: float, low: float | None = None) -> Score:
+        return Score("dice", value, low, None if low is None else 1.0, 6, "val", "…")
 
-    return Nested(score(single), score(equal), score(0.5), score(over_single), score(over_equal))
+    ahead = None if surely is None else score(single - equal, surely)
+    shares = (score(single), score(equal), score(0.5), score(over_single), score(over_equal))
+    return Nested(*shares, single_over_equal=ahead)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,9 @@ def measured(over_single: float, over_equal: float, single: float = 0.5, equal: 
         (measured(-0.1, 0.1, single=0.6, equal=0.4), "best single"),
         (measured(0.1, -0.1, single=0.4, equal=0.6), "equal"),
         (measured(0, 0), "equal"),
+        (measured(-0.1, 0.1, single=0.6, equal=0.4, surely=0.05), "best single"),
+        (measured(-0.1, 0.1, single=0.6, equal=0.4, surely=-0.05), "equal"),  # which one leads may be chance
+        (measured(0.1, 0.1, single=0.6, equal=0.4, surely=0.05), "fitted"),
         (None, "equal"),
     ],
 )
@@ -240,6 +247,7 @@ def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
     assert names == [
         "a", "nothing", "equal", "fitted",
         "best single", "equal", "fitted", "fitted − best single", "fitted − equal",
+        "best single − equal",
     ]  # fmt: skip
     assert "nothing got weight 0: alone it is no better than a blind answer" in lines
     assert "fitted − best single         +0.0000 [+0.0000, +0.0000]" in lines
