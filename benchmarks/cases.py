@@ -20,10 +20,11 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
+from medseg.command_data import add_choice, read_chosen
 from medseg.ensemble import Ensemble
 from medseg.metrics import confusion
 from medseg.overlay import draw_heatmap, draw_overlay, errors
-from medseg.samples import Sample, load_samples, select
+from medseg.samples import Sample, select
 
 SIDE, MARGIN, LINE = 260, 6, 24
 COLUMNS = ("truth", "ensemble", "blue hit, yellow false alarm, red miss", "disagreement of the members")
@@ -75,10 +76,11 @@ def main() -> None:
     parser.add_argument("ensemble", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
+    add_choice(parser)
     parser.add_argument("--pictures", action="store_true", help="draw over the pictures; not to be published")
     options = parser.parse_args()
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    scored = [(dice_of(ensemble, sample), sample) for sample in select(load_samples(options.data), "test")]
+    scored = [(dice_of(ensemble, sample), sample) for sample in select(read_chosen(options), "test")]
     ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
     rows = [

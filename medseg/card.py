@@ -159,9 +159,10 @@ def _tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[E
 def _preprocessing(preprocess: Preprocess) -> str:
     shape = "the aspect ratio ignored" if preprocess.resize == "stretch" else "the aspect ratio kept, padded with black"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    evened = "each channel scaled to a common median (`intensity`), " if preprocess.intensity == "evened" else ""
     return (
         f"The picture as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
-        f"({shape}), then (value − mean) / std per channel: mean {mean}; std {std}."
+        f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}."
     )
 
 

@@ -28,6 +28,7 @@ Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE
 
 FitMetric = Literal["dice", "iou"]
 Average = Literal["per image", "pooled"]
+Intensity = Literal["kept", "evened"]
 FitMethod = Literal["grid", "greedy", "local"]
 Contender = Literal["fitted", "equal", "best single", "per label"]
 """What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
@@ -43,7 +44,8 @@ class Preprocess:
     """How an image becomes a member's input.
 
     The picture is resized to (height, width), each a multiple of 32 as five-stage encoders need: `stretch` ignores the
-    aspect ratio, `letterbox` keeps it and pads with black. Then (value − mean) / std per channel.
+    aspect ratio, `letterbox` keeps it and pads with black. Where its intensity is `evened`, each channel is scaled to a
+    common median, as MR sequences need, whose numbers have no unit. Then (value − mean) / std per channel.
     """
 
     height: int
@@ -52,6 +54,7 @@ class Preprocess:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     resize: Literal["stretch", "letterbox"] = "stretch"
+    intensity: Intensity = "kept"
 
     def __post_init__(self) -> None:
         for side in (self.height, self.width):

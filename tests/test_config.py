@@ -207,6 +207,7 @@ MEMBER_REFUSALS = [
     ("preprocess.std", [1e-300], "every std"),
     ("preprocess.std", [math.inf], "finite"),
     ("preprocess.resize", "crop", "preprocess.resize must be one of stretch, letterbox"),
+    ("preprocess.intensity", "bright", "preprocess.intensity must be one of kept, evened"),
     ("training_data.modalities", "CR", "training_data.modalities must be a list"),
     ("training_data.appearance.brightness", [0.1], "needs 2 values, not 1"),
     ("training_data.appearance.brightness", [0.1, None], "must be float, not NoneType"),

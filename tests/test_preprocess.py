@@ -143,3 +143,40 @@ def test_an_extreme_strip_keeps_at_least_one_row() -> None:
     batch = to_tensor(np.ones((2, 900, 1), np.float32), preprocess)
     assert batch.sum() == 32
     assert to_working_grid(batch[0], preprocess, (2, 900)).shape == (1, 2, 900)
+
+
+# --- intensities without a unit
+
+
+def evened(pixels: np.ndarray) -> np.ndarray:
+    preprocess = Preprocess(64, 64, 2, (0.0, 0.0), (1.0, 1.0), intensity="evened")
+    return to_tensor(pixels, preprocess)[0].numpy()
+
+
+def sequences(*gains: float) -> np.ndarray:
+    """Two channels, dark around a disc of uneven brightness, each times a gain."""
+    rng = np.random.default_rng(0)
+    lit = disc((64, 64), (32, 32), 20)[..., np.newaxis]
+    return np.where(lit, rng.uniform(0.1, 0.35, (64, 64, 2)), 0).astype(np.float32) * np.float32(gains)
+
+
+def test_a_darker_or_brighter_sequence_is_the_same_once_evened() -> None:
+    as_it_was, dark = evened(sequences(1, 1)), evened(sequences(0.7, 1.5))
+    np.testing.assert_allclose(as_it_was, dark, atol=1e-6)
+    for plane in as_it_was:
+        assert np.median(plane[plane > 0]) == pytest.approx(0.2, abs=0.002)
+
+
+def test_evening_has_bounds_and_leaves_an_all_but_dark_channel_alone() -> None:
+    glaring = np.ones((64, 64, 2), np.float32)
+    assert evened(glaring) == pytest.approx(0.4)  # not 0.2: a factor is 0.4 to 2.5
+    nearly_dark = np.zeros((64, 64, 2), np.float32)
+    nearly_dark[:5, :20] = 0.9
+    assert np.array_equal(evened(nearly_dark), nearly_dark.transpose(2, 0, 1))
+    assert evened(sequences(2.5, 1)).max() <= 1
+
+
+def test_letterbox_bars_are_no_part_of_the_median() -> None:
+    preprocess = Preprocess(64, 96, 2, (0.0, 0.0), (1.0, 1.0), "letterbox", "evened")
+    inside = to_tensor(sequences(1, 1), preprocess)[0, :, :, 16:80]
+    np.testing.assert_allclose(inside, evened(sequences(1, 1)), atol=1e-6)

@@ -33,6 +33,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "channels": (["1"], 1),
     "size": (["64"], 64),
     "resize": (["letterbox"], "letterbox"),
+    "intensity": (["evened"], "evened"),
     "augmentation": (["medium"], "medium"),
     "loss": (["0.7*bce + 0.3*dice"], "0.7*bce + 0.3*dice"),
     "epochs": (["3"], 3),

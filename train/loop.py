@@ -238,7 +238,7 @@ def _preprocess(recipe: Recipe) -> Preprocess:
     mean, std = normalisation(recipe.encoder)
     if recipe.channels != 3:
         mean, std = (sum(mean) / 3,) * recipe.channels, (sum(std) / 3,) * recipe.channels
-    return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize)
+    return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize, recipe.intensity)
 
 
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from medseg.config import MemberConfig, Preprocess, Task, TrainingData, is_hub_id
+from medseg.config import Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
 from medseg.schema import from_json, require
 
@@ -63,6 +63,9 @@ class Recipe:
     channels: int = _setting(3, "input channels: 1, 3, or as many as the pictures have")
     size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
     resize: Literal["stretch", "letterbox"] = _setting("stretch", "stretch, or letterbox to keep the aspect ratio")
+    intensity: Intensity = _setting(  # noqa: RUF009
+        "kept", "kept, or evened: each channel scaled to a common median, as MRI needs"
+    )
     augmentation: Literal["none", "light", "medium", "heavy"] = _setting("light", "strength of the augmentation")
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
     epochs: int = _setting(10, "passes over the training split")
