@@ -138,7 +138,7 @@ def test_a_finished_study_does_nothing_again(
     run_study(tiny(disc_pairs), tmp_path)
     launches.names.clear()
     monkeypatch.setattr(study_report, "score", None)  # not called, or this would fail
-    monkeypatch.setattr(study, "_fit", None)
+    monkeypatch.setattr(study, "fit_members", None)
     run_study(tiny(disc_pairs), tmp_path)
     assert launches.names == []
 

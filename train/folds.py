@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,8 +25,8 @@ from medseg.samples import Sample, select, write_manifest
 from medseg.tables import table
 from train.data import read_recipe_samples
 from train.recipe import Recipe, recipe_from_arguments
+from train.study import LAUNCH, fit_members
 
-TRAIN = (sys.executable, "-m", "accelerate.commands.launch", str(Path(__file__).with_name("train.py")))
 SINGLE = "best single of val"
 PROTOCOL = (
     "each fold's networks, weights and threshold are chosen without its test part, and the location prior too; each "
@@ -66,7 +65,8 @@ def _recipe(path: Path, fold: int, folder: Path) -> Recipe:
 
 
 def _train(path: Path, recipe: Recipe) -> None:
-    command = [*TRAIN, "--recipe", str(path), "--fold", str(recipe.fold), "--output", recipe.output]
+    script = str(Path(__file__).with_name("train.py"))
+    command = [*LAUNCH, script, "--recipe", str(path), "--fold", str(recipe.fold), "--output", recipe.output]
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"The training of {recipe.name} for fold {recipe.fold} stopped; what it said stands above.")
 
@@ -84,13 +84,8 @@ def _score(recipes: Sequence[Recipe], folder: Path) -> tuple[Ensemble, Evaluatio
 
 
 def _fit(recipes: Sequence[Recipe], samples: Sequence[Sample], folder: Path) -> Ensemble:
-    from medseg.__main__ import main as medseg
-
     write_manifest(samples, recipes[0].labels, folder / "samples.json")
-    shutil.rmtree(folder / "ensemble", ignore_errors=True)
-    members = [str(Path(recipe.output) / "member") for recipe in recipes]
-    places = ["--data", str(folder / "samples.json"), "--output", str(folder / "ensemble")]
-    medseg(["fit", *members, *places, "--name", folder.parent.name])
+    fit_members([Path(recipe.output) / "member" for recipe in recipes], folder, folder.parent.name)
     return Ensemble.from_pretrained(folder / "ensemble")
 
 

@@ -109,7 +109,11 @@ def run_study(study: Study, folder: Path, data: Path | None = None) -> None:
             _train("train.py", recipe, [samples], lock)
         ensemble = folder / "ensemble"
         blended = [folder / "members" / name / "member" for name in study.blended]
-        _once(ensemble, [samples, *map(_described, blended)], lambda: _fit(blended, folder))
+        _once(
+            ensemble,
+            [samples, *map(_described, blended)],
+            lambda: fit_members(blended, folder, folder.name, choose="fitted"),
+        )
         for recipe in stackers:
             _train("stack.py", recipe, [samples, _described(ensemble)], lock, "--ensemble", str(ensemble))
         _report(study, folder, recipes, stackers, samples)
@@ -216,12 +220,13 @@ def _plain(value: Any) -> dict[str, Any]:
     return {name: part for name, part in dataclasses.asdict(value).items() if part is not None}
 
 
-def _fit(members: Sequence[Path], folder: Path) -> None:
+def fit_members(members: Sequence[Path], folder: Path, name: str, choose: str | None = None) -> None:
+    """`python -m medseg fit` on `folder`/samples.json, into `folder`/ensemble in place of what is there."""
     from medseg.__main__ import main as medseg
 
     shutil.rmtree(folder / "ensemble", ignore_errors=True)
     places = ["--data", str(folder / "samples.json"), "--output", str(folder / "ensemble")]
-    medseg(["fit", *map(str, members), *places, "--name", folder.name, "--choose", "fitted"])
+    medseg(["fit", *map(str, members), *places, "--name", name, *(["--choose", choose] if choose else [])])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
