@@ -18,14 +18,16 @@ import pytest
 import medseg
 from medseg import export
 from medseg.errors import InputError
-from tests.conftest import write_disc_pair
+from tests.conftest import ROOT, write_disc_pair
 from tests.running_app import running_app
 
 pytest.importorskip("gradio")
 
+from ui import endpoints, handlers
 from ui.results import Results
 from ui.serving import Serving, serving
 from ui.session import Session
+from ui.shelf import Shelf
 
 if TYPE_CHECKING:
     from gradio_client import Client
@@ -91,6 +93,24 @@ def test_a_picture_is_segmented_remixed_and_scored_by_its_result(client: Client,
     assert remixed["image"]["sha256"] == report["image"]["sha256"]
     rows = client.predict(result, handle_file(pair[1]), api_name="/score")
     assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "answers"),
+    [
+        ("endoscopy-1", "", "polyp"),
+        ("brain-1", "", "brain"),
+        ("chest-1", None, "chest"),
+        ("brain-1", "polyp", "polyp"),
+    ],
+)
+def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
+    monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
+) -> None:
+    families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
+    monkeypatch.setattr(handlers, "shelf", Shelf(families))
+    *_, report = endpoints.segment(str(ROOT / "assets" / "examples" / f"{example}.png"), name)
+    assert report["ensemble"] == answers
 
 
 def test_a_result_is_open_to_every_session_that_knows_it_and_to_no_guess(

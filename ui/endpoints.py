@@ -7,11 +7,13 @@ only, not for diagnosis. The docstrings are what programs and agents read; of an
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from medseg import export
+from medseg.readers import read_image
 from ui import handlers, views
 from ui.downloads import write
 from ui.refusals import refusing
@@ -33,14 +35,15 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
 
     Args:
         image: the picture's file, uploaded or as data:image/png;base64,...; links are not fetched.
-        ensemble: a name that /ensembles gives; the first of them where empty.
+        ensemble: a name that /ensembles gives; where empty the first, or one whose training pictures it is more like.
 
     Returns:
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the picture's own
         grid; the report (models, hashes, weights, settings, areas).
     """
-    session = Session()
-    session.open(image, handlers.shelf.get(ensemble))
+    session, shelf, picture = Session(), handlers.shelf, read_image(image)
+    name = ensemble or shelf.suiting(picture, next(iter(shelf.names), None))
+    session.take(picture, Path(image), shelf.get(name))
     return results.keep(session), *_answer(session)
 
 
