@@ -1,6 +1,10 @@
 """Best, median and worst case of an ensemble's test split as one figure: hits, misses, false alarms and disagreement.
 
     python benchmarks/cases.py assets/ensembles/polyp ../shared/data/polyp/kvasir-seg docs/cases-polyp.png
+    python benchmarks/cases.py assets/ensembles/brain ../shared/data/brain/lgg-mri-segmentation docs/cases-brain.png \\
+        --labels tumour
+    python benchmarks/cases.py assets/ensembles/chest ../shared/data/chest/chestx-det docs/cases-chest.png \\
+        --labels 'finding=*'
 
 The order is that of the ensemble's Dice (mean over labels) among the pictures that have something to find; the median
 is the lower one of an even number. No pixel of a patient's picture is drawn, so that all may see the figure, unless

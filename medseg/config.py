@@ -219,8 +219,8 @@ class StackerReference:
 @dataclass(frozen=True)
 class Nested:
     """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
-    case; and by how much the fitted weights are ahead, paired by image or by case, and the best single member of equal
-    weights (files of before do not say).
+    case; and by how much, paired by image or by case, the fitted weights are ahead of both others, and the best single
+    member of equal weights (None in files of before).
 
     Where weights per label were a contender, `per_label` is what they score, and `over_shared` by how much they are
     ahead of `shared`.

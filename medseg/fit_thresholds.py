@@ -40,7 +40,10 @@ def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "
 
 
 def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:
-    """How many of THRESHOLDS each float32 value reaches: `values >= t` for all of them at once, and 20 for 1."""
+    """How many of THRESHOLDS each float32 value reaches: `values >= t` for all of them at once, and 20 for 1.
+
+    Values lie in [0, 1], give or take what blending rounds.
+    """
     bins: Int64[np.ndarray, "*axes"] = np.empty(values.shape, np.int64)
     np.multiply(values, _SCALE, out=bins, dtype=np.float64, casting="unsafe")
     return bins

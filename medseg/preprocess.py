@@ -20,6 +20,8 @@ _LIT, _FEWEST_LIT = 0.03, 200
 """Pixels above this are not background; of fewer of them a median says nothing."""
 
 _MEDIAN, _FACTORS = 0.2, (0.4, 2.5)
+"""What evening brings the median of a channel to, and by which factors at the most; pixels lie in [0, 1]."""
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 
 
