@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from tests.conftest import disc
-from train.augment import augment, make_augmentation
+from train.augment import VarySequences, augment, make_augmentation
 
-STRENGTHS = ("light", "medium", "heavy")
+STRENGTHS = ("light", "medium", "heavy", "sequences")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
 
 
@@ -30,7 +31,7 @@ def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
         bright = varied.mean(dim=0) > (varied.max() + varied.min()) / 2
         overlap = (bright & found[0]).sum() / (bright | found[0]).sum()
         # the picture is interpolated, the mask takes the nearest pixel; a disc made small has few but border pixels
-        assert overlap > (0.86 if strength == "heavy" else 0.93), key
+        assert overlap > (0.86 if strength in ("heavy", "sequences") else 0.93), key
         assert not (found[0] & found[1]).any()
         moved += not torch.equal(found[0], masks[0])
     assert moved > len(KEYS) // 2
@@ -85,7 +86,7 @@ def test_the_global_generator_is_left_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("strength", ["light", "medium", "heavy"])
 def test_measured_channels_keep_their_values_where_nothing_is_blurred(strength: str) -> None:
     """Of a picture of one value each channel has that value, or the black of what came into view."""
     transform = make_augmentation(strength, 2)
@@ -98,3 +99,30 @@ def test_measured_channels_keep_their_values_where_nothing_is_blurred(strength: 
 
 def test_none_means_no_transform() -> None:
     assert make_augmentation("none") is None
+
+
+def test_sequences_vary_each_for_itself_and_stand_in_for_each_other() -> None:
+    """Of a picture of one value a channel, what each became; no channel is a mixture of two."""
+    values = torch.tensor([0.2, 0.5, 0.8])
+    picture = values[:, None, None].expand(3, 8, 8)
+    vary = VarySequences()
+    answers = []
+    for seed in range(300):
+        torch.manual_seed(seed)
+        varied, mask = vary(tv_tensors.Image(picture), tv_tensors.Mask(torch.ones(1, 8, 8)))
+        assert mask.eq(1).all()
+        assert (varied == varied[:, :1, :1]).all()
+        answers.append(varied[:, 0, 0].tolist())
+    found = torch.tensor(answers)
+    assert found.T.corrcoef().triu(1).abs().max() < 0.3  # channels know nothing of each other
+    assert found[:, 0].median() == pytest.approx(0.2, abs=0.05)
+    assert found.min() >= 0.7 * 0.2**1.6
+    assert found.max() == 1
+    spread = (found[:, 0] > 1.4 * 0.2**0.6).float().mean()  # more than 0.2 can become: another channel's value
+    assert 0.02 < spread < 0.1
+
+
+def test_one_sequence_alone_cannot_be_lost() -> None:
+    for seed in range(50):
+        torch.manual_seed(seed)
+        assert VarySequences()(tv_tensors.Image(torch.full((1, 4, 4), 0.5))).shape == (1, 4, 4)

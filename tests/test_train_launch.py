@@ -60,6 +60,7 @@ def flags(recipe: Recipe) -> list[str]:
         "--data", recipe.data, "--output", recipe.output, "--labels", *recipe.labels, "--size", str(recipe.size),
         "--architecture", recipe.architecture, "--encoder", recipe.encoder, "--decoder", json.dumps(recipe.decoder),
         "--epochs", str(recipe.epochs), "--batch-size", str(recipe.batch_size), "--lr", str(recipe.learning_rate),
+        "--ema-decay", str(recipe.ema_decay),
     ]  # fmt: skip
 
 
@@ -88,19 +89,23 @@ def launch_two(script: Path, recipe: Recipe, **more: str) -> str:
     return shown.stdout
 
 
-def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe, decay: float) -> None:
     """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
 
     The encoder's last stage is not used: without care the processes would wait for its gradients.
     """
-    recipe = replace(tiny, architecture="unet", decoder={"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]})
+    decoder = {"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]}
+    recipe = replace(tiny, architecture="unet", decoder=decoder, ema_decay=decay)
     assert launch_two(ROOT / "train" / "train.py", recipe).count("Saved the member") == 1
     output = Path(recipe.output)
     state = checkpoints.load_newest(output / "checkpoints")
     assert state is not None
     assert len(state["ranks"]) == 2
     together, _ = schema.load(MemberConfig, output / "member" / "member.json").scores
-    alone = score_in_one_process(recipe, state["network"])
+    mean = {name.removeprefix("module."): value for name, value in state["averaged"].items() if name != "n_averaged"}
+    assert bool(mean) == bool(decay)
+    alone = score_in_one_process(recipe, mean or state["network"])
     assert together.n == alone.n == 7
     assert (together.value, together.low, together.high) == pytest.approx(
         (alone.value, alone.low, alone.high), abs=1e-6

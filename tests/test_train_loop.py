@@ -97,6 +97,8 @@ def assert_same_end(output: Path, other: Path) -> None:
     assert ours["schedule"] == theirs["schedule"]
     for name, value in theirs["network"].items():
         assert torch.equal(ours["network"][name], value), name
+    for name, value in theirs["averaged"].items():
+        assert torch.equal(ours["averaged"][name], value), name
     for number, moments in theirs["optimizer"]["state"].items():
         for name, value in moments.items():
             assert torch.equal(ours["optimizer"]["state"][number][name], value), (number, name)
@@ -188,6 +190,7 @@ STAGED: dict[str, Any] = {
     ),
     "accumulate": 2,
     "clip_norm": 1.0,
+    "ema_decay": 0.5,
     "checkpoint_steps": 1,
 }
 """15 pictures in batches of 4, two batches a step: six steps, each with a checkpoint after it."""
@@ -224,6 +227,42 @@ def test_a_run_stopped_at_every_step_of_every_stage_continues_to_the_same_bits(
                 stops += 1
     assert stops == 5
     assert_same_end(Path(recipe.output), staged)
+
+
+def test_the_mean_of_the_weights_is_what_is_scored_and_kept(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean is reckoned here from the weights after each step; the first step's weights begin it."""
+    steps: list[dict[str, torch.Tensor]] = []
+    seen: list[torch.nn.Module] = []
+    real_step, real_validate = loop._step, loop.validate
+
+    def step(run: Any, *arguments: Any) -> None:
+        real_step(run, *arguments)
+        steps.append({name: value.clone() for name, value in run.network.state_dict().items()})
+
+    def validate(accelerator: Any, network: torch.nn.Module, *arguments: Any) -> Any:
+        seen.append(network)
+        return real_validate(accelerator, network, *arguments)
+
+    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "validate", validate)
+    folder = train(replace(tiny, epochs=1, ema_decay=0.75))
+    mean = steps[0]
+    for after in steps[1:]:
+        mean = {name: 0.75 * value + 0.25 * after[name] for name, value in mean.items()}
+    assert len(steps) > 2
+    (network,) = seen
+    kept = load_member(folder, device=torch.device("cpu")).network.state_dict()
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, mean[name], atol=1e-6), name
+            assert torch.equal(kept[name], value.half().float()), name
+    assert any(not torch.allclose(value, steps[-1][name], atol=1e-4) for name, value in mean.items())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_a_mean_that_never_or_wrongly_forgets_is_refused(tiny: Recipe, decay: float) -> None:
+    with pytest.raises(ConfigError, match="ema_decay"):
+        replace(tiny, ema_decay=decay)
 
 
 def test_two_workers_and_a_stop_between_them_change_no_bit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torchvision import tv_tensors
@@ -11,12 +12,14 @@ from torchvision.transforms import v2
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-STRENGTHS = ("none", "light", "medium", "heavy")
+STRENGTHS = ("none", "light", "medium", "heavy", "sequences")
 
 
 def make_augmentation(strength: str, channels: int = 3) -> v2.Transform | None:
     """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur;
-    heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture.
+    heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture;
+    sequences: for channels that are sequences of MRI: moved as in medium, bent, and each channel brighter or darker,
+    harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken.
 
     Colour is varied where a picture can have it, with 1 or 3 channels; other channels are measurements, which keep
     their values but for blur and noise. None for the strength `none`.
@@ -35,6 +38,12 @@ def make_augmentation(strength: str, channels: int = 3) -> v2.Transform | None:
     jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03)
     colour = [(jitter, 0.8)] if coloured else []
     blur = v2.GaussianBlur(5, sigma=(0.1, 2.0))
+    if strength == "sequences":
+        bent = v2.ElasticTransform(alpha=60.0, sigma=6.0, interpolation=_BILINEAR)
+        noise = v2.GaussianNoise(sigma=0.03)
+        return v2.Compose(
+            [*flips, *_sometimes((moved, 0.9), (bent, 0.3)), VarySequences(), *_sometimes((blur, 0.15), (noise, 0.15))]
+        )
     return v2.Compose([*flips, *_sometimes((moved, 0.8), *colour, (blur, 0.15))])
 
 
@@ -45,6 +54,31 @@ def _heavy(coloured: bool) -> list[v2.Transform]:
     colour, grey = ([(jitter, 0.9)], [v2.RandomGrayscale(0.1)]) if coloured else ([], [])
     blur, noise = v2.GaussianBlur(7, sigma=(0.1, 3.0)), v2.GaussianNoise(sigma=0.05)
     return [*_sometimes((moved, 0.9), (bent, 0.3), *colour, (blur, 0.3), (noise, 0.3)), *grey]
+
+
+class VarySequences(v2.Transform):
+    """Each channel's gamma in 0.6 to 1.6 and its factor in 0.7 to 1.4, drawn evenly in their logarithms; with a chance
+    of 0.1 one channel is a copy of another."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        channels = v2.query_chw(flat_inputs)[0]
+        gamma, factor = (_log_uniform(low, high, channels) for low, high in ((0.6, 1.6), (0.7, 1.4)))
+        order = torch.arange(channels)
+        if torch.rand(()) < 0.1:
+            lost, taken = torch.randperm(channels)[:2].tolist() if channels > 1 else (0, 0)
+            order[lost] = taken
+        return {"gamma": gamma, "factor": factor, "order": order}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        varied = inpt[params["order"]].clamp(0, 1) ** params["gamma"] * params["factor"]
+        return tv_tensors.wrap(varied.clamp(0, 1), like=inpt)
+
+
+def _log_uniform(low: float, high: float, channels: int) -> torch.Tensor:
+    """`channels` draws (channels, 1, 1), evenly in the logarithm."""
+    return low * (high / low) ** torch.rand(channels, 1, 1)
 
 
 def _sometimes(*chances: tuple[v2.Transform, float]) -> list[v2.Transform]:

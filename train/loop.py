@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from medseg.config import Appearance, MemberConfig, Preprocess, Score
@@ -28,6 +29,7 @@ from train import checkpoints, state
 from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
 from train.encoders import make_network, normalisation
 from train.losses import make_loss
+from train.memory import keep_freed_memory
 from train.push import Pusher
 from train.recipe import Recipe, Stage
 from train.state import Course, Run
@@ -52,6 +54,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
     recipe, the data are not sound (`medseg.verify`), the training split is too small, or an epoch has no finite loss.
     """
+    keep_freed_memory()
     accelerator = _accelerator(recipe)
     stages = recipe.filled_stages()
     losses = [make_loss(stage.loss, recipe.task) for stage in stages]
@@ -67,8 +70,10 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     first = pairs(stages[0].size)
     floor = location_floor(first, val, recipe)
     member = _with_records(member, first.appearance, split_hash(samples), floor)
+    averaged = _averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
     network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
-    run = Run(accelerator, recipe, network, state.run_key(recipe, split_hash(samples), accelerator.num_processes))
+    key = state.run_key(recipe, split_hash(samples), accelerator.num_processes)
+    run = Run(accelerator, recipe, network, key, averaged)
     if accelerator.is_main_process:
         checkpoints.recover_folder(run.output / "member")
     pusher = Pusher(recipe, run.output / "member") if recipe.push_to_hub and accelerator.is_main_process else None
@@ -81,7 +86,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
         while not _is_over(run, stages[number]):
             started = time.perf_counter()
             mean_loss = _train_epoch(run, course)
-            score = validate(accelerator, network, val_loader, val.cases, recipe)
+            score = validate(accelerator, _validated(run), val_loader, val.cases, recipe)
             _keep(run, course, member, score)
             _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
             if pusher:
@@ -107,6 +112,21 @@ def _accelerator(recipe: Recipe) -> Accelerator:
     accelerator = Accelerator(**common, log_with=recipe.report_to, project_dir=recipe.output)
     accelerator.init_trackers("tracker")
     return accelerator
+
+
+def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> AveragedModel:
+    """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017)."""
+    return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _validated(run: Run) -> torch.nn.Module:
+    """The network to validate, the same in every process: batch statistics are those of the first process, which saves
+    them. (As prepared, the network itself sees to that.)"""
+    if run.averaged is None:
+        return run.network
+    for buffer in run.averaged.buffers():
+        broadcast(buffer)
+    return run.averaged.module
 
 
 def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
@@ -177,6 +197,8 @@ def _step(run: Run, course: Course, buffers: list[torch.Tensor]) -> None:
         optimizer.step()
     if finite:
         course.schedule.step()
+        if run.averaged:
+            run.averaged.update_parameters(accelerator.unwrap_model(run.network))
     else:
         position.skipped += 1
         for buffer, before in zip(run.network.buffers(), buffers, strict=True):
@@ -193,7 +215,7 @@ def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
     better = run.position.end_epoch(score.value)
     if better and run.accelerator.is_main_process:
         scored = replace(member, scores=(score, *member.scores))
-        _save_best(run.accelerator.unwrap_model(run.network), scored, run.output / "member")
+        _save_best(run.scored, scored, run.output / "member")
     state.save(run, course)
 
 
@@ -218,7 +240,7 @@ def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) 
         with (run.output / "log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         picture = run.output / "predictions" / f"epoch-{epoch:04d}.png"
-        write_sheet(run.accelerator.unwrap_model(run.network), val, run.recipe.task, picture)
+        write_sheet(run.scored, val, run.recipe.task, picture)
     skipped = f"  skipped {run.position.skipped}" if run.position.skipped else ""
     print(
         f"epoch {epoch:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}{skipped}  {seconds:.0f} s",

@@ -66,7 +66,9 @@ class Recipe:
     intensity: Intensity = _setting(  # noqa: RUF009
         "kept", "kept, or evened: each channel scaled to a common median, as MRI needs"
     )
-    augmentation: Literal["none", "light", "medium", "heavy"] = _setting("light", "strength of the augmentation")
+    augmentation: Literal["none", "light", "medium", "heavy", "sequences"] = _setting(
+        "light", "strength of the augmentation; sequences: for channels that are sequences of MRI"
+    )
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
     epochs: int = _setting(10, "passes over the training split")
     batch_size: int = _setting(16, "samples a step and process")
@@ -78,6 +80,9 @@ class Recipe:
         (), "parts of the run, each with a loss, learning_rate, size, epochs or positive_rate of its own"
     )
     patience: int = _setting(0, "epochs without a better validation score after which a stage ends early; 0: never")
+    ema_decay: float = _setting(
+        0.0, "decay a step of the running mean of the weights, which then is what is scored and kept; 0: none is kept"
+    )
     clip_norm: float = _setting(0.0, "largest norm of the gradient; 0: any")
     accumulate: int = _setting(1, "batches whose gradients make one step")
     checkpoint_steps: int = _setting(0, "steps between checkpoints within an epoch; 0: at its end only")
@@ -100,6 +105,7 @@ class Recipe:
         require(not self.classes or tuple(self.classes) == self.labels, "classes must unite under the labels, in order")
         require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
         require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
+        require(0 <= self.ema_decay < 1, "ema_decay must lie in [0, 1)")
         for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
         require(

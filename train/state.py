@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from medseg.errors import InputError
@@ -56,18 +57,25 @@ class Position:
 
 @dataclass
 class Run:
-    """One run of a recipe. `losses` are those of the running epoch's batches in this process."""
+    """One run of a recipe. `averaged` is the running mean of the network's weights where the recipe wants one; `losses`
+    are those of the running epoch's batches in this process."""
 
     accelerator: Accelerator
     recipe: Recipe
     network: torch.nn.Module
     key: str
+    averaged: AveragedModel | None = None
     position: Position = field(default_factory=Position)
     losses: list[Any] = field(default_factory=list)
 
     @property
     def output(self) -> Path:
         return Path(self.recipe.output)
+
+    @property
+    def scored(self) -> torch.nn.Module:
+        """The network that is validated and kept."""
+        return self.averaged.module if self.averaged else self.accelerator.unwrap_model(self.network)
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ def save(run: Run, course: Course) -> None:
         "position": dataclasses.asdict(run.position),
         "ranks": ranks,
         "network": run.accelerator.unwrap_model(run.network).state_dict(),
+        "averaged": run.averaged.state_dict() if run.averaged else {},
         "optimizer": course.optimizer.state_dict(),
         "schedule": course.schedule.state_dict(),
         "scaler": scaler.state_dict() if scaler else {},
@@ -129,6 +138,8 @@ def load(run: Run) -> dict[str, Any] | None:
 def put_back(run: Run, course: Course, saved: dict[str, Any]) -> None:
     """Undo `save`, in the stage that it was saved in."""
     run.accelerator.unwrap_model(run.network).load_state_dict(saved["network"])
+    if run.averaged:
+        run.averaged.load_state_dict(saved["averaged"])
     course.optimizer.load_state_dict(saved["optimizer"])
     course.schedule.load_state_dict(saved["schedule"])
     if run.accelerator.scaler:

@@ -1,0 +1,70 @@
+"""What training on a CPU gains from memory that is kept: `python benchmarks/allocator.py [THREADS]`.
+
+Steps of the brain U-Net's recipe on noise, in fresh processes in turn: as glibc does by itself, and with
+`train.memory.keep_freed_memory`. Medians over the processes, in seconds a step and MiB at the peak.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # not this folder: `train` is the package
+
+ROUNDS, STEPS = 3, 4
+WAYS = ("left alone", "kept")
+
+
+def steps(way: str, threads: int) -> None:
+    """Print the median seconds of a step, after one that warms up, and the highest memory in MiB."""
+    import resource
+
+    import torch
+
+    from train.encoders import make_network
+    from train.loop import _describe, _preprocess
+    from train.losses import make_loss
+    from train.memory import keep_freed_memory
+    from train.recipe import recipe_from_arguments
+
+    if way == "kept":
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    recipe = recipe_from_arguments(["--recipe", "train/recipes/brain-unet-lite0.toml", "--encoder-weights", "none"])
+    network = make_network(recipe, _describe(recipe, _preprocess(recipe))).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
+    loss = make_loss(recipe.loss, recipe.task)
+    pictures = torch.rand(recipe.batch_size, 3, recipe.size, recipe.size).to(memory_format=torch.channels_last)
+    masks = torch.rand(recipe.batch_size, 1, recipe.size, recipe.size) > 0.9
+    seconds = []
+    for _ in range(STEPS + 1):
+        started = time.perf_counter()
+        loss(network(pictures), masks).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(statistics.median(seconds[1:]), peak)
+
+
+def main(threads: int) -> None:
+    found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            command = [sys.executable, __file__, str(threads), way]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found[way].append([float(value) for value in printed.split()])
+    medians = {way: [statistics.median(column) for column in zip(*rows, strict=True)] for way, rows in found.items()}
+    for way, (seconds, peak) in medians.items():
+        print(f"{way:<10}  {seconds:.2f} s a step  {peak:.0f} MiB")
+    left, kept = (medians[way][0] for way in WAYS)
+    print(f"{threads} threads: {left / kept:.2f} times as fast where memory is kept")
+
+
+if __name__ == "__main__":
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    if len(sys.argv) > 2:
+        steps(sys.argv[2], wanted)
+    else:
+        main(wanted)
