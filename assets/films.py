@@ -13,7 +13,7 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 
 from assets.phantoms import Canvas, Scene, bones, line, lung_fields, soft, trunk, vessels
-from medseg.rle import encode_rle
+from medseg.data.rle import encode_rle
 
 SHARE = 1 / 3
 """Films with a pneumothorax; of SIIM-ACR's training films 22 % have one."""
@@ -44,7 +44,7 @@ def _film(c: Canvas, ill: bool) -> Scene:
 
 
 def write_siim(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -> None:
-    """Write `count` films, of `seed` and the seeds after it, as `medseg.layouts_tables.read_siim` reads them."""
+    """Write `count` films, of `seed` and the seeds after it, as `medseg.data.layouts_tables.read_siim` reads them."""
     folder.mkdir(parents=True)
     rows = ["ImageId, EncodedPixels"]
     for number in range(seed, seed + count):

@@ -24,11 +24,11 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from medseg.command_data import add_choice, read_chosen
-from medseg.ensemble import Ensemble
+from medseg.commands.data import add_choice, read_chosen
+from medseg.data.samples import Sample, select
+from medseg.inference.ensemble import Ensemble
 from medseg.metrics import confusion
 from medseg.overlay import draw_heatmap, draw_overlay, errors
-from medseg.samples import Sample, select
 
 SIDE, MARGIN, LINE = 260, 6, 24
 COLUMNS = ("truth", "ensemble", "blue hit, yellow false alarm, red miss", "disagreement of the members")

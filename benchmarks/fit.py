@@ -22,14 +22,14 @@ sys.path[:] = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]
 import numpy as np
 from scipy import ndimage
 
-from medseg.blend import normalise_weights
-from medseg.fit import Observed, thinned, weigh
-from medseg.fit_certificate import headroom
-from medseg.fit_floor import on_square
-from medseg.fit_measure import Measure
-from medseg.fit_search import Objective
-from medseg.fit_thresholds import THRESHOLDS
-from medseg.tally import Tally, add, tally
+from medseg.fitting.certificate import headroom
+from medseg.fitting.fit import Observed, thinned, weigh
+from medseg.fitting.floor import on_square
+from medseg.fitting.measure import Measure
+from medseg.fitting.search import Objective
+from medseg.fitting.tally import Tally, add, tally
+from medseg.fitting.thresholds import THRESHOLDS
+from medseg.inference.blend import normalise_weights
 
 SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 5
 VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from medseg.ensemble import Ensemble
-from medseg.evaluate import evaluate
-from medseg.samples import Sample, load_samples, select
-from medseg.tables import table
+from medseg.data.samples import Sample, load_samples, select
+from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.tables import table
+from medseg.inference.ensemble import Ensemble
 
 LAST_FRAMES = (
     25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,

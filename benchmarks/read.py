@@ -19,8 +19,8 @@ from pydicom.data import get_testdata_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from medseg.decode import answer
-from medseg.readers import _pool, read_image
+from medseg.reading.decode import answer
+from medseg.reading.readers import _pool, read_image
 
 ROUNDS = 15
 

@@ -54,13 +54,13 @@ page.launch()
 
 COUNTING_APP = """
 import sys
-import medseg.runtime
-run = medseg.runtime.run
+import medseg.inference.runtime
+run = medseg.inference.runtime.run
 def counting(*arguments):
     with open(sys.argv[1], "a") as counts:
         counts.write(".")
     return run(*arguments)
-medseg.runtime.run = counting
+medseg.inference.runtime.run = counting
 import app
 app.demo.launch(**app.LAUNCH)
 """

@@ -18,13 +18,13 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit, logit
 
-from medseg.calibration import band
-from medseg.crossfit import Observation, cross_fit, observe
-from medseg.ensemble import Ensemble
+from medseg.calibration.reliability import band
+from medseg.calibration.trust import agreement
+from medseg.data.samples import load_samples, select
+from medseg.fitting.crossfit import Observation, cross_fit, observe
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.uncertainty import entropy
 from medseg.metrics import mean_interval
-from medseg.samples import load_samples, select
-from medseg.trust import agreement
-from medseg.uncertainty import entropy
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -38,7 +38,7 @@ def features(one: Observation) -> tuple[float, float, float]:
 
 
 def curve(columns: list[int]) -> Model:
-    """Fractional logit regression on some of the features; with agreement alone it is `medseg.trust`'s."""
+    """Fractional logit regression on some of the features; with agreement alone it is `medseg.calibration.trust`'s."""
 
     def predict(known: np.ndarray, dice: np.ndarray, asked: np.ndarray) -> np.ndarray:
         inputs = np.column_stack([np.ones(len(known)), known[:, columns]])

@@ -7,22 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
     from medseg.errors import MedsegError
     from medseg.image import Image
-    from medseg.prediction import Prediction
-    from medseg.readers import read_image, read_masks
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Prediction
+    from medseg.reading.readers import read_image, read_masks
 
 __version__ = "0.1.0"
 __all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "read_image", "read_masks"]
 
 _HOME = {
-    "Ensemble": "medseg.ensemble",
-    "Prediction": "medseg.prediction",
+    "Ensemble": "medseg.inference.ensemble",
+    "Prediction": "medseg.inference.prediction",
     "MedsegError": "medseg.errors",
     "Image": "medseg.image",
-    "read_image": "medseg.readers",
-    "read_masks": "medseg.readers",
+    "read_image": "medseg.reading.readers",
+    "read_masks": "medseg.reading.readers",
 }
 
 

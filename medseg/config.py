@@ -24,7 +24,7 @@ Task = Literal["binary", "multiclass", "multilabel"]
 """binary: one label; multilabel: labels may overlap; multiclass: at most one label a pixel, beside a background."""
 
 Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE", "stacking"]
-"""How the members' answers become one: as `medseg.blend` says, or (stacking) by a network trained on them."""
+"""How the members' answers become one: as `medseg.inference.blend` says, or (stacking) by a network trained on them."""
 
 FitMetric = Literal["dice", "iou"]
 Average = Literal["per image", "pooled"]
@@ -99,7 +99,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How the training pictures look: the (low, high) range of each statistic of `medseg.scope.look`."""
+    """How the training pictures look: the (low, high) range of each statistic of `medseg.inference.scope.look`."""
 
     brightness: tuple[float, float]
     red_green: tuple[float, float]

@@ -92,8 +92,8 @@ def make_member(
     import torch
 
     from medseg.config import MemberConfig, Preprocess, TrainingData
-    from medseg.member import file_sha256, save_member
-    from medseg.unet import PlainUNet
+    from medseg.inference.member import file_sha256, save_member
+    from medseg.inference.unet import PlainUNet
 
     torch.manual_seed(seed)
     channels = len(labels) + (task == "multiclass")
@@ -137,8 +137,8 @@ def with_stacker(folder: Path, *, labels: tuple[str, ...] = ("blob",), with_imag
     import torch
 
     from medseg.config import EnsembleConfig, StackerReference
-    from medseg.member import file_sha256, save_member
-    from medseg.unet import PlainUNet
+    from medseg.inference.member import file_sha256, save_member
+    from medseg.inference.unet import PlainUNet
 
     channels = 2 + 3 * with_image
     torch.manual_seed(7)

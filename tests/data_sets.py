@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from assets.films import write_dicom
-from medseg.rle import encode_rle
+from medseg.data.rle import encode_rle
 
 SIZE = (24, 32)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from medseg.__main__ import main
-from medseg.about import describe
-from medseg.member import file_sha256
+from medseg.inference.about import describe
+from medseg.inference.member import file_sha256
 from tests.conftest import ROOT, with_stacker
 
 

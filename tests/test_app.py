@@ -17,8 +17,9 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 import medseg
-from medseg import export, runtime
+from medseg import export
 from medseg.errors import MedsegWarning
+from medseg.inference import runtime
 from tests.conftest import make_ensemble, with_stacker, write_disc_pair
 
 pytest.importorskip("gradio")
@@ -30,7 +31,7 @@ from ui.session import Session
 from ui.shelf import Shelf, standard_sources
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
+    from medseg.inference.ensemble import Ensemble
     from tests.hub_server import Hub
 
 

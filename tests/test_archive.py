@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from medseg import archive
-from medseg.archive import unpack_into, unpack_zip
 from medseg.errors import InputError
+from medseg.reading import archive
+from medseg.reading.archive import unpack_into, unpack_zip
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medseg.blend import NEAREST, blend, disagreement, normalise_plain, normalise_weights, weighted_mean
 from medseg.errors import InputError
+from medseg.inference.blend import NEAREST, blend, disagreement, normalise_plain, normalise_weights, weighted_mean
 
 SHAPES = hnp.array_shapes(min_dims=4, max_dims=4, max_side=4)
 STACKS = SHAPES.flatmap(lambda shape: hnp.arrays(np.float16, shape, elements=st.floats(0, 1, width=16)))
@@ -108,7 +108,7 @@ def test_blends_by_hand(how: str, weights: list[float], answer: list[float | Non
 
 
 def test_staple_is_that_of_the_masks_at_one_half() -> None:
-    from medseg.staple import staple
+    from medseg.inference.staple import staple
 
     assert np.array_equal(blend(STACK, "STAPLE", [1, 1, 1])[0], staple(STACK[:, 0] >= 0.5))
 

@@ -14,18 +14,18 @@ import pytest
 
 from medseg import schema
 from medseg.__main__ import main
-from medseg.blend import normalise_weights
-from medseg.calibrate import Calibration, calibrate, describe, holds_for, judge, load_calibration
-from medseg.check import check, report
+from medseg.calibration.calibrate import Calibration, calibrate, describe, holds_for, judge, load_calibration
+from medseg.calibration.check import check, report
 from medseg.config import Cleanup, Task
-from medseg.crossfit import observe
-from medseg.ensemble import Ensemble
+from medseg.data.manifest import Sample, write_manifest
+from medseg.data.samples import load_samples, split_hash
 from medseg.errors import ConfigError, InputError, MedsegWarning
-from medseg.fit import fit
-from medseg.folders import CALIBRATION
+from medseg.fitting.crossfit import observe
+from medseg.fitting.fit import fit
+from medseg.hub.folders import CALIBRATION
 from medseg.image import Image
-from medseg.manifest import Sample, write_manifest
-from medseg.samples import load_samples, split_hash
+from medseg.inference.blend import normalise_weights
+from medseg.inference.ensemble import Ensemble
 from tests.conftest import ROOT, FakeMember, PaintedSample, disc, fake_member, with_stacker
 from tests.test_crossfit import ensemble_of
 

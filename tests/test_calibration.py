@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_calibration_error
 
-from medseg.calibration import band, brier, ece, fit_temperature, pool, reliability, reliability_figure
+from medseg.calibration.reliability import band, brier, ece, fit_temperature, pool, reliability, reliability_figure
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.uncertainty import tempered
+from medseg.inference.uncertainty import tempered
 from tests.conftest import disc
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from medseg.card import ensemble_card, member_card
-from medseg.cards import write_cards
+from medseg.commands.cards import write_cards
 from medseg.config import (
     EnsembleConfig,
     Fitted,
@@ -21,6 +20,7 @@ from medseg.config import (
     StackerReference,
     TrainingData,
 )
+from medseg.inference.card import ensemble_card, member_card
 from tests.conftest import ROOT
 
 SCORE = Score("dice", 0.87654, 0.8, 0.9, 100, "val", "per-image mean")

@@ -12,11 +12,11 @@ import pytest
 import tifffile
 import torch
 
-from medseg.ensemble import Ensemble
+from medseg.data.samples import load_samples
 from medseg.errors import InputError
+from medseg.inference.ensemble import Ensemble
 from medseg.overlay import draw_overlay
-from medseg.readers import read_image
-from medseg.samples import load_samples
+from medseg.reading.readers import read_image
 from tests.conftest import disc
 from train.loop import train
 from train.recipe import Recipe

@@ -14,8 +14,8 @@ import pytest
 from medseg import metrics
 from medseg.config import Cleanup, EnsembleConfig, MemberReference
 from medseg.image import Image
+from medseg.inference.prediction import Prediction
 from medseg.postprocess import to_masks
-from medseg.prediction import Prediction
 
 pytest.importorskip("gradio")
 

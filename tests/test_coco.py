@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.coco import read_coco, write_coco
+from medseg.data.coco import read_coco, write_coco
+from medseg.data.manifest import Sample
+from medseg.data.parts import Box, Polygon
+from medseg.data.rle import encode_rle, pack_counts
+from medseg.data.samples import load_data, load_samples
 from medseg.errors import InputError
-from medseg.manifest import Sample
-from medseg.parts import Box, Polygon
-from medseg.rle import encode_rle, pack_counts
-from medseg.samples import load_data, load_samples
 from tests.conftest import disc
 from tests.data_sets import SIZE, SMALL, TALL, chestx_det, class_folders, save, scene
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from medseg import command_publish
 from medseg.__main__ import main, parser
-from medseg.command_data import read_chosen
-from medseg.samples import load_samples
+from medseg.commands import publish as command_publish
+from medseg.commands.data import read_chosen
+from medseg.data.samples import load_samples
 from tests.conftest import ROOT
 from tests.data_sets import class_folders
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit
 
-from medseg.conformal import EVERYTHING, LEVELS, NOTHING, Bounds, false_share, fit_bounds, inner_outer, missed
+from medseg.calibration.conformal import (
+    EVERYTHING,
+    LEVELS,
+    NOTHING,
+    Bounds,
+    false_share,
+    fit_bounds,
+    inner_outer,
+    missed,
+)
 from medseg.errors import ConfigError, InputError
 
 PIXELS = hnp.arrays(np.float32, (2, 1, 9), elements=st.floats(0, 1, width=32))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medseg.config import EnsembleConfig, MemberReference, StackerReference
-from medseg.contributions import SIDE, Contributions, coalition_dice, every_nth, shapley
+from medseg.evaluation.contributions import SIDE, Contributions, coalition_dice, every_nth, shapley
 
 GAMES = st.integers(1, 4).flatmap(lambda members: hnp.arrays(float, (3, 2**members), elements=st.floats(-1, 1)))
 TRUE = np.array([[[True, True, False, False]]])

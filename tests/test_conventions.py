@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medseg.conventions import CONVENTIONS, Conventions, over_thresholds, pooled_mean_iou
+from medseg.evaluation.conventions import CONVENTIONS, Conventions, over_thresholds, pooled_mean_iou
 from medseg.metrics import Confusion, Estimate, confusion
 
 HALF = np.array([[True, False], [True, False]])

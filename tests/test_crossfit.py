@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from medseg.config import EnsembleConfig, MemberReference
-from medseg.crossfit import cross_fit, observe, thin
-from medseg.ensemble import Ensemble
 from medseg.errors import InputError
-from medseg.fit import fit
+from medseg.fitting.crossfit import cross_fit, observe, thin
+from medseg.fitting.fit import fit
 from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
 from tests.conftest import FakeMember, PaintedSample, disc, fake_member
 
 

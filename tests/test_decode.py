@@ -21,13 +21,13 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.uid import UID, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless
 
-from medseg import readers
-from medseg.decode import count_frames, decode
 from medseg.errors import ReadError
-from medseg.grey import to_grey
 from medseg.image import Image
-from medseg.readers import read_image
-from medseg.stored import MAX_BYTES, MAX_CHANNELS, from_header, to_header
+from medseg.reading import readers
+from medseg.reading.decode import count_frames, decode
+from medseg.reading.grey import to_grey
+from medseg.reading.readers import read_image
+from medseg.reading.stored import MAX_BYTES, MAX_CHANNELS, from_header, to_header
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, which the worker ignores too
 
@@ -521,7 +521,7 @@ def test_mutants_end_in_pictures_or_sentences(tmp_path: Path) -> None:
 
 def in_worker(code: str) -> str:
     """What `code` prints in a process that has taken the worker's limits."""
-    script = f"from medseg import decode\ndecode._limit()\n{code}"
+    script = f"from medseg.reading import decode\ndecode._limit()\n{code}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     return done.stdout + done.stderr
 
@@ -548,12 +548,12 @@ def test_a_worker_has_a_limit_of_memory() -> None:
 
 def test_a_file_that_takes_too_long_ends_the_worker() -> None:
     code = "decode._LEAST_CPU_SECONDS = 0.1\ndecode._grant_cpu('none')\nwhile True: pass"
-    script = f"from medseg import decode\n{code}"
+    script = f"from medseg.reading import decode\n{code}"
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode < 0
 
 
 def test_decoding_loads_no_torch() -> None:
-    script = "import sys, medseg.decode; print('torch' in sys.modules)"
+    script = "import sys, medseg.reading.decode; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "False\n"
 
@@ -572,7 +572,7 @@ def test_a_decoder_that_panics_past_exception_is_still_a_sentence(monkeypatch: p
     def panic(*_: object) -> None:
         raise PanicError("a traceback")
 
-    monkeypatch.setattr("medseg.decode_picture._from_pillow", panic)
+    monkeypatch.setattr("medseg.reading.picture._from_pillow", panic)
     with pytest.raises(ReadError, match="This PNG cannot be decoded") as caught:
         decode(saved(GREY, "png"))
     assert "traceback" not in str(caught.value)

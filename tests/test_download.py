@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medseg import download
-from medseg.download import read
 from medseg.errors import HubDownError, HubError
+from medseg.hub import download
+from medseg.hub.download import read
 from tests.hub_server import Hub
 
 CONTENT = b"0123456789"

@@ -10,8 +10,8 @@ import pytest
 
 import medseg
 from medseg.correct import to_grid
-from medseg.rle import encode_rle
-from medseg.samples import load_samples
+from medseg.data.rle import encode_rle
+from medseg.data.samples import load_samples
 from tests.conftest import make_ensemble, write_disc_pair
 
 pytest.importorskip("gradio")
@@ -20,7 +20,7 @@ from ui import correct
 from ui.session import Session
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
+    from medseg.inference.ensemble import Ensemble
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import medseg
-from medseg import ensemble, runtime, schema
-from medseg.blend import blend
+from medseg import schema
 from medseg.config import Cleanup, EnsembleConfig
-from medseg.ensemble import CACHE_BYTES, Ensemble
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
 from medseg.image import Image
-from medseg.member import file_sha256
+from medseg.inference import ensemble, runtime
+from medseg.inference.blend import blend
+from medseg.inference.ensemble import CACHE_BYTES, Ensemble
+from medseg.inference.member import file_sha256
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 from tests.conftest import make_ensemble, make_member, with_stacker

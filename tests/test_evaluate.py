@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from medseg.config import EnsembleConfig, Fitted, MemberReference, Score, StackerReference
-from medseg.ensemble import Ensemble
+from medseg.data.samples import split_hash
 from medseg.errors import InputError
-from medseg.evaluate import Evaluation, LocationPrior, evaluate, location_prior
+from medseg.evaluation.evaluate import Evaluation, LocationPrior, evaluate, location_prior
+from medseg.evaluation.tables import figures, table, write_csv
 from medseg.image import Image
-from medseg.samples import split_hash
-from medseg.tables import figures, table, write_csv
+from medseg.inference.ensemble import Ensemble
 from tests.conftest import FakeMember, PaintedSample, fake_member
 
 SCORE = Score("dice", 0.5, 0.4, 0.6, 4, "val", "by hand")

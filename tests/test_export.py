@@ -19,7 +19,7 @@ from medseg.export import (
 )
 from medseg.image import Image, to_upright
 from medseg.overlay import PALETTE
-from medseg.readers import read_image, read_masks
+from medseg.reading.readers import read_image, read_masks
 
 MASK = np.zeros((1, 20, 30), bool)
 MASK[0, 2:9, 3:25] = True

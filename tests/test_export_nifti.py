@@ -11,12 +11,12 @@ import PIL.Image
 import pytest
 
 from medseg.config import EnsembleConfig, MemberReference, Task
-from medseg.ensemble import Ensemble
 from medseg.export import NOTICE
-from medseg.export_nifti import write_mask_nifti, write_probabilities_nifti
+from medseg.formats.nifti import write_mask_nifti, write_probabilities_nifti
 from medseg.image import Image
-from medseg.prediction import Prediction
-from medseg.readers import read_image, read_masks
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.prediction import Prediction
+from medseg.reading.readers import read_image, read_masks
 from tests.conftest import fake_member
 
 LABELS = ("bright", "left")

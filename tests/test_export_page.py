@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.calibration.trust import Trust
 from medseg.export import NOTICE
-from medseg.export_page import write_page
+from medseg.formats.page import write_page
 from medseg.image import Image
-from medseg.trust import Trust
 from tests.test_export_nifti import predict
 
 BRIGHT = np.zeros((40, 50, 1), np.float32)

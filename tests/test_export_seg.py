@@ -16,13 +16,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medseg.config import EnsembleConfig, MemberReference, Task
-from medseg.ensemble import Ensemble
 from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export import NOTICE
-from medseg.export_seg import write_dicom_seg
+from medseg.formats.dicom_seg import write_dicom_seg
 from medseg.image import Image
-from medseg.prediction import Prediction
-from medseg.readers import read_image, read_source
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.prediction import Prediction
+from medseg.reading.readers import read_image, read_source
 from tests.conftest import fake_member
 from tests.test_decode import CORPUS, shipped
 

@@ -10,13 +10,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.layouts_tables import read_siim_table
+from medseg.data.rle import decode_rle
+from medseg.data.samples import load_samples
 from medseg.export import NOTICE
-from medseg.export_tables import write_instances, write_rle
+from medseg.formats.tables import write_instances, write_rle
 from medseg.image import Image, to_stored
-from medseg.layouts_tables import read_siim_table
-from medseg.readers import read_image
-from medseg.rle import decode_rle
-from medseg.samples import load_samples
+from medseg.reading.readers import read_image
 from tests.test_export_nifti import LABELS, predict
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.rle import encode_rle, pack_counts
+from medseg.data.samples import load_data
+from medseg.data.verify import require_sound
 from medseg.errors import InputError
-from medseg.rle import encode_rle, pack_counts
-from medseg.samples import load_data
-from medseg.verify import require_sound
 from tests.data_sets import SIZE, SMALL, TALL, chestx_det, decathlon, kvasir, save, scene, siim, write_json
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assets.films import draw_film, write_siim
-from medseg.samples import load_data
+from medseg.data.samples import load_data
 
 SIZE = (64, 80)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from medseg.config import Average, FitMetric
-from medseg.fit_certificate import CLOSE, headroom
-from medseg.fit_measure import Measure
-from medseg.fit_search import Objective, simplex
-from medseg.tally import tally
+from medseg.fitting.certificate import CLOSE, headroom
+from medseg.fitting.measure import Measure
+from medseg.fitting.search import Objective, simplex
+from medseg.fitting.tally import tally
 
 
 def objective(measure: Measure) -> Objective:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medseg.fit_floor import PRIOR_SIDE, blind_score, constant_counts, mean_mask, on_square
-from medseg.fit_measure import Measure
+from medseg.fitting.floor import PRIOR_SIDE, blind_score, constant_counts, mean_mask, on_square
+from medseg.fitting.measure import Measure
 
 LEFT, RIGHT = np.zeros((2, 1, PRIOR_SIDE, PRIOR_SIDE), bool)
 LEFT[..., :64] = True

@@ -13,14 +13,14 @@ import pytest
 
 from medseg import schema
 from medseg.__main__ import main
-from medseg.blend import blend
 from medseg.config import Average, EnsembleConfig, FitMethod, Fitted, MemberReference, Score, Task
-from medseg.ensemble import Ensemble
+from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError
-from medseg.fit import Fit, fit, table
+from medseg.fitting.fit import Fit, fit, table
 from medseg.image import Image
-from medseg.readers import read_image
-from medseg.samples import load_data, select
+from medseg.inference.blend import blend
+from medseg.inference.ensemble import Ensemble
+from medseg.reading.readers import read_image
 from tests.conftest import FakeMember, PaintedSample, disc, fake_member, make_member, write_disc_pair
 
 LABELS = ("a", "b")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.fit_measure import Measure
+from medseg.fitting.measure import Measure
 from medseg.metrics import Confusion, pooled_interval
 
 COUNTS = np.array([[[1, 2, 2]], [[30, 40, 40]], [[0, 0, 0]]])  # one label: half found, three quarters, nothing to find

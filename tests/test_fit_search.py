@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from medseg.blend import weighted_mean
 from medseg.config import FitMethod
-from medseg.fit_measure import Measure
-from medseg.fit_search import (
+from medseg.fitting.measure import Measure
+from medseg.fitting.search import (
     MAX_SEARCHED,
     STEPS,
     Objective,
@@ -21,9 +20,10 @@ from medseg.fit_search import (
     search,
     simplex,
 )
-from medseg.fit_thresholds import THRESHOLDS
+from medseg.fitting.tally import add, tally
+from medseg.fitting.thresholds import THRESHOLDS
+from medseg.inference.blend import weighted_mean
 from medseg.metrics import confusion
-from medseg.tally import add, tally
 
 METHODS: tuple[FitMethod, ...] = ("grid", "greedy", "local")
 HALF = 9  # THRESHOLDS[9] is 0.5

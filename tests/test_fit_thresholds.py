@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medseg.config import Task
-from medseg.fit_thresholds import THRESHOLDS, decision_values, threshold_counts
+from medseg.fitting.thresholds import THRESHOLDS, decision_values, threshold_counts
 from medseg.metrics import confusion
 from medseg.postprocess import to_masks
 

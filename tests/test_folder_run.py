@@ -17,10 +17,10 @@ import PIL.Image
 import pytest
 
 import medseg
-from medseg import runtime
 from medseg.__main__ import main
+from medseg.commands.folder_run import Job, Settings, find_jobs, segment_job
 from medseg.errors import InputError
-from medseg.folder_run import Job, Settings, find_jobs, segment_job
+from medseg.inference import runtime
 from tests.conftest import ROOT, write_disc_pair
 
 
@@ -49,7 +49,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         return run(*args)
 
     monkeypatch.setattr(runtime, "run", counting)
-    monkeypatch.setattr("medseg.ensemble._answers", medseg.ensemble._Answers(0))
+    monkeypatch.setattr("medseg.inference.ensemble._answers", medseg.inference.ensemble._Answers(0))
     return counted
 
 

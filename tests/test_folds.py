@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.cards import write_cards
+from medseg.commands.cards import write_cards
+from medseg.data.samples import load_samples, select
 from medseg.errors import InputError
-from medseg.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
+from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
 from medseg.image import Image
-from medseg.samples import load_samples, select
 from tests.conftest import make_member
 from train import folds
 from train.folds import SINGLE, cross_validate

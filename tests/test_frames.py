@@ -12,12 +12,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medseg import export, frames
+from medseg import export
 from medseg.config import EnsembleConfig, MemberReference
-from medseg.ensemble import Ensemble
 from medseg.errors import ReadError
-from medseg.frames import segment_frames
-from medseg.readers import read_image
+from medseg.inference import frames
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.frames import segment_frames
+from medseg.reading.readers import read_image
 from tests.conftest import fake_member
 from tests.test_readers import write_dicom
 

@@ -9,9 +9,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from medseg.__main__ import main
+from medseg.commands.golden import ANSWERS, PICTURE, compare_golden, write_golden
 from medseg.errors import ConfigError, InputError
-from medseg.golden import ANSWERS, PICTURE, compare_golden, write_golden
-from medseg.member import file_sha256
+from medseg.inference.member import file_sha256
 from tests.conftest import ROOT, make_ensemble
 
 FAMILIES = sorted(path.parent for path in (ROOT / "assets" / "ensembles").glob("*/ensemble.json"))

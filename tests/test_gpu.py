@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import medseg
-from medseg import ensemble
+from medseg.inference import ensemble
 from tests.conftest import write_disc_pair
 
 pytest.importorskip("gradio")

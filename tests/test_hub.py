@@ -18,16 +18,17 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-from medseg import ensemble, schema
-from medseg import hub as the_hub
+from medseg import schema
 from medseg.__main__ import main
 from medseg.config import EnsembleConfig, MemberReference, StackerReference
-from medseg.ensemble import Ensemble
 from medseg.errors import ConfigError, DamagedError, HubError, InputError, MedsegWarning
-from medseg.hub import fetch, push
+from medseg.hub import transfer as the_hub
+from medseg.hub.transfer import fetch, push
 from medseg.image import Image
-from medseg.member import file_sha256
-from medseg.prediction import Source
+from medseg.inference import ensemble
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.member import file_sha256
+from medseg.inference.prediction import Source
 from tests.conftest import ROOT, make_member
 from tests.hub_server import FAULTS, SECRET, Hub
 
@@ -648,9 +649,8 @@ def test_a_token_that_no_header_may_hold_is_not_shown(hub: Hub, folder: Path, mo
 
 
 def test_pushing_does_not_wait_for_torch() -> None:
-    code = (
-        "import sys, medseg.hub, medseg.__main__; print([m for m in ('torch', 'huggingface_hub') if m in sys.modules])"
-    )
+    code = "import sys, medseg.hub.transfer, medseg.__main__\n"
+    code += "print([m for m in ('torch', 'huggingface_hub') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 

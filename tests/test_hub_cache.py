@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.hub_cache import Cache, blob_name, has_digest, is_intact
+from medseg.hub.cache import Cache, blob_name, has_digest, is_intact
 
 HELLO = b"hello\n"
 GIT = "ce013625030ba8dba906f756967f9e9ca394464a"  # `echo hello | git hash-object --stdin`

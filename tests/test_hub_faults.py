@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from medseg import download, ensemble
-from medseg import hub as the_hub
-from medseg.ensemble import Ensemble
 from medseg.errors import HubError, MedsegError, MedsegWarning
-from medseg.hub import fetch
+from medseg.hub import download
+from medseg.hub import transfer as the_hub
+from medseg.hub.transfer import fetch
 from medseg.image import Image
+from medseg.inference import ensemble
+from medseg.inference.ensemble import Ensemble
 from tests.hub_server import FAULTS, Hub
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from assets.films import write_dicom
+from medseg.data.manifest import Sample
+from medseg.data.parts import Box
+from medseg.data.samples import load_data, load_samples, split_hash
 from medseg.errors import InputError, MedsegWarning
-from medseg.manifest import Sample
-from medseg.parts import Box
-from medseg.samples import load_data, load_samples, split_hash
 from tests.data_sets import (
     SMALL,
     TALL,
@@ -192,7 +192,7 @@ def test_a_layout_may_be_named(tmp_path: Path) -> None:
     assert load_data(tmp_path, layout="pairs").labels == ()
     with pytest.raises(InputError, match="There is no layout 'coco17'"):
         load_samples(tmp_path, layout="coco17")
-    with pytest.raises(InputError, match="a folder as medseg/layouts"):
+    with pytest.raises(InputError, match="a folder as medseg/data/layouts"):
         load_samples(tmp_path, layout="lgg")
 
 

@@ -11,9 +11,9 @@ import pytest
 from medseg import schema
 from medseg.__main__ import main
 from medseg.config import EnsembleConfig
-from medseg.ensemble import Ensemble
-from medseg.member import file_sha256
-from medseg.samples import load_samples, select, split_hash
+from medseg.data.samples import load_samples, select, split_hash
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.member import file_sha256
 from tests.conftest import ROOT, make_member
 
 ENSEMBLE_FILES = ["README.md", "a", "b", "ensemble.json", "report.html", "scores.csv", "scores.json"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.data.manifest import Sample, read_manifest, write_manifest
+from medseg.data.samples import load_data
 from medseg.errors import InputError
-from medseg.manifest import Sample, read_manifest, write_manifest
-from medseg.samples import load_data
 from tests.data_sets import chestx_det, class_folders, decathlon, kvasir, lgg, siim
 
 

@@ -14,12 +14,13 @@ import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 
-from medseg import runtime, schema
+from medseg import schema
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegError
-from medseg.folders import read_settings
+from medseg.hub.folders import read_settings
 from medseg.image import Image
-from medseg.member import build_network, file_sha256, load_member, save_member, to_probabilities
+from medseg.inference import runtime
+from medseg.inference.member import build_network, file_sha256, load_member, save_member, to_probabilities
 from medseg.preprocess import to_tensor, to_working_grid
 from tests.conftest import make_member
 

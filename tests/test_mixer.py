@@ -12,13 +12,13 @@ import pytest
 
 import medseg
 from medseg import schema
-from medseg.calibrate import Calibration, Errors
-from medseg.conformal import Bounds
-from medseg.ensemble import Ensemble
-from medseg.folders import CALIBRATION
+from medseg.calibration.calibrate import Calibration, Errors
+from medseg.calibration.conformal import Bounds
+from medseg.calibration.trust import TrustModel
+from medseg.hub.folders import CALIBRATION
 from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
 from medseg.overlay import label_colour
-from medseg.trust import TrustModel
 from tests.conftest import fake_member, make_ensemble
 from tests.test_crossfit import ensemble_of
 

@@ -16,7 +16,7 @@ from medseg import schema
 from medseg.config import Appearance, EnsembleConfig, MemberConfig, TrainingData
 from medseg.errors import InputError
 from medseg.image import Image
-from medseg.member import file_sha256
+from medseg.inference.member import file_sha256
 from tests.conftest import make_ensemble
 from tests.test_readers import write_dicom
 
@@ -27,7 +27,7 @@ from ui.session import Session
 from ui.shelf import Shelf
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
+    from medseg.inference.ensemble import Ensemble
 
 REDDISH = Appearance(brightness=(0.1, 0.8), red_green=(0.1, 0.4), yellow_blue=(0.1, 0.4))
 GREY = Appearance(brightness=(0.4, 0.8), red_green=(0.0, 0.0), yellow_blue=(0.0, 0.0))

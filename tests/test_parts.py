@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.parts import Box, MaskFile, Part, Polygon, Runs, part_from_json, part_to_json
 from medseg.errors import ReadError
 from medseg.image import Image, to_upright
-from medseg.parts import Box, MaskFile, Part, Polygon, Runs, part_from_json, part_to_json
 
 TRIANGLE = Polygon("a", ((1, 1), (4, 1), (1, 4)))
 CORNER = np.array(

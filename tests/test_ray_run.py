@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from medseg import ray_run
 from medseg.__main__ import main
+from medseg.commands import ray_run
 from tests.conftest import write_disc_pair
 
 FILES = 16

@@ -16,10 +16,10 @@ from PIL import Image as Pillow
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from medseg import readers
 from medseg.errors import InputError, ReadError
 from medseg.image import to_stored
-from medseg.readers import count_frames, read_image, read_masks
+from medseg.reading import readers
+from medseg.reading.readers import count_frames, read_image, read_masks
 
 RAMP = np.arange(6, dtype=np.uint16).reshape(2, 3)
 CORNER = np.array([[255, 0, 0], [128, 0, 0]], dtype=np.uint8)  # no orientation leaves it as it is
@@ -526,7 +526,7 @@ def test_a_worker_that_stalls_is_killed_and_the_next_file_is_read(
     read_image(path)
     os.kill(readers._pool._idle[-1].process.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr("medseg.workers.WALL_SECONDS", 0.2)
+        patch.setattr("medseg.reading.workers.WALL_SECONDS", 0.2)
         with pytest.raises(ReadError, match="crashed or took too long"):
             read_image(path)
     assert read_image(path).size == CORNER.shape
@@ -536,7 +536,7 @@ def test_a_worker_is_replaced_after_its_share_of_requests(tmp_path: Path, monkey
     path = write_png(tmp_path / "a", CORNER)
     read_image(path)
     worker = readers._pool._idle[-1]
-    monkeypatch.setattr("medseg.workers._REQUESTS_PER_WORKER", worker.answered + 1)
+    monkeypatch.setattr("medseg.reading.workers._REQUESTS_PER_WORKER", worker.answered + 1)
     read_image(path)
     assert worker.process.returncode is not None
     assert worker not in readers._pool._all
@@ -564,7 +564,7 @@ def test_many_threads_get_their_own_pictures(tmp_path: Path) -> None:
 def test_a_forked_child_reads_with_workers_of_its_own(tmp_path: Path) -> None:
     script = f"""
 import os
-from medseg.readers import _pool, read_image
+from medseg.reading.readers import _pool, read_image
 read_image({str(write_png(tmp_path / "a", CORNER))!r})
 before = [worker.process.pid for worker in _pool._all]
 child = os.fork()
@@ -586,7 +586,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     write_png(tmp_path / "a", CORNER)
     script = f"""
 import os, signal
-from medseg.readers import _pool, read_image
+from medseg.reading.readers import _pool, read_image
 read_image({str(tmp_path / "a")!r})
 print(next(iter(_pool._all)).process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -616,9 +616,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_reading_works_from_another_folder_and_with_a_misleading_module_in_it(tmp_path: Path) -> None:
     write_png(tmp_path / "a", CORNER)
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
-    script = (
-        f"import sys; sys.path[0] = {str(ROOT)!r}; from medseg.readers import read_image; print(read_image('a').size)"
-    )
+    script = f"import sys; sys.path[0] = {str(ROOT)!r}\n"
+    script += "from medseg.reading.readers import read_image; print(read_image('a').size)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("(2, 3)\n", "")
 

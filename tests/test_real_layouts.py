@@ -12,12 +12,12 @@ import PIL.Image
 import pytest
 
 from assets.films import write_dicom
-from medseg.coco import read_coco, write_coco
-from medseg.manifest import Sample
+from medseg.data.coco import read_coco, write_coco
+from medseg.data.manifest import Sample
+from medseg.data.rle import encode_rle
+from medseg.data.samples import load_data, load_samples
 from medseg.metrics import confusion
-from medseg.readers import read_image
-from medseg.rle import encode_rle
-from medseg.samples import load_data, load_samples
+from medseg.reading.readers import read_image
 
 
 def test_lgg_slices_come_back_from_nifti_volumes_of_three_modalities(real_data: Path, tmp_path: Path) -> None:

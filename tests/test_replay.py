@@ -14,12 +14,12 @@ import pytest
 import medseg
 from medseg import export
 from medseg.__main__ import main
+from medseg.commands.replay import hub_source, replay
 from medseg.config import Cleanup
-from medseg.replay import hub_source, replay
 from tests.conftest import make_ensemble, make_member, write_disc_pair
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
+    from medseg.inference.ensemble import Ensemble
     from tests.hub_server import Hub
 
 

@@ -12,11 +12,11 @@ import PIL.Image
 import pytest
 
 from medseg.config import EnsembleConfig, MemberReference
-from medseg.ensemble import Ensemble
-from medseg.evaluate import Result, evaluate
+from medseg.evaluation.evaluate import Result, evaluate
+from medseg.evaluation.report_html import page
+from medseg.evaluation.report_pictures import Shown, choose, show
 from medseg.image import Image
-from medseg.report_html import page
-from medseg.report_pictures import Shown, choose, show
+from medseg.inference.ensemble import Ensemble
 from tests.conftest import PaintedSample, fake_member
 from tests.test_evaluate import SAMPLES, TRAINING, made_of, truth, two_members
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from medseg.data.layouts_tables import read_siim_table
+from medseg.data.rle import decode_rle, encode_rle, pack_counts, unpack_counts
 from medseg.errors import ReadError
-from medseg.layouts_tables import read_siim_table
-from medseg.rle import decode_rle, encode_rle, pack_counts, unpack_counts
 
 FORMS = ("relative", "absolute", "counts")
 CORNER = np.array([[0, 1, 1], [1, 1, 0]], dtype=bool)  # column-major: 0 1 | 1 1 | 1 0

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.samples import Sample, load_data, load_samples, select, split_hash
 from medseg.errors import InputError, ReadError
-from medseg.samples import Sample, load_data, load_samples, select, split_hash
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from medseg.config import Appearance, TrainingData
 from medseg.image import Image
-from medseg.scope import appearance_of, doubts, look
+from medseg.inference.scope import appearance_of, doubts, look
 
 REDDISH = Appearance(brightness=(0.2, 0.5), red_green=(0.1, 0.4), yellow_blue=(0.1, 0.4))
 COLON = TrainingData(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.space import FILES, FOLDERS
+from medseg.commands.space import FILES, FOLDERS
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

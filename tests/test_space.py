@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from medseg.__main__ import main
+from medseg.commands.space import FILES, space_card, space_files
 from medseg.errors import InputError
-from medseg.space import FILES, space_card, space_files
 from tests.conftest import ROOT
 from tests.running_app import running_app
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from medseg.data.manifest import Sample
+from medseg.data.splits import apply_splits, deal, deal_folds, split_hash, with_fold, write_folds, write_splits
 from medseg.errors import InputError
-from medseg.manifest import Sample
-from medseg.splits import apply_splits, deal, deal_folds, split_hash, with_fold, write_folds, write_splits
 
 
 def slices(cases: int, each: int = 2, split: str = "") -> list[Sample]:

@@ -18,12 +18,12 @@ import torch
 
 from medseg import schema
 from medseg.config import EnsembleConfig
-from medseg.ensemble import Ensemble
+from medseg.data.samples import load_samples, select, split_hash
 from medseg.errors import ConfigError, InputError, ReadError
 from medseg.image import Image
-from medseg.member import load_member
-from medseg.readers import read_image
-from medseg.samples import load_samples, select, split_hash
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.member import load_member
+from medseg.reading.readers import read_image
 from tests.conftest import ROOT, FakeMember, fake_member
 from train import loop, stacking
 from train.recipe import StackRecipe, recipe_from_arguments

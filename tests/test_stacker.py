@@ -5,7 +5,7 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.image import Image
-from medseg.stacker import count_channels, stack_image
+from medseg.inference.stacker import count_channels, stack_image
 
 STACK = (np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) / 128).astype(np.float16)  # exact in half precision
 """Two members, three labels, a working grid of 4 × 5."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.staple import staple
+from medseg.inference.staple import staple
 from tests.conftest import disc
 
 

@@ -14,17 +14,23 @@ import pytest
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODULES = sorted(path.stem for path in (ROOT / "medseg").glob("*.py"))
+PACKAGES = sorted(path.parent.name for path in (ROOT / "medseg").glob("*/__init__.py"))
+MODULES = sorted(
+    path.relative_to(ROOT / "medseg").with_suffix("").as_posix()
+    for path in (ROOT / "medseg").rglob("*.py")
+    if path.name != "__init__.py"
+)
+"""Of medseg, as `metrics` or `reading/readers`."""
 
 
 def floors() -> dict[str, int]:
-    """Module → floor, as ARCHITECTURE.md lists them: lines such as `    2  readers  samples`."""
+    """Module → floor, as ARCHITECTURE.md lists them: lines such as `    2   reading/grey   modality → VOI`."""
     section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## Floors")[1].split("\n## ")[0]
 
     continued, floor = {}, 0
     for line in section.splitlines():
-        if match := re.match(r"^    (?:(\d+)| )  (\w+)", line):
-            floor = int(match[1]) if match[1] else floor
+        if match := re.match(r"^    (\d+ |  ) +([\w/]+)  ", line):
+            floor = int(match[1]) if match[1].strip() else floor
             continued[match[2]] = floor
     assert continued
     return continued
@@ -35,27 +41,36 @@ def imports(module: str) -> set[str]:
     tree = ast.parse((ROOT / "medseg" / f"{module}.py").read_text(encoding="utf-8"))
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "medseg":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medseg."):
-            found.add(str(node.module).split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("medseg.")}
-    return found & set(MODULES)
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("medseg.").replace(".", "/") for name in found} & set(MODULES)
 
 
 def test_architecture_lists_every_module_once() -> None:
     assert sorted(floors()) == MODULES
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
+@pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_from_lower_floors(module: str) -> None:
     level = floors()
     assert {name for name in imports(module) if level[name] >= level[module]} == set()
 
 
 def test_imports_make_no_cycle() -> None:
-    graph = {module: imports(module) for module in MODULES if module != "__init__"}
+    graph = {module: imports(module) for module in MODULES}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_packages_make_no_cycle() -> None:
+    """A module outside of the packages counts for itself."""
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        own = module.split("/")[0]
+        graph.setdefault(own, set()).update(name.split("/")[0] for name in imports(module))
+        graph[own].discard(own)
+    assert set(PACKAGES) <= set(graph)
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
@@ -82,8 +97,8 @@ def test_the_readme_tree_names_what_is_there() -> None:
         shown.add("".join(parents[level] for level in range(depth + 1)))
     missing = sorted(path for path in shown if not list(ROOT.glob(path.rstrip("/"))))
     assert missing == [], "README's tree names what is not there"
-    files = [path for folder in ("medseg", "train", "ui") for path in (ROOT / folder).glob("*.py")]
-    present = {f"{path.parent.name}/{path.name}" for path in files if path.name != "__init__.py"}
+    files = [path for folder in ("medseg", "train", "ui") for path in (ROOT / folder).rglob("*.py")]
+    present = {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
     assert sorted(present - shown) == [], "README's tree leaves out files"
 
 

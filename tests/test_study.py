@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from medseg.errors import ConfigError, InputError
-from medseg.evaluate import EMPTY, EQUAL, PRIOR
+from medseg.evaluation.evaluate import EMPTY, EQUAL, PRIOR
 from medseg.metrics import Confusion
 from tests.conftest import ROOT, make_member
 from tests.test_train_networks import described

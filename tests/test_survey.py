@@ -10,11 +10,11 @@ import PIL.Image
 import pytest
 
 from medseg.__main__ import main
+from medseg.data.samples import load_data
+from medseg.data.splits import deal, deal_folds, with_fold
+from medseg.data.survey import choose, draw_sheet
+from medseg.data.verify import examine
 from medseg.overlay import label_colour
-from medseg.samples import load_data
-from medseg.splits import deal, deal_folds, with_fold
-from medseg.survey import choose, draw_sheet
-from medseg.verify import examine
 from tests.data_sets import SMALL, chestx_det, kvasir, save, scene
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from medseg.blend import weighted_mean
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.fit_thresholds import THRESHOLDS
+from medseg.fitting.tally import LEVELS, MAX_BYTES, Tally, add, tally
+from medseg.fitting.thresholds import THRESHOLDS
+from medseg.inference.blend import weighted_mean
 from medseg.metrics import confusion
 from medseg.postprocess import to_masks
-from medseg.tally import LEVELS, MAX_BYTES, Tally, add, tally
 
 TASKS: tuple[Task, ...] = ("binary", "multilabel", "multiclass")
 WEIGHTS = np.array([[1, 0, 0], [0, 0, 1], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1]])

@@ -11,8 +11,8 @@ import torch
 
 import assets.phantoms
 from medseg.config import Preprocess
+from medseg.data.samples import load_samples, select
 from medseg.errors import InputError
-from medseg.samples import load_samples, select
 from train import data
 from train.data import (
     BalancedEpochs,

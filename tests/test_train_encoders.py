@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
-from medseg.member import load_member, save_member
+from medseg.inference.member import load_member, save_member
 from tests.conftest import ROOT
 from train.encoders import load_package_weights, make_network
 from train.recipe import Recipe, recipe_from_arguments

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from benchmarks import kill
 from medseg import schema
 from medseg.config import MemberConfig
-from medseg.member import load_member
+from medseg.inference.member import load_member
 from tests.conftest import ROOT
 from train import checkpoints, loop
 from train.data import Pairs, validation_loader

@@ -10,7 +10,7 @@ import torch
 
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
-from medseg.member import load_member, save_member
+from medseg.inference.member import load_member, save_member
 from train.encoders import make_network, normalisation
 from train.losses import make_loss
 from train.recipe import Recipe

@@ -10,12 +10,12 @@ import PIL.Image
 import pytest
 
 from medseg.__main__ import main
+from medseg.data.samples import load_data
 from medseg.errors import InputError
 from medseg.export import NOTICE
+from medseg.formats.training_pair import write_pair
 from medseg.image import Image
-from medseg.readers import read_image
-from medseg.samples import load_data
-from medseg.training_pair import write_pair
+from medseg.reading.readers import read_image
 
 
 @pytest.fixture(autouse=True)

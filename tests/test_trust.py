@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torchmetrics.functional.classification import binary_auroc
 
+from medseg.calibration.trust import Outcomes, TrustModel, agreement, auroc, fit_trust, interval_by_case, spearman
 from medseg.errors import ConfigError, InputError
-from medseg.trust import Outcomes, TrustModel, agreement, auroc, fit_trust, interval_by_case, spearman
 
 MODEL = TrustModel(intercept=-0.5, slope=1.0, low=-1.0, high=0.5, cases=100)
 SHARES = st.floats(0, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medseg.errors import InputError
-from medseg.tta import D4, FLIPS, IDENTITY, Pair, checked_tta, choose_pairs
+from medseg.inference.tta import D4, FLIPS, IDENTITY, Pair, checked_tta, choose_pairs
 
 TENSOR = torch.arange(2 * 3 * 4).view(2, 3, 4)
 SQUARE = torch.arange(9).view(1, 3, 3)

@@ -13,11 +13,11 @@ import pytest
 import medseg
 from medseg import schema
 from medseg.config import EnsembleConfig, Nested, Score
-from medseg.ensemble import Ensemble
+from medseg.data.samples import load_samples, select
 from medseg.errors import InputError
-from medseg.fit import Fit, fit
+from medseg.fitting.fit import Fit, fit
 from medseg.image import Image
-from medseg.samples import load_samples, select
+from medseg.inference.ensemble import Ensemble
 from tests.conftest import PaintedSample, disc, fake_member, make_ensemble, write_disc_pair
 from ui import tune
 from ui.given import Given
@@ -188,7 +188,7 @@ def test_weights_for_each_label_are_applied_and_saved(
 ) -> None:
     folder = make_ensemble(tmp_path / "two", (1, 1), labels=("disc", "rest"), task="multilabel", plain=True)
     ensemble = medseg.Ensemble.from_pretrained(folder)
-    monkeypatch.setattr("medseg.fit.fit", lambda *arguments, **settings: halves)
+    monkeypatch.setattr("medseg.fitting.fit.fit", lambda *arguments, **settings: halves)
     tuning = Tuning()
     tuning.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
     assert tuning.choice(ensemble).weights == ((1, 0), (0, 1))

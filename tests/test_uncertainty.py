@@ -8,10 +8,10 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from scipy.special import expit, logit
 
-from medseg.blend import weighted_mean
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.uncertainty import distributions, entropy, mutual_information, tempered, tempered_threshold
+from medseg.inference.blend import weighted_mean
+from medseg.inference.uncertainty import distributions, entropy, mutual_information, tempered, tempered_threshold
 
 TASKS: tuple[Task, ...] = ("binary", "multilabel", "multiclass")
 TEMPERATURES = st.floats(0.1, 10)

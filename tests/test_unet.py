@@ -11,8 +11,8 @@ import torch
 
 from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError
-from medseg.member import build_network, load_member, save_member
-from medseg.unet import ACTIVATIONS, NORMS, PlainUNet
+from medseg.inference.member import build_network, load_member, save_member
+from medseg.inference.unet import ACTIVATIONS, NORMS, PlainUNet
 
 SMALL = {"depth": 2, "width": 4}
 DATA = TrainingData(name="discs", licence="Apache-2.0")

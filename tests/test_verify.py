@@ -11,11 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.manifest import Sample
+from medseg.data.parts import Box, Polygon, Runs
+from medseg.data.samples import load_samples
+from medseg.data.verify import require_sound, verify
 from medseg.errors import InputError
-from medseg.manifest import Sample
-from medseg.parts import Box, Polygon, Runs
-from medseg.samples import load_samples
-from medseg.verify import require_sound, verify
 from tests.conftest import write_disc_pair
 
 LABELS = ["blob"]

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from medseg.config import Appearance, Preprocess
+from medseg.data.samples import Sample, load_samples
 from medseg.errors import InputError
 from medseg.image import Image
+from medseg.inference.scope import appearance_of, look
 from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
-from medseg.samples import Sample, load_samples
-from medseg.scope import appearance_of, look
 from train.augment import augment, make_augmentation
 from train.recipe import Recipe
 

@@ -15,8 +15,8 @@ from timm.models import adapt_input_conv
 
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError
-from medseg.member import ARCHITECTURES, build_network
-from medseg.unet import PlainUNet
+from medseg.inference.member import ARCHITECTURES, build_network
+from medseg.inference.unet import PlainUNet
 from train.recipe import Recipe
 
 _TIMM_NAMES = {"inceptionv4": "inception_v4", "inceptionresnetv2": "inception_resnet_v2", "xception": "legacy_xception"}

@@ -18,11 +18,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from medseg.ensemble import Ensemble
+from medseg.data.samples import Sample, select, write_manifest
 from medseg.errors import InputError, MedsegError
-from medseg.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation, evaluate, plain_estimate
-from medseg.samples import Sample, select, write_manifest
-from medseg.tables import table
+from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation, evaluate, plain_estimate
+from medseg.evaluation.tables import table
+from medseg.inference.ensemble import Ensemble
 from train.data import read_recipe_samples
 from train.recipe import Recipe, recipe_from_arguments
 from train.study import LAUNCH, fit_members
@@ -36,7 +36,7 @@ PROTOCOL = (
 
 
 def cross_validate(recipes: Sequence[Path], folds: int, output: Path) -> dict[str, Any]:
-    """The report of all folds, as `medseg.evaluate` makes one of a split; folds.json comes into `output`.
+    """The report of all folds, as `medseg.evaluation.evaluate` makes one of a split; folds.json comes into `output`.
 
     Each fold leaves its members and its ensemble in `output`/fold-K. Raises InputError for a training that refused, or
     recipes of several data sets or labels.

@@ -21,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from medseg.config import Appearance, MemberConfig, Preprocess, Score
+from medseg.data.samples import Sample, select, split_hash
+from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
-from medseg.member import save_member
-from medseg.samples import Sample, select, split_hash
-from medseg.verify import require_sound
+from medseg.inference.member import save_member
 from train import checkpoints, state
 from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
 from train.encoders import make_network, normalisation
@@ -37,7 +37,7 @@ from train.validate import location_floor, validate, write_sheet
 
 
 def read_sound_samples(recipe: Recipe) -> list[Sample]:
-    """The samples that the recipe names, examined before the first epoch (`medseg.verify`)."""
+    """The samples that the recipe names, examined before the first epoch (`medseg.data.verify`)."""
     samples = read_recipe_samples(recipe)
     if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
         require_sound(samples, recipe.labels)
@@ -52,7 +52,8 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     given again.
 
     Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
-    recipe, the data are not sound (`medseg.verify`), the training split is too small, or an epoch has no finite loss.
+    recipe, the data are not sound (`medseg.data.verify`), the training split is too small, or an epoch has no
+    finite loss.
     """
     keep_freed_memory()
     accelerator = _accelerator(recipe)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import medseg
-from medseg.member import file_sha256
+from medseg.inference.member import file_sha256
 from train.recipe import Recipe
 
 SECONDS_BETWEEN = 900.0

@@ -16,17 +16,17 @@ from tqdm import tqdm
 
 from medseg import schema
 from medseg.arrays import Masks
-from medseg.cards import write_cards
+from medseg.commands.cards import write_cards
 from medseg.config import EnsembleConfig, StackerReference, load_ensemble
-from medseg.ensemble import Ensemble
+from medseg.data.manifest import Sample
+from medseg.data.samples import select, split_hash
+from medseg.data.splits import deal_folds
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
-from medseg.manifest import Sample
-from medseg.member import copy_member, file_sha256
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.member import copy_member, file_sha256
+from medseg.inference.stacker import count_channels, stack_image
 from medseg.preprocess import to_image_grid
-from medseg.samples import select, split_hash
-from medseg.splits import deal_folds
-from medseg.stacker import count_channels, stack_image
 from train import checkpoints
 from train.data import read_recipe_samples
 from train.loop import train

@@ -166,7 +166,7 @@ def _described(folder: Path) -> str:
 
 def _write_samples(study: Study, folder: Path, data: Path | None) -> str:
     """Write the manifest that every step reads, so that all see the same split; returns its hash."""
-    from medseg.samples import load_data, write_manifest
+    from medseg.data.samples import load_data, write_manifest
 
     place = data or (_draw_films(study.films, folder / "films") if study.films else Path(study.data))
     if not place.exists():

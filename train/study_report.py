@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from medseg.conventions import MEAN_IOU, pooled_mean_iou
-from medseg.ensemble import Ensemble
-from medseg.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
+from medseg.data.samples import Sample, load_data, load_samples, select, split_hash
+from medseg.evaluation.conventions import MEAN_IOU, pooled_mean_iou
+from medseg.evaluation.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
 from medseg.export import versions
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.runtime import choose_device
 from medseg.metrics import Confusion, Estimate, mean_interval, pooled_interval
-from medseg.runtime import choose_device
-from medseg.samples import Sample, load_data, load_samples, select, split_hash
 
 SEARCHED = "searched weights"
 OVERLAPS = ("dice", "iou", "precision", "recall", "accuracy")

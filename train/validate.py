@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from medseg.config import Score, Task
-from medseg.evaluate import prior_of
-from medseg.member import to_probabilities
+from medseg.evaluation.evaluate import prior_of
+from medseg.inference.member import to_probabilities
 from medseg.metrics import mean_interval
 from medseg.overlay import draw_overlay
 from medseg.postprocess import to_masks
@@ -42,8 +42,8 @@ def validate(
 
 
 def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
-    """Dice of the location prior (`medseg.evaluate`) on the validation split, as `validate` reckons it: what a member
-    must exceed to have looked at the picture at all."""
+    """Dice of the location prior (`medseg.evaluation.evaluate`) on the validation split, as `validate` reckons it:
+    what a member must exceed to have looked at the picture at all."""
     prior = prior_of([masks.numpy() for _, masks in train.pairs])
     found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
     values = torch.cat([dice(found, masks.unsqueeze(0)) for _, masks in val.pairs])

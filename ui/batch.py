@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.archive import unpack_into
 from medseg.errors import InputError, MedsegError
+from medseg.reading.archive import unpack_into
 from ui.batch_rows import Row, row_of, write_table
 from ui.given import Given, unique
 from ui.refusals import sentence_of
 from ui.uploads import visitors_folder
 
 if TYPE_CHECKING:
-    from medseg.folder_run import Job
+    from medseg.commands.folder_run import Job
     from ui.session import Shown
 
 MAX_PICTURES = 500
@@ -50,7 +50,7 @@ class Batch:
         A file that fails is a row with its reason, and the others go on. Ends early when it is cancelled, and after
         MAX_PICTURES pictures. Raises InputError without files, or for more than that.
         """
-        from medseg.folder_run import segment_job
+        from medseg.commands.folder_run import segment_job
 
         self.cancelled.clear()
         self._rows = []
@@ -83,7 +83,7 @@ class Batch:
 
     def _find(self, given: Sequence[Given], folder: Path) -> list[Job]:
         """The files, those in zips too; a zip that is refused becomes a row."""
-        from medseg.folder_run import Job
+        from medseg.commands.folder_run import Job
 
         jobs: list[Job] = []
         for one, name in zip(given, unique([one.name for one in given]), strict=True):
@@ -113,7 +113,7 @@ class Batch:
 
 
 def _unpacked(path: Path, folder: Path) -> list[Job]:
-    from medseg.folder_run import find_jobs
+    from medseg.commands.folder_run import find_jobs
 
     place = Path(tempfile.mkdtemp(dir=folder)) / "content"
     unpack_into(place, path, MAX_PICTURES, MAX_UNPACKED)

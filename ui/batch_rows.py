@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg import export, scope
-from medseg.html_page import data_uri
+from medseg import export
+from medseg.evaluation.html_page import data_uri
+from medseg.inference import scope
 from medseg.overlay import draw_overlay
 from ui.trust import is_calibrated, judged
 
 if TYPE_CHECKING:
-    from medseg.prediction import Prediction
-    from medseg.trust import Trust
+    from medseg.calibration.trust import Trust
+    from medseg.inference.prediction import Prediction
     from ui.session import Shown
 
 THUMBNAIL = 128
@@ -70,8 +71,8 @@ def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
 
 def _agreement(prediction: Prediction) -> float | None:
     """The mean Dice between the masks of the members with weight; None where there are fewer than two."""
-    from medseg.crossfit import thin
-    from medseg.trust import agreement
+    from medseg.calibration.trust import agreement
+    from medseg.fitting.crossfit import thin
 
     voting = [index for index, weight in enumerate(prediction.weights) if np.any(weight)]
     return None if len(voting) < 2 else agreement(thin(prediction.members[voting]), prediction.ensemble.task)

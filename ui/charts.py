@@ -16,8 +16,8 @@ import numpy as np
 import PIL.Image
 
 from medseg.correct import to_grid
-from medseg.fit_measure import Measure
-from medseg.fit_thresholds import THRESHOLDS, decision_values, threshold_counts
+from medseg.fitting.measure import Measure
+from medseg.fitting.thresholds import THRESHOLDS, decision_values, threshold_counts
 from medseg.metrics import confusion
 from medseg.overlay import ERRORS, Rgb, draw_overlay, errors, label_colour
 from ui import figures
@@ -25,7 +25,7 @@ from ui.views import solo
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
-    from medseg.ensemble import Prediction
+    from medseg.inference.ensemble import Prediction
     from ui.session import Session, Shown
 
 _STYLES = ((2, "7 4"), (3, "2 3"), (4, "10 3 2 3"), (6, "1 5"), (5, "14 4"))

@@ -12,9 +12,9 @@ import gradio as gr
 import numpy as np
 
 from medseg.correct import Correction, begin, to_grid
+from medseg.data.rle import decode_rle
 from medseg.errors import InputError
 from medseg.overlay import draw_overlay, label_colour
-from medseg.rle import decode_rle
 from ui import figures, handlers
 from ui.downloads import SAVE
 from ui.events import PRIVATE, QUIET
@@ -22,8 +22,8 @@ from ui.refusals import refusing, told
 from ui.session import Session
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
     from medseg.image import Image
+    from medseg.inference.ensemble import Ensemble
     from ui.session import Shown
 
 ADVICE = (

@@ -17,7 +17,7 @@ from ui.session import Session, Shown
 from ui.trust import judged
 
 if TYPE_CHECKING:
-    from medseg.export_seg import SegKind
+    from medseg.formats.dicom_seg import SegKind
 
 SAVE = "file => Object.assign(document.createElement('a'), {href: file.url, download: file.orig_name}).click()"
 
@@ -45,38 +45,38 @@ def _probabilities(shown: Shown, path: Path) -> None:
 
 
 def _mask_nifti(shown: Shown, path: Path) -> None:
-    from medseg.export_nifti import write_mask_nifti
+    from medseg.formats.nifti import write_mask_nifti
 
     write_mask_nifti(shown.prediction, path)
 
 
 def _probabilities_nifti(shown: Shown, path: Path) -> None:
-    from medseg.export_nifti import write_probabilities_nifti
+    from medseg.formats.nifti import write_probabilities_nifti
 
     write_probabilities_nifti(shown.prediction, path)
 
 
 def _rle(shown: Shown, path: Path) -> None:
-    from medseg.export_tables import write_rle
+    from medseg.formats.tables import write_rle
 
     write_rle(shown.prediction, _name(shown), path)
 
 
 def _coco(shown: Shown, path: Path) -> None:
-    from medseg.export_tables import write_instances
+    from medseg.formats.tables import write_instances
 
     write_instances(shown.prediction, _name(shown), path)
 
 
 def _page(shown: Shown, path: Path) -> None:
-    from medseg.export_page import write_page
+    from medseg.formats.page import write_page
 
     write_page(shown.prediction, path, judged(shown.calibration, shown.prediction, shown.doubts))
 
 
 def _dicom_seg(kind: SegKind) -> Callable[[Shown, Path], None]:
     def write_seg(shown: Shown, path: Path) -> None:
-        from medseg.export_seg import write_dicom_seg
+        from medseg.formats.dicom_seg import write_dicom_seg
 
         if not shown.path.exists():
             raise InputError("The picture's file has been deleted here after a while: open it again for a DICOM SEG.")

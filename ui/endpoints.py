@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from medseg import export
-from medseg.readers import read_image
+from medseg.reading.readers import read_image
 from ui import handlers, views
 from ui.downloads import write
 from ui.refusals import refusing

@@ -10,7 +10,7 @@ from ui.views import solo
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
-    from medseg.ensemble import Ensemble, Prediction
+    from medseg.inference.ensemble import Ensemble, Prediction
     from ui.correct import Editing
     from ui.shown import Shown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import PIL.Image
 
 from medseg.errors import MedsegError
-from medseg.readers import read_image
+from medseg.reading.readers import read_image
 from ui.views import thumbnail
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "examples"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medseg.arrays import Stack
-    from medseg.ensemble import Ensemble
     from medseg.image import Image
-    from medseg.prediction import Answer
-    from medseg.tta import Augmentation
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Answer
+    from medseg.inference.tta import Augmentation
 
 try:
     from spaces import GPU  # on every Space; it leaves the function as it is where there is no ZeroGPU
@@ -31,7 +31,7 @@ def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Ans
     With ZeroGPU this is another process: what goes in and comes out is pickled, which no network can be, so the
     ensemble is named; and what that process keeps in its cache is lost.
     """
-    from medseg.ensemble import Ensemble
+    from medseg.inference.ensemble import Ensemble
     from ui import handlers
 
     return Ensemble.answers(handlers.shelf.get(name), image, tta)

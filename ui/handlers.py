@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from medseg.errors import MedsegError
-from medseg.readers import read_image
+from medseg.reading.readers import read_image
 from ui import charts, figures, gallery, trust, views
 from ui.refusals import told
 from ui.session import Session

@@ -20,7 +20,7 @@ from ui.tune import MAX_PICTURES, Tuning
 
 if TYPE_CHECKING:
     from medseg.config import Contender, Score
-    from medseg.fit import Choice, Fit
+    from medseg.fitting.fit import Choice, Fit
 
 ABOUT = (
     "Weights and threshold are chosen on pictures that you have true masks of. The more they are like those you will "

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg import scope
 from medseg.errors import InputError
+from medseg.formats.training_pair import write_pair
 from medseg.image import Image
-from medseg.readers import read_image, read_masks
-from medseg.training_pair import write_pair
+from medseg.inference import scope
+from medseg.reading.readers import read_image, read_masks
 from ui import trust
 from ui.charts import Curves
 from ui.figures import Scores
@@ -25,9 +25,9 @@ from ui.uploads import visitors_folder
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
-    from medseg.ensemble import Ensemble, Prediction
-    from medseg.frames import Areas
-    from medseg.tta import Augmentation
+    from medseg.inference.ensemble import Ensemble, Prediction
+    from medseg.inference.frames import Areas
+    from medseg.inference.tta import Augmentation
     from ui.correct import Editing
 
 
@@ -165,7 +165,7 @@ class Session:
     def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
         """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
         the visitor stopped it or opened another picture."""
-        from medseg.frames import segment_frames  # which imports torch
+        from medseg.inference.frames import segment_frames  # which imports torch
 
         self.stopped.clear()
         begun, target = self.shown, self.folder() / "medseg-frames.zip"

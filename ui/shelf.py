@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from medseg import config, scope
+from medseg import config
 from medseg.config import EnsembleConfig, MemberConfig, TrainingData, is_hub_id
 from medseg.errors import InputError, MedsegError
+from medseg.inference import scope
 from medseg.schema import load
 from ui.gpu import on_lent_gpu
 
 if TYPE_CHECKING:
-    from medseg.ensemble import Ensemble
     from medseg.image import Image
+    from medseg.inference.ensemble import Ensemble
 
 Source: TypeAlias = "Path | str"
 """A folder, or a Hub repository `owner/name` or `owner/name@revision`."""
@@ -79,7 +80,9 @@ class Shelf:
         # a folder is loaded once, however many ask; nobody shall wait while another fetches from the Hub
         with contextlib.nullcontext() if isinstance(source, str) else self._loading:
             if name not in self._loaded:
-                from medseg.ensemble import Ensemble  # torch takes seconds to import: the page is there before it
+                from medseg.inference.ensemble import (
+                    Ensemble,  # torch takes seconds to import: the page is there before it
+                )
 
                 loaded = Ensemble.from_pretrained(source, progress=progress, cancelled=cancelled)
                 self._loaded[name] = on_lent_gpu(loaded, name)
@@ -97,7 +100,7 @@ class Shelf:
 
         Raises InputError where visitors may not, or for what is no `owner/name`; HubError where the Hub fails.
         """
-        from medseg.ensemble import Ensemble
+        from medseg.inference.ensemble import Ensemble
 
         if not allows_hub():
             raise InputError("This page does not load from the Hub; its owner can allow it with MEDSEG_ALLOW_HUB=1.")

@@ -13,11 +13,11 @@ from ui import trust
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
-    from medseg.calibrate import Calibration
-    from medseg.conformal import Bounds
-    from medseg.ensemble import Ensemble, Prediction
-    from medseg.folder_run import Settings
+    from medseg.calibration.calibrate import Calibration
+    from medseg.calibration.conformal import Bounds
+    from medseg.commands.folder_run import Settings
     from medseg.image import Image
+    from medseg.inference.ensemble import Ensemble, Prediction
 
 OPACITY = 0.3
 
@@ -58,7 +58,7 @@ class Shown:
     @property
     def settings(self) -> Settings:
         """What pictures are segmented with."""
-        from medseg.folder_run import Settings  # needs torch: the page is there before it
+        from medseg.commands.folder_run import Settings  # needs torch: the page is there before it
 
         now = self.prediction
         return Settings(self.weights, now.threshold, now.blend, now.tta, now.cleanup)

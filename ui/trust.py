@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
-from medseg.folders import CALIBRATION
+from medseg.hub.folders import CALIBRATION
 from ui.figures import plain
 
 if TYPE_CHECKING:
-    from medseg.calibrate import Calibration
-    from medseg.ensemble import Ensemble, Prediction
-    from medseg.trust import Trust
+    from medseg.calibration.calibrate import Calibration
+    from medseg.calibration.trust import Trust
+    from medseg.inference.ensemble import Ensemble, Prediction
     from ui.shown import Shown
 
 LOOK = "⚠ **Look at this yourself.**"
@@ -20,7 +20,7 @@ LOOK = "⚠ **Look at this yourself.**"
 
 def calibration_of(ensemble: Ensemble) -> Calibration | None:
     """What lies beside ensemble.json, where it is a calibration of these very members and settings."""
-    from medseg.calibrate import load_calibration  # needs torch: the page is there before it
+    from medseg.calibration.calibrate import load_calibration  # needs torch: the page is there before it
 
     if ensemble.folder is None or not (ensemble.folder / CALIBRATION).is_file():
         return None
@@ -32,14 +32,14 @@ def calibration_of(ensemble: Ensemble) -> Calibration | None:
 
 def is_calibrated(found: Calibration | None, prediction: Prediction) -> bool:
     """Whether the prediction's settings are those that were calibrated."""
-    from medseg.calibrate import holds_for
+    from medseg.calibration.calibrate import holds_for
 
     return found is not None and holds_for(found, prediction)
 
 
 def judged(found: Calibration | None, prediction: Prediction, doubts: Sequence[str]) -> Trust | None:
     """The predicted Dice, where picture (`doubts`), settings and calibration allow one."""
-    from medseg.calibrate import judge
+    from medseg.calibration.calibrate import judge
 
     if doubts or found is None or found.trust is None or not is_calibrated(found, prediction):
         return None

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg import schema
-from medseg.archive import unpack_into, without_wrapper
 from medseg.errors import InputError
+from medseg.reading.archive import unpack_into, without_wrapper
 from ui.given import Given, unique
 from ui.uploads import visitors_folder
 
 if TYPE_CHECKING:
     from medseg.config import EnsembleConfig
-    from medseg.ensemble import Ensemble
-    from medseg.fit import Choice, Fit
-    from medseg.manifest import Sample
+    from medseg.data.manifest import Sample
+    from medseg.fitting.fit import Choice, Fit
+    from medseg.inference.ensemble import Ensemble
 
 MAX_PICTURES = 200
 """Most pictures of one fit: minutes of a processor's time, and at most 13 MB of tallies."""
@@ -55,7 +55,7 @@ class Tuning:
         outlives the fit. Raises InputError for what cannot be paired, more than MAX_PICTURES or a cancelled fit,
         ReadError for a file that cannot be read.
         """
-        from medseg.fit import fit
+        from medseg.fitting.fit import fit
 
         self.cancelled.clear()
 
@@ -109,8 +109,8 @@ def _arranged(pictures: Sequence[Given], masks: Sequence[Given], folder: Path) -
 
 def _samples(root: Path) -> list[Sample]:
     """Pairs or masks by class alone: other layouts may name files anywhere, which a visitor shall not."""
-    from medseg.layouts_folders import is_class_folders
-    from medseg.samples import load_data, select
+    from medseg.data.layouts_folders import is_class_folders
+    from medseg.data.samples import load_data, select
 
     found = load_data(root, layout="class-folders" if is_class_folders(root) else "pairs", divide=False).samples
     divided = any(sample.split for sample in found)

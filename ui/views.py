@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
-from medseg import uncertainty
-from medseg.conformal import inner_outer
+from medseg.calibration.conformal import inner_outer
+from medseg.inference import uncertainty
 from medseg.overlay import add_colour_bar, draw_heatmap, draw_lines, draw_overlay
 
 if TYPE_CHECKING:
     from medseg.arrays import Mask
-    from medseg.ensemble import Prediction
     from medseg.image import Image
+    from medseg.inference.ensemble import Prediction
     from medseg.overlay import Rgb
     from ui.shown import Shown
 

@@ -12,8 +12,8 @@ import PIL.Image
 import pytest
 
 import medseg
-from medseg.crossfit import thin
-from medseg.trust import agreement
+from medseg.calibration.trust import agreement
+from medseg.fitting.crossfit import thin
 from tests.conftest import write_disc_pair
 
 if TYPE_CHECKING:

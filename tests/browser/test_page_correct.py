@@ -10,7 +10,7 @@ import pytest
 
 import medseg
 from medseg import metrics
-from medseg.samples import load_samples
+from medseg.data.samples import load_samples
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

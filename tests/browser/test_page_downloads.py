@@ -12,8 +12,9 @@ import pydicom
 import pytest
 
 import medseg
-from medseg import export_nifti, export_tables
 from medseg.export import masks_sha256
+from medseg.formats import nifti as export_nifti
+from medseg.formats import tables as export_tables
 from tests.browser.test_page import downloaded, upload
 from tests.test_decode import shipped
 from tests.test_export_seg import unpacked
@@ -21,7 +22,7 @@ from tests.test_export_seg import unpacked
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from medseg.prediction import Prediction
+    from medseg.inference.prediction import Prediction
 
 
 @pytest.fixture

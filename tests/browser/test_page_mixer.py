@@ -14,7 +14,7 @@ import pytest
 
 import medseg
 from medseg import export
-from medseg.calibrate import judge, load_calibration
+from medseg.calibration.calibrate import judge, load_calibration
 from medseg.config import Cleanup
 from medseg.errors import MedsegWarning
 from tests.browser.test_page import downloaded, press, shown_picture, slider_values, upload, wait_for_another_picture

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medseg.evaluate import evaluate
-from medseg.report_html import page
-from medseg.report_pictures import show
+from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.report_html import page
+from medseg.evaluation.report_pictures import show
 from tests.test_evaluate import SAMPLES, TRAINING, two_members
 
 if TYPE_CHECKING:

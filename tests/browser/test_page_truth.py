@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from medseg.prediction import Prediction
+    from medseg.inference.prediction import Prediction
 
 EXAMPLE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 

@@ -12,8 +12,8 @@ import pytest
 import medseg
 from medseg import schema
 from medseg.config import EnsembleConfig
-from medseg.fit import fit
-from medseg.samples import load_data
+from medseg.data.samples import load_data
+from medseg.fitting.fit import fit
 from tests.conftest import write_disc_pair
 
 if TYPE_CHECKING:

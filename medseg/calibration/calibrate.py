@@ -1,0 +1,214 @@
+"""calibration.json: what an ensemble's probabilities and masks are worth, learnt on held-out validation cases."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg import schema
+from medseg.arrays import Weight
+from medseg.calibration.conformal import Bounds, fit_bounds
+from medseg.calibration.reliability import Table, band, brier, ece, fit_temperature, pool, reliability
+from medseg.calibration.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
+from medseg.data.samples import split_hash
+from medseg.errors import InputError, MedsegWarning
+from medseg.fitting.crossfit import Observation, Progress, cross_fit, thin
+from medseg.hub.folders import CALIBRATION
+from medseg.inference.blend import normalise_weights
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.prediction import Prediction
+from medseg.inference.uncertainty import tempered
+from medseg.schema import require
+
+FORMAT_VERSION = 1
+ALPHAS = (0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Calibration of the pixels, all of them and those of the band (None where no image has one)."""
+
+    ece: float
+    brier: float
+    band_ece: float | None
+    band_brier: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """calibration.json.
+
+    It holds for the members (sha256 of each member.json), normalised weights and threshold named here, and pictures
+    like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `refitted` says that
+    weights and threshold were chosen on these very samples, and so anew for each fold. `before` and `after` the
+    temperature are those of each fold under the temperature of the others. `trust` is None where fewer than two members
+    have weight or too few cases were held out; `bounds` has an entry for each alpha that the cases were enough for.
+    """
+
+    data: str
+    n: int
+    cases: int
+    split_sha256: str
+    refitted: bool
+    members: tuple[str, ...]
+    weights: tuple[float | tuple[float, ...], ...]
+    threshold: float
+    temperature: float
+    before: Errors
+    after: Errors
+    trust: TrustModel | None
+    bounds: tuple[Bounds, ...]
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        require(self.format_version == FORMAT_VERSION, f"format_version {self.format_version} is not known here")
+        require(self.temperature > 0, f"temperature: wanted more than 0, found {self.temperature}")
+        require(len(self.members) == len(self.weights), "weights: wanted one for each member")
+
+
+def calibrate(
+    ensemble: Ensemble, seen: Sequence[Observation], data: str, *, progress: Progress = lambda done, total: None
+) -> Calibration:
+    """Learn temperature, trust and conformal thresholds on `seen`, the ensemble's answers on validation samples.
+
+    Everything is learnt on held-out answers (`crossfit.cross_fit`), with weights refitted where ensemble.json says that
+    they were chosen on these samples; `data` is their name for the record. What the cases are too few for is left out
+    with a MedsegWarning. Raises InputError for fewer than three cases.
+    """
+    split = split_hash([one.sample for one in seen])
+    fitted = ensemble.config.fitted
+    contender = fitted.chosen if fitted is not None and fitted.split_sha256 == split else None
+    held = cross_fit(seen, refit=contender, progress=progress)
+    of_fold = {fold: _temperature([one for one in held if one.fold != fold]) for fold in {one.fold for one in held}}
+    return Calibration(
+        data,
+        len(held),
+        len({one.case for one in held}),
+        split,
+        contender is not None,
+        tuple(member.sha256 for member in ensemble.members),
+        normalise_weights(ensemble.weights, len(ensemble.members), len(ensemble.config.labels)),
+        ensemble.config.threshold,
+        _temperature(held),
+        _errors(held, [1.0] * len(held)),
+        _errors(held, [of_fold[one.fold] for one in held]),
+        _fit_trust(held),
+        tuple(_fit_bounds(held)),
+    )
+
+
+def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
+    """The calibration.json of an ensemble folder. Raises ConfigError where there is none or it breaks its schema,
+    InputError where it is of other members, weights, threshold or blend than `ensemble` has."""
+    found = schema.load(Calibration, folder / CALIBRATION)
+    its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, ensemble.config.blend)
+    same = (found.members, found.threshold, "weighted mean") == its_own
+    if not (same and _alike(found.weights, ensemble.weights)):
+        raise InputError(
+            f"{CALIBRATION} is of other members, weights, threshold or blend than this ensemble: "
+            "run `python -m medseg calibrate` again."
+        )
+    return found
+
+
+def holds_for(found: Calibration, prediction: Prediction) -> bool:
+    """Whether `prediction`, of the ensemble that `found` was loaded with, was made with what was calibrated: members,
+    weights, threshold, weighted mean, the ensemble's own clean-up and no flips. No network runs."""
+    settings = (prediction.member_sha256, prediction.threshold, prediction.blend, prediction.tta, prediction.cleanup)
+    calibrated = (found.members, found.threshold, "weighted mean", False, prediction.ensemble.cleanup)
+    return settings == calibrated and _alike(prediction.weights, found.weights)
+
+
+def judge(found: Calibration, prediction: Prediction) -> Trust:
+    """How far to trust a prediction of the ensemble that `found` was loaded with. No network runs.
+
+    Raises InputError where `found` has no trust, or does not hold for the prediction (`holds_for`): what is known of
+    the calibrated settings says nothing of others.
+    """
+    if found.trust is None:
+        raise InputError(f"{CALIBRATION} has no trust: it needs two members with weight and 19 validation cases.")
+    if not holds_for(found, prediction):
+        raise InputError(
+            "Trust is known for the weights, threshold, blend and clean-up that were calibrated: go back to them."
+        )
+    voting = prediction.members[[bool(np.any(weight)) for weight in found.weights]]
+    return found.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
+
+
+def describe(found: Calibration, labels: Sequence[str]) -> str:
+    """The calibration in words and a table, as `python -m medseg calibrate` prints it."""
+    lines = [
+        f"{found.data}: n = {found.n} images of {found.cases} cases, in folds by case; weights and threshold are "
+        + ("those that the other folds choose" if found.refitted else "the ensemble's own, which were not chosen here"),
+        f"temperature {found.temperature:.3f}",
+        "",
+        "| | ECE | Brier | ECE, band | Brier, band |",
+        "|---|---|---|---|---|",
+    ]
+    for name, errors in (("before", found.before), ("after", found.after)):
+        values = (errors.ece, errors.brier, errors.band_ece, errors.band_brier)
+        lines.append(f"| {name} | {' | '.join('–' if value is None else f'{value:.4f}' for value in values)} |")
+    if found.trust:
+        model = found.trust
+        lines += ["", f"trust: Dice ≈ expit({model.intercept:.3f} + {model.slope:.3f} · logit(agreement))"]
+        lines += [f"90 % interval: Dice {model.low:+.3f} to {model.high:+.3f} times (1.02 − Dice), {model.cases} cases"]
+    for bounds in found.bounds:
+        for label, outer, inner in zip(labels, bounds.outer, bounds.inner, strict=True):
+            lines.append(f"alpha {bounds.alpha:g}, {label}: outer mask from {outer:.4f}, inner mask from {inner:.4f}")
+    return "\n".join(lines)
+
+
+def _alike(weights: Sequence[Weight], others: Sequence[Weight]) -> bool:
+    return np.shape(weights) == np.shape(others) and np.allclose(weights, others)
+
+
+def _temperature(held: Sequence[Observation]) -> float:
+    return fit_temperature([(one.probabilities, one.truth) for one in held], held[0].config.task)
+
+
+def tables_of(seen: Sequence[Observation], temperatures: Sequence[float]) -> tuple[list[Table], list[Table]]:
+    """Each image's table over all pixels, and over the band, under its own temperature."""
+    whole, near = [], []
+    for one, temperature in zip(seen, temperatures, strict=True):
+        probabilities = tempered(one.probabilities, temperature, one.config.task)
+        whole.append(reliability(probabilities, one.truth))
+        near.append(reliability(probabilities, one.truth, band(one.truth)))
+    return whole, near
+
+
+def _errors(seen: Sequence[Observation], temperatures: Sequence[float]) -> Errors:
+    whole, near = (pool(tables) for tables in tables_of(seen, temperatures))
+    if np.isnan(near).any():
+        return Errors(ece(whole), brier(whole), None, None)
+    return Errors(ece(whole), brier(whole), ece(near), brier(near))
+
+
+def _fit_trust(held: Sequence[Observation]) -> TrustModel | None:
+    try:
+        return fit_trust(_outcomes(held))
+    except InputError as error:
+        warnings.warn(f"{error} The calibration goes without trust.", MedsegWarning, stacklevel=3)
+        return None
+
+
+def _fit_bounds(held: Sequence[Observation]) -> Iterator[Bounds]:
+    answers, cases = [(one.probabilities, one.truth) for one in held], [one.case for one in held]
+    for alpha in ALPHAS:
+        try:
+            yield fit_bounds(answers, cases, alpha)
+        except InputError as error:
+            warnings.warn(f"{error} The calibration goes without that rate.", MedsegWarning, stacklevel=3)
+
+
+def _outcomes(held: Sequence[Observation]) -> Outcomes:
+    return Outcomes(
+        np.array([agreement(one.stack, one.config.task) for one in held]),
+        np.array([one.dice for one in held]),
+        np.array([not one.masks.any() for one in held]),
+        tuple(one.case for one in held),
+        tuple(one.fold for one in held),
+    )

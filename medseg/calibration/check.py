@@ -1,0 +1,123 @@
+"""What a calibration is worth on samples it was not learnt on: usually the test split, once, at the end.
+
+seen = observe(ensemble, select(samples, "test"))
+print(report(check(load_calibration(folder, ensemble), seen)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from medseg.calibration.calibrate import Calibration, tables_of
+from medseg.calibration.conformal import Bounds, inner_outer
+from medseg.calibration.reliability import Table, brier, ece, pool
+from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, interval_by_case, spearman
+from medseg.fitting.crossfit import Observation
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of `check` with its 95 % bootstrap interval by case; nan where it is not known."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        value, low, high = (f"{v:.4f}" if np.isfinite(v) else "–" for v in (self.value, self.low, self.high))
+        return f"| {self.name} | {value} [{low}, {high}] |"
+
+
+def check(found: Calibration, seen: Sequence[Observation]) -> list[Figure]:
+    """What `found` is worth on other samples, usually the test split: the figures in the order of the report.
+
+    The Dice that trust is measured against is that of the masks as a user gets them; pixels count as in calibration.
+    """
+    cases = [one.case for one in seen]
+    figures = _trust_figures(found.trust, seen, cases) if found.trust else []
+    for bounds in found.bounds:
+        figures += _conformal_figures(bounds, seen, cases)
+    before, after = (tables_of(seen, [temperature] * len(seen)) for temperature in (1.0, found.temperature))
+    for where, index in (("all pixels", 0), ("band", 1)):
+        for name, measure in (("ECE", ece), ("Brier", brier)):
+            for when, tables in (("before", before), ("after", after)):
+                figures.append(_table_figure(f"{name} {when}, {where}", measure, tables[index], cases))
+    return figures
+
+
+def report(figures: Sequence[Figure]) -> str:
+    """The figures as a Markdown table."""
+    return "\n".join(["| | value [95 % by case] |", "|---|---|", *map(str, figures)])
+
+
+def _trust_figures(model: TrustModel, seen: Sequence[Observation], cases: Sequence[str]) -> list[Figure]:
+    judged = [_judge(model, one) for one in seen]
+    true = np.array([one.shown_dice for one in seen])
+    dice, low, high = np.array([(trust.dice, trust.low, trust.high) for trust in judged]).T
+    flagged = np.array([trust.look_yourself for trust in judged])
+    failed = true < FAILURE
+    rows = f"{np.count_nonzero(failed)} of {len(true)}"
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "rank correlation of predicted and true Dice": lambda i: spearman(dice[i], true[i]),
+        f"AUROC for Dice < {FAILURE:g} ({rows})": lambda i: auroc(-dice[i], failed[i]),
+        "error of the predicted Dice, mean": lambda i: float(np.abs(dice - true)[i].mean()),
+        "90 % interval: coverage": lambda i: float(((low <= true) & (true <= high))[i].mean()),
+        "90 % interval: mean width": lambda i: float((high - low)[i].mean()),
+        "to look at yourself": lambda i: float(flagged[i].mean()),
+        f"to look at yourself, of Dice < {FAILURE:g}": lambda i: _mean(flagged[i][failed[i]]),
+    }
+    return [_figure(name, statistic, cases) for name, statistic in statistics.items()]
+
+
+def _judge(model: TrustModel, one: Observation) -> Trust:
+    return model.judge(agreement(one.stack, one.config.task), empty=not one.masks.any())
+
+
+def _conformal_figures(bounds: Bounds, seen: Sequence[Observation], cases: Sequence[str]) -> list[Figure]:
+    rows = np.array([_conformal_losses(bounds, one) for one in seen]).T
+    names = ("missed by the outer mask", "false in the inner mask", "area of outer / mask", "area of inner / mask")
+    return [
+        _figure(f"alpha {bounds.alpha:g}: {name}", partial(_mean_of, row), cases)
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def _conformal_losses(bounds: Bounds, one: Observation) -> tuple[float, float, float, float]:
+    """Means over labels; nan where no label is there to be missed, or no mask to compare areas with."""
+    inner, outer = inner_outer(one.probabilities, one.masks, bounds)
+    true, area, inner_area, outer_area = (
+        planes.sum(axis=(1, 2)).astype(float) for planes in (one.truth, one.masks, inner, outer)
+    )
+    missed = (one.truth & ~outer).sum(axis=(1, 2))
+    false = (inner & ~one.truth).sum(axis=(1, 2))
+    return (
+        _mean(missed[true > 0] / true[true > 0]),
+        float(np.mean(false / np.maximum(inner_area, 1))),
+        _mean(outer_area[area > 0] / area[area > 0]),
+        _mean(inner_area[area > 0] / area[area > 0]),
+    )
+
+
+def _figure(name: str, statistic: Callable[[np.ndarray], float], cases: Sequence[str]) -> Figure:
+    return Figure(name, statistic(np.arange(len(cases))), *interval_by_case(statistic, cases))
+
+
+def _table_figure(
+    name: str, measure: Callable[[Table], float], tables: Sequence[Table], cases: Sequence[str]
+) -> Figure:
+    return _figure(name, lambda rows: measure(pool([tables[row] for row in rows])), cases)
+
+
+def _mean_of(values: np.ndarray, rows: np.ndarray) -> float:
+    return _mean(values[rows])
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of what is not nan; nan where there is nothing."""
+    known = values[~np.isnan(values)] if values.dtype == float else values
+    return float(known.mean()) if known.size else np.nan

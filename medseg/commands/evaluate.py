@@ -1,0 +1,99 @@
+"""The commands that say what an ensemble is worth: evaluate, calibrate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from medseg import schema
+from medseg.commands.data import add_choice, read_chosen
+
+if TYPE_CHECKING:
+    from medseg.data.manifest import Sample
+    from medseg.evaluation.evaluate import Result
+    from medseg.inference.ensemble import Ensemble
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the floors")
+    evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
+    evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    add_choice(evaluate)
+    evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
+    evaluate.add_argument(
+        "--output", type=Path, help="folder for scores.json, scores.csv and report.html (default: print)"
+    )
+    evaluate.set_defaults(run=_evaluate)
+    calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
+    calibrate.add_argument("ensemble", type=Path, help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    add_choice(calibrate)
+    calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from medseg.data.samples import select
+    from medseg.evaluation.evaluate import evaluate
+    from medseg.evaluation.tables import table
+    from medseg.inference.ensemble import Ensemble
+
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    samples = read_chosen(options)
+    chosen = select(samples, options.split)
+    training = select(samples, "train")
+    with tqdm(total=len(chosen), desc="evaluating") as bar:
+        found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
+    for label in ensemble.config.labels:
+        print(f"\n{label}, {options.split} split, n = {len(chosen)}\n\n{table(found.report, label)}")
+    print(f"\nProtocol: {found.report['protocol']}")
+    if options.output:
+        _write_evaluation(options, ensemble, chosen, found)
+
+
+def _write_evaluation(
+    options: argparse.Namespace, ensemble: Ensemble, samples: Sequence[Sample], found: Result
+) -> None:
+    from medseg.evaluation.report_html import page
+    from medseg.evaluation.report_pictures import show
+    from medseg.evaluation.tables import write_csv
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)
+    (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_csv(found.scores, samples, options.output / "scores.csv")
+    facts = {"Data": options.data.resolve().name, "Command": options.command}
+    html = page(found.report, show(ensemble, samples, found.scores), facts)
+    (options.output / "report.html").write_text(html, encoding="utf-8")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from medseg.calibration.calibrate import calibrate, describe, load_calibration
+    from medseg.calibration.check import check, report
+    from medseg.data.samples import select
+    from medseg.fitting.crossfit import FOLDS, observe
+    from medseg.hub.folders import CALIBRATION
+    from medseg.inference.ensemble import Ensemble
+
+    ensemble = Ensemble.from_pretrained(options.ensemble)
+    found = load_calibration(options.ensemble, ensemble) if options.test else None
+    samples = select(read_chosen(options), "test" if options.test else "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        seen = observe(ensemble, samples, progress=lambda done, total: bar.update())
+    if found is not None:
+        cases = len({one.case for one in seen})
+        print(f"Calibrated on {found.data}, n = {found.n}.")
+        print(f"Checked on the test split of {options.data}, n = {len(seen)} images of {cases} cases.\n")
+        print(report(check(found, seen)))
+        return
+    name = f"{options.data.resolve().name}, validation split"
+    with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
+        found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
+    schema.dump(found, options.ensemble / CALIBRATION)
+    print(describe(found, ensemble.config.labels))

@@ -1,0 +1,113 @@
+"""The command that makes an ensemble of members: fit."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from medseg import schema
+from medseg.commands.data import add_choice, read_chosen
+from medseg.config import Contender, EnsembleConfig, MemberReference
+from medseg.errors import InputError
+
+if TYPE_CHECKING:
+    from medseg.inference.member import LoadedMember
+
+_CONTENDERS: dict[str, Contender] = {
+    "fitted": "fitted",
+    "equal": "equal",
+    "single": "best single",
+    "per-label": "per label",
+}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
+    fit.add_argument("members", nargs="+", type=Path, help="member folders")
+    fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
+    add_choice(fit)
+    fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
+    fit.add_argument("--name", required=True, help="the ensemble's name")
+    fit.add_argument("--metric", choices=("dice", "iou"), default="dice", help="what to maximise (default: dice)")
+    fit.add_argument(
+        "--average",
+        choices=("image", "pooled"),
+        default="image",
+        help="mean of one value per image, or one value over the pixels of all images (default: image)",
+    )
+    fit.add_argument(
+        "--method",
+        choices=("grid", "greedy", "local"),
+        default="grid",
+        help="every weight in steps of 1/10 (more than five members: wider); greedy selection of members with "
+        "replacement; or a climb from the best of equal, single and greedy (default: grid)",
+    )
+    fit.add_argument(
+        "--choose",
+        choices=tuple(_CONTENDERS),
+        help="whose weights and threshold to write; per-label: weights of its own for each of several labels that may "
+        "overlap, with one threshold (default: those recommended, which are fitted or per-label ones only where nested "
+        "cross-validation puts them above all others)",
+    )
+    fit.set_defaults(run=_fit)
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from medseg.commands.cards import write_cards
+    from medseg.data.samples import select
+    from medseg.fitting.fit import fit, table
+    from medseg.fitting.labels import NOT_APART, are_apart
+    from medseg.inference.member import copy_member
+
+    if options.output.exists():
+        raise InputError(f"{options.output} is already there: name another --output, or delete it.")
+    members = _members(options.members)
+    first, names = members[0].config, [member.config.name for member in members]
+    if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
+        raise InputError(NOT_APART)  # before hours of predicting
+    samples = select(read_chosen(options), "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        found = fit(
+            members,
+            samples,
+            metric=options.metric,
+            average="pooled" if options.average == "pooled" else "per image",
+            method=options.method,
+            progress=lambda done, total: bar.update(),
+        )
+    contender = _CONTENDERS[options.choose] if options.choose else found.recommended
+    chosen = found.choice(contender)
+    settings = EnsembleConfig(
+        options.name,
+        first.task,
+        first.labels,
+        tuple(
+            MemberReference(name, member.sha256, weight)
+            for name, member, weight in zip(names, members, chosen.written, strict=True)
+        ),
+        threshold=chosen.threshold,
+        fitted=found.record(names, samples, f"{first.training_data.name}, validation split", contender),
+    )
+    for name, folder in zip(names, options.members, strict=True):
+        copy_member(folder, options.output / name)
+    schema.dump(settings, options.output / "ensemble.json")
+    write_cards(options.output)
+    print(table(found, names, first.labels))
+    print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {found.recommended}.")
+
+
+def _members(folders: Sequence[Path]) -> list[LoadedMember]:
+    from medseg.inference.member import load_member
+
+    members = [load_member(folder) for folder in folders]
+    names = [member.config.name for member in members]
+    answers = {(member.config.task, member.config.labels) for member in members}
+    if len(answers) > 1 or len(set(names)) < len(names):
+        raise InputError("The members of an ensemble need one task, the same labels, and names of their own.")
+    for name, member in zip(names, members, strict=True):
+        MemberReference(name, member.sha256, 1.0)  # refuses a name that cannot be a folder before hours of predicting
+    return members

@@ -1,0 +1,78 @@
+"""The commands that segment pictures, and that check what was segmented: predict, replay."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from medseg.errors import InputError
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
+    predict.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern such as 'films/*.dcm'")
+    predict.add_argument("--output", required=True, type=Path, help="folder for masks, reports and results.csv")
+    predict.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each member (default: fitted)")
+    predict.add_argument("--threshold", type=float, help="probability from which a pixel counts (default: fitted)")
+    predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
+    predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
+    predict.add_argument("--ray", action="store_true", help="as a Ray Data job over the machines of a cluster")
+    predict.set_defaults(run=_predict)
+    replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
+    replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
+    replay.add_argument("image", type=Path, help="the picture's file")
+    replay.add_argument("--ensemble", help="ensemble or member folder, or Hub id (default: the report's own Hub id)")
+    replay.add_argument("--mask", type=Path, help="mask of that time, for a Dice (default: the one `predict` left)")
+    replay.set_defaults(run=_replay)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    """Exit status 1 where a file failed; under `accelerate launch` each process takes its share of the files."""
+    from accelerate import PartialState
+
+    from medseg.commands.folder_run import Settings, check, find_jobs, predict_jobs, write_table
+    from medseg.commands.ray_run import predict_on_cluster
+    from medseg.inference.ensemble import Ensemble
+
+    state = PartialState()
+    jobs = find_jobs(options.inputs, options.output)
+    mine = jobs[state.process_index :: state.num_processes]
+    weights = None if options.weights is None else tuple(options.weights)
+    settings = Settings(weights, options.threshold, options.blend, options.tta)
+    ensemble = Ensemble.from_pretrained(options.ensemble, device=str(state.device) if state.num_processes > 1 else None)
+    check(ensemble, settings)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(mine), desc="segmenting", disable=not state.is_main_process) as bar:
+        if options.ray:
+            predict_on_cluster(options.ensemble, mine, options.output, settings, bar.update)
+        else:
+            predict_jobs(ensemble, mine, options.output, settings, bar.update)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        done, failed = write_table(jobs, options.output)
+        print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
+        if failed:
+            sys.exit(1)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    """Exit status 1 where picture, models or mask are other ones."""
+    from medseg.commands.replay import hub_source, load_report, replay
+    from medseg.inference.ensemble import Ensemble
+
+    report = load_report(options.report)
+    source = options.ensemble or hub_source(report)
+    if source is None:
+        raise InputError(f"{options.report.name} comes from a folder's ensemble: name that folder with --ensemble.")
+    beside = options.report.with_suffix(".png")
+    mask = options.mask or (beside if beside.is_file() else None)
+    found = replay(report, options.image, Ensemble.from_pretrained(source), mask)
+    for sentence in (*found.differences, *found.remarks):
+        print(sentence)
+    if found.differences:
+        sys.exit(1)
+    print(f"identical: the same picture, models and mask (sha256 {report['masks_sha256']})")

@@ -1,0 +1,72 @@
+"""The commands that describe and publish an ensemble: info, selftest, card, push, space."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
+    info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
+    info.set_defaults(run=_info)
+    selftest = commands.add_parser("selftest", help="does an ensemble answer here as where it was made? status 1: no")
+    selftest.add_argument("ensemble", type=Path, help="ensemble folder with golden.png and golden.json")
+    selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this picture with what it answers here")
+    selftest.set_defaults(run=_selftest)
+    card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
+    card.add_argument("ensemble", type=Path, help="ensemble or member folder")
+    card.set_defaults(run=_card)
+    push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
+    push.add_argument("folder", type=Path, help="member or ensemble folder, with its README.md")
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
+    push.set_defaults(run=_push)
+    space = commands.add_parser("space", help="create a Hugging Face Space with this page, or bring one up to date")
+    space.add_argument("repository", help="owner/name")
+    space.add_argument("--ensemble", metavar="ID", help="the Hub's owner/name[@revision] to show before the embedded")
+    space.add_argument("--private", action="store_true", help="make the Space private where it is not there yet")
+    space.set_defaults(run=_space)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from medseg.hub.transfer import fetch
+    from medseg.inference.about import describe
+
+    text, intact = describe(fetch(options.ensemble))
+    print(text)
+    if not intact:
+        sys.exit(1)
+
+
+def _selftest(options: argparse.Namespace) -> None:
+    from medseg.commands.golden import LEAST_DICE, TOLERANCE, compare_golden, write_golden
+
+    if options.write:
+        write_golden(options.ensemble, options.write)
+    drift = compare_golden(options.ensemble)
+    for name, moved in drift.members.items():
+        print(f"{name}: probabilities within {moved:.4f} of those kept (allowed: {TOLERANCE:g})")
+    for label, dice in drift.masks.items():
+        print(f"mask of {label}: Dice {dice:.4f} with the one kept (at least {LEAST_DICE:g})")
+    if not drift.is_small:
+        sys.exit(1)
+
+
+def _card(options: argparse.Namespace) -> None:
+    from medseg.commands.cards import write_cards
+
+    write_cards(options.ensemble)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from medseg.hub.transfer import push
+
+    print(push(options.folder, options.repository, private=options.private))
+
+
+def _space(options: argparse.Namespace) -> None:
+    from medseg.commands.space import fill_space
+
+    print(fill_space(options.repository, ensemble=options.ensemble, private=options.private))

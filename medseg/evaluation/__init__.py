@@ -1,0 +1,1 @@
+"""Scores beside floors, and the reports of them."""

@@ -1,0 +1,1 @@
+"""Weights and threshold, chosen on validation samples."""

@@ -1,0 +1,253 @@
+"""Weights and threshold from validation samples, and what they are worth.
+
+Three contenders are compared: the member that is best alone, equal weights, and the weights that a search found; and
+where several labels are decided alone a fourth, weights that were found for each label. Each gets its own best
+threshold, so that none is favoured. Chosen and scored on the same images all of them flatter, searched weights most; so
+nested cross-validation by case chooses each on some cases and scores it on others. Only where that puts them ahead of
+all others are searched weights recommended; else equal ones, unless a single member is ahead by more than chance. A
+member that alone is no better than an answer that never looks at the image is broken: the search gives it weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from medseg.arrays import Masks, Stack, Weight
+from medseg.config import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
+from medseg.data.samples import Sample, split_hash
+from medseg.data.splits import deal_folds
+from medseg.errors import InputError
+from medseg.fitting.contest import Contest, score
+from medseg.fitting.floor import on_square
+from medseg.fitting.labels import NOT_APART, PerLabel
+from medseg.fitting.measure import Measure
+from medseg.fitting.observed import Observed
+from medseg.fitting.search import Chosen, describe
+from medseg.fitting.tally import tally
+from medseg.fitting.thresholds import THRESHOLDS
+from medseg.inference.member import LoadedMember
+from medseg.preprocess import to_image_grid, working_size
+
+FOLDS = 5
+FEWEST_CASES = 3
+"""Fewer cannot be dealt into folds, so there is no nested estimate."""
+
+SEARCH_SIDE = 256
+"""Every n-th pixel is looked at, so that no side exceeds this: scores over them differ from the whole by less than the
+images differ from each other, and the search takes seconds."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights (they sum to 1, for each label where they are given so) with their threshold, and what they mark on each
+    image there."""
+
+    weights: tuple[Weight, ...]
+    threshold: float
+    measure: Measure
+    counts: Int64[np.ndarray, "n K 3"] = field(repr=False, compare=False)
+
+    @property
+    def mean(self) -> float:
+        """What was maximised, on these images."""
+        return float(self.measure.mean(self.counts))
+
+    @property
+    def written(self) -> tuple[float | tuple[float, ...], ...]:
+        """The weights as ensemble.json has them, in four decimals."""
+        return tuple(round(w, 4) if isinstance(w, float) else tuple(round(one, 4) for one in w) for w in self.weights)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The contenders on the validation samples.
+
+    `floor` is the score of the best answer that never looks at the image; `broken` are the indices of the members
+    that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched.
+    `nested` is None for fewer than three cases. `per_label` is None unless several labels are decided alone.
+    """
+
+    singles: tuple[Choice, ...]
+    equal: Choice
+    fitted: Choice
+    floor: float
+    broken: tuple[int, ...]
+    method: FitMethod
+    nested: Nested | None
+    per_label: Choice | None = None
+
+    @property
+    def best_single(self) -> int:
+        """Index of the member that is best alone."""
+        return int(np.argmax([choice.mean for choice in self.singles]))
+
+    @property
+    def recommended(self) -> Contender:
+        """What the nested estimate puts ahead; without one nothing speaks for weights that were searched."""
+        if self.nested is None:
+            return "best single" if self.singles[self.best_single].mean > self.equal.mean else "equal"
+        return self.nested.recommended
+
+    def choice(self, contender: Contender) -> Choice:
+        """The contender's weights and threshold, chosen on all samples. Raises InputError for "per label" where there
+        was no such contender."""
+        if contender != "per label":
+            alike = {"fitted": self.fitted, "equal": self.equal, "best single": self.singles[self.best_single]}
+            return alike[contender]
+        if self.per_label is None:
+            raise InputError(NOT_APART)
+        return self.per_label
+
+    def record(
+        self, names: Sequence[str], samples: Sequence[Sample], data: str, chosen: Contender | None = None
+    ) -> Fitted:
+        """This fit as ensemble.json keeps it; `chosen` is the recommended contender unless it is told."""
+        cases, split = [sample.case for sample in samples], samples[0].split
+
+        def scored(choice: Choice) -> Score:
+            estimate = choice.measure.estimate(choice.counts, cases)
+            return score(choice.measure, estimate, split, f"threshold {choice.threshold:g} chosen here")
+
+        return Fitted(
+            data,
+            split_hash(samples),
+            self._method(),
+            names[self.best_single],
+            scored(self.choice("best single")),
+            scored(self.equal),
+            scored(self.fitted),
+            self.fitted.measure.metric,
+            self.fitted.measure.average,
+            self.nested,
+            self.recommended,
+            chosen or self.recommended,
+            scored(self.per_label) if self.per_label else None,
+        )
+
+    def _method(self) -> str:
+        words = (
+            f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95; "
+            f"weight 0 for members not above the best answer that never looks at the image ({self.floor:.3f})"
+        )
+        return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
+
+
+def fit(
+    members: Sequence[LoadedMember],
+    samples: Sequence[Sample],
+    *,
+    metric: FitMetric = "dice",
+    average: Average = "per image",
+    method: FitMethod = "grid",
+    folds: int = FOLDS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Fit:
+    """Choose weights (>= 0, summing to 1) and threshold for `members` on `samples`, and estimate what they are worth.
+
+    Among equal scores the weights nearest to equal win, so noise never drops a member; only a broken one, no better
+    alone than a blind answer, is left out beforehand (at a low threshold it would pass as harmless). Weights per label
+    come from the grid, whatever the method. Members must agree in task and labels. `progress(done, total)` is called
+    after each image. Raises InputError without members or samples, and for fewer than three folds; ReadError for a
+    sample that cannot be read.
+    """
+    if not members or not samples:
+        raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
+    task = members[0].config.task
+    tallies, small = [], []
+    for done, sample in enumerate(samples, start=1):
+        stack, truth = _observe(members, sample)
+        tallies.append(tally(stack, truth, task))
+        small.append(on_square([truth])[0])
+        progress(done, len(samples))
+    cases = tuple(sample.case for sample in samples)
+    observed = Observed(tuple(tallies), np.array(small), cases, samples[0].split, task)
+    return weigh(observed, _deal(samples, folds), Measure(metric, average), method)
+
+
+def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> Fit:
+    """The fit to what was observed; `fold_of` numbers the fold of each image, one fold meaning no nested estimate."""
+    contest = Contest(observed, fold_of, measure, method)
+    found = contest.choose()
+
+    def choice(chosen: Chosen | PerLabel) -> Choice:
+        counts = observed.counts(range(len(fold_of)), chosen)
+        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, counts)
+
+    return Fit(
+        tuple(choice(single) for single in found.singles),
+        choice(found.equal),
+        choice(found.fitted),
+        found.floor,
+        found.broken,
+        method,
+        contest.nested() if max(fold_of) else None,
+        choice(found.per_label) if found.per_label else None,
+    )
+
+
+def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
+    """The fit in lines: what each choice scores on the images that it was made on, then the nested estimate; `names` of
+    the members, and the `labels`."""
+    measure = found.fitted.measure
+    lines = [f"{measure.metric}, {measure}, each with the threshold that is best for it here:"]
+    for name, choice in zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True):
+        lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
+    if found.per_label:
+        lines.append(f"  {'per label':28} {found.per_label.mean:.4f}  threshold {found.per_label.threshold:.2f}")
+        own = zip(labels, np.array(found.per_label.weights).T, strict=True)
+        lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
+    for i in found.broken:
+        lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.floor:.4f}).")
+    nested = found.nested
+    if nested is None:
+        return "\n".join([*lines, f"Fewer than {FEWEST_CASES} cases: no nested estimate."])
+    means = {"best single": nested.best_single, "equal": nested.equal, "fitted": nested.fitted}
+    ahead = {"fitted − best single": nested.over_best_single, "fitted − equal": nested.over_equal}
+    if nested.single_over_equal:
+        ahead["best single − equal"] = nested.single_over_equal
+    if nested.per_label and nested.over_shared:
+        means["per label"] = nested.per_label
+        ahead[f"per label − {nested.shared}"] = nested.over_shared
+    lines.append("On cases that had no part in the choice, nested cross-validation, with 95 % intervals by case:")
+    lines += [_line(name, value) for name, value in means.items()]
+    return "\n".join([*lines, *(_line(name, value, "+") for name, value in ahead.items())])
+
+
+def _two(weights: Iterable[Weight]) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights)
+
+
+def _line(name: str, score: Score, sign: str = "") -> str:
+    value, low, high = ("–" if v is None else f"{v:{sign}.4f}" for v in (score.value, score.low, score.high))
+    return f"  {name:28} {value} [{low}, {high}]"
+
+
+def _deal(samples: Sequence[Sample], folds: int) -> list[int]:
+    """The fold of each sample, as many as there are cases if these are fewer; all 0 where they are too few."""
+    cases = len({sample.case for sample in samples})
+    if cases < FEWEST_CASES:
+        return [0] * len(samples)
+    dealt = deal_folds(samples, min(folds, cases))
+    fold_of = {case: fold for fold, names in enumerate(dealt) for case in names}
+    return [fold_of[sample.case] for sample in samples]
+
+
+def thinned(array: np.ndarray, stride: int) -> np.ndarray:
+    """Every `stride`-th row and column of an array (…, H, W), copied; the rows first: two thirds of the time."""
+    rows = array[..., ::stride, :].copy()
+    return rows[..., ::stride].copy()
+
+
+def _observe(members: Sequence[LoadedMember], sample: Sample) -> tuple[Stack, Masks]:
+    """The members' answers and the truth on every n-th pixel of the working grid."""
+    image, truth = sample.read(members[0].config.labels)
+    stack = np.stack([member.probabilities(image) for member in members])
+    on_grid = truth
+    if image.size != working_size(image.size):
+        on_grid = to_image_grid(truth.astype(np.float32), working_size(image.size)) >= 0.5
+    stride = -(-max(stack.shape[2:]) // SEARCH_SIDE)
+    return thinned(stack, stride), thinned(on_grid, stride)

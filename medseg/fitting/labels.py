@@ -1,0 +1,68 @@
+"""Weights of their own for each of several labels, with one threshold for all: chosen together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float64
+
+from medseg.config import Task
+from medseg.fitting.measure import Measure
+from medseg.fitting.observed import Observed
+from medseg.fitting.search import Objective, Vector, grid, middlemost, most_equal, scores_alone, sound_members
+
+PerLabel: TypeAlias = tuple[tuple[Vector, ...], int]
+"""For each member its weight for each label, and the index in THRESHOLDS of the threshold that the labels share."""
+
+NOT_APART = (
+    "Weights per label need a multilabel task with two labels or more, each decided alone: choose fitted, equal or "
+    "single."
+)
+
+
+def are_apart(task: Task, labels: int) -> bool:
+    """Whether there are several labels, each decided alone: only these can have weights of their own."""
+    return task == "multilabel" and labels > 1
+
+
+def choose_per_label(observed: Observed, fold_of: Sequence[int], measure: Measure) -> dict[int | None, PerLabel]:
+    """What is best on all images (None), and on all but those of each fold; one fold is never left out.
+
+    The threshold is that at which the labels' best weights have the highest mean. Among equal scores win the threshold
+    nearest to 0.5 and the weights nearest to equal. A member that alone is no better at a label than a blind answer
+    gets weight 0 for that label.
+    """
+    rounds = [None, *range(max(fold_of) + 1)] if max(fold_of) else [None]
+    found: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
+    for index in range(len(observed.tallies[0])):  # one objective at a time: it keeps what every vector scored
+        label = observed.label(index)
+        objective = label.objective(fold_of, measure)
+        for left_out in rounds:
+            images = [i for i, fold in enumerate(fold_of) if fold != left_out]
+            found[left_out].append(_try(objective, left_out, label.floor(images, measure), label.members))
+    return {left_out: _together(tried) for left_out, tried in found.items()}
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One label's scores for weight vectors over the members that are sound for it."""
+
+    sound: list[int]
+    vectors: list[Vector]
+    table: Float64[np.ndarray, "V T"]
+
+
+def _try(objective: Objective, left_out: int | None, floor: float, members: int) -> _Tried:
+    scores = objective.without(left_out)
+    sound = sound_members(scores_alone(scores, members), floor)
+    vectors = grid(sound, members)
+    return _Tried(sound, vectors, scores(vectors).round(6))
+
+
+def _together(labels: Sequence[_Tried]) -> PerLabel:
+    threshold = middlemost(np.mean([each.table.max(axis=0) for each in labels], axis=0).round(6))
+    best = [each.vectors[most_equal(each.table[:, threshold], each.vectors, each.sound)] for each in labels]
+    return tuple(zip(*best, strict=True)), threshold

@@ -1,0 +1,1 @@
+"""Networks, members and ensembles: from an image to a prediction."""

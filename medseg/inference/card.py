@@ -1,0 +1,333 @@
+"""The README.md of a member or ensemble folder: a Hub card whose every figure comes from the JSON files beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from medseg.config import EnsembleConfig, Fitted, MemberConfig, MemberReference, Preprocess, Score, TrainingData
+
+_NOTICE = "**Research use only, not for diagnosis.**"
+
+_HUB_LICENCES = frozenset(
+    [
+        "apache-2.0",
+        "mit",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nc-nd-4.0",
+    ]
+)
+"""Those of the Hub's identifiers (huggingface.co/docs/hub/repositories-licenses) that weights of this kind carry."""
+
+_SMP = "segmentation-models-pytorch"
+_FLOOR = "location prior"  # how the protocol of that score begins
+_METRICS = (("per_image_all", "dice"), ("per_image_all", "iou"), ("pooled_all", "dice"), ("pooled_all", "iou"))
+
+
+def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
+    """Markdown with the Hub's YAML front matter for one member; a PlainUNet has no encoder to name."""
+    data = member.training_data
+    network = architecture if architecture == "PlainUNet" else f"{architecture} on {encoder}"
+    own = [score for score in member.scores if not score.protocol.startswith(_FLOOR)]
+    results = [_result(data, score.split, score.metric, _words(score), score.value) for score in own]
+    return "\n".join(
+        [
+            *_front_matter(member, results, member.name, "medseg" if architecture == "PlainUNet" else _SMP),
+            f"# {member.name}",
+            "",
+            f"{_NOTICE} A {network} that answers with a probability map for "
+            f"{', '.join(member.labels)} ({member.task}).",
+            "",
+            "| trained on | data licence | weights licence |",
+            "|---|---|---|",
+            f"| {_link(data)} | {data.licence} | {member.weights_licence} |",
+            "",
+            *_citation(data.citation),
+            "## Preprocessing",
+            "",
+            _preprocessing(member.preprocess),
+            "",
+            "## Scores",
+            "",
+            *[f"- {score_words(score)}" for score in member.scores],
+            "",
+            "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
+            "location prior never looks at the picture: what does not exceed it has learned nothing.",
+            "",
+            *_loading(member, architecture),
+            *_limits(data),
+        ]
+    )
+
+
+def ensemble_card(
+    settings: EnsembleConfig,
+    members: Sequence[MemberConfig],
+    report: dict[str, Any] | None,
+    tables: Sequence[str],
+    folds: Sequence[str] = (),
+) -> str:
+    """Markdown for an ensemble; `report` and `tables` (one per label) are those of `medseg.evaluation.evaluate`, where
+    it ran, and `folds` the tables of a cross-validation of its recipes, each with what it counts."""
+    first = members[0]
+    data = first.training_data
+    return "\n".join(
+        [
+            *_front_matter(first, _tested_results(data, report), settings.name, "medseg"),
+            f"# {settings.name}",
+            "",
+            f"{_NOTICE} An ensemble of {len(members)} networks for {', '.join(settings.labels)} on "
+            f"{data.pictures or data.name}.",
+            "",
+            "| member | weight |",
+            "|---|---|",
+            *[
+                f"| {m.name} | {weight_words(reference)} |"
+                for m, reference in zip(members, settings.members, strict=True)
+            ],
+            "",
+            f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
+            f"licence {data.licence}.",
+            "",
+            *_stacker(settings),
+            *_citation(data.citation),
+            *_fitted(settings),
+            *_tested(report, tables),
+            *_cross_validated(folds),
+            "## Load",
+            "",
+            *_medseg_loading(),
+            *_limits(data),
+        ]
+    )
+
+
+def _front_matter(member: MemberConfig, results: list[EvalResult], name: str, library: str) -> list[str]:
+    """The Hub's metadata; huggingface_hub writes the YAML, so that no word of a stranger becomes a key of it."""
+    licence = member.weights_licence.lower()
+    known = licence in _HUB_LICENCES
+    metadata = ModelCardData(
+        license=licence if known else "other",
+        license_name=None if known else licence,
+        library_name=library,
+        pipeline_tag="image-segmentation",
+        tags=["medseg", "medical-imaging", "semantic-segmentation", member.task, *member.labels],
+        model_name=name,
+        eval_results=results or None,
+    )
+    return ["---", metadata.to_yaml(), "---"]
+
+
+def _result(data: TrainingData, split: str, metric: str, words: str, value: float) -> EvalResult:
+    identifier = re.sub(r"\W+", "-", data.name.lower()).strip("-")
+    return EvalResult(
+        task_type="image-segmentation",
+        dataset_type=identifier,
+        dataset_name=data.name,
+        dataset_split=split,
+        metric_type=metric,
+        metric_name=words,
+        metric_value=round(value, 4),
+    )
+
+
+def _tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[EvalResult]:
+    """The ensemble's main figures on the evaluated split, each metric's name with protocol, n and interval."""
+    if report is None:
+        return []
+    found = []
+    for label, kinds in report["rows"]["ensemble"].items():
+        for kind, metric in _METRICS:
+            estimate = kinds[kind][metric]
+            if estimate["mean"] is None:
+                continue
+            protocol = "mean per image" if kind.startswith("per_image") else "pooled pixels"
+            interval = f"95 % interval {_three(estimate['low'])} to {_three(estimate['high'])}"
+            words = f"{metric} of {label}, {protocol}, n = {report['n']}, {interval}"
+            found.append(_result(data, report["split"], metric, words, estimate["mean"]))
+    return found
+
+
+def _preprocessing(preprocess: Preprocess) -> str:
+    shape = "the aspect ratio ignored" if preprocess.resize == "stretch" else "the aspect ratio kept, padded with black"
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    evened = "each channel scaled to a common median (`intensity`), " if preprocess.intensity == "evened" else ""
+    return (
+        f"The picture as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
+        f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}."
+    )
+
+
+def _loading(member: MemberConfig, architecture: str) -> list[str]:
+    """With medseg, which checks and preprocesses; and the bare network."""
+    library, opener = "import segmentation_models_pytorch as smp", "smp"
+    if architecture == "PlainUNet":
+        library, opener = "from medseg.inference.unet import PlainUNet", "PlainUNet"
+    answer = "softmax, channel 0 the background" if member.task == "multiclass" else "sigmoid"
+    return [
+        "## Load",
+        "",
+        *_medseg_loading(),
+        f"Or the network alone: a picture as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
+        f"{member.preprocess.width}), goes in, logits come out ({answer}).",
+        "",
+        "```python",
+        library,
+        "",
+        f'network = {opener}.from_pretrained("<this repository or folder>").eval()',
+        "```",
+        "",
+    ]
+
+
+def _medseg_loading() -> list[str]:
+    return [
+        "```python",
+        "import medseg",
+        "",
+        'ensemble = medseg.Ensemble.from_pretrained("<this repository or folder>")',
+        'prediction = ensemble.predict(medseg.read_image("picture.png"))',
+        "```",
+        "",
+    ]
+
+
+def _limits(data: TrainingData) -> list[str]:
+    pictures = data.pictures or f"pictures like those of {data.name}"
+    return [
+        "## Intended use and limits",
+        "",
+        f"For research on {pictures}. Not a medical device; no decision about a patient may rest on it.",
+        "",
+        "Trained on one data set: other devices, sites, populations and findings give other results. A picture unlike",
+        "the training pictures is answered all the same; medseg only hints at it.",
+        "",
+    ]
+
+
+def _stacker(settings: EnsembleConfig) -> list[str]:
+    if settings.stacker is None:
+        return []
+    seen = "the members' answers and the picture" if settings.stacker.with_image else "the members' answers"
+    return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
+
+
+def weight_words(member: MemberReference) -> str:
+    """One weight, or one for each label in their order."""
+    return ", ".join(f"{w:g}" for w in (member.weight if isinstance(member.weight, tuple) else (member.weight,)))
+
+
+def _fitted(settings: EnsembleConfig) -> list[str]:
+    fitted = settings.fitted
+    if fitted is None:
+        return []
+    return [
+        "## How the weights were chosen",
+        "",
+        f"On {fitted.data}, by {fitted.method}. Every choice has its own best threshold there, so these figures "
+        f"flatter all {'four' if fitted.per_label else 'three'}; they are no test scores.",
+        "",
+        f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
+        f"- equal weights: {score_words(fitted.equal)}",
+        f"- fitted weights: {score_words(fitted.fitted)}",
+        *([f"- weights per label: {score_words(fitted.per_label)}"] if fitted.per_label else []),
+        "",
+        *_nested(fitted),
+    ]
+
+
+def _nested(fitted: Fitted) -> list[str]:
+    chosen = f"The ensemble has the {fitted.chosen} weights and their threshold"
+    if fitted.recommended not in (None, fitted.chosen):
+        chosen += f"; recommended were the {fitted.recommended} ones"
+    nested = fitted.nested
+    if nested is None:
+        return [f"{chosen}.", ""]
+    means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
+    if nested.single_over_equal:
+        ahead.append(f"- best single − equal weights: {_gain(nested.single_over_equal)}")
+        earned += " The best single member is recommended only where its interval lies above 0."
+    if nested.per_label and nested.over_shared:
+        means = [f"- weights per label: {score_words(nested.per_label)}"]
+        ahead += [f"- per label − {nested.shared}: {_gain(nested.over_shared)}"]
+        earned += " Weights per label are recommended only where theirs is."
+    return [
+        "Chosen on some of the cases and scored on others, which does not flatter:",
+        "",
+        f"- best single: {score_words(nested.best_single)}",
+        f"- equal weights: {score_words(nested.equal)}",
+        f"- fitted weights: {score_words(nested.fitted)}",
+        *means,
+        f"- fitted − best single: {_gain(nested.over_best_single)}",
+        f"- fitted − equal weights: {_gain(nested.over_equal)}",
+        *ahead,
+        "",
+        f"{chosen}. {earned}",
+        "",
+    ]
+
+
+def _gain(score: Score) -> str:
+    low, high = ("–" if bound is None else f"{bound:+.3f}" for bound in (score.low, score.high))
+    return f"{score.value:+.3f} [{low}, {high}]"
+
+
+def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
+    if report is None:
+        return []
+    return [
+        f"## Scores on the {report['split']} split, n = {report['n']}",
+        "",
+        *tables,
+        "",
+        f"Protocol: {report['protocol']}. In brackets 95 % intervals. Empty mask and location prior never look at the "
+        "picture: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
+        "",
+    ]
+
+
+def _cross_validated(folds: Sequence[str]) -> list[str]:
+    if not folds:
+        return []
+    return [
+        "## Cross-validated",
+        "",
+        "The data set is small, so the same recipes were trained, fitted and scored in each fold; the members here are "
+        "those of the first. Command: `python -m train.folds`.",
+        "",
+        *folds,
+        "",
+    ]
+
+
+def score_words(score: Score) -> str:
+    """One figure with its interval, split, n and protocol."""
+    return f"{score.metric} {score.value:.3f} {_interval(score)} on {score.split}, n = {score.n} ({score.protocol})"
+
+
+def _words(score: Score) -> str:
+    return f"{score.metric}, n = {score.n}, 95 % interval {_interval(score)}, {score.protocol}"
+
+
+def _interval(score: Score) -> str:
+    return f"[{_three(score.low)}, {_three(score.high)}]"
+
+
+def _three(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _citation(citation: str) -> list[str]:
+    return [f"Cite: {citation}.", ""] if citation else []
+
+
+def _link(data: TrainingData) -> str:
+    return f"[{data.name}]({data.url})" if data.url else data.name

@@ -1,0 +1,264 @@
+"""The ensemble: members loaded once, networks run once per image, everything else from the cached stack."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from medseg import config
+from medseg.arrays import Stack, Weight
+from medseg.config import COMMIT, Blend, Cleanup, EnsembleConfig, MemberReference
+from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
+from medseg.hub import transfer
+from medseg.hub.cache import shown_name
+from medseg.hub.download import Cancelled
+from medseg.image import Image
+from medseg.inference import runtime
+from medseg.inference.blend import normalise_weights
+from medseg.inference.member import LoadedMember, file_sha256, load_member
+from medseg.inference.prediction import Answer, Prediction, Source, blends_of, checked_blend, checked_threshold
+from medseg.inference.stacker import open_stacker, stack_image
+from medseg.inference.tta import Augmentation, Turns, checked_tta
+
+MIN_SIDE = 16
+"""Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
+
+CACHE_BYTES = 512 * 2**20
+
+_Key: TypeAlias = tuple[str, str, Augmentation]
+"""Hash of the image, hashes of all networks that had a part in the answer, what it was averaged over."""
+
+
+class Ensemble:
+    """Members with one task and the same labels, their weights, and how probabilities become masks.
+
+    `quarantined` says, a sentence each, which members of ensemble.json (or that its stacker) could not be trusted and
+    were left out; the weights of the others are used as they stand. `config` names what is left. `folder` is where
+    ensemble.json lies, also that of a Hub repository, and `source` how a report names that place; None for an ensemble
+    that was put together in memory.
+    """
+
+    def __init__(
+        self,
+        settings: EnsembleConfig,
+        members: Sequence[LoadedMember],
+        quarantined: Sequence[str] = (),
+        stacker: LoadedMember | None = None,
+        *,
+        folder: Path | None = None,
+        source: Source | None = None,
+    ) -> None:
+        if len(members) != len(settings.members):
+            raise InputError(f"{settings.name} names {len(settings.members)} members, got {len(members)}.")
+        if (settings.stacker is None) != (stacker is None):
+            raise InputError(
+                f"{settings.name} names {'no' if stacker else 'a'} stacker, got {'one' if stacker else 'none'}."
+            )
+        self.config = settings
+        self.members = tuple(members)
+        self.quarantined = tuple(quarantined)
+        self.stacker = stacker
+        self.source = source
+        self.folder = folder
+        self._running = threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_repo: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        progress: transfer.Progress | None = None,
+        cancelled: Cancelled | None = None,
+        anonymous: bool = False,
+    ) -> Ensemble:
+        """Open an ensemble: ensemble.json and one folder per member, all hashes checked. A member by itself is an
+        ensemble of one.
+
+        `folder_or_repo` is a folder, or a repository on the Hub (`owner/name`, or `owner/name@revision`) that is
+        fetched as `medseg.hub.transfer.fetch` says, with `revision`, `progress`, `cancelled` and `anonymous`. `device`
+        is chosen by itself where None. A member that is damaged, or whose own repository cannot be fetched, is left out
+        with a MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the
+        weighted mean takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its
+        schema, HubError where it cannot be fetched, DamagedError where a label has no member with weight left,
+        InputError for a device that is not there.
+        """
+        chosen = runtime.choose_device(device)
+        fetcher = transfer.Fetcher(progress, cancelled, anonymous=anonymous)
+        fetched = fetcher.fetch(folder_or_repo, revision)
+        settings, root = config.load_ensemble(fetched)
+        kept: list[tuple[MemberReference, LoadedMember]] = []
+        quarantined = []
+        for reference in settings.members:
+            try:
+                folder = _member_folder(root, reference, fetcher)
+                kept.append((reference, _open_member(folder, reference, settings, chosen)))
+            except MedsegError as error:
+                if cancelled is not None and cancelled():
+                    raise
+                quarantined.append(str(error))
+                warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
+        for label, name in enumerate(settings.labels):
+            if not any(reference.counts_for(label) for reference, _ in kept):
+                raise DamagedError(
+                    f"The ensemble {settings.name} has no usable member for {name}: {' '.join(quarantined)}"
+                )
+        stacker = None
+        if settings.stacker is not None:
+            try:
+                stacker = open_stacker(root, settings, len(kept), chosen)
+            except MedsegError as error:
+                quarantined.append(str(error))
+                warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
+                settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
+        settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
+        found = [member for _, member in kept]
+        return cls(settings, found, quarantined, stacker, folder=fetched, source=_source(fetched))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names, in the order of every weight vector."""
+        return tuple(member.config.name for member in self.members)
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weights of ensemble.json, normalised over the members that are loaded."""
+        given = [reference.weight for reference in self.config.members]
+        return normalise_weights(given, len(self.members), len(self.config.labels))
+
+    @property
+    def blends(self) -> tuple[Blend, ...]:
+        """The blends that `predict` takes."""
+        return blends_of(self.config)
+
+    def predict(
+        self,
+        image: Image,
+        *,
+        weights: Sequence[Weight] | None = None,
+        threshold: float | None = None,
+        tta: bool | Turns = False,
+        blend: Blend | None = None,
+        cleanup: Cleanup | None = None,
+    ) -> Prediction:
+        """Segment one image.
+
+        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)), `blend`
+        (one of `blends`, which `medseg.inference.blend.blend` describes) and `cleanup` default to those of
+        ensemble.json. The networks, the stacker too, run once per image: another call with other settings than `tta`
+        starts from their cached answers. `tta` averages each network over the four flips ("flips", or True) or the
+        eight turns and mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError for
+        settings out of range or an image with a side under MIN_SIDE.
+        """
+        if min(image.size) < MIN_SIDE:
+            height, width = image.size
+            raise InputError(f"The picture is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
+        threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
+        given = self.weights if weights is None else weights
+        chosen = normalise_weights(given, len(self.members), len(self.config.labels))
+        blend = checked_blend(self.config.blend if blend is None else blend, self.config)
+        turns = checked_tta(tta)
+        members, stacked = self.answers(image, turns)
+        return Prediction(
+            image=image,
+            labels=self.config.labels,
+            members=members,
+            member_names=self.names,
+            member_sha256=tuple(member.sha256 for member in self.members),
+            weights=chosen,
+            threshold=threshold,
+            tta=turns,
+            ensemble=self.config,
+            cleanup=self.config.cleanup if cleanup is None else cleanup,
+            left_out=self.quarantined,
+            blend=blend,
+            stacked=stacked,
+            source=self.source,
+        )
+
+    def solo(self, index: int) -> tuple[float, ...]:
+        """The weights that leave only the member `index`."""
+        return tuple(float(position == index) for position in range(len(self.members)))
+
+    def answers(self, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+        """What every member says of `image`, and what the stacker makes of it: the only place where networks run, and
+        those whose answer is cached do not."""
+        with self._running:  # one image at a time: two askers of the same image run its networks once
+            stack = np.stack([_kept((member,), image, image, tta) for member in self.members])
+            if self.stacker is None or self.config.stacker is None:
+                return stack, None
+            picture = stack_image(stack, image if self.config.stacker.with_image else None)
+            return stack, _kept((self.stacker, *self.members), image, picture, tta)
+
+
+def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: Augmentation) -> Answer:
+    """What the first of `models` answers for `picture`, which the others made of `image`; from the cache where it is
+    there."""
+    key = (image.sha256, "+".join(model.sha256 for model in models), tta)
+    answer = _answers.get(key)
+    if answer is None:
+        answer = models[0].probabilities(picture, tta=tta)
+        _answers.put(key, answer)
+    return answer
+
+
+def _source(folder: Path) -> Source:
+    folder = folder.resolve()  # `.` has no name
+    description = next(path for path in (folder / "ensemble.json", folder / "member.json") if path.exists())
+    commit = folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else None
+    return Source(shown_name(folder), commit, file_sha256(description))
+
+
+def _member_folder(root: Path, reference: MemberReference, fetcher: transfer.Fetcher) -> Path:
+    if reference.revision is None:
+        return root / reference.source
+    return fetcher.pull(reference.source, reference.revision)
+
+
+def _open_member(
+    folder: Path, reference: MemberReference, settings: EnsembleConfig, device: torch.device
+) -> LoadedMember:
+    member = load_member(folder, sha256=reference.sha256, device=device)
+    if (member.config.task, member.config.labels) != (settings.task, settings.labels):
+        raise InputError(
+            f"The member {reference.source} answers {member.config.task} {', '.join(member.config.labels)}, "
+            f"the ensemble asks for {settings.task} {', '.join(settings.labels)}."
+        )
+    return member
+
+
+class _Answers:
+    """Answers of the last images, at most `limit` bytes; the longest unused goes first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key) -> np.ndarray | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: _Key, answer: np.ndarray) -> None:
+        with self._lock:
+            if key in self._kept or answer.nbytes > self.limit:
+                return
+            self._kept[key] = answer
+            self._bytes += answer.nbytes
+            while self._bytes > self.limit:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+_answers = _Answers(CACHE_BYTES)  # one for the process: every visitor and every ensemble shares the bound

@@ -1,0 +1,241 @@
+"""A DICOM file's header: the few attributes that medseg reads, and the shape that they declare for the pixels.
+
+Nothing else is parsed, and no text of a file is ever quoted in a message: a name typed into
+the wrong field stays there.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import pydicom
+from pydicom.datadict import dictionary_has_tag, tag_for_keyword
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medseg.errors import ReadError
+from medseg.reading.stored import MAX_BYTES, check_size
+
+_PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
+_ALLOWED = sorted(
+    _PIXELS
+    | {"SOPClassUID", "Modality", "NumberOfFrames", "BurnedInAnnotation"}
+    | {"Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"}
+    | {
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+    }
+    | {"PixelPaddingValue", "PixelPaddingRangeLimit", "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"}
+    | {"DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"}
+    | {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PresentationLUTShape"}
+    | {"VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"}
+    | {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"}
+    | {"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"}
+    | {
+        f"{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for part in ("Data", "Descriptor")
+    }
+    | {f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")}
+)
+_ONE_SAMPLE = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_THREE_SAMPLES = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the header declares of the pixels (PS3.3 C.7.6.3). `bits` of each sample end at bit `high_bit`."""
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    allocated: int
+    bits: int
+    high_bit: int
+    signed: bool
+    floating: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns) of one sample, (rows, columns, 3) of three."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+
+    @property
+    def native_bytes(self) -> int:
+        """How long the uncompressed Pixel Data of all frames must be, before it is padded to an even length."""
+        bits = self.rows * self.columns * self.frames * self.samples * self.allocated
+        if self.photometric == "YBR_FULL_422":  # two pixels share one pair of chroma samples, PS3.3 C.7.6.3.1.2
+            bits = bits * 2 // 3
+        return (bits + 7) // 8  # 1-bit frames follow each other without padding, PS3.5 8.1.1
+
+
+def is_part10(data: bytes) -> bool:
+    """Whether `data` is a DICOM file as PS3.10 7.1 defines it."""
+    return data[128:132] == b"DICM"
+
+
+def is_bare_dicom(data: bytes) -> bool:
+    """Whether `data` begins like a data set without preamble, as old archives write it.
+
+    Its first element is one of group 2 or 8 and has a valid VR or, where VRs are implicit, a short length.
+    """
+    group = data[:2] if data[:2] in (b"\x02\x00", b"\x08\x00") else data[1::-1]
+    if group not in (b"\x02\x00", b"\x08\x00") or len(data) < 16:
+        return False
+    explicit = data[4:6] in (b"UL", b"UI", b"CS", b"OB", b"DA", b"LO", b"SH")
+    return explicit or (data[:2] == group and int.from_bytes(data[4:8], "little") <= 64)
+
+
+def open_dicom(data: bytes) -> Dataset:
+    """The allow-listed attributes of the file; refused by its SOP class where it holds no picture."""
+    check_deflated(data)
+    header = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_ALLOWED))
+    if not _PIXELS & set(header.dir()):
+        raise ReadError(
+            f"This DICOM holds no picture (SOP class {_sop_class(header)}). Choose an image file of the study."
+        )
+    if "TransferSyntaxUID" not in header.file_meta:
+        implicit, little = header.original_encoding
+        native = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = native
+    return header
+
+
+def check_deflated(data: bytes) -> None:
+    """Refuse a deflated data set (PS3.5 A.5) that unpacks to more than the limit: pydicom unpacks it without one."""
+    start = 132 if is_part10(data) else 0
+    if b"1.2.840.10008.1.2.1.99" not in data[start : start + 4096]:
+        return
+    # The group 2 length counts from the end of its own element, 12 bytes long (PS3.10 7.1).
+    body = start + 12 + int.from_bytes(data[start + 8 : start + 12], "little")
+    unpacker, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for at in range(
+        body, len(data), 4096
+    ):  # in pieces, because 512 MiB of fresh memory take longer than unpacking them
+        unpacked += len(unpacker.decompress(data[at : at + 4096]))
+        if unpacked > MAX_BYTES:
+            raise ReadError(f"This DICOM unpacks to more than {MAX_BYTES // 2**20} MiB, the most that medseg reads.")
+
+
+def _sop_class(header: Dataset) -> str:
+    """The standard's own name of the file's SOP class: never a text out of the file."""
+    uid = UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    return "unknown" if uid.name == uid else uid.name  # the name of an unknown UID is the UID
+
+
+def geometry(header: Dataset) -> Geometry:
+    """The declared shape of the pixels, checked for completeness, contradictions and size before any is decoded."""
+    floating = "PixelData" not in header
+    photometric, samples = _photometric(header), integer(header, "SamplesPerPixel")
+    if samples != (3 if photometric in _THREE_SAMPLES else 1):
+        raise ReadError(
+            f"This DICOM contradicts itself: {photometric} with {samples} samples per pixel. Export it again."
+        )
+    allocated, bits, high_bit = _bits(header, floating)
+    rows, columns = integer(header, "Rows"), integer(header, "Columns")
+    check_size(rows, columns, samples * allocated / 8)
+    return Geometry(
+        rows,
+        columns,
+        frame_count(header),
+        samples,
+        photometric,
+        allocated,
+        bits,
+        high_bit,
+        not floating and _is_signed(header),
+        floating,
+    )
+
+
+def _bits(header: Dataset, floating: bool) -> tuple[int, int, int]:
+    """Bits Allocated, Bits Stored and High Bit. Float pixels carry only the first of them (PS3.3 C.7.6.24)."""
+    allocated = integer(header, "BitsAllocated")
+    wanted = (64,) if "DoubleFloatPixelData" in header else (32,) if floating else (1, 8, 16, 32)
+    if allocated not in wanted:
+        raise ReadError(
+            f"This DICOM allocates {allocated} bits per sample (0028,0100); medseg reads {_listed(wanted)}."
+        )
+    bits = allocated if floating else integer(header, "BitsStored")
+    high_bit = bits - 1 if floating else integer(header, "HighBit")
+    if not 1 <= bits <= allocated or not bits - 1 <= high_bit < allocated:
+        raise ReadError(
+            f"This DICOM contradicts itself: {allocated} bits allocated, {bits} stored, high bit {high_bit}. "
+            "Export it again."
+        )
+    return allocated, bits, high_bit
+
+
+def frame_count(header: Dataset) -> int:
+    """Number of Frames (0028,0008); 1 where the attribute is absent, as in all single-frame classes."""
+    return integer(header, "NumberOfFrames") if "NumberOfFrames" in header else 1
+
+
+def _is_signed(header: Dataset) -> bool:
+    code = integer(header, "PixelRepresentation")
+    if code not in (0, 1):
+        raise ReadError(f"This DICOM's Pixel Representation (0028,0103) is {code}, neither 0 nor 1. Export it again.")
+    return code == 1
+
+
+def _photometric(header: Dataset) -> str:
+    value = header.get("PhotometricInterpretation")
+    if not value:
+        raise ReadError(absent("PhotometricInterpretation"))
+    if value not in _ONE_SAMPLE | _THREE_SAMPLES:
+        known = _listed(sorted(_ONE_SAMPLE | _THREE_SAMPLES))
+        raise ReadError(f"This DICOM's Photometric Interpretation (0028,0004) is none of {known}. Export it again.")
+    return str(value)
+
+
+def integer(header: Dataset, keyword: str) -> int:
+    """The whole number that attribute `keyword` holds; a named refusal where it is absent or something else."""
+    values = numbers(header, keyword)
+    if not values:
+        raise ReadError(absent(keyword))
+    if len(values) > 1 or values[0] != int(values[0]):
+        raise ReadError(senseless(keyword))
+    return int(values[0])
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """The finite numbers that attribute `keyword` holds, none where it is absent or empty."""
+    try:
+        value: Any = header.get(keyword)
+        if value is None or value == "":
+            return []
+        found = [float(v) for v in ([value] if isinstance(value, (int, float, str)) else value)]
+    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise ReadError(senseless(keyword)) from error
+    if any(v - v != 0 for v in found):  # infinite or not a number
+        raise ReadError(senseless(keyword))
+    return found
+
+
+def _name(keyword: str) -> str:
+    tag = pydicom.tag.Tag(tag_for_keyword(keyword) or 0)
+    return f"{pydicom.datadict.dictionary_description(tag) if dictionary_has_tag(tag) else keyword} {tag}"
+
+
+def absent(keyword: str, consequence: str = "so its pixels cannot be understood") -> str:
+    """The sentence that refuses a file without attribute `keyword`."""
+    return f"This DICOM does not say its {_name(keyword)}, {consequence}. Export it again."
+
+
+def senseless(keyword: str) -> str:
+    """The sentence that refuses a file for what attribute `keyword` holds."""
+    return f"This DICOM's {_name(keyword)} holds no usable number. Export it again."
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(str(value) for value in values)

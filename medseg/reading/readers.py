@@ -1,0 +1,207 @@
+"""Files → upright pictures and masks. The files themselves are opened and decoded by worker processes only."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from medseg.arrays import Mask, Masks
+from medseg.errors import InputError, ReadError
+from medseg.image import Image, to_stored, to_upright
+from medseg.reading.grey import check_window, to_grey, to_unit
+from medseg.reading.stored import Stored, from_header
+from medseg.reading.workers import Pool
+
+_pool = Pool()
+
+
+def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[float, float] | None = None) -> Image:
+    """The upright picture in a PNG, JPEG, TIFF, DICOM or NIfTI file, told apart by content, not by name.
+
+    Grey DICOM goes stored values → modality LUT or rescale → VOI LUT or window → inversion for MONOCHROME1 (PS3.4 N.2);
+    without VOI LUT and window, and for NIfTI, the values between darkest and brightest that are no padding are shown.
+    Pictures are divided by their white, as `grey.to_unit` says. Whatever was assumed stands in `Image.notes`.
+
+    Channels are the samples of a TIFF's pixels, without alpha, and the volumes of a 4-D NIfTI; those of a NIfTI, and of
+    a TIFF that names no white and has other than three, are measurements with a range each and are scaled one by one.
+
+    `frame` counts frames, pages or axial slices (feet first) from 0. `window` (centre, width), in the units after the
+    modality step, replaces the file's own window or VOI LUT; its shape is the file's VOI LUT function for DICOM (LINEAR
+    unless it says otherwise) and LINEAR_EXACT for NIfTI. Raises ReadError for a file that cannot be read or has no such
+    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI of one
+    channel.
+    """
+    stored = _read(path, frame)
+    pixels, shown, notes, extent = _levels(stored, window)
+    return Image(
+        np.ascontiguousarray(_upright(pixels, stored.orientation)),
+        stored.spacing_mm,
+        stored.modality,
+        stored.frame,
+        stored.frames,
+        shown,
+        stored.orientation,
+        (*stored.notes, *notes),
+        stored.file_sha256,
+        None if stored.affine is None else np.array(stored.affine),
+        windows=stored.grey.windows if stored.grey else (),
+        extent=extent,
+    )
+
+
+def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Image | None = None) -> Masks:
+    """(K, H, W) bool, upright: one mask per label.
+
+    One label: a lossless file of at most one value beside 0 marks that value; in JPEG, and in 8-bit greys of more
+    values, more than 127 is marked; in floats within [0, 1] more than 0.5; in colours any channel above 127. Several
+    labels: a label map of the integers 0 (background) to K. The indices of palette files are the values. What does not
+    fit is refused with the values found, and so is a photograph in the mask's place.
+
+    The mask's own EXIF orientation is undone. A mask without one that fits the stored grid of `like`, the picture it
+    belongs to, is turned as that was, also where the upright grid has the same size. Of several frames the one of
+    `like` is read, frame 0 without it. Raises ReadError for a file that is no such mask or not of `like`'s size.
+    """
+    if isinstance(labels, str) or not labels:
+        raise InputError("Masks are read for a list of one or more labels. Name the labels of the mask.")
+    frame = like.frame if like is not None and like.frame and count_frames(path) > 1 else 0
+    stored = _read(path, frame)
+    masks = np.stack(_masks(stored, len(labels)))
+    if like is None:
+        return np.ascontiguousarray(to_upright(masks, stored.orientation))
+    return np.ascontiguousarray(_fitted(masks, stored, like))
+
+
+def count_frames(path: str | os.PathLike[str]) -> int:
+    """How many frames, pages or axial slices the file holds, by its header. Raises ReadError."""
+    header, _ = _pool.ask({"path": _absolute(path), "frame": None})
+    return int(header["frames"])
+
+
+def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[dict[str, Any], str]:
+    """What a DICOM SEG of `frames` (counted from 0) repeats of the DICOM it was made from, patient and study included,
+    as DICOM JSON; and the file's sha256. Raises ReadError, also for a file that is no DICOM."""
+    header, _ = _pool.ask({"path": _absolute(path), "source": list(frames)})
+    return dict(header["source"]), str(header["file_sha256"])
+
+
+def _read(path: str | os.PathLike[str], frame: int) -> Stored:
+    header, pixels = _pool.ask({"path": _absolute(path), "frame": operator.index(frame)})
+    if pixels is None:
+        raise ReadError("The file could not be decoded. Export it again.")
+    return from_header(header, pixels)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """Workers keep the folder they were started in, so they are told where a file is from the root."""
+    return os.path.abspath(os.fspath(path))
+
+
+def _levels(
+    stored: Stored, window: tuple[float, float] | None
+) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...], tuple[float, float] | None]:
+    """(H, W, C) levels in [0, 1] on the stored grid, the window applied, notes, and the range windows choose from."""
+    if stored.pixels.ndim == 3 and (stored.grey is not None or (stored.white is None and stored.pixels.shape[2] != 3)):
+        if window is not None:
+            raise InputError("A window applies to one channel, and this picture has several. Leave the window out.")
+        return _levels_by_channel(stored)
+    if stored.grey is not None:
+        grey = stored.grey
+        if window is not None:
+            grey = replace(grey, voi_lut=None, window=check_window(window, grey.function))
+        levels, notes, extent = to_grey(stored.pixels, grey)
+        return levels[..., None], None if grey.voi_lut else grey.window, notes, extent
+    if window is not None:
+        raise InputError("A window applies to grey DICOM and NIfTI files, and this is neither. Leave the window out.")
+    if stored.palette is not None:
+        return np.asarray(stored.palette, np.float32)[stored.pixels] / np.float32(255), None, (), None
+    levels, notes = to_unit(stored)
+    return levels if levels.ndim == 3 else levels[..., None], None, notes, None
+
+
+def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...], None]:
+    channels = np.moveaxis(stored.pixels, -1, 0)
+    found = [_levels(replace(stored, pixels=channel), None) for channel in channels]
+    notes = [f"Channel {number}: {note}" for number, (_, _, own, _) in enumerate(found, start=1) for note in own]
+    return np.concatenate([levels for levels, *_ in found], axis=-1), None, tuple(notes), None
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """`to_upright` for (H, W, C), the order that pictures have."""
+    return np.moveaxis(to_upright(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
+
+
+def _masks(stored: Stored, count: int) -> list[Mask]:
+    """`count` masks on the stored grid."""
+    values = stored.pixels
+    if values.ndim == 3:
+        if (values == values[..., :1]).all():
+            values = values[..., 0]
+        elif values.shape[2] != 3:
+            raise ReadError(f"The mask has {values.shape[2]} channels. {_WANTED.format(count)}")
+        elif count == 1 and values.dtype == np.uint8:
+            return [_cut(values.max(axis=-1))]
+        else:
+            raise ReadError(f"The mask is a colour picture. {_WANTED.format(count)}")
+    return [_one_mask(stored, values)] if count == 1 else _label_map(stored, values, count)
+
+
+_WANTED = "For {0} labels a grey picture of the integers 0 (background) to {0} is wanted; save the mask as one."
+
+
+def _one_mask(stored: Stored, values: np.ndarray) -> Mask:
+    if stored.lossy:
+        return _cut(values)
+    found = np.unique(values)
+    if len(found) <= 2 and found[0] in (0, found[-1]) and found[-1] >= 0:
+        return np.asarray(values > 0)
+    if values.dtype == np.uint8 and stored.palette is None and found[-1] > 127:
+        return _cut(values)
+    if values.dtype.kind == "f" and found[0] >= 0 and found[-1] <= 1:
+        return np.asarray(values > 0.5)
+    raise ReadError(f"The mask holds the values {_some(found)}. For one label 0 and one other value are wanted.")
+
+
+def _cut(values: np.ndarray) -> Mask:
+    """More than 127 is marked; soft edges and JPEG leave few greys between, photographs many on many pixels."""
+    greys = np.bincount(values.ravel(), minlength=256)[64:192]
+    if greys.sum() * 4 > values.size and np.count_nonzero(greys) > 32:
+        raise ReadError("The mask is a picture: a quarter of it and more is neither dark nor bright. Choose its mask.")
+    return np.asarray(values > 127)
+
+
+def _label_map(stored: Stored, values: np.ndarray, count: int) -> list[Mask]:
+    found = np.unique(values)
+    if stored.lossy:
+        raise ReadError(f"The mask is a JPEG, which changes its values. {_WANTED.format(count)}")
+    if not np.isin(found, np.arange(count + 1)).all():
+        raise ReadError(f"The mask holds the values {_some(found)}. {_WANTED.format(count)}")
+    return [np.asarray(values == label) for label in range(1, count + 1)]
+
+
+def _some(values: np.ndarray) -> str:
+    """The first few of `values`, as a sentence names them."""
+    names = ", ".join(f"{value:g}" for value in values[:8])
+    return names if len(values) <= 8 else f"{names} and {len(values) - 8} more"
+
+
+def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:
+    """`masks` turned upright, refused where they do not cover the picture `like`."""
+    if stored.frames not in (1, like.frames):
+        raise ReadError(
+            f"The mask file has {stored.frames} frames, the picture's {like.frames}. Choose the mask of this picture."
+        )
+    turn = stored.orientation
+    if turn == 1 and masks.shape[1:] == to_stored(like.pixels[..., 0], like.orientation).shape:
+        turn = like.orientation
+    masks = to_upright(masks, turn)
+    if masks.shape[1:] != like.size:
+        raise ReadError(
+            f"The mask is {masks.shape[2]} × {masks.shape[1]} pixels (width × height), the picture {like.size[1]} × "
+            f"{like.size[0]}. Choose the mask of this picture."
+        )
+    return masks
