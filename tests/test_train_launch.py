@@ -154,6 +154,35 @@ def test_a_nan_that_one_process_meets_is_skipped_by_both_and_their_weights_stay_
         assert torch.equal(value, theirs[name]), name
 
 
+WATCHING = """
+import os, sys
+import torch
+from train import loop
+from train.recipe import recipe_from_arguments
+
+recipe, real = recipe_from_arguments(sys.argv[1:]), loop.validate
+
+def validate(accelerator, network, *rest):
+    torch.save(network.state_dict(), f"{recipe.output}/validated-{os.environ['RANK']}.pt")
+    return real(accelerator, network, *rest)
+
+loop.validate = validate
+loop.train(recipe)
+"""
+
+
+def test_two_processes_validate_the_same_mean_of_the_weights(tiny: Recipe, tmp_path: Path) -> None:
+    """Each has seen batches of its own, so the means of their batch statistics would differ."""
+    (tmp_path / "watching.py").write_text(WATCHING, encoding="utf-8")
+    output = Path(tiny.output)
+    output.mkdir()
+    launch_two(tmp_path / "watching.py", replace(tiny, epochs=1, ema_decay=0.5), PYTHONPATH=str(ROOT))
+    ours, theirs = (torch.load(output / f"validated-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert [name for name in ours if "running_mean" in name]
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_three_times_ends_with_the_same_weights(tmp_path: Path, workers: int) -> None:
     result = kill.measure(tmp_path, kills=3, workers=workers, seed=0)
