@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # not this folder: `train` is the package
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [str(ROOT), *sys.path[1:]]  # not this folder: `train` is the package
 
 ROUNDS, STEPS = 3, 4
 WAYS = ("left alone", "kept")
@@ -31,7 +32,8 @@ def steps(way: str, threads: int) -> None:
     if way == "kept":
         keep_freed_memory()
     torch.set_num_threads(threads)
-    recipe = recipe_from_arguments(["--recipe", "train/recipes/brain-unet-lite0.toml", "--encoder-weights", "none"])
+    path = ROOT / "train" / "recipes" / "brain-unet-lite0.toml"
+    recipe = recipe_from_arguments(["--recipe", str(path), "--encoder-weights", "none"])
     network = make_network(recipe, _describe(recipe, _preprocess(recipe))).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
     loss = make_loss(recipe.loss, recipe.task)

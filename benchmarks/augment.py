@@ -1,17 +1,20 @@
 """A picture of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
 
-One row a strength, from none to heavy; one column an epoch. The same phantom, its mask drawn over it, each time.
+One row a strength of `train.recipe.Augmentation`, one column an epoch. The same phantom, its mask drawn over it, each
+time.
 """
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from assets.phantoms import draw
-from train.augment import STRENGTHS, augment, make_augmentation
+from train.augment import augment, make_augmentation
+from train.recipe import Augmentation
 from train.validate import panel, save_rows
 
 EPOCHS = 8
@@ -24,7 +27,7 @@ def sheet(path: Path) -> None:
     picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     masks = torch.from_numpy(mask).unsqueeze(0)
     rows = []
-    for strength in STRENGTHS:
+    for strength in get_args(Augmentation):
         transform = make_augmentation(strength)
         varied = [
             augment(picture, masks, transform, (0, e, 0)) if transform else (picture, masks) for e in range(EPOCHS)

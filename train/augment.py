@@ -9,63 +9,78 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from train.recipe import Augmentation
+
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-STRENGTHS = ("none", "light", "medium", "heavy", "sequences")
-
-
-def make_augmentation(strength: str, channels: int = 3) -> v2.Transform | None:
+def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform | None:
     """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur;
     heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture;
     sequences: for channels that are sequences of MRI: moved as in medium, bent, and each channel brighter or darker,
     harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken.
 
     Colour is varied where a picture can have it, with 1 or 3 channels; other channels are measurements, which keep
-    their values but for blur and noise. None for the strength `none`.
+    their values but for blur and noise, and for what sequences does to all of them. None for the strength `none`.
     """
     if strength == "none":
         return None
-    flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
-    if strength == "light":
-        return v2.Compose(
-            [*flips, v2.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=_BILINEAR)]
-        )
     coloured = channels in (1, 3)
-    if strength == "heavy":
-        return v2.Compose([*flips, *_heavy(coloured)])
-    moved = v2.RandomAffine(45, translate=(0.1, 0.1), scale=(0.8, 1.25), shear=5, interpolation=_BILINEAR)
+    parts = {
+        "light": _light,
+        "medium": lambda: _medium(coloured),
+        "heavy": lambda: _heavy(coloured),
+        "sequences": _sequences,
+    }
+    return v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), *parts[strength]()])
+
+
+def _light() -> list[v2.Transform]:
+    return [v2.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=_BILINEAR)]
+
+
+def _medium(coloured: bool) -> list[v2.Transform]:
     jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.03)
     colour = [(jitter, 0.8)] if coloured else []
-    blur = v2.GaussianBlur(5, sigma=(0.1, 2.0))
-    if strength == "sequences":
-        bent = v2.ElasticTransform(alpha=60.0, sigma=6.0, interpolation=_BILINEAR)
-        noise = v2.GaussianNoise(sigma=0.03)
-        return v2.Compose(
-            [*flips, *_sometimes((moved, 0.9), (bent, 0.3)), VarySequences(), *_sometimes((blur, 0.15), (noise, 0.15))]
-        )
-    return v2.Compose([*flips, *_sometimes((moved, 0.8), *colour, (blur, 0.15))])
+    return _sometimes((_moved(), 0.8), *colour, (_soft_blur(), 0.15))
 
 
 def _heavy(coloured: bool) -> list[v2.Transform]:
     moved = v2.RandomAffine(180, translate=(0.2, 0.2), scale=(0.6, 1.6), shear=10, interpolation=_BILINEAR)
-    bent = v2.ElasticTransform(alpha=60.0, sigma=6.0, interpolation=_BILINEAR)
     jitter = v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05)
     colour, grey = ([(jitter, 0.9)], [v2.RandomGrayscale(0.1)]) if coloured else ([], [])
     blur, noise = v2.GaussianBlur(7, sigma=(0.1, 3.0)), v2.GaussianNoise(sigma=0.05)
-    return [*_sometimes((moved, 0.9), (bent, 0.3), *colour, (blur, 0.3), (noise, 0.3)), *grey]
+    return [*_sometimes((moved, 0.9), (_bent(), 0.3), *colour, (blur, 0.3), (noise, 0.3)), *grey]
+
+
+def _sequences() -> list[v2.Transform]:
+    noise = v2.GaussianNoise(sigma=0.03)
+    moved = _sometimes((_moved(), 0.9), (_bent(), 0.3))
+    return [*moved, VarySequences(), *_sometimes((_soft_blur(), 0.15), (noise, 0.15))]
+
+
+def _moved() -> v2.Transform:
+    return v2.RandomAffine(45, translate=(0.1, 0.1), scale=(0.8, 1.25), shear=5, interpolation=_BILINEAR)
+
+
+def _bent() -> v2.Transform:
+    return v2.ElasticTransform(alpha=60.0, sigma=6.0, interpolation=_BILINEAR)
+
+
+def _soft_blur() -> v2.Transform:
+    return v2.GaussianBlur(5, sigma=(0.1, 2.0))
 
 
 class VarySequences(v2.Transform):
-    """Each channel's gamma in 0.6 to 1.6 and its factor in 0.7 to 1.4, drawn evenly in their logarithms; with a chance
-    of 0.1 one channel is a copy of another."""
+    """Pictures (C, H, W) in [0, 1], each channel with a gamma in 0.6 to 1.6 and a factor in 0.7 to 1.4, drawn evenly in
+    their logarithms; with a chance of 0.1 one channel is a copy of another. Masks stay as they are."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         channels = v2.query_chw(flat_inputs)[0]
         gamma, factor = (_log_uniform(low, high, channels) for low, high in ((0.6, 1.6), (0.7, 1.4)))
         order = torch.arange(channels)
-        if torch.rand(()) < 0.1:
-            lost, taken = torch.randperm(channels)[:2].tolist() if channels > 1 else (0, 0)
+        if channels > 1 and torch.rand(()) < 0.1:
+            lost, taken = torch.randperm(channels)[:2].tolist()
             order[lost] = taken
         return {"gamma": gamma, "factor": factor, "order": order}
 

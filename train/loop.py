@@ -87,7 +87,8 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
         while not _is_over(run, stages[number]):
             started = time.perf_counter()
             mean_loss = _train_epoch(run, course)
-            score = validate(accelerator, _validated(run), val_loader, val.cases, recipe)
+            _share_statistics(run.kept)
+            score = validate(accelerator, run.kept, val_loader, val.cases, recipe)
             _keep(run, course, member, score)
             _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
             if pusher:
@@ -120,14 +121,10 @@ def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> A
     return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def _validated(run: Run) -> torch.nn.Module:
-    """The network to validate, the same in every process: batch statistics are those of the first process, which saves
-    them. (As prepared, the network itself sees to that.)"""
-    if run.averaged is None:
-        return run.network
-    for buffer in run.averaged.buffers():
+def _share_statistics(network: torch.nn.Module) -> None:
+    """Give every process the batch statistics of the first, which saves its own: each has seen batches of its own."""
+    for buffer in network.buffers():
         broadcast(buffer)
-    return run.averaged.module
 
 
 def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
@@ -216,7 +213,7 @@ def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
     better = run.position.end_epoch(score.value)
     if better and run.accelerator.is_main_process:
         scored = replace(member, scores=(score, *member.scores))
-        _save_best(run.scored, scored, run.output / "member")
+        _save_best(run.kept, scored, run.output / "member")
     state.save(run, course)
 
 
@@ -241,7 +238,7 @@ def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) 
         with (run.output / "log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         picture = run.output / "predictions" / f"epoch-{epoch:04d}.png"
-        write_sheet(run.scored, val, run.recipe.task, picture)
+        write_sheet(run.kept, val, run.recipe.task, picture)
     skipped = f"  skipped {run.position.skipped}" if run.position.skipped else ""
     print(
         f"epoch {epoch:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}{skipped}  {seconds:.0f} s",

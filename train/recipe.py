@@ -9,11 +9,14 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from medseg.config import Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
 from medseg.schema import from_json, require
+
+Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences"]
+"""The strengths of `train.augment`."""
 
 
 def _setting(default: Any, description: str) -> Any:
@@ -66,7 +69,7 @@ class Recipe:
     intensity: Intensity = _setting(  # noqa: RUF009
         "kept", "kept, or evened: each channel scaled to a common median, as MRI needs"
     )
-    augmentation: Literal["none", "light", "medium", "heavy", "sequences"] = _setting(
+    augmentation: Augmentation = _setting(  # noqa: RUF009
         "light", "strength of the augmentation; sequences: for channels that are sequences of MRI"
     )
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")

@@ -73,8 +73,8 @@ class Run:
         return Path(self.recipe.output)
 
     @property
-    def scored(self) -> torch.nn.Module:
-        """The network that is validated and kept."""
+    def kept(self) -> torch.nn.Module:
+        """The network that is validated and saved: the mean of the weights where there is one."""
         return self.averaged.module if self.averaged else self.accelerator.unwrap_model(self.network)
 
 
