@@ -78,6 +78,17 @@ def slider_values(page: Page) -> list[float]:
     return [float(handles.nth(index).input_value()) for index in range(handles.count())]
 
 
+def wait_for_weights(page: Page, weights: list[float]) -> None:
+    """The picture and the sliders come one after the other."""
+    page.wait_for_function(
+        """weights => {
+            const handles = document.querySelectorAll("#mixer input[type=range]");
+            return weights.every((weight, index) => Number(handles[index]?.value) === weight);
+        }""",
+        arg=weights,
+    )
+
+
 def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_mask(
     page: Page, picture: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
@@ -124,7 +135,7 @@ def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
         before = shown_picture(page)
         page.locator("#mixer").get_by_role("button", name=button).first.click()
         wait_for_another_picture(page, before)
-        assert slider_values(page)[:2] == weights
+        wait_for_weights(page, weights)
 
 
 def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Page) -> None:
