@@ -103,6 +103,35 @@ def test_the_best_threshold_is_found() -> None:
     assert found.fitted.mean == 1
 
 
+def shy_on(shy: Sequence[PaintedSample]) -> Callable[[Image], np.ndarray]:
+    """An answer of 0.1 outside and 0.9 inside, but only 0.3 inside on these samples."""
+    known = {sample.picture.sha256 for sample in shy}
+    return lambda image: 0.1 + (0.2 if image.sha256 in known else 0.8) * truth(image)
+
+
+@pytest.mark.parametrize("average", ["per image", "pooled"])
+def test_the_threshold_leaves_one_half_only_by_more_than_chance(average: Average) -> None:
+    """A resample of eight cases misses one certain case in 0.34 of all draws, and four of them in 0.004."""
+    drawn = samples(8)
+    by_chance = fit([fake_member("shy on one", shy_on(drawn[:1]))], drawn, average=average)
+    surely = fit([fake_member("shy on four", shy_on(drawn[::2]))], drawn, average=average)
+    for found, threshold in ((by_chance, 0.5), (surely, 0.3)):
+        assert [found.singles[0].threshold, found.equal.threshold, found.fitted.threshold] == [threshold] * 3
+    assert surely.fitted.mean == 1
+    assert by_chance.fitted.mean == pytest.approx(7 / 8 if average == "per image" else 14 / 15, abs=0.01)
+    assert by_chance.nested is not None
+    assert by_chance.nested.fitted.value == pytest.approx(by_chance.fitted.mean)
+
+
+def test_where_one_half_stays_the_weights_are_those_that_are_best_there() -> None:
+    """Equal weights are right on all eight at 0.15, and mark nothing at 0.5; the first member alone is right on seven
+    there."""
+    drawn = samples(8)
+    faint = fake_member("faint", lambda image: 0.08 * truth(image))
+    found = fit([fake_member("shy on one", shy_on(drawn[:1])), faint], drawn).fitted
+    assert (found.threshold, found.mean) == (0.5, 7 / 8)
+
+
 def test_every_choice_knows_what_it_marks_on_each_image() -> None:
     found = fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples(4))
     pixels = [int(sample.masks.sum()) for sample in samples(4)]

@@ -3,19 +3,22 @@ on the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 
-from medseg.arrays import Weight
 from medseg.config import FitMethod, Nested, Score
 from medseg.fitting.labels import PerLabel, are_apart, choose_per_label
 from medseg.fitting.measure import Measure
 from medseg.fitting.observed import Observed
-from medseg.fitting.search import Chosen, choose, equal, scores_alone, search, sound_members
+from medseg.fitting.search import Chosen, Scores, at_half, choose, equal, scores_alone, search, sound_members
 from medseg.metrics import Estimate
+
+AnyChoice = TypeVar("AnyChoice", Chosen, PerLabel)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,11 @@ class Contenders:
 
 
 class Contest:
-    """Chooses the contenders; what weights score on an image is computed once for all folds."""
+    """Chooses the contenders; what weights score on an image is computed once for all folds.
+
+    Each contender has a threshold of its own: 0.5, unless another is ahead of it by more than chance, with an interval
+    by case that is clear of 0. The best of many thresholds flatters, as the best of many weights does.
+    """
 
     def __init__(self, observed: Observed, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> None:
         self._observed = observed
@@ -42,25 +49,37 @@ class Contest:
         self._objective = observed.objective(fold_of, measure)
         apart = are_apart(observed.task, len(observed.tallies[0]))
         self._per_label = choose_per_label(observed, fold_of, measure) if apart else {}
+        self._counted: dict[Chosen | PerLabel, Int64[np.ndarray, "n K 3"]] = {}
 
     def choose(self, left_out: int | None = None) -> Contenders:
         """The contenders on all images, or on all but those of the fold `left_out`."""
         scores = self._objective.without(left_out)
         members = self._observed.members
-        singles = [choose(scores, [equal([i], members)]) for i in range(members)]
-        alone = scores_alone(scores, members)
         images = [i for i, fold in enumerate(self._fold_of) if fold != left_out]
         floor = self._observed.floor(images, self._measure)
-        sound = sound_members(alone, floor)
+        sound = sound_members(scores_alone(scores, members), floor)
+
+        def settled(find: Callable[[Scores], Chosen]) -> Chosen:
+            return self._settle(find(scores), find(at_half(scores)), images)
+
+        singles = [settled(partial(choose, vectors=[equal([i], members)])) for i in range(members)]
+        alone = [float(scores([weights])[0, threshold].round(6)) for weights, threshold in singles]
+        per_label = self._per_label.get(left_out)
         return Contenders(
             singles,
-            singles[int(alone.argmax())],
-            choose(scores, [equal(range(members), members)]),
-            search(self._method, scores, sound, members),
-            self._per_label.get(left_out),
+            singles[int(np.argmax(alone))],
+            settled(partial(choose, vectors=[equal(range(members), members)])),
+            settled(partial(search, self._method, sound=sound, members=members)),
+            self._settle(*per_label, images) if per_label else None,
             floor,
             tuple(i for i in range(members) if i not in sound),
         )
+
+    def counts(self, chosen: Chosen | PerLabel) -> Int64[np.ndarray, "n K 3"]:
+        """What the chosen weights and threshold mark on each image."""
+        if chosen not in self._counted:
+            self._counted[chosen] = self._observed.counts(range(len(self._fold_of)), chosen)
+        return self._counted[chosen]
 
     def nested(self) -> Nested:
         """Each contender chosen without a fold and scored on it, over all folds."""
@@ -77,15 +96,22 @@ class Contest:
             self._ahead(fitted, same, how),
             single_over_equal=self._ahead(single, same, how),
         )
-        if not self._per_label:
+        per_label = [each.per_label for each in found if each.per_label]
+        if not per_label:
             return nested
-        apart = self._held_out([self._per_label[fold] for fold in range(len(found))])
+        apart = self._held_out(per_label)
         shared = {"best single": single, "equal": same, "fitted": fitted}[nested.shared]
         return replace(nested, per_label=self._mean(apart, how), over_shared=self._ahead(apart, shared, how))
 
-    def _held_out(self, chosen: Sequence[tuple[Sequence[Weight], int]]) -> Int64[np.ndarray, "n K 3"]:
+    def _settle(self, free: AnyChoice, half: AnyChoice, images: Sequence[int]) -> AnyChoice:
+        """`free`, if what it marks on these images is better than what `half` does by more than chance; else `half`."""
+        cases = [self._observed.cases[i] for i in images]
+        ahead = self._measure.difference(self.counts(free)[images], self.counts(half)[images], cases)
+        return free if ahead.low > 0 else half
+
+    def _held_out(self, chosen: Sequence[Chosen | PerLabel]) -> Int64[np.ndarray, "n K 3"]:
         """What is marked on each image by what was chosen without its fold."""
-        return np.concatenate([self._observed.counts([i], chosen[fold]) for i, fold in enumerate(self._fold_of)])
+        return np.array([self.counts(chosen[fold])[i] for i, fold in enumerate(self._fold_of)])
 
     def _mean(self, counts: Int64[np.ndarray, "n K 3"], how: str) -> Score:
         estimate = self._measure.estimate(counts, self._observed.cases)

@@ -1,11 +1,12 @@
 """Weights and threshold from validation samples, and what they are worth.
 
 Three contenders are compared: the member that is best alone, equal weights, and the weights that a search found; and
-where several labels are decided alone a fourth, weights that were found for each label. Each gets its own best
-threshold, so that none is favoured. Chosen and scored on the same images all of them flatter, searched weights most; so
-nested cross-validation by case chooses each on some cases and scores it on others. Only where that puts them ahead of
-all others are searched weights recommended; else equal ones, unless a single member is ahead by more than chance. A
-member that alone is no better than an answer that never looks at the image is broken: the search gives it weight 0.
+where several labels are decided alone a fourth, weights that were found for each label. Each gets its own threshold, so
+that none is favoured: 0.5, unless another is better by more than chance. Chosen and scored on the same images all of
+them flatter, searched weights most; so nested cross-validation by case chooses each on some cases and scores it on
+others. Only where that puts them ahead of all others are searched weights recommended; else equal ones, unless a single
+member is ahead by more than chance. A member that alone is no better than an answer that never looks at the image is
+broken: the search gives it weight 0.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class Fit:
 
     def _method(self) -> str:
         words = (
-            f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95; "
+            f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95, of which "
+            "0.5 is taken unless another is better by more than chance; "
             f"weight 0 for members not above the best answer that never looks at the image ({self.floor:.3f})"
         )
         return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
@@ -174,8 +176,7 @@ def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: 
     found = contest.choose()
 
     def choice(chosen: Chosen | PerLabel) -> Choice:
-        counts = observed.counts(range(len(fold_of)), chosen)
-        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, counts)
+        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, contest.counts(chosen))
 
     return Fit(
         tuple(choice(single) for single in found.singles),
@@ -193,7 +194,7 @@ def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     """The fit in lines: what each choice scores on the images that it was made on, then the nested estimate; `names` of
     the members, and the `labels`."""
     measure = found.fitted.measure
-    lines = [f"{measure.metric}, {measure}, each with the threshold that is best for it here:"]
+    lines = [f"{measure.metric}, {measure}, each with its best threshold here, or 0.5 where that may be chance:"]
     for name, choice in zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True):
         lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
     if found.per_label:

@@ -13,6 +13,7 @@ from medseg.config import Task
 from medseg.fitting.measure import Measure
 from medseg.fitting.observed import Observed
 from medseg.fitting.search import Objective, Vector, grid, middlemost, most_equal, scores_alone, sound_members
+from medseg.fitting.thresholds import HALF
 
 PerLabel: TypeAlias = tuple[tuple[Vector, ...], int]
 """For each member its weight for each label, and the index in THRESHOLDS of the threshold that the labels share."""
@@ -28,12 +29,14 @@ def are_apart(task: Task, labels: int) -> bool:
     return task == "multilabel" and labels > 1
 
 
-def choose_per_label(observed: Observed, fold_of: Sequence[int], measure: Measure) -> dict[int | None, PerLabel]:
+def choose_per_label(
+    observed: Observed, fold_of: Sequence[int], measure: Measure
+) -> dict[int | None, tuple[PerLabel, PerLabel]]:
     """What is best on all images (None), and on all but those of each fold; one fold is never left out.
 
-    The threshold is that at which the labels' best weights have the highest mean. Among equal scores win the threshold
-    nearest to 0.5 and the weights nearest to equal. A member that alone is no better at a label than a blind answer
-    gets weight 0 for that label.
+    First with the best threshold, that at which the labels' best weights have the highest mean; then with 0.5. Among
+    equal scores win the threshold nearest to 0.5 and the weights nearest to equal. A member that alone is no better at
+    a label than a blind answer gets weight 0 for that label.
     """
     rounds = [None, *range(max(fold_of) + 1)] if max(fold_of) else [None]
     found: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
@@ -43,7 +46,10 @@ def choose_per_label(observed: Observed, fold_of: Sequence[int], measure: Measur
         for left_out in rounds:
             images = [i for i, fold in enumerate(fold_of) if fold != left_out]
             found[left_out].append(_try(objective, left_out, label.floor(images, measure), label.members))
-    return {left_out: _together(tried) for left_out, tried in found.items()}
+    return {
+        left_out: (_together(tried, _best_threshold(tried)), _together(tried, HALF))
+        for left_out, tried in found.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,10 @@ def _try(objective: Objective, left_out: int | None, floor: float, members: int)
     return _Tried(sound, vectors, scores(vectors).round(6))
 
 
-def _together(labels: Sequence[_Tried]) -> PerLabel:
-    threshold = middlemost(np.mean([each.table.max(axis=0) for each in labels], axis=0).round(6))
+def _best_threshold(labels: Sequence[_Tried]) -> int:
+    return middlemost(np.mean([each.table.max(axis=0) for each in labels], axis=0).round(6))
+
+
+def _together(labels: Sequence[_Tried], threshold: int) -> PerLabel:
     best = [each.vectors[most_equal(each.table[:, threshold], each.vectors, each.sound)] for each in labels]
     return tuple(zip(*best, strict=True)), threshold

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64
 from medseg.config import FitMethod, Task
 from medseg.fitting.measure import Measure
 from medseg.fitting.tally import Tally
-from medseg.fitting.thresholds import THRESHOLDS, Counts
+from medseg.fitting.thresholds import HALF, THRESHOLDS, Counts
 from medseg.inference.blend import normalise_weights
 
 STEPS = 10
@@ -85,6 +85,16 @@ class Objective:
 
 
 Scores = Callable[[Sequence[Vector]], Float64[np.ndarray, "V T"]]
+
+
+def at_half(scores: Scores) -> Scores:
+    """The same scores with no threshold to choose from but 0.5."""
+
+    def table(vectors: Sequence[Vector]) -> Float64[np.ndarray, "V T"]:
+        every = scores(vectors)
+        return np.where(np.arange(every.shape[1]) == HALF, every, -np.inf)
+
+    return table
 
 
 def choose(scores: Scores, vectors: Sequence[Vector], among: Sequence[int] | None = None) -> Chosen:

@@ -14,6 +14,9 @@ FINEST = 20
 THRESHOLDS = np.arange(1, FINEST) / FINEST
 """Where the finest levels of a tally meet: what a member alone marks at one of them is told exactly."""
 
+HALF = FINEST // 2 - 1
+"""Index in THRESHOLDS of 0.5, the threshold that calibrated probabilities call for."""
+
 Counts: TypeAlias = Int64[np.ndarray, "*axes 3"]
 """Pixels (in both masks, predicted, true). Counts of several images add up, which is what pooling means."""
 
