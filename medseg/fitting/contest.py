@@ -105,6 +105,8 @@ class Contest:
 
     def _settle(self, free: AnyChoice, half: AnyChoice, images: Sequence[int]) -> AnyChoice:
         """`free`, if what it marks on these images is better than what `half` does by more than chance; else `half`."""
+        if free == half:
+            return half
         cases = [self._observed.cases[i] for i in images]
         ahead = self._measure.difference(self.counts(free)[images], self.counts(half)[images], cases)
         return free if ahead.low > 0 else half
