@@ -28,7 +28,7 @@ LIMIT_S = 25
 PATHS = [path for path in ENSEMBLE.rglob("*") if path.is_file() and path.name != "scores.json"]
 FILES = {str(path.relative_to(ENSEMBLE)): path.read_bytes() for path in sorted(PATHS)}
 CALLS = {
-    "medseg": f"from medseg.hub.transfer import fetch; call = lambda: fetch({REPO!r})",
+    "medseg": f"from medseg.hub.fetch import fetch; call = lambda: fetch({REPO!r})",
     "client": "from huggingface_hub import hf_hub_download; from pathlib import Path; "
     f"call = lambda: Path([hf_hub_download({REPO!r}, name) for name in {[*sorted(FILES, key=len)]}][0]).parent",
 }

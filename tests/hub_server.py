@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import json
 import re
@@ -26,6 +27,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from medseg import schema
+from medseg.config import EnsembleConfig
 
 FAULTS = {
     "hang": "takes the request and never answers",
@@ -441,3 +445,24 @@ def pointer(content: bytes) -> bytes:
     """The text that git keeps in place of LFS content."""
     digest = hashlib.sha256(content).hexdigest()
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()
+
+
+# --- what tests push and fetch
+
+REPO = "tester/net"
+
+
+def files_of(hub: Hub, commit: str | None = None) -> dict[str, bytes]:
+    """What REPO holds at the commit, or at the end of its branch main."""
+    return hub.repos[REPO].commits[commit or hub.repos[REPO].branches["main"]]
+
+
+def ours(folder: Path) -> dict[str, bytes]:
+    """What the folder holds, by path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def set_settings(folder: Path, **changes: object) -> None:
+    """Change what ensemble.json says."""
+    settings = schema.load(EnsembleConfig, folder / "ensemble.json")
+    schema.dump(dataclasses.replace(settings, **changes), folder / "ensemble.json")

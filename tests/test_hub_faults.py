@@ -13,20 +13,17 @@ from huggingface_hub import constants
 
 from medseg.errors import HubError, MedsegError, MedsegWarning
 from medseg.hub import download
-from medseg.hub import transfer as the_hub
-from medseg.hub.transfer import fetch
+from medseg.hub import fetch as the_fetch
+from medseg.hub.fetch import fetch
 from medseg.image import Image
 from medseg.inference import ensemble
 from medseg.inference.ensemble import Ensemble
-from tests.hub_server import FAULTS, Hub
+from tests.hub_server import FAULTS, REPO, Hub
 
 PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
-REPO = "tester/net"
 STATUSES = (401, 403, 404, 409, 412, 429, 500, 503)
 PLACES = {"listing": "/api/models/", "description": "/ensemble.json", "weights": "GET /lfs/"}
 EVERY = [(fault, place) for place in PLACES for fault in (*STATUSES, *FAULTS)]
-
-
 SILENT = ("hang", "drip", "trickle")
 
 
@@ -38,7 +35,7 @@ def _hurried(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def patience(seconds: float) -> None:
         monkeypatch.setattr(download, "PATIENCE_S", seconds)
-        monkeypatch.setattr(the_hub, "SHORT_PATIENCE_S", seconds)
+        monkeypatch.setattr(the_fetch, "SHORT_PATIENCE_S", seconds)
 
     def breaking(pattern: str, fault: str | int, **times: int) -> None:
         patience(1.0 if fault in SILENT else 60.0)

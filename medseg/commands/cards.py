@@ -10,8 +10,8 @@ from medseg import config, schema
 from medseg.config import EnsembleConfig, MemberConfig
 from medseg.errors import InputError
 from medseg.evaluation.tables import table
+from medseg.hub.fetch import fetch
 from medseg.hub.folders import read_settings
-from medseg.hub.transfer import fetch
 from medseg.inference.blend import normalise_weights
 from medseg.inference.card import ensemble_card, member_card
 

@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from medseg.hub.transfer import fetch
+    from medseg.hub.fetch import fetch
     from medseg.inference.about import describe
 
     text, intact = describe(fetch(options.ensemble))
@@ -61,7 +61,7 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _push(options: argparse.Namespace) -> None:
-    from medseg.hub.transfer import push
+    from medseg.hub.push import push
 
     print(push(options.folder, options.repository, private=options.private))
 

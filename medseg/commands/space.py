@@ -8,7 +8,8 @@ from pathlib import Path
 import medseg
 from medseg.config import is_hub_id
 from medseg.errors import HubError, InputError
-from medseg.hub.transfer import PUSH_BYTES_PER_S, PUSH_PATIENCE_S, in_time, is_offline
+from medseg.hub.download import is_offline
+from medseg.hub.push import in_time
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +41,7 @@ def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = Fal
 
     It is created where it is not there, private where `private`. `ensemble`, a Hub repository (owner/name or
     owner/name@revision), is shown before the embedded ones. Files of an earlier state that are gone are deleted there;
-    the user's own token is used. Raises InputError for names that are none, HubError as `medseg.hub.transfer.push`.
+    the user's own token is used. Raises InputError for names that are none, HubError as `medseg.hub.push.push`.
     """
     for given in (repo_id, *([ensemble.partition("@")[0]] if ensemble is not None else [])):
         if not is_hub_id(given):
@@ -48,8 +49,7 @@ def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = Fal
     if is_offline():
         raise HubError(f"{repo_id} is not filled: HF_HUB_OFFLINE is set.")
     files = space_files()
-    seconds = PUSH_PATIENCE_S + sum(path.stat().st_size for path in files.values()) / PUSH_BYTES_PER_S
-    return in_time(lambda: _fill(files, repo_id, ensemble, private), repo_id, seconds)
+    return in_time(lambda: _fill(files, repo_id, ensemble, private), repo_id, files)
 
 
 def _fill(files: dict[str, Path], repo_id: str, ensemble: str | None, private: bool) -> str:

@@ -26,6 +26,13 @@ STRIDE = 8_000
 Cancelled = Callable[[], bool]
 
 
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids every request."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
 def read(
     url: str,
     what: str,

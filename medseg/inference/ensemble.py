@@ -17,9 +17,9 @@ from medseg import config
 from medseg.arrays import Stack, Weight
 from medseg.config import COMMIT, Blend, Cleanup, EnsembleConfig, MemberReference
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
-from medseg.hub import transfer
 from medseg.hub.cache import shown_name
 from medseg.hub.download import Cancelled
+from medseg.hub.fetch import Fetcher, Progress
 from medseg.image import Image
 from medseg.inference import runtime
 from medseg.inference.blend import normalise_weights
@@ -77,7 +77,7 @@ class Ensemble:
         *,
         revision: str | None = None,
         device: str | None = None,
-        progress: transfer.Progress | None = None,
+        progress: Progress | None = None,
         cancelled: Cancelled | None = None,
         anonymous: bool = False,
     ) -> Ensemble:
@@ -85,7 +85,7 @@ class Ensemble:
         ensemble of one.
 
         `folder_or_repo` is a folder, or a repository on the Hub (`owner/name`, or `owner/name@revision`) that is
-        fetched as `medseg.hub.transfer.fetch` says, with `revision`, `progress`, `cancelled` and `anonymous`. `device`
+        fetched as `medseg.hub.fetch.fetch` says, with `revision`, `progress`, `cancelled` and `anonymous`. `device`
         is chosen by itself where None. A member that is damaged, or whose own repository cannot be fetched, is left out
         with a MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the
         weighted mean takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its
@@ -93,7 +93,7 @@ class Ensemble:
         InputError for a device that is not there.
         """
         chosen = runtime.choose_device(device)
-        fetcher = transfer.Fetcher(progress, cancelled, anonymous=anonymous)
+        fetcher = Fetcher(progress, cancelled, anonymous=anonymous)
         fetched = fetcher.fetch(folder_or_repo, revision)
         settings, root = config.load_ensemble(fetched)
         kept: list[tuple[MemberReference, LoadedMember]] = []
@@ -218,7 +218,7 @@ def _source(folder: Path) -> Source:
     return Source(shown_name(folder), commit, file_sha256(description))
 
 
-def _member_folder(root: Path, reference: MemberReference, fetcher: transfer.Fetcher) -> Path:
+def _member_folder(root: Path, reference: MemberReference, fetcher: Fetcher) -> Path:
     if reference.revision is None:
         return root / reference.source
     return fetcher.pull(reference.source, reference.revision)
