@@ -1,7 +1,7 @@
 """A picture of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
 
 One row a strength of `train.recipe.Augmentation`, one column an epoch. The same phantom, its mask drawn over it, each
-time. In the last row each epoch pastes what is marked in another phantom.
+time.
 """
 
 import sys
@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from assets.phantoms import draw
-from train.augment import augment, draws_of, make_augmentation, paste
+from train.augment import augment, make_augmentation
 from train.recipe import Augmentation
 from train.validate import panel, save_rows
 
@@ -23,25 +23,17 @@ SIDE = 192
 
 def sheet(path: Path) -> None:
     """Write the picture."""
-    picture, masks = _phantom(9)
+    pixels, mask = draw("endoscopy", 9, (SIDE, SIDE))
+    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    masks = torch.from_numpy(mask).unsqueeze(0)
     rows = []
     for strength in get_args(Augmentation):
         transform = make_augmentation(strength)
-        varied = []
-        for epoch in range(EPOCHS):
-            with draws_of(0, epoch, 0):
-                varied.append(augment(picture, masks, transform) if transform else (picture, masks))
+        varied = [
+            augment(picture, masks, transform, (0, e, 0)) if transform else (picture, masks) for e in range(EPOCHS)
+        ]
         rows.append([panel(*pair) for pair in varied])
-    pasted = []
-    for epoch in range(EPOCHS):
-        with draws_of(0, epoch, 0):
-            pasted.append(paste(picture, masks, *_phantom(20 + epoch)))
-    save_rows([*rows, [panel(*pair) for pair in pasted]], path)
-
-
-def _phantom(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels, mask = draw("endoscopy", seed, (SIDE, SIDE))
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, torch.from_numpy(mask).unsqueeze(0)
+    save_rows(rows, path)
 
 
 if __name__ == "__main__":

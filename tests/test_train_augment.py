@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from tests.conftest import disc
-from train.augment import VarySequences, augment, draws_of, make_augmentation, paste
+from train.augment import VarySequences, augment, make_augmentation
 
 STRENGTHS = ("light", "medium", "heavy", "sequences")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
-
-
-def varied_by(
-    picture: torch.Tensor, masks: torch.Tensor, transform: v2.Transform, key: tuple[int, int, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `transform` makes of the pair with the draws of `key`."""
-    with draws_of(*key):
-        return augment(picture, masks, transform)
 
 
 def scene(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +27,7 @@ def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
     assert transform is not None
     moved = 0
     for key in KEYS:
-        varied, found = varied_by(picture, masks, transform, key)
+        varied, found = augment(picture, masks, transform, key)
         bright = varied.mean(dim=0) > (varied.max() + varied.min()) / 2
         overlap = (bright & found[0]).sum() / (bright | found[0]).sum()
         # the picture is interpolated, the mask takes the nearest pixel; a disc made small has few but border pixels
@@ -55,7 +45,7 @@ def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str
     transform = make_augmentation(strength, channels)
     assert transform is not None
     for key in KEYS:
-        varied, found = varied_by(picture, masks, transform, key)
+        varied, found = augment(picture, masks, transform, key)
         assert (type(varied), varied.dtype, varied.shape) == (torch.Tensor, torch.float32, picture.shape)
         assert (type(found), found.dtype, found.shape) == (torch.Tensor, torch.bool, masks.shape)
         assert varied.min() >= 0
@@ -69,10 +59,10 @@ def test_one_key_gives_one_result_whatever_was_drawn_before(strength: str) -> No
     picture, masks = scene()
     transform = make_augmentation(strength)
     assert transform is not None
-    first = [varied_by(picture, masks, transform, key) for key in KEYS]
+    first = [augment(picture, masks, transform, key) for key in KEYS]
     torch.manual_seed(99)
     torch.rand(5)
-    again = {key: varied_by(picture, masks, transform, key) for key in reversed(KEYS)}
+    again = {key: augment(picture, masks, transform, key) for key in reversed(KEYS)}
     for key, (varied, found) in zip(KEYS, first, strict=True):
         assert torch.equal(varied, again[key][0])
         assert torch.equal(found, again[key][1])
@@ -83,7 +73,7 @@ def test_every_part_of_the_key_counts() -> None:
     transform = make_augmentation("medium")
     assert transform is not None
     keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 11, 1), (0, 1, 11)]
-    results = [varied_by(picture, masks, transform, key)[0] for key in keys]
+    results = [augment(picture, masks, transform, key)[0] for key in keys]
     assert not any(torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
 
 
@@ -92,7 +82,7 @@ def test_the_global_generator_is_left_as_it_was() -> None:
     transform = make_augmentation("medium")
     assert transform is not None
     before = torch.get_rng_state()
-    varied_by(picture, masks, transform, (0, 0, 0))
+    augment(picture, masks, transform, (0, 0, 0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -103,7 +93,7 @@ def test_measured_channels_keep_their_values_where_nothing_is_blurred(strength: 
     assert transform is not None
     picture = torch.tensor([0.25, 0.75])[:, None, None].expand(2, 64, 64)
     for key in KEYS:
-        varied, _ = varied_by(picture, torch.ones(1, 64, 64, dtype=torch.bool), transform, key)
+        varied, _ = augment(picture, torch.ones(1, 64, 64, dtype=torch.bool), transform, key)
         assert varied[:, 32, 32].tolist() == pytest.approx([0.25, 0.75], abs=0.2 if strength == "heavy" else 1e-3)
 
 
@@ -137,59 +127,3 @@ def test_one_sequence_alone_has_no_other_to_stand_in_for_it() -> None:
         torch.manual_seed(seed)
         varied = VarySequences()(tv_tensors.Image(torch.full((1, 4, 4), 0.5)))
         assert 0.7 * 0.5**1.6 <= varied.min() == varied.max() <= 1.4 * 0.5**0.6
-
-
-# --- pasting
-
-
-def painted(value: float, centre: tuple[float, float], inside: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A picture (3, 64, 64) of one value with a disc of another, and two masks: the disc, and nothing."""
-    mask = torch.from_numpy(disc((64, 64), centre, 10))
-    picture = torch.where(mask, inside, value).float().expand(3, 64, 64).clone()
-    return picture, torch.stack([mask, torch.zeros_like(mask)])
-
-
-def test_what_is_marked_is_pasted_with_its_mask_and_the_rest_stays() -> None:
-    picture, masks = painted(0.2, (16, 16), 0.4)
-    donor, donor_masks = painted(0.2, (34, 34), 0.8)
-    before = [each.clone() for each in (picture, masks, donor, donor_masks)]
-    for key in KEYS:
-        with draws_of(*key):
-            found, found_masks = paste(picture, masks, donor, donor_masks)
-        pasted = found_masks[0] & (found[0] > 0.6)
-        # a disc of 314 pixels, 0.5 to 1.2 times as large, whose softened edge is not counted
-        assert 40 < pasted.sum() < 314 * 1.2**2
-        far = functional.max_pool2d(found_masks[0][None].float(), 9, stride=1, padding=4)[0] == 0
-        assert torch.equal(found[:, far], picture[:, far])
-        assert found_masks[0][masks[0]].all()
-        assert not found_masks[1].any()
-        assert (found.min() >= 0) & (found.max() <= 1)
-    assert all(torch.equal(*pair) for pair in zip((picture, masks, donor, donor_masks), before, strict=True))
-
-
-def test_what_is_pasted_covers_the_masks_of_other_labels() -> None:
-    picture, masks = painted(0.2, (32, 32), 0.2)
-    donor, donor_masks = painted(0.2, (32, 32), 0.8)
-    below = torch.stack([masks[1], torch.ones(64, 64, dtype=torch.bool)])  # the second label is everywhere
-    with draws_of(0, 0, 0):
-        _, found = paste(picture, below, donor, donor_masks)
-    assert found[0].any()
-    assert torch.equal(found[1], ~found[0])
-
-
-@pytest.mark.parametrize(("around", "inside"), [(0.1, 0.2), (0.4, 0.8), (0.8, 1.0)])
-def test_it_becomes_as_bright_as_what_it_comes_to_lie_beside(around: float, inside: float) -> None:
-    """A disc twice as bright as its surroundings, 0.2 and 0.4, stays so; but it is never more than half or twice."""
-    picture, masks = painted(around, (8, 8), around)
-    donor, donor_masks = painted(0.2, (32, 32), 0.4)
-    with draws_of(0, 0, 0):
-        found, found_masks = paste(picture, masks & False, donor, donor_masks)
-    core = -functional.max_pool2d(-found_masks[0][None].float(), 7, stride=1, padding=3)[0] == 1
-    assert found[:, core].mean() == pytest.approx(min(inside, 0.8), abs=0.02)
-
-
-def test_nothing_is_pasted_where_the_donor_has_no_mark() -> None:
-    picture, masks = painted(0.2, (16, 16), 0.4)
-    found, found_masks = paste(picture, masks, picture, masks & False)
-    assert torch.equal(found, picture)
-    assert torch.equal(found_masks, masks)

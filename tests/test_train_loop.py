@@ -188,7 +188,6 @@ STAGED: dict[str, Any] = {
         Stage(loss="bce", learning_rate=1e-2),
         Stage(loss="dice", learning_rate=1e-3, epochs=1, size=64, positive_rate=1.0),
     ),
-    "paste": 0.5,
     "accumulate": 2,
     "clip_norm": 1.0,
     "ema_decay": 0.5,

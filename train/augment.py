@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.nn import functional
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -103,44 +100,16 @@ def _sometimes(*chances: tuple[v2.Transform, float]) -> list[v2.Transform]:
     return [v2.RandomApply([transform], p=chance) for transform, chance in chances]
 
 
-def augment(picture: torch.Tensor, masks: torch.Tensor, transform: v2.Transform) -> tuple[torch.Tensor, torch.Tensor]:
-    """A varied copy of picture (C, H, W) in [0, 1] and masks (K, H, W) bool."""
-    varied, moved = transform(tv_tensors.Image(picture), tv_tensors.Mask(masks))
-    return varied.as_subclass(torch.Tensor).clamp(0, 1), moved.as_subclass(torch.Tensor)
-
-
-def paste(
-    picture: torch.Tensor, masks: torch.Tensor, donor: torch.Tensor, donor_masks: torch.Tensor
+def augment(
+    picture: torch.Tensor, masks: torch.Tensor, transform: v2.Transform, key: tuple[int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Picture (C, H, W) and masks (K, H, W) bool with what `donor_masks` mark of `donor` on top, moved at random.
+    """A varied copy of picture (C, H, W) in [0, 1] and masks (K, H, W) bool.
 
-    It is turned by up to 20°, scaled by 0.5 to 1.2, shifted a little and mirrored; each channel is made as bright as
-    what it comes to lie beside, by half to twice; and its edge is softened by a pixel or two, so that the seam tells
-    the network little. After Ghiasi et al., Simple copy-paste is a strong data augmentation method for instance
-    segmentation, CVPR 2021; for tumours Yang et al., TumorCP, MICCAI 2021.
-    """
-    moved, moved_masks = augment(donor, donor_masks, _pasted())
-    inside = moved_masks.any(0, keepdim=True)
-    around = (functional.max_pool2d(inside.float(), 15, stride=1, padding=7) > 0) & ~inside
-    there, here = ((values * around).sum((1, 2), keepdim=True) for values in (moved, picture))
-    matched = (moved * (here / there.clamp(min=1e-6)).clamp(0.5, 2)).clamp(0, 1)
-    share = v2.functional.gaussian_blur(inside.float(), [5, 5], [1.0, 1.0])
-    return picture + share * (matched - picture), torch.where(inside, moved_masks, masks)
-
-
-def _pasted() -> v2.Transform:
-    moved = v2.RandomAffine(20, translate=(0.05, 0.05), scale=(0.5, 1.2), interpolation=_BILINEAR)
-    return v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), moved])
-
-
-@contextmanager
-def draws_of(*key: int) -> Iterator[None]:
-    """Within it torch draws what belongs to `key` (seed, epoch, sample index), in any process and order.
-
-    So a resumed run continues exactly. torchvision draws from torch's global generator on the CPU: it is seeded here
-    and put back.
+    The same `key` (seed, epoch, sample index) gives the same copy in any process and order, so that a resumed run
+    continues exactly. torchvision draws from torch's global generator on the CPU: it is seeded here and put back.
     """
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which seeds the GPU's generator too: nothing would put that back
         torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1)
-        yield
+        varied, moved = transform(tv_tensors.Image(picture), tv_tensors.Mask(masks))
+    return varied.as_subclass(torch.Tensor).clamp(0, 1), moved.as_subclass(torch.Tensor)

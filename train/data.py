@@ -18,7 +18,7 @@ from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.scope import appearance_of, look
 from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
-from train.augment import augment, draws_of, make_augmentation, paste
+from train.augment import augment, make_augmentation
 from train.recipe import Recipe
 
 PHANTOM_COUNT = 240
@@ -36,8 +36,6 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(self, samples: list[Sample], labels: tuple[str, ...], preprocess: Preprocess) -> None:
         self.preprocess = preprocess
         self.transform = None
-        self.paste = 0.0
-        self.donors: list[int] = []
         self.seed = 0
         pairs, looks = [], []
         for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
@@ -53,12 +51,10 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """For each sample whether any pixel of it is marked."""
         return [bool(masks.any()) for _, masks in self.pairs]
 
-    def augmented(self, recipe: Recipe) -> Pairs:
-        """The same pairs, varied anew in every epoch as `recipe` says; these stay as they are."""
+    def augmented(self, strength: str, seed: int) -> Pairs:
+        """The same pairs, varied anew in every epoch; these stay as they are."""
         varied = copy.copy(self)
-        varied.transform = make_augmentation(recipe.augmentation, self.preprocess.channels)
-        varied.paste, varied.seed = recipe.paste, recipe.seed
-        varied.donors = [sample for sample, marked in enumerate(self.marked()) if marked]
+        varied.transform, varied.seed = make_augmentation(strength, self.preprocess.channels), seed
         return varied
 
     def __len__(self) -> int:
@@ -66,18 +62,11 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         visit, sample = divmod(index, len(self.pairs))
-        picture, masks = self._pair(sample)
-        with draws_of(self.seed, visit, sample):
-            if self.paste and self.donors and float(torch.rand(())) < self.paste:
-                donor = self.donors[int(torch.randint(len(self.donors), ()))]
-                picture, masks = paste(picture, masks, *self._pair(donor))
-            if self.transform is not None:
-                picture, masks = augment(picture, masks, self.transform)
-        return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
-
-    def _pair(self, sample: int) -> tuple[torch.Tensor, torch.Tensor]:
         picture, masks = self.pairs[sample]
-        return picture.float(), masks
+        picture = picture.float()
+        if self.transform is not None:
+            picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
+        return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
 
 
 def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
@@ -145,7 +134,7 @@ def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) ->
         raise InputError(f"The split 'train' holds {len(train)} sample, too few for one step: at least two are needed.")
     # a last batch of one sample would stop networks with batch norm over 1 × 1 maps (DeepLabV3+, PSPNet)
     single_left = len(train) % recipe.batch_size == 1
-    varied = train.augmented(recipe)
+    varied = train.augmented(recipe.augmentation, recipe.seed)
     return DataLoader(varied, recipe.batch_size, sampler=sampler, drop_last=single_left, num_workers=recipe.workers)
 
 

@@ -72,7 +72,6 @@ class Recipe:
     augmentation: Augmentation = _setting(  # noqa: RUF009
         "light", "strength of the augmentation; sequences: for channels that are sequences of MRI"
     )
-    paste: float = _setting(0.0, "share of samples that get what is marked in another one pasted in, moved at random")
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
     epochs: int = _setting(10, "passes over the training split")
     batch_size: int = _setting(16, "samples a step and process")
@@ -109,7 +108,6 @@ class Recipe:
         require(not self.classes or tuple(self.classes) == self.labels, "classes must unite under the labels, in order")
         require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
         require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
-        require(0 <= self.paste <= 1, "paste must lie in 0 to 1")
         require(0 <= self.ema_decay < 1, "ema_decay must lie in [0, 1)")
         for name in ("weight_decay", "workers", "patience", "clip_norm", "checkpoint_steps"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more")
