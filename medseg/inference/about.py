@@ -13,7 +13,7 @@ from medseg import config, schema
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference, StackerReference
 from medseg.hub.cache import has_digest
 from medseg.hub.folders import MEMBER_FILES, WEIGHTS, is_described, read_settings
-from medseg.inference.card import score_words, weight_words
+from medseg.inference.words import score_words, weight_words
 
 
 def describe(folder: Path) -> tuple[str, bool]:

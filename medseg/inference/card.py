@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-
-from medseg.config import EnsembleConfig, Fitted, MemberConfig, MemberReference, Preprocess, Score, TrainingData
+from medseg.config import EnsembleConfig, Fitted, MemberConfig, Preprocess, TrainingData
+from medseg.inference.card_metadata import front_matter, member_results, tested_results
+from medseg.inference.words import gain_words, score_words, weight_words
 
 _NOTICE = "**Research use only, not for diagnosis.**"
-
-_HUB_LICENCES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "bsd-3-clause",
-        "cc0-1.0",
-        "cc-by-4.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "cc-by-nc-nd-4.0",
-    ]
-)
-"""Those of the Hub's identifiers (huggingface.co/docs/hub/repositories-licenses) that weights of this kind carry."""
-
-_SMP = "segmentation-models-pytorch"
-_FLOOR = "location prior"  # how the protocol of that score begins
-_METRICS = (("per_image_all", "dice"), ("per_image_all", "iou"), ("pooled_all", "dice"), ("pooled_all", "iou"))
 
 
 def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
     """Markdown with the Hub's YAML front matter for one member; a PlainUNet has no encoder to name."""
     data = member.training_data
-    network = architecture if architecture == "PlainUNet" else f"{architecture} on {encoder}"
-    own = [score for score in member.scores if not score.protocol.startswith(_FLOOR)]
-    results = [_result(data, score.split, score.metric, _words(score), score.value) for score in own]
+    network, library = f"{architecture} on {encoder}", "segmentation-models-pytorch"
+    if architecture == "PlainUNet":
+        network, library = architecture, "medseg"
     return "\n".join(
         [
-            *_front_matter(member, results, member.name, "medseg" if architecture == "PlainUNet" else _SMP),
+            *front_matter(member, member_results(member), member.name, library),
             f"# {member.name}",
             "",
             f"{_NOTICE} A {network} that answers with a probability map for "
@@ -81,7 +61,7 @@ def ensemble_card(
     data = first.training_data
     return "\n".join(
         [
-            *_front_matter(first, _tested_results(data, report), settings.name, "medseg"),
+            *front_matter(first, tested_results(data, report), settings.name, "medseg"),
             f"# {settings.name}",
             "",
             f"{_NOTICE} An ensemble of {len(members)} networks for {', '.join(settings.labels)} on "
@@ -108,52 +88,6 @@ def ensemble_card(
             *_limits(data),
         ]
     )
-
-
-def _front_matter(member: MemberConfig, results: list[EvalResult], name: str, library: str) -> list[str]:
-    """The Hub's metadata; huggingface_hub writes the YAML, so that no word of a stranger becomes a key of it."""
-    licence = member.weights_licence.lower()
-    known = licence in _HUB_LICENCES
-    metadata = ModelCardData(
-        license=licence if known else "other",
-        license_name=None if known else licence,
-        library_name=library,
-        pipeline_tag="image-segmentation",
-        tags=["medseg", "medical-imaging", "semantic-segmentation", member.task, *member.labels],
-        model_name=name,
-        eval_results=results or None,
-    )
-    return ["---", metadata.to_yaml(), "---"]
-
-
-def _result(data: TrainingData, split: str, metric: str, words: str, value: float) -> EvalResult:
-    identifier = re.sub(r"\W+", "-", data.name.lower()).strip("-")
-    return EvalResult(
-        task_type="image-segmentation",
-        dataset_type=identifier,
-        dataset_name=data.name,
-        dataset_split=split,
-        metric_type=metric,
-        metric_name=words,
-        metric_value=round(value, 4),
-    )
-
-
-def _tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[EvalResult]:
-    """The ensemble's main figures on the evaluated split, each metric's name with protocol, n and interval."""
-    if report is None:
-        return []
-    found = []
-    for label, kinds in report["rows"]["ensemble"].items():
-        for kind, metric in _METRICS:
-            estimate = kinds[kind][metric]
-            if estimate["mean"] is None:
-                continue
-            protocol = "mean per image" if kind.startswith("per_image") else "pooled pixels"
-            interval = f"95 % interval {_three(estimate['low'])} to {_three(estimate['high'])}"
-            words = f"{metric} of {label}, {protocol}, n = {report['n']}, {interval}"
-            found.append(_result(data, report["split"], metric, words, estimate["mean"]))
-    return found
 
 
 def _preprocessing(preprocess: Preprocess) -> str:
@@ -220,11 +154,6 @@ def _stacker(settings: EnsembleConfig) -> list[str]:
     return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
 
 
-def weight_words(member: MemberReference) -> str:
-    """One weight, or one for each label in their order."""
-    return ", ".join(f"{w:g}" for w in (member.weight if isinstance(member.weight, tuple) else (member.weight,)))
-
-
 def _fitted(settings: EnsembleConfig) -> list[str]:
     fitted = settings.fitted
     if fitted is None:
@@ -232,8 +161,8 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
     return [
         "## How the weights were chosen",
         "",
-        f"On {fitted.data}, by {fitted.method}. Every choice has its own best threshold there, so these figures "
-        f"flatter all {'four' if fitted.per_label else 'three'}; they are no test scores.",
+        f"On {fitted.data}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
+        f"all {'four' if fitted.per_label else 'three'}; they are no test scores.",
         "",
         f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
         f"- equal weights: {score_words(fitted.equal)}",
@@ -253,11 +182,11 @@ def _nested(fitted: Fitted) -> list[str]:
         return [f"{chosen}.", ""]
     means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
     if nested.single_over_equal:
-        ahead.append(f"- best single − equal weights: {_gain(nested.single_over_equal)}")
+        ahead.append(f"- best single − equal weights: {gain_words(nested.single_over_equal)}")
         earned += " The best single member is recommended only where its interval lies above 0."
     if nested.per_label and nested.over_shared:
         means = [f"- weights per label: {score_words(nested.per_label)}"]
-        ahead += [f"- per label − {nested.shared}: {_gain(nested.over_shared)}"]
+        ahead += [f"- per label − {nested.shared}: {gain_words(nested.over_shared)}"]
         earned += " Weights per label are recommended only where theirs is."
     return [
         "Chosen on some of the cases and scored on others, which does not flatter:",
@@ -266,18 +195,13 @@ def _nested(fitted: Fitted) -> list[str]:
         f"- equal weights: {score_words(nested.equal)}",
         f"- fitted weights: {score_words(nested.fitted)}",
         *means,
-        f"- fitted − best single: {_gain(nested.over_best_single)}",
-        f"- fitted − equal weights: {_gain(nested.over_equal)}",
+        f"- fitted − best single: {gain_words(nested.over_best_single)}",
+        f"- fitted − equal weights: {gain_words(nested.over_equal)}",
         *ahead,
         "",
         f"{chosen}. {earned}",
         "",
     ]
-
-
-def _gain(score: Score) -> str:
-    low, high = ("–" if bound is None else f"{bound:+.3f}" for bound in (score.low, score.high))
-    return f"{score.value:+.3f} [{low}, {high}]"
 
 
 def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
@@ -306,23 +230,6 @@ def _cross_validated(folds: Sequence[str]) -> list[str]:
         *folds,
         "",
     ]
-
-
-def score_words(score: Score) -> str:
-    """One figure with its interval, split, n and protocol."""
-    return f"{score.metric} {score.value:.3f} {_interval(score)} on {score.split}, n = {score.n} ({score.protocol})"
-
-
-def _words(score: Score) -> str:
-    return f"{score.metric}, n = {score.n}, 95 % interval {_interval(score)}, {score.protocol}"
-
-
-def _interval(score: Score) -> str:
-    return f"[{_three(score.low)}, {_three(score.high)}]"
-
-
-def _three(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _citation(citation: str) -> list[str]:
