@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.schema import cut, load, require
+from medseg.scores import Fitted, Score
 
 FORMAT_VERSION = 1
 MAX_LABELS = 64
@@ -26,13 +27,7 @@ Task = Literal["binary", "multiclass", "multilabel"]
 Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE", "stacking"]
 """How the members' answers become one: as `medseg.inference.blend` says, or (stacking) by a network trained on them."""
 
-FitMetric = Literal["dice", "iou"]
-Average = Literal["per image", "pooled"]
 Intensity = Literal["kept", "evened"]
-FitMethod = Literal["grid", "greedy", "local"]
-Contender = Literal["fitted", "equal", "best single", "per label"]
-"""What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
-several labels are decided alone, the weights it found for each label."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -72,29 +67,6 @@ class Preprocess:
         # pixels lie in [0, 1]: a std of 1/255 or a mean of 255 is odd but sane, 1e-300 makes every input infinite
         require(all(1e-4 <= value <= 1e4 for value in self.std), "preprocess: every std must lie in 0.0001 to 10,000")
         require(all(abs(value) <= 1e4 for value in self.mean), "preprocess: every mean must lie within ±10,000")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One figure with its protocol: metric, split, how it was averaged, n, and a 95 % bootstrap interval by case.
-
-    `low` and `high` are None where there is no interval (fewer than two cases); nan says the same and becomes None,
-    because JSON knows no nan.
-    """
-
-    metric: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    split: str
-    protocol: str
-
-    def __post_init__(self) -> None:
-        for bound in ("low", "high"):
-            value = getattr(self, bound)
-            if value is not None and math.isnan(value):
-                object.__setattr__(self, bound, None)
 
 
 @dataclass(frozen=True)
@@ -214,68 +186,6 @@ class StackerReference:
             f"stacker: source must be the name of a folder beside ensemble.json, not {cut(self.source)}",
         )
         _check_digest(self.sha256)
-
-
-@dataclass(frozen=True)
-class Nested:
-    """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
-    case; and by how much, paired by image or by case, the fitted weights are ahead of both others, and the best single
-    member of equal weights (None in files of before).
-
-    Where weights per label were a contender, `per_label` is what they score, and `over_shared` by how much they are
-    ahead of `shared`.
-    """
-
-    best_single: Score
-    equal: Score
-    fitted: Score
-    over_best_single: Score
-    over_equal: Score
-    per_label: Score | None = None
-    over_shared: Score | None = None
-    single_over_equal: Score | None = None
-
-    @property
-    def shared(self) -> Contender:
-        """What to take of the contenders whose weights all labels share: "fitted" where it is above both others, else
-        "equal" unless the best single member is ahead by more than chance: which member is best is noise too."""
-        if self.over_best_single.value > 0 and self.over_equal.value > 0:
-            return "fitted"
-        low = self.single_over_equal.low if self.single_over_equal else None
-        ahead = self.best_single.value > self.equal.value if low is None else low > 0
-        return "best single" if ahead else "equal"
-
-    @property
-    def recommended(self) -> Contender:
-        """ "per label" where it is above `shared`, else that."""
-        return "per label" if self.over_shared is not None and self.over_shared.value > 0 else self.shared
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How weights and threshold were chosen: the data and its hash, the method, and what each contender scored there.
-
-    Each contender has its own best threshold there, so `best_single`, `equal`, `fitted` and, where there were weights
-    per label, `per_label` flatter them all alike; `nested` does not. `recommended` is what `nested` favours, `chosen`
-    whose weights and threshold the ensemble has. The defaults are what files said before there was a choice.
-    """
-
-    data: str
-    split_sha256: str
-    method: str
-    best_single_member: str
-    best_single: Score
-    equal: Score
-    fitted: Score
-    metric: FitMetric = "dice"
-    average: Average = "per image"
-    nested: Nested | None = None
-    recommended: Contender | None = None
-    chosen: Contender = "fitted"
-    per_label: Score | None = None
-
-    def __post_init__(self) -> None:
-        require(self.chosen != "per label" or self.per_label is not None, "fitted: weights per label need their score")
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from medseg.commands.cards import write_cards
-from medseg.config import (
-    EnsembleConfig,
-    Fitted,
-    MemberConfig,
-    MemberReference,
-    Nested,
-    Preprocess,
-    Score,
-    StackerReference,
-    TrainingData,
-)
+from medseg.config import EnsembleConfig, MemberConfig, MemberReference, Preprocess, StackerReference, TrainingData
 from medseg.inference.card import ensemble_card, member_card
+from medseg.scores import Fitted, Nested, Score
 from tests.conftest import ROOT
 
 SCORE = Score("dice", 0.87654, 0.8, 0.9, 100, "val", "per-image mean")

@@ -14,16 +14,14 @@ from medseg.config import (
     Appearance,
     Cleanup,
     EnsembleConfig,
-    Fitted,
     MemberConfig,
     MemberReference,
-    Nested,
     Preprocess,
-    Score,
     StackerReference,
     TrainingData,
 )
 from medseg.errors import ConfigError
+from medseg.scores import Fitted, Nested, Score
 
 DIGEST = "0123456789abcdef" * 4
 SCORE = Score("dice", 0.8, 0.75, 0.85, 100, "val", "per-image mean")

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.config import EnsembleConfig, Fitted, MemberReference, Score, StackerReference
+from medseg.config import EnsembleConfig, MemberReference, StackerReference
 from medseg.data.samples import split_hash
 from medseg.errors import InputError
 from medseg.evaluation.evaluate import Evaluation, LocationPrior, evaluate, location_prior
 from medseg.evaluation.tables import figures, table, write_csv
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
+from medseg.scores import Fitted, Score
 from tests.conftest import FakeMember, PaintedSample, fake_member
 
 SCORE = Score("dice", 0.5, 0.4, 0.6, 4, "val", "by hand")

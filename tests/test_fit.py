@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from medseg import schema
-from medseg.config import Average, FitMethod, Fitted, Nested, Score
 from medseg.data.samples import split_hash
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
 from medseg.fitting.fit import fit, table
 from medseg.image import Image
 from medseg.metrics import confusion
+from medseg.scores import Average, FitMethod, Fitted, Nested, Score
 from tests.conftest import FakeMember, PaintedSample, disc, fake_member
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from medseg.config import Average, FitMetric
 from medseg.fitting.certificate import CLOSE, headroom
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective, simplex
 from medseg.fitting.tally import tally
+from medseg.scores import Average, FitMetric
 
 
 def objective(measure: Measure) -> Objective:

@@ -13,7 +13,7 @@ import pytest
 
 from medseg import schema
 from medseg.__main__ import main
-from medseg.config import Average, EnsembleConfig, FitMethod, Fitted, MemberReference, Score, Task
+from medseg.config import EnsembleConfig, MemberReference, Task
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError
 from medseg.fitting.fit import Fit, fit, table
@@ -21,6 +21,7 @@ from medseg.image import Image
 from medseg.inference.blend import blend
 from medseg.inference.ensemble import Ensemble
 from medseg.reading.readers import read_image
+from medseg.scores import Average, FitMethod, Fitted, Score
 from tests.conftest import FakeMember, PaintedSample, disc, fake_member, make_member, write_disc_pair
 
 LABELS = ("a", "b")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from medseg.config import FitMethod
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import (
     MAX_SEARCHED,
@@ -24,6 +23,7 @@ from medseg.fitting.tally import add, tally
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.blend import weighted_mean
 from medseg.metrics import confusion
+from medseg.scores import FitMethod
 
 METHODS: tuple[FitMethod, ...] = ("grid", "greedy", "local")
 HALF = 9  # THRESHOLDS[9] is 0.5

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from medseg import schema
-from medseg.config import Score
 from medseg.data.samples import load_samples, split_hash
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, save_member
 from medseg.reading.readers import read_image, read_masks
+from medseg.scores import Score
 from train import checkpoints, loop
 from train.loop import train
 from train.recipe import Recipe, Stage

@@ -12,12 +12,13 @@ import pytest
 
 import medseg
 from medseg import schema
-from medseg.config import EnsembleConfig, Nested, Score
+from medseg.config import EnsembleConfig
 from medseg.data.samples import load_samples, select
 from medseg.errors import InputError
 from medseg.fitting.fit import Fit, fit
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
+from medseg.scores import Nested, Score
 from tests.conftest import PaintedSample, disc, fake_member, make_ensemble, write_disc_pair
 from ui import tune
 from ui.given import Given

@@ -20,11 +20,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from medseg.config import Appearance, MemberConfig, Preprocess, Score
+from medseg.config import Appearance, MemberConfig, Preprocess
 from medseg.data.samples import Sample, select, split_hash
 from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
 from medseg.inference.member import save_member
+from medseg.scores import Score
 from train import checkpoints, state
 from train.data import Pairs, read_recipe_samples, training_loader, validation_loader
 from train.encoders import make_network, normalisation

@@ -10,12 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from medseg.config import Score, Task
+from medseg.config import Task
 from medseg.evaluation.evaluate import prior_of
 from medseg.inference.member import to_probabilities
 from medseg.metrics import mean_interval
 from medseg.overlay import draw_overlay
 from medseg.postprocess import to_masks
+from medseg.scores import Score
 from train.data import Pairs
 from train.recipe import Recipe
 

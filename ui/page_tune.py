@@ -19,8 +19,8 @@ from ui.theme import CONTROLS_WIDTH
 from ui.tune import MAX_PICTURES, Tuning
 
 if TYPE_CHECKING:
-    from medseg.config import Contender, Score
     from medseg.fitting.fit import Choice, Fit
+    from medseg.scores import Contender, Score
 
 ABOUT = (
     "Weights and threshold are chosen on pictures that you have true masks of. The more they are like those you will "

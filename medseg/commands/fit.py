@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from medseg import schema
 from medseg.commands.data import add_choice, read_chosen
-from medseg.config import Contender, EnsembleConfig, MemberReference
+from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
+from medseg.scores import Contender
 
 if TYPE_CHECKING:
     from medseg.inference.member import LoadedMember

@@ -11,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int64
 
-from medseg.config import FitMethod, Nested, Score
 from medseg.fitting.labels import PerLabel, are_apart, choose_per_label
 from medseg.fitting.measure import Measure
 from medseg.fitting.observed import Observed
 from medseg.fitting.search import Chosen, Scores, at_half, choose, equal, scores_alone, search, sound_members
 from medseg.metrics import Estimate
+from medseg.scores import FitMethod, Nested, Score
 
 AnyChoice = TypeVar("AnyChoice", Chosen, PerLabel)
 

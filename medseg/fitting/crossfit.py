@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from medseg.arrays import Masks, Probabilities, Stack, Weight
-from medseg.config import Contender, MemberConfig
+from medseg.config import MemberConfig
 from medseg.data.samples import Sample
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
@@ -26,6 +26,7 @@ from medseg.inference.member import LoadedMember
 from medseg.metrics import confusion
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
+from medseg.scores import Contender
 
 FOLDS = 5
 

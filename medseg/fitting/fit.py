@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from medseg.arrays import Masks, Stack, Weight
-from medseg.config import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 from medseg.data.samples import Sample, split_hash
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
@@ -32,6 +31,7 @@ from medseg.fitting.tally import tally
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.member import LoadedMember
 from medseg.preprocess import to_image_grid, working_size
+from medseg.scores import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 
 FOLDS = 5
 FEWEST_CASES = 3

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from medseg.config import Average, FitMetric
 from medseg.fitting.thresholds import Counts
 from medseg.metrics import Estimate, mean_interval
+from medseg.scores import Average, FitMetric
 
 _RESAMPLES = 2000
 

@@ -13,11 +13,12 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from medseg.config import FitMethod, Task
+from medseg.config import Task
 from medseg.fitting.measure import Measure
 from medseg.fitting.tally import Tally
 from medseg.fitting.thresholds import HALF, THRESHOLDS, Counts
 from medseg.inference.blend import normalise_weights
+from medseg.scores import FitMethod
 
 STEPS = 10
 MAX_SEARCHED = 1001

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medseg.config import EnsembleConfig, Fitted, MemberConfig, Preprocess, TrainingData
+from medseg.config import EnsembleConfig, MemberConfig, Preprocess, TrainingData
 from medseg.inference.card_metadata import front_matter, member_results, tested_results
 from medseg.inference.words import gain_words, score_words, weight_words
+from medseg.scores import Fitted
 
 _NOTICE = "**Research use only, not for diagnosis.**"
 

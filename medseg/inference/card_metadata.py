@@ -7,8 +7,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from medseg.config import MemberConfig, Score, TrainingData
+from medseg.config import MemberConfig, TrainingData
 from medseg.inference.words import interval_words, three_digits
+from medseg.scores import Score
 
 _HUB_LICENCES = frozenset(
     [

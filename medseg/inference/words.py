@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medseg.config import MemberReference, Score
+from medseg.config import MemberReference
+from medseg.scores import Score
 
 
 def score_words(score: Score) -> str:
