@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from medseg.data.samples import Sample, load_samples, select
+from medseg.data.samples import Sample, load_data, select
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.tables import table
 from medseg.inference.ensemble import Ensemble
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("training", type=Path, help="the data set that the members were trained on")
     parser.add_argument("other", type=Path, help="CVC-ClinicDB, its pictures named by their number")
     options = parser.parse_args()
-    samples = [tested(sample) for sample in load_samples(options.other)]
-    training = select(load_samples(options.training), "train")
+    samples = [tested(sample) for sample in load_data(options.other).samples]
+    training = select(load_data(options.training).samples, "train")
     with tqdm(total=len(samples), desc="scoring", disable=not sys.stderr.isatty()) as bar:
         ensemble = Ensemble.from_pretrained(options.ensemble)
         report = evaluate(ensemble, samples, training, progress=lambda done, total: bar.update()).report

@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 
 from medseg.calibration.reliability import band
 from medseg.calibration.trust import agreement
-from medseg.data.samples import load_samples, select
+from medseg.data.samples import load_data, select
 from medseg.fitting.crossfit import Observation, cross_fit, observe
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.uncertainty import entropy
@@ -70,7 +70,7 @@ MODELS: dict[str, Model] = {
 
 def main(folder: str, data: str) -> None:
     held = cross_fit(
-        observe(Ensemble.from_pretrained(folder), select(load_samples(data), "val")),
+        observe(Ensemble.from_pretrained(folder), select(load_data(data).samples, "val")),
         refit="fitted",
     )
     given, dice = np.array([features(one) for one in held]), np.array([one.dice for one in held])

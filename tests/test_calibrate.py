@@ -18,7 +18,7 @@ from medseg.calibration.calibrate import Calibration, calibrate, describe, holds
 from medseg.calibration.check import check, report
 from medseg.config import Cleanup, Task
 from medseg.data.manifest import Sample, write_manifest
-from medseg.data.samples import load_samples, split_hash
+from medseg.data.samples import load_data, split_hash
 from medseg.errors import ConfigError, InputError, MedsegWarning
 from medseg.fitting.crossfit import observe
 from medseg.fitting.fit import fit
@@ -251,7 +251,7 @@ def test_weights_for_each_label_are_calibrated_as_they_are_used(tmp_path: Path) 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory, disc_pairs: Path) -> Path:
     """Twenty validation and four test samples."""
-    drawn = load_samples(disc_pairs)
+    drawn = load_data(disc_pairs).samples
     dealt = [Sample(s.image, s.mask, s.case, "val" if i < 20 else "test") for i, s in enumerate(drawn)]
     path = tmp_path_factory.mktemp("manifest") / "discs.json"
     write_manifest(dealt, (), path)

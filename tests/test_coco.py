@@ -13,7 +13,7 @@ from medseg.data.coco import read_coco, write_coco
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box, Polygon
 from medseg.data.rle import encode_rle, pack_counts
-from medseg.data.samples import load_data, load_samples
+from medseg.data.samples import load_data
 from medseg.errors import InputError
 from tests.conftest import disc
 from tests.data_sets import SIZE, SMALL, TALL, chestx_det, class_folders, save, scene
@@ -42,7 +42,7 @@ def test_instances_of_polygons_and_run_lengths_are_united(tmp_path: Path) -> Non
             {"segmentation": [BOX_OUTLINE], "bbox": [10, 4, 10, 5]},
             {"segmentation": {"size": list(SIZE), "counts": counts}},
         )
-        (sample,) = load_samples(written(tmp_path / "annotations" / "instances_x.json", content))
+        (sample,) = load_data(written(tmp_path / "annotations" / "instances_x.json", content)).samples
         np.testing.assert_array_equal(sample.read(["nucleus"])[1], [SMALL | TALL])
         assert sample.boxes == (Box("nucleus", 10, 4, 20, 9),)
 
@@ -60,7 +60,7 @@ def test_what_is_written_reads_back_to_the_same_masks(tmp_path: Path) -> None:
     for stem in "ab":
         save(tmp_path / "images" / f"{stem}.png", scene(ord(stem)))
         save(tmp_path / "masks" / f"{stem}.png", disc(SIZE, (12, 14), 5 + ord(stem) % 2))
-    samples = load_samples(tmp_path)
+    samples = load_data(tmp_path).samples
     write_coco(samples, ["blob"], tmp_path / "out.json")
     again = read_coco(tmp_path / "out.json").samples
     assert [(s.image, s.case, s.split) for s in again] == [(s.image, s.case, s.split) for s in samples]
@@ -106,4 +106,4 @@ def test_pictures_of_parts_that_are_not_asked_for_have_no_annotation(tmp_path: P
 def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, broken: dict[str, Any]) -> None:
     path = written(tmp_path / "c.json", instances(broken))
     with pytest.raises(InputError, match=r"c\.json is no COCO instance file that holds together"):
-        load_samples(path)
+        load_data(path)

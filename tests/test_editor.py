@@ -11,7 +11,7 @@ import pytest
 import medseg
 from medseg.correct import to_grid
 from medseg.data.rle import encode_rle
-from medseg.data.samples import load_samples
+from medseg.data.samples import load_data
 from tests.conftest import make_ensemble, write_disc_pair
 
 pytest.importorskip("gradio")
@@ -90,7 +90,7 @@ def test_a_training_pair_holds_the_picture_and_the_corrected_mask(
 ) -> None:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     path = Path(correct.write_pair(session, *strokes(session, corner())))
-    (sample,) = load_samples(path, labels=["blob"])
+    (sample,) = load_data(path, labels=["blob"]).samples
     picture, masks = sample.read(["blob"])
     assert picture.sha256 == session.shown.prediction.image.sha256
     assert np.array_equal(masks, session.shown.prediction.masks | corner())

@@ -12,7 +12,7 @@ import pytest
 
 from medseg.data.layouts_tables import read_siim_table
 from medseg.data.rle import decode_rle
-from medseg.data.samples import load_samples
+from medseg.data.samples import load_data
 from medseg.export import NOTICE
 from medseg.formats.tables import write_instances, write_rle
 from medseg.image import Image, to_stored
@@ -53,7 +53,7 @@ def test_the_csv_has_a_row_for_each_label_also_for_those_not_found(tmp_path: Pat
 def test_the_instances_read_back_to_the_same_masks(tmp_path: Path, picture: Path) -> None:
     prediction = predict(read_image(picture), LABELS)
     write_instances(prediction, picture.name, tmp_path / "coco.json")
-    (sample,) = load_samples(tmp_path / "coco.json")
+    (sample,) = load_data(tmp_path / "coco.json").samples
     assert np.array_equal(sample.read(LABELS)[1], prediction.masks)
 
 

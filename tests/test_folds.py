@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.commands.cards import write_cards
-from medseg.data.samples import load_samples, select
+from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
 from medseg.image import Image
@@ -74,7 +74,7 @@ def test_every_case_is_tested_once_and_all_folds_together_are_the_report(
     tested = [
         sample.case
         for fold in range(3)
-        for sample in select(load_samples(tmp_path / "out" / f"fold-{fold}" / "samples.json"), "test")
+        for sample in select(load_data(tmp_path / "out" / f"fold-{fold}" / "samples.json").samples, "test")
     ]
     assert sorted(tested) == [f"case{number:02d}" for number in range(24)]
     assert json.loads((tmp_path / "out" / "folds.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))

@@ -12,7 +12,7 @@ import pytest
 from assets.films import write_dicom
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box
-from medseg.data.samples import load_data, load_samples, split_hash
+from medseg.data.samples import load_data, split_hash
 from medseg.errors import InputError, MedsegWarning
 from tests.data_sets import (
     SMALL,
@@ -49,7 +49,7 @@ def test_a_picture_without_a_mask_in_any_class_is_refused(tmp_path: Path) -> Non
     class_folders(tmp_path)
     save(tmp_path / "images" / "d.jpg", scene())
     with pytest.raises(InputError, match="1 files have no partner of the same stem, the first: d"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 @pytest.mark.parametrize("boxes", ["bounding-boxes.json", "kavsir_bboxes.json"])
@@ -72,10 +72,10 @@ def test_kvasir_may_be_the_official_zip(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_boxes_are_the_masks_where_asked(tmp_path: Path) -> None:
     kvasir(tmp_path / "kvasir")
-    np.testing.assert_array_equal(load_samples(tmp_path / "kvasir", boxes=True)[0].read(["polyp"])[1], [SMALL])
+    np.testing.assert_array_equal(load_data(tmp_path / "kvasir", boxes=True).samples[0].read(["polyp"])[1], [SMALL])
     lgg(tmp_path / "lgg")
     with pytest.raises(InputError, match=r"\(lgg\) holds no bounding boxes"):
-        load_samples(tmp_path / "lgg", boxes=True)
+        load_data(tmp_path / "lgg", boxes=True)
 
 
 @pytest.mark.parametrize("place", [".", "kaggle_3m"])
@@ -94,7 +94,7 @@ def test_an_lgg_slice_without_mask_is_refused(tmp_path: Path) -> None:
     lgg(tmp_path)
     (tmp_path / "kaggle_3m" / "TCGA_B" / "TCGA_B_2_mask.tif").unlink()
     with pytest.raises(InputError, match="the first: TCGA_B_2"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 def test_chestx_det_findings_overlap(tmp_path: Path) -> None:
@@ -121,26 +121,26 @@ def test_classes_are_chosen_or_united(tmp_path: Path) -> None:
 def test_a_class_that_the_set_does_not_have_is_refused(tmp_path: Path) -> None:
     chestx_det(tmp_path)
     with pytest.raises(InputError, match="There is no class Tumour here; there are Atelectasis"):
-        load_samples(tmp_path, labels=["Mass", "Tumour"])
+        load_data(tmp_path, labels=["Mass", "Tumour"])
 
 
 def test_masks_without_class_names_can_be_named_but_not_united(tmp_path: Path) -> None:
     lgg(tmp_path)
     assert load_data(tmp_path, labels=["glioma"]).labels == ("glioma",)
     with pytest.raises(InputError, match="do not name their classes"):
-        load_samples(tmp_path, labels={"any": ["tumour"]})
+        load_data(tmp_path, labels={"any": ["tumour"]})
 
 
 def test_annotated_pictures_that_are_not_there_are_left_out_and_counted(tmp_path: Path) -> None:
     chestx_det(tmp_path)
     (tmp_path / "train_data" / "2.png").unlink()
     with pytest.warns(MedsegWarning, match=r"1 annotated pictures are not here and are left out, the first: 2\.png"):
-        assert len(load_samples(tmp_path)) == 2
+        assert len(load_data(tmp_path).samples) == 2
 
 
 def test_one_annotation_file_is_a_data_set_too(tmp_path: Path) -> None:
     chestx_det(tmp_path)
-    assert [s.image.name for s in load_samples(tmp_path / "ChestX_Det_train.json")] == ["1.png", "2.png"]
+    assert [s.image.name for s in load_data(tmp_path / "ChestX_Det_train.json").samples] == ["1.png", "2.png"]
 
 
 def test_siim_unites_the_rows_of_a_film(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_siim_films_without_row_and_rows_without_film_are_left_out_and_counted(t
         pytest.warns(MedsegWarning, match="1 pictures have no row in the table"),
         pytest.warns(MedsegWarning, match="1 pictures of the table are not here"),
     ):
-        assert [s.case for s in load_samples(tmp_path)] == ["1.2.3"]
+        assert [s.case for s in load_data(tmp_path).samples] == ["1.2.3"]
 
 
 @pytest.mark.parametrize("suffix", ["", "_0000"])
@@ -176,7 +176,7 @@ def test_of_nnunets_channel_files_the_first_is_read_and_the_others_are_counted(t
     decathlon(tmp_path, "_0000")
     shutil.copy(tmp_path / "imagesTr" / "v_0000.nii.gz", tmp_path / "imagesTr" / "v_0001.nii.gz")
     with pytest.warns(MedsegWarning, match="1 files of further channels are left out, the first: v_0001"):
-        samples = load_samples(tmp_path)
+        samples = load_data(tmp_path).samples
     assert {s.image.name for s in samples} == {"v_0000.nii.gz"}
 
 
@@ -184,23 +184,23 @@ def test_pairs_of_volumes_become_slices(tmp_path: Path) -> None:
     decathlon(tmp_path / "d")
     (tmp_path / "d" / "imagesTr").rename(tmp_path / "images")
     (tmp_path / "d" / "labelsTr").rename(tmp_path / "masks")
-    assert [s.frame for s in load_samples(tmp_path)] == [0, 1, 2, 3]
+    assert [s.frame for s in load_data(tmp_path).samples] == [0, 1, 2, 3]
 
 
 def test_a_layout_may_be_named(tmp_path: Path) -> None:
     kvasir(tmp_path)
     assert load_data(tmp_path, layout="pairs").labels == ()
     with pytest.raises(InputError, match="There is no layout 'coco17'"):
-        load_samples(tmp_path, layout="coco17")
+        load_data(tmp_path, layout="coco17")
     with pytest.raises(InputError, match="a folder as medseg/data/layouts"):
-        load_samples(tmp_path, layout="lgg")
+        load_data(tmp_path, layout="lgg")
 
 
 # --- the real sets, listed, and a few read
 
 
 def test_the_real_kvasir_keeps_its_splits(real_data: Path) -> None:
-    samples = load_samples(real_data / "polyp" / "kvasir-seg")
+    samples = load_data(real_data / "polyp" / "kvasir-seg").samples
     assert Counter(s.split for s in samples) == {"train": 700, "val": 100, "test": 100}
     assert split_hash(samples) == "59d5a685513d4e75883e16253879766b06bacd41784e3612ce2a13fde9f6146c"
     masks = samples[0].read(["polyp"])[1]
@@ -210,7 +210,7 @@ def test_the_real_kvasir_keeps_its_splits(real_data: Path) -> None:
 
 
 def test_the_real_lgg_is_split_by_patient(real_data: Path) -> None:
-    samples = load_samples(real_data / "brain" / "lgg-mri-segmentation")
+    samples = load_data(real_data / "brain" / "lgg-mri-segmentation").samples
     assert (len(samples), len({s.case for s in samples})) == (427, 88)
     patients = Counter({s.case: s.split for s in samples}.values())
     assert patients == {"train": 56, "val": 16, "test": 16}
@@ -218,7 +218,7 @@ def test_the_real_lgg_is_split_by_patient(real_data: Path) -> None:
 
 def test_the_real_chestx_det_outlines_fill_their_boxes(real_data: Path) -> None:
     with pytest.warns(MedsegWarning, match="3512 annotated pictures"):
-        samples = load_samples(real_data / "chest" / "chestx-det", fold=2)
+        samples = load_data(real_data / "chest" / "chestx-det", fold=2).samples
     assert Counter(s.split for s in samples) == {"train": 40, "val": 12, "test": 14}
     for sample in [s for s in samples if s.boxes][:5]:
         image, _ = sample.read(["Mass"])

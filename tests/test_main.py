@@ -11,7 +11,7 @@ import pytest
 from medseg import schema
 from medseg.__main__ import main
 from medseg.config import EnsembleConfig
-from medseg.data.samples import load_samples, select, split_hash
+from medseg.data.samples import load_data, select, split_hash
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.member import file_sha256
 from tests.conftest import ROOT, make_member
@@ -80,7 +80,7 @@ def test_the_fitted_ensemble_opens_without_a_complaint(published: Path) -> None:
 
 def test_the_fit_records_the_validation_split(published: Path, disc_pairs: Path) -> None:
     settings = schema.load(EnsembleConfig, published / "ensemble.json")
-    val = select(load_samples(disc_pairs), "val")
+    val = select(load_data(disc_pairs).samples, "val")
     assert settings.fitted is not None
     assert settings.fitted.split_sha256 == split_hash(val)
     assert (settings.fitted.fitted.n, settings.fitted.fitted.split) == (len(val), "val")
@@ -90,7 +90,7 @@ def test_the_fit_records_the_validation_split(published: Path, disc_pairs: Path)
 
 def test_the_scores_are_those_of_the_test_split(published: Path, disc_pairs: Path) -> None:
     scores = json.loads((published / "scores.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    test = select(load_samples(disc_pairs), "test")
+    test = select(load_data(disc_pairs).samples, "test")
     assert (scores["split"], scores["n"], scores["split_sha256"]) == ("test", len(test), split_hash(test))
     assert list(scores["rows"])[:5] == ["empty mask", "location prior", "a", "b", "equal weights"]
     assert list(scores["rows"])[-1] == "ensemble"

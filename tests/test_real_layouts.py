@@ -15,14 +15,14 @@ from assets.films import write_dicom
 from medseg.data.coco import read_coco, write_coco
 from medseg.data.manifest import Sample
 from medseg.data.rle import encode_rle
-from medseg.data.samples import load_data, load_samples
+from medseg.data.samples import load_data
 from medseg.metrics import confusion
 from medseg.reading.readers import read_image
 
 
 def test_lgg_slices_come_back_from_nifti_volumes_of_three_modalities(real_data: Path, tmp_path: Path) -> None:
     """RGB is pre-contrast, FLAIR and post-contrast: three channels of a 4-D file, as the Decathlon has them."""
-    samples = load_samples(real_data / "brain" / "lgg-mri-segmentation")
+    samples = load_data(real_data / "brain" / "lgg-mri-segmentation").samples
     for patient in sorted({s.case for s in samples})[:3]:
         slices = [s for s in samples if s.case == patient]
         pictures = np.stack([np.asarray(PIL.Image.open(s.image)) for s in slices], axis=2)
@@ -64,7 +64,7 @@ def test_chestx_det_outlines_come_back_from_coco(real_data: Path, tmp_path: Path
 def test_kvasir_pictures_come_back_from_a_zip(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     home = real_data / "polyp" / "kvasir-seg"
-    samples = load_samples(home)[:6]
+    samples = load_data(home).samples[:6]
     with zipfile.ZipFile(tmp_path / "hyper-kvasir-segmented-images.zip", "w") as archive:
         archive.write(home / "bounding-boxes.json", "segmented-images/bounding-boxes.json")
         for path in (path for sample in samples for path in sample.files):

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medseg.data.samples import Sample, load_data, load_samples, select, split_hash
+from medseg.data.samples import Sample, load_data, select, split_hash
 from medseg.errors import InputError, ReadError
 
 
@@ -36,37 +36,37 @@ def entry(name: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("train_images", "train_masks"), ("image", "mask")])
 def test_pictures_and_masks_pair_up_by_stem(tmp_path: Path, images: str, masks: str) -> None:
     touch(tmp_path, f"{images}/b.jpg", f"{images}/a.PNG", f"{masks}/a.tif", f"{masks}/b.png", f"{masks}/notes.txt")
-    found = load_samples(tmp_path)
+    found = load_data(tmp_path).samples
     assert [(s.image.name, s.mask.name, s.case) for s in found] == [("a.PNG", "a.tif", "a"), ("b.jpg", "b.png", "b")]
 
 
 def test_a_compressed_nifti_file_has_the_stem_without_both_endings(tmp_path: Path) -> None:
     touch(tmp_path, "images/scan.nii.gz", "masks/scan.nii")
-    assert [s.case for s in load_samples(tmp_path)] == ["scan"]
+    assert [s.case for s in load_data(tmp_path).samples] == ["scan"]
 
 
 def test_files_without_a_partner_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/c.png")
     with pytest.raises(InputError, match=r"2 files have no partner .* first: b, c\."):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 def test_two_files_with_one_stem_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/a.jpg", "masks/a.png")
     with pytest.raises(InputError, match="images/ holds two files with the stem a"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused_with_what_was_wanted(tmp_path: Path) -> None:
     touch(tmp_path, "pictures/a.png")
     with pytest.raises(InputError, match="wanted images/ and masks/ or train_images/ and train_masks/"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 def test_empty_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/x.txt", "masks/x.txt")
     with pytest.raises(InputError, match="holds no samples"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 # --- splits
@@ -75,7 +75,7 @@ def test_empty_folders_are_refused(tmp_path: Path) -> None:
 def test_a_given_split_is_honoured(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{folder}/{stem}.png" for folder in ("images", "masks") for stem in "abc"))
     (tmp_path / "splits.json").write_text('{"train": ["b"], "val": ["a"], "test": ["c"]}', encoding="utf-8")
-    assert [s.split for s in load_samples(tmp_path)] == ["val", "train", "test"]
+    assert [s.split for s in load_data(tmp_path).samples] == ["val", "train", "test"]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_splits_file_that_cannot_be_followed_is_refused(tmp_path: Path, splits
     touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
     (tmp_path / "splits.json").write_text(splits, encoding="utf-8")
     with pytest.raises(InputError, match=rf"splits\.json {sentence}"):
-        load_samples(tmp_path)
+        load_data(tmp_path)
 
 
 def test_cases_are_dealt_about_70_15_15(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, *(entry(f"case{i}") for i in range(1000))))
+    found = load_data(manifest(tmp_path, *(entry(f"case{i}") for i in range(1000)))).samples
     counts = Counter(s.split for s in found)
     assert counts["train"] == pytest.approx(700, abs=50)
     assert counts["val"] == pytest.approx(150, abs=40)
@@ -109,34 +109,34 @@ def test_who_fits_on_everything_has_nothing_dealt(tmp_path: Path) -> None:
 
 
 def test_adding_cases_moves_no_other_case(tmp_path: Path) -> None:
-    few = load_samples(manifest(tmp_path, *(entry(f"case{i}") for i in range(20))))
-    many = load_samples(manifest(tmp_path, *(entry(f"case{i}") for i in range(40))))
+    few = load_data(manifest(tmp_path, *(entry(f"case{i}") for i in range(20)))).samples
+    many = load_data(manifest(tmp_path, *(entry(f"case{i}") for i in range(40)))).samples
     assert many[:20] == few
 
 
 def test_another_seed_deals_otherwise_and_the_same_seed_alike(tmp_path: Path) -> None:
     path = manifest(tmp_path, *(entry(f"case{i}") for i in range(40)))
-    assert load_samples(path, seed=1) == load_samples(path, seed=1) != load_samples(path, seed=2)
+    assert load_data(path, seed=1).samples == load_data(path, seed=1).samples != load_data(path, seed=2).samples
 
 
 def test_pictures_of_one_case_are_dealt_into_one_split(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, *(entry(f"slice{i}", case=f"patient{i % 5}") for i in range(50))))
+    found = load_data(manifest(tmp_path, *(entry(f"slice{i}", case=f"patient{i % 5}") for i in range(50)))).samples
     assert all(len({s.split for s in found if s.case == case}) == 1 for case in {s.case for s in found})
 
 
 def test_a_case_in_two_splits_is_refused(tmp_path: Path) -> None:
     path = manifest(tmp_path, entry("a", case="p1", split="train"), entry("b", case="p1", split="val"))
     with pytest.raises(InputError, match="The case p1 stands in both train and val"):
-        load_samples(path)
+        load_data(path)
 
 
 def test_select_takes_one_split(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, entry("a", split="train"), entry("b", split="val")))
+    found = load_data(manifest(tmp_path, entry("a", split="train"), entry("b", split="val"))).samples
     assert [s.case for s in select(found, "val")] == ["b"]
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, entry("a", split="train")))
+    found = load_data(manifest(tmp_path, entry("a", split="train"))).samples
     with pytest.raises(InputError, match="No sample belongs to the split 'test'"):
         select(found, "test")
 
@@ -154,12 +154,12 @@ def test_the_hash_of_a_split_depends_on_the_division_not_on_order_or_place() -> 
 
 
 def test_a_manifest_names_files_relative_to_itself(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, {"image": "x/a.png", "mask": "y/a.png", "case": "p", "split": "test"}))
+    found = load_data(manifest(tmp_path, {"image": "x/a.png", "mask": "y/a.png", "case": "p", "split": "test"})).samples
     assert found == [Sample(tmp_path / "x/a.png", tmp_path / "y/a.png", "p", "test")]
 
 
 def test_a_case_may_be_numbered_from_0(tmp_path: Path) -> None:
-    found = load_samples(manifest(tmp_path, entry("a", case=0), entry("b", case=0), entry("c", case=None)))
+    found = load_data(manifest(tmp_path, entry("a", case=0), entry("b", case=0), entry("c", case=None))).samples
     assert [s.case for s in found] == ["0", "0", "c"]
 
 
@@ -173,19 +173,19 @@ def test_a_case_may_be_numbered_from_0(tmp_path: Path) -> None:
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "data.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=r"data\.json is not a manifest"):
-        load_samples(tmp_path / "data.json")
+        load_data(tmp_path / "data.json")
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.json is not a manifest"):
-        load_samples(tmp_path / "data.json")
+        load_data(tmp_path / "data.json")
 
 
 # --- reading
 
 
 def test_a_sample_is_read_as_picture_and_masks_on_one_grid(disc_pairs: Path) -> None:
-    image, masks = load_samples(disc_pairs)[0].read(["blob"])
+    image, masks = load_data(disc_pairs).samples[0].read(["blob"])
     assert image.pixels.shape == (48, 64, 3)
     assert (masks.shape, masks.dtype) == ((1, 48, 64), bool)
     red = image.pixels[..., 0]
@@ -199,4 +199,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, broken: str) -> Non
         PIL.Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / name / "a.png")
     (tmp_path / broken).write_text("no picture")
     with pytest.raises(ReadError, match=f"^{broken}: "):
-        load_samples(tmp_path)[0].read(["blob"])
+        load_data(tmp_path).samples[0].read(["blob"])

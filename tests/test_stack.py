@@ -18,7 +18,7 @@ import torch
 
 from medseg import schema
 from medseg.config import EnsembleConfig
-from medseg.data.samples import load_samples, select, split_hash
+from medseg.data.samples import load_data, select, split_hash
 from medseg.errors import ConfigError, InputError, ReadError
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
@@ -120,7 +120,7 @@ def stack_of(members: list[FakeMember], folder: Path) -> Ensemble:
 
 def mean_dice(ensemble: Ensemble, data: Path, **settings: Any) -> float:
     dices = []
-    for sample in select(load_samples(data), "test"):
+    for sample in select(load_data(data).samples, "test"):
         image, truth = sample.read(["blob"])
         found = ensemble.predict(image, **settings).masks
         dices.append(dice(torch.from_numpy(found)[None], torch.from_numpy(truth)[None]))
@@ -141,7 +141,7 @@ def test_the_stacker_beats_every_weighted_mean(stacked: Path, halves: list[FakeM
 def test_it_learns_on_the_held_out_split_alone_and_divides_no_case(tiny: StackRecipe, halves: list[FakeMember]) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
     answered = held_out_answers(tiny, Ensemble(settings, halves))
-    held_out = select(load_samples(Path(tiny.data)), "val")
+    held_out = select(load_data(Path(tiny.data)).samples, "val")
     assert sorted(sample.case for sample in answered) == sorted(sample.case for sample in held_out)
     assert [sum(sample.split == split for sample in answered) for split in ("train", "val")] == [10, 5]
     again = held_out_answers(replace(tiny, seed=1), Ensemble(settings, halves))
@@ -154,7 +154,7 @@ def test_its_picture_is_the_members_probabilities_then_the_picture(
 ) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
     first = held_out_answers(replace(tiny, with_image=with_image), Ensemble(settings, halves))[0]
-    image, truth = next(s for s in load_samples(Path(tiny.data)) if s.case == first.case).read(["blob"])
+    image, truth = next(s for s in load_data(Path(tiny.data)).samples if s.case == first.case).read(["blob"])
     seen, masks = first.read(("blob",))
     wanted = [left(image)[0], right(image)[0], *(image.pixels.transpose(2, 0, 1) if with_image else [])]
     np.testing.assert_allclose(seen.pixels.transpose(2, 0, 1), wanted, atol=1e-3)  # half precision
@@ -251,7 +251,7 @@ def test_members_trained_on_another_division_are_refused(
     tiny: StackRecipe, halves: list[FakeMember], capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
-    same = split_hash(load_samples(Path(tiny.data)))
+    same = split_hash(load_data(Path(tiny.data)).samples)
     held_out_answers(tiny, Ensemble(settings, trained_on(halves, same)))
     assert "is not checked" not in capsys.readouterr().out
     with pytest.raises(InputError, match="left was trained on another division of the data"):

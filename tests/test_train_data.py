@@ -11,7 +11,7 @@ import torch
 
 import assets.phantoms
 from medseg.config import Preprocess
-from medseg.data.samples import load_samples, select
+from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from train import data
 from train.data import (
@@ -26,7 +26,7 @@ from train.recipe import Recipe
 
 
 def pairs_of(folder: Path, split: str, count: int) -> Pairs:
-    samples = select(load_samples(folder), split)[:count]
+    samples = select(load_data(folder).samples, split)[:count]
     return Pairs(samples, ("disc",), Preprocess(32, 32))
 
 

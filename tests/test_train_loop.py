@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from medseg import schema
-from medseg.data.samples import load_samples, split_hash
+from medseg.data.samples import load_data, split_hash
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, save_member
 from medseg.reading.readers import read_image, read_masks
@@ -134,7 +134,7 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(
     assert score.low is not None
     assert score.low <= score.value
     assert member.config.training_data.appearance is not None
-    assert member.config.training_data.split_sha256 == split_hash(load_samples(Path(tiny.data)))
+    assert member.config.training_data.split_sha256 == split_hash(load_data(Path(tiny.data)).samples)
     image = read_image(disc_pairs / "images" / "case23.png")
     (truth,) = read_masks(disc_pairs / "masks" / "case23.png", ["disc"])
     found = member.probabilities(image)[0] > 0.5

@@ -1,4 +1,4 @@
-"""A corrected picture goes back into training: what `load_samples` reads is what was shown."""
+"""A corrected picture goes back into training: what `load_data` reads is what was shown."""
 
 from __future__ import annotations
 

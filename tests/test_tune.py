@@ -13,7 +13,7 @@ import pytest
 import medseg
 from medseg import schema
 from medseg.config import EnsembleConfig
-from medseg.data.samples import load_samples, select
+from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from medseg.fitting.fit import Fit, fit
 from medseg.image import Image
@@ -64,7 +64,7 @@ def given(pairs: Path, kind: str) -> list[Given]:
 
 def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensemble: Ensemble, pairs: Path) -> None:
     found = Tuning().run(ensemble, zipped(pairs), [])
-    expected = fit(ensemble.members, select(load_samples(pairs), "val"))
+    expected = fit(ensemble.members, select(load_data(pairs).samples, "val"))
     assert found.fitted == expected.fitted
     assert found.nested == expected.nested
     assert found.nested is not None

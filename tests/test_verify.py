@@ -13,7 +13,7 @@ import pytest
 
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box, Polygon, Runs
-from medseg.data.samples import load_samples
+from medseg.data.samples import load_data
 from medseg.data.verify import require_sound, verify
 from medseg.errors import InputError
 from tests.conftest import write_disc_pair
@@ -34,7 +34,7 @@ def samples(pairs: Path, tmp_path: Path) -> list[Sample]:
     """Eight sound pairs, four of train and two each of val and test, in a folder of their own."""
     shutil.copytree(pairs, tmp_path / "data")
     splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
-    return [replace(s, split=split) for s, split in zip(load_samples(tmp_path / "data"), splits, strict=True)]
+    return [replace(s, split=split) for s, split in zip(load_data(tmp_path / "data").samples, splits, strict=True)]
 
 
 def save(path: Path, pixels: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from medseg.config import Appearance, Preprocess
-from medseg.data.samples import Sample, load_samples
+from medseg.data.samples import Sample, load_data
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.scope import appearance_of, look
@@ -146,7 +146,7 @@ def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader:
 def read_recipe_samples(recipe: Recipe) -> list[Sample]:
     """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
     if recipe.data != "phantoms":
-        return load_samples(Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold, seed=recipe.seed)
+        return load_data(Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold, seed=recipe.seed).samples
     from assets.phantoms import write_pairs
 
     folder = Path(recipe.output) / "phantoms"
@@ -155,4 +155,4 @@ def read_recipe_samples(recipe: Recipe) -> list[Sample]:
         shutil.rmtree(drawing, ignore_errors=True)
         write_pairs(drawing, PHANTOM_COUNT, "endoscopy", (128, 128), PHANTOM_SEED)
         drawing.rename(folder)
-    return load_samples(folder, seed=recipe.seed)
+    return load_data(folder, seed=recipe.seed).samples

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from medseg.data.samples import Sample, load_data, load_samples, select, split_hash
+from medseg.data.samples import Sample, load_data, select, split_hash
 from medseg.evaluation.conventions import MEAN_IOU, pooled_mean_iou
 from medseg.evaluation.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
 from medseg.export import versions
@@ -112,7 +112,7 @@ def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str
     `trainings` are the output folders of members and stackers.
     """
     rows = json.loads((scores / "rows.json").read_text(encoding="utf-8"))
-    samples = load_samples(folder / "samples.json")
+    samples = load_data(folder / "samples.json").samples
     text = f"{study['title']}\n\n{_tables(rows)}\n\n{study['caption']}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
     _write_csv(rows, folder / "table.csv")

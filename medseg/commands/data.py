@@ -38,9 +38,9 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 
 def read_chosen(options: argparse.Namespace) -> list[Sample]:
     """The samples of the data set, each with its split."""
-    from medseg.data.samples import load_samples
+    from medseg.data.samples import load_data
 
-    return load_samples(options.data, labels=_labels(options.labels), fold=options.fold)
+    return load_data(options.data, labels=_labels(options.labels), fold=options.fold).samples
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,8 @@
 """Any labelled data set as one list of samples: image, masks, case, split.
 
-    samples = load_samples("Kvasir-SEG.zip")
-    samples = load_samples("chestx-det", labels=["Effusion", "Cardiomegaly"])       # chosen classes
-    samples = load_samples("chestx-det", labels={"finding": ["*"]})                 # their union as one label
+    samples = load_data("Kvasir-SEG.zip").samples
+    samples = load_data("chestx-det", labels=["Effusion", "Cardiomegaly"]).samples  # chosen classes
+    samples = load_data("chestx-det", labels={"finding": ["*"]}).samples            # their union as one label
 
 The layouts are those of `LAYOUTS`, each described where it is read, and medseg's own manifest (`medseg.data.manifest`).
 """
@@ -44,7 +44,6 @@ __all__ = [
     "Sample",
     "given_splits",
     "load_data",
-    "load_samples",
     "select",
     "split_hash",
     "write_manifest",
@@ -75,20 +74,6 @@ LAYOUTS = {
     "lgg": Layout(is_lgg, read_lgg),
 }
 """Folder layouts in the order tried: the narrower before the wider, of which "kvasir" is also "pairs"."""
-
-
-def load_samples(
-    data: Path | str,
-    *,
-    labels: Labels | None = None,
-    layout: str = "auto",
-    splits: Path | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    boxes: bool = False,
-) -> list[Sample]:
-    """The samples of `load_data`, which says what the arguments mean."""
-    return load_data(data, labels=labels, layout=layout, splits=splits, fold=fold, seed=seed, boxes=boxes).samples
 
 
 def load_data(

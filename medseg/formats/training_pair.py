@@ -19,7 +19,7 @@ from medseg.image import Image
 def write_pair(image: Image, masks: Masks, labels: tuple[str, ...], path: Path) -> None:
     """Picture and masks (K, H, W) as images/NAME and masks/NAME.png, of several labels masks/LABEL/NAME.png each.
 
-    `load_samples` reads back the very pixels: upright, on the image's own grid, as the networks see them. The picture
+    `load_data` reads back the very pixels: upright, on the image's own grid, as the networks see them. The picture
     is an 8-bit PNG where that loses nothing, else a TIFF of 32-bit floats. NAME is made from the pixels' hash; nothing
     else of the file that the picture came in goes along. Raises InputError for a label that cannot name a folder.
     """

@@ -10,7 +10,7 @@ import pytest
 
 import medseg
 from medseg import metrics
-from medseg.data.samples import load_samples
+from medseg.data.samples import load_data
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def downloaded_pair(page: Page, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         page.click("#get-pair")
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
-    image, masks = load_samples(path, labels=["blob"])[0].read(["blob"])
+    image, masks = load_data(path, labels=["blob"]).samples[0].read(["blob"])
     return image.pixels, masks[0]
 
 
