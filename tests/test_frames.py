@@ -8,6 +8,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
@@ -15,9 +16,9 @@ import pytest
 from medseg import export
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import ReadError
-from medseg.inference import frames
+from medseg.formats import frames
+from medseg.formats.frames import segment_frames
 from medseg.inference.ensemble import Ensemble
-from medseg.inference.frames import segment_frames
 from medseg.reading.readers import read_image
 from tests.conftest import fake_member
 from tests.test_readers import write_dicom
@@ -64,6 +65,26 @@ def test_the_zip_holds_each_frames_mask_the_areas_and_the_reports(
         report = json.loads(archive.read("report.json"))
     assert report["notice"] == export.NOTICE
     assert [entry["image"]["frame"] for entry in report["frames"]] == [0, 1, 2]
+
+
+def test_of_a_volume_the_zip_holds_the_masks_on_its_grid_too(ensemble: Ensemble, tmp_path: Path) -> None:
+    """Its axes run to the foot, the left and the front, so that none is as a slice is shown."""
+    voxels = np.random.default_rng(0).integers(0, 2, (17, 18, 19)).astype(np.uint8)
+    affine = np.array([[0, -2, 0, 5], [0, 0, 3, -7], [-4, 0, 0, 9], [0, 0, 0, 1.0]])
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "head.nii")
+    segment_frames(tmp_path / "head.nii", ensemble.predict, tmp_path / "masks.zip")
+    with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
+        assert "frame-017.png" in archive.namelist()
+        found = nibabel.Nifti1Image.from_bytes(archive.read("mask.nii"))
+    np.testing.assert_array_equal(np.asarray(found.dataobj), voxels)
+    np.testing.assert_allclose(found.affine, affine)
+    assert found.header.get_xyzt_units()[0] == "mm"
+
+
+def test_other_files_have_no_grid_to_lay_a_volume_on(film: Path, ensemble: Ensemble, tmp_path: Path) -> None:
+    segment_frames(film, ensemble.predict, tmp_path / "masks.zip")
+    with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
+        assert "mask.nii" not in archive.namelist()
 
 
 def test_the_chosen_window_holds_for_every_frame(film: Path, ensemble: Ensemble, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from ui.uploads import visitors_folder
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
+    from medseg.formats.frames import Areas
     from medseg.inference.ensemble import Ensemble, Prediction
-    from medseg.inference.frames import Areas
     from medseg.inference.tta import Augmentation
     from ui.correct import Editing
 
@@ -165,7 +165,7 @@ class Session:
     def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
         """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
         the visitor stopped it or opened another picture."""
-        from medseg.inference.frames import segment_frames  # which imports torch
+        from medseg.formats.frames import segment_frames  # which imports torch
 
         self.stopped.clear()
         begun, target = self.shown, self.folder() / "medseg-frames.zip"

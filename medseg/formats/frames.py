@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+from jaxtyping import UInt8
+
 from medseg import export
 from medseg.errors import ReadError
+from medseg.formats.nifti import mask_volume
 from medseg.image import Image
 from medseg.inference.prediction import Prediction
+from medseg.postprocess import to_label_map
 from medseg.reading.readers import read_image
 
 Areas: TypeAlias = dict[str, dict[str, float]]
@@ -31,12 +36,14 @@ def segment_frames(
 ) -> list[Areas]:
     """The areas in each frame of the file `path`, and the zip `target` with every frame's mask.
 
-    One frame at a time is held. `window` is what `read_image` takes; `progress` is told how many of how many frames are
-    done. `target` holds frame-001.png and so on (`export.write_mask`), areas.csv, and report.json with each frame's
-    report. Where `cancelled` says so between two frames, nothing is written and the list is empty. Raises ReadError
-    where a frame cannot be read, with its number.
+    One picture at a time is held. `window` is what `read_image` takes; `progress` is told how many of how many frames
+    are done. `target` holds frame-001.png and so on (`export.write_mask`), areas.csv, and report.json with each frame's
+    report; for a NIfTI volume that says how it lies also mask.nii, the label maps on its grid. Where `cancelled` says
+    so between two frames, nothing is written and the list is empty. Raises ReadError where a frame cannot be read, with
+    its number.
     """
     areas: list[Areas] = []
+    label_maps: list[UInt8[np.ndarray, "H W"]] = []
     reports: list[dict[str, Any]] = []
     begun, frames = target.with_suffix(".part"), 1
     try:
@@ -49,7 +56,11 @@ def segment_frames(
                 reports.append(prediction.report())
                 areas.append(reports[-1]["areas"])
                 archive.writestr(f"frame-{len(areas):03}.png", _png(prediction))
+                if image.affine is not None:
+                    label_maps.append(to_label_map(prediction.masks))
                 progress(len(areas), frames)
+            if label_maps:
+                archive.writestr("mask.nii", mask_volume(label_maps, image, prediction.labels))
             archive.writestr("areas.csv", _table(areas))
             archive.writestr("report.json", json.dumps({"notice": export.NOTICE, "frames": reports}, indent=2))
         begun.replace(target)
