@@ -16,8 +16,8 @@ from medseg.export import masks_sha256
 from medseg.formats import nifti as export_nifti
 from medseg.formats import tables as export_tables
 from tests.browser.test_page import downloaded, upload
-from tests.test_decode import shipped
-from tests.test_export_seg import unpacked
+from tests.formats.test_export_seg import unpacked
+from tests.reading.test_decode import shipped
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 import medseg
-from tests.test_readers import write_dicom
+from tests.reading.test_readers import write_dicom
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

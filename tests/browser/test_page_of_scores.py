@@ -11,7 +11,7 @@ import pytest
 from medseg.evaluation.evaluate import evaluate
 from medseg.evaluation.report_html import page
 from medseg.evaluation.report_pictures import show
-from tests.test_evaluate import SAMPLES, TRAINING, two_members
+from tests.evaluation.test_evaluate import SAMPLES, TRAINING, two_members
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -20,7 +20,7 @@ from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.overlay import label_colour
 from tests.conftest import fake_member, make_ensemble
-from tests.test_crossfit import ensemble_of
+from tests.fitting.test_crossfit import ensemble_of
 
 pytest.importorskip("gradio")
 

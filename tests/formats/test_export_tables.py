@@ -17,7 +17,7 @@ from medseg.export import NOTICE
 from medseg.formats.tables import write_instances, write_rle
 from medseg.image import Image, to_stored
 from medseg.reading.readers import read_image
-from tests.test_export_nifti import LABELS, predict
+from tests.formats.test_export_nifti import LABELS, predict
 
 
 @pytest.fixture(params=[1, 8])

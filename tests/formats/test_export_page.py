@@ -12,7 +12,7 @@ from medseg.calibration.trust import Trust
 from medseg.export import NOTICE
 from medseg.formats.page import write_page
 from medseg.image import Image
-from tests.test_export_nifti import predict
+from tests.formats.test_export_nifti import predict
 
 BRIGHT = np.zeros((40, 50, 1), np.float32)
 BRIGHT[:4, :25] = 1  # 100 of 2,000 pixels

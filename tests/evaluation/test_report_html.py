@@ -18,7 +18,7 @@ from medseg.evaluation.report_pictures import Shown, choose, show
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from tests.conftest import PaintedSample, fake_member
-from tests.test_evaluate import SAMPLES, TRAINING, made_of, truth, two_members
+from tests.evaluation.test_evaluate import SAMPLES, TRAINING, made_of, truth, two_members
 
 EVIL = "<script>alert(1)</script><img src=http://x.test/a onerror=alert(2)>"
 

@@ -27,7 +27,7 @@ from medseg.image import Image
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
 from tests.conftest import ROOT, FakeMember, PaintedSample, disc, fake_member, with_stacker
-from tests.test_crossfit import ensemble_of
+from tests.fitting.test_crossfit import ensemble_of
 
 SIZE = (40, 40)
 
@@ -112,7 +112,11 @@ def test_trust_finds_the_masks_that_failed(figures: dict[str, float]) -> None:
 
 def test_conformal_masks_keep_near_their_promise_on_new_samples(found: Calibration, figures: dict[str, float]) -> None:
     assert [bounds.alpha for bounds in found.bounds] == [0.05, 0.1, 0.2]
-    for alpha in ("0.05", "0.1", "0.2"):  # exactly on average over many draws of both: tests/test_conformal.py
+    for alpha in (
+        "0.05",
+        "0.1",
+        "0.2",
+    ):  # exactly on average over many draws: test_conformal.py
         assert figures[f"alpha {alpha}: missed by the outer mask"] < 2 * float(alpha)
         assert figures[f"alpha {alpha}: area of outer / mask"] >= 1
         assert figures[f"alpha {alpha}: area of inner / mask"] <= 1

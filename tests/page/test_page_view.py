@@ -18,7 +18,7 @@ from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.member import file_sha256
 from tests.conftest import make_ensemble
-from tests.test_readers import write_dicom
+from tests.reading.test_readers import write_dicom
 
 pytest.importorskip("gradio")
 

@@ -21,7 +21,7 @@ from medseg.formats.frames import segment_frames
 from medseg.inference.ensemble import Ensemble
 from medseg.reading.readers import read_image
 from tests.conftest import fake_member
-from tests.test_readers import write_dicom
+from tests.reading.test_readers import write_dicom
 
 SIDES = (4, 0, 8)
 """Of the bright square in each frame."""

@@ -28,10 +28,10 @@ from medseg.reading.decode import count_frames, decode
 from medseg.reading.grey import to_grey
 from medseg.reading.readers import read_image
 from medseg.reading.stored import MAX_BYTES, MAX_CHANNELS, from_header, to_header
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, which the worker ignores too
 
-ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus" / "hostile-dicom"
 GREY = np.array([[0, 10, 20], [30, 40, 255]], dtype=np.uint8)
 RGB = np.stack([GREY, GREY + 1, GREY // 2], axis=-1)

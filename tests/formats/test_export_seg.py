@@ -24,7 +24,7 @@ from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_image, read_source
 from tests.conftest import fake_member
-from tests.test_decode import CORPUS, shipped
+from tests.reading.test_decode import CORPUS, shipped
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # about odd values in the files that it ships
 

@@ -20,6 +20,7 @@ from medseg.errors import InputError, ReadError
 from medseg.image import to_stored
 from medseg.reading import readers
 from medseg.reading.readers import count_frames, read_image, read_masks
+from tests.conftest import ROOT
 
 RAMP = np.arange(6, dtype=np.uint16).reshape(2, 3)
 CORNER = np.array([[255, 0, 0], [128, 0, 0]], dtype=np.uint8)  # no orientation leaves it as it is
@@ -608,9 +609,6 @@ def has_ended(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
-
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_reading_works_from_another_folder_and_with_a_misleading_module_in_it(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from medseg.errors import ConfigError, InputError
 from medseg.evaluation.evaluate import EMPTY, EQUAL, PRIOR
 from medseg.metrics import Confusion
 from tests.conftest import ROOT, make_member
-from tests.test_train_networks import described
+from tests.training.test_train_networks import described
 from train import encoders, study, study_report
 from train.recipe import Recipe, recipe_from_arguments
 from train.study import Study, read_study, run_study
