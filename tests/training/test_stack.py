@@ -25,6 +25,7 @@ from medseg.inference.ensemble import Ensemble
 from medseg.inference.member import load_member
 from medseg.reading.readers import read_image
 from tests.conftest import ROOT, FakeMember, fake_member
+from tests.training.conftest import Killed
 from train import loop, stacking
 from train.recipe import StackRecipe, recipe_from_arguments
 from train.stacking import held_out_answers, stack
@@ -41,19 +42,7 @@ TINY: dict[str, Any] = {
 }
 
 
-class Killed(BaseException):
-    """Stands for kill -9: no handler of the code under test may run on it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def on_the_cpu() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")

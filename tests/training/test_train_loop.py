@@ -21,6 +21,7 @@ from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, save_member
 from medseg.reading.readers import read_image, read_masks
 from medseg.scores import Score
+from tests.training.conftest import Killed
 from train import checkpoints, loop
 from train.loop import train
 from train.recipe import Recipe, Stage
@@ -40,20 +41,7 @@ TINY: dict[str, Any] = {
 }
 
 
-class Killed(BaseException):
-    """Stands for kill -9: no handler of the code under test may run on it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def on_the_cpu() -> Iterator[None]:
-    """The promise of equal bits is for the CPU, also where there is a GPU; networks this small gain from one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")
