@@ -28,12 +28,11 @@ from medseg.fitting.floor import on_square
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
 from medseg.fitting.tally import Tally, add, tally
-from medseg.fitting.thresholds import THRESHOLDS
+from medseg.fitting.thresholds import HALF
 from medseg.inference.blend import normalise_weights
 
 SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 5
 VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]
-HALF = int(np.argmin(abs(THRESHOLDS - 0.5)))
 MEASURES = (Measure("iou", "pooled"), Measure("dice", "per image"))
 
 Image = tuple[np.ndarray, np.ndarray]

@@ -78,7 +78,7 @@ class Nested:
 class Fitted:
     """How weights and threshold were chosen: the data and its hash, the method, and what each contender scored there.
 
-    Each contender has its own best threshold there, so `best_single`, `equal`, `fitted` and, where there were weights
+    Each contender's threshold was chosen there too, so `best_single`, `equal`, `fitted` and, where there were weights
     per label, `per_label` flatter them all alike; `nested` does not. `recommended` is what `nested` favours, `chosen`
     whose weights and threshold the ensemble has. The defaults are what files said before there was a choice.
     """
