@@ -41,7 +41,8 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             *[f"- {score_words(score)}" for score in member.scores],
             "",
             "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
-            "location prior never looks at the picture: what does not exceed it has learned nothing.",
+            "location prior never looks at the picture: what does not exceed it has learned nothing. Command: "
+            "`accelerate launch train/train.py` with its recipe, of a stacker `train/stack.py`.",
             "",
             *_loading(member, architecture),
             *_limits(data),
@@ -163,7 +164,7 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
         "## How the weights were chosen",
         "",
         f"On {fitted.data}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
-        f"all {'four' if fitted.per_label else 'three'}; they are no test scores.",
+        f"all {'four' if fitted.per_label else 'three'}; they are no test scores. Command: `python -m medseg fit`.",
         "",
         f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
         f"- equal weights: {score_words(fitted.equal)}",

@@ -106,6 +106,12 @@ def test_a_score_is_shown_with_interval_n_and_protocol() -> None:
     assert "- dice 0.877 [0.800, 0.900] on val, n = 100 (per-image mean)" in card
 
 
+def test_the_figures_have_the_commands_that_print_them() -> None:
+    assert "Command: `accelerate launch train/train.py`" in member_card(MEMBER, "Unet", "resnet18")
+    card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=FITTED), BOTH, None, [])
+    assert "Command: `python -m medseg fit`." in card
+
+
 def test_a_score_without_interval_has_dashes() -> None:
     single = dataclasses.replace(MEMBER, scores=(dataclasses.replace(SCORE, low=None, high=None, n=1),))
     assert "dice 0.877 [–, –] on val, n = 1" in member_card(single, "Unet", "resnet18")
