@@ -20,7 +20,6 @@ RUN pip install -r requirements.txt
 
 COPY --chown=root:root app.py README.md LICENSE ./
 COPY --chown=root:root medseg medseg
-COPY --chown=root:root ui ui
 COPY --chown=root:root assets assets
 
 USER 1000

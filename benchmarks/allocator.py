@@ -1,7 +1,7 @@
 """What training on a CPU gains from memory that is kept: `python benchmarks/allocator.py [THREADS]`.
 
 Steps of the brain U-Net's recipe on noise, in fresh processes in turn: as glibc does by itself, and with
-`train.memory.keep_freed_memory`. Medians over the processes, in seconds a step and MiB at the peak.
+`medseg.training.memory.keep_freed_memory`. Medians over the processes, in seconds a step and MiB at the peak.
 """
 
 import statistics
@@ -23,11 +23,11 @@ def steps(way: str, threads: int) -> None:
 
     import torch
 
-    from train.encoders import make_network
-    from train.loop import _describe, _preprocess
-    from train.losses import make_loss
-    from train.memory import keep_freed_memory
-    from train.recipe import recipe_from_arguments
+    from medseg.training.encoders import make_network
+    from medseg.training.loop import _describe, _preprocess
+    from medseg.training.losses import make_loss
+    from medseg.training.memory import keep_freed_memory
+    from medseg.training.recipe import recipe_from_arguments
 
     if way == "kept":
         keep_freed_memory()

@@ -1,7 +1,7 @@
 """A picture of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
 
-One row a strength of `train.recipe.Augmentation`, one column an epoch. The same phantom, its mask drawn over it, each
-time.
+One row a strength of `medseg.training.recipe.Augmentation`, one column an epoch. The same phantom, its mask drawn over
+it, each time.
 """
 
 import sys
@@ -12,10 +12,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from assets.phantoms import draw
-from train.augment import augment, make_augmentation
-from train.recipe import Augmentation
-from train.validate import panel, save_rows
+from medseg.data.phantoms import draw
+from medseg.training.augment import augment, make_augmentation
+from medseg.training.recipe import Augmentation
+from medseg.training.validate import panel, save_rows
 
 EPOCHS = 8
 SIDE = 192

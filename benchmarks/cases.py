@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from medseg.commands.data import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, read_chosen
 from medseg.data.samples import Sample, select
 from medseg.inference.ensemble import Ensemble
 from medseg.metrics import confusion

@@ -48,8 +48,8 @@ def run(data: Path, output: Path, workers: int) -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"
     import torch
 
-    from train.loop import train
-    from train.recipe import recipe_from_settings
+    from medseg.training.loop import train
+    from medseg.training.recipe import recipe_from_settings
 
     # its workers are forked, as under `accelerate launch`: a fork server, which this process would hand on, waits for
     # workers that wait for it, and both outlive the kill
@@ -62,9 +62,9 @@ def run(data: Path, output: Path, workers: int) -> None:
 
 def measure(folder: Path, *, kills: int, workers: int, seed: int) -> Result:
     """Kill `kills` times in as many runs as it takes, and finish each of them."""
-    from assets.phantoms import write_pairs
+    from medseg.data.phantoms import write_pairs
 
-    CONTEXT.set_forkserver_preload(["train.loop"])
+    CONTEXT.set_forkserver_preload(["medseg.training.loop"])
     data, result, moments = folder / "data", Result(), random.Random(seed)  # noqa: S311 # no secret
     write_pairs(data, PICTURES, "endoscopy", (64, 64), 0)
     finish(start(data, folder / "first", workers))  # takes longer: torch is imported
@@ -104,7 +104,7 @@ def finish(process: BaseProcess) -> None:
 
 def last_weights(output: Path) -> str:
     """Hash of the newest checkpoint's weights and of the member's files."""
-    from train import checkpoints
+    from medseg.training import checkpoints
 
     state = checkpoints.load_newest(output / "checkpoints")
     if state is None:

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from medseg.data.samples import Sample, load_data, select
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.tables import table
 from medseg.inference.ensemble import Ensemble
+from medseg.report.evaluation_table import table
 
 LAST_FRAMES = (
     25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,

@@ -26,9 +26,9 @@ import PIL.Image
 from playwright.sync_api import Locator, Page
 from playwright.sync_api import TimeoutError as NothingChanged
 
-from assets.phantoms import draw
 from medseg import schema
 from medseg.config import EnsembleConfig
+from medseg.data.phantoms import draw
 from tests.running_app import open_page, running_app, running_chromium
 
 SIDE, MEMBERS, MOVES, QUIET_MS = 1024, 5, 20, 300
@@ -61,8 +61,8 @@ def counting(*arguments):
         counts.write(".")
     return run(*arguments)
 medseg.inference.runtime.run = counting
-import app
-app.demo.launch(**app.LAUNCH)
+from medseg.app import page
+page.demo.launch(**page.LAUNCH)
 """
 
 STOPWATCH = """

@@ -16,13 +16,13 @@ sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # no
 import torch
 from accelerate import Accelerator
 
-from assets.phantoms import write_pairs
-from train import loop
-from train.data import Pairs, read_recipe_samples, training_loader
-from train.encoders import make_network
-from train.losses import make_loss
-from train.recipe import Recipe
-from train.state import Run
+from medseg.data.phantoms import write_pairs
+from medseg.training import loop
+from medseg.training.data import Pairs, read_recipe_samples, training_loader
+from medseg.training.encoders import make_network
+from medseg.training.losses import make_loss
+from medseg.training.recipe import Recipe
+from medseg.training.state import Run
 
 PICTURES, ROUNDS = 96, 5
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from medseg.commands import data, evaluate, fit, predict, publish
+from medseg.commands import evaluate, fit, inspect, predict, publish
 from medseg.errors import MedsegError
 
 _STATUS = (
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     made = argparse.ArgumentParser(prog="python -m medseg", description=__doc__, epilog=_STATUS)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, fit, evaluate, predict, publish):
+    for group in (inspect, fit, evaluate, predict, publish):
         group.add(commands)
     return made
 

@@ -71,7 +71,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How the training pictures look: the (low, high) range of each statistic of `medseg.inference.scope.look`."""
+    """The range (low, high) in the training pictures of each statistic of `medseg.inference.domain_check.look`."""
 
     brightness: tuple[float, float]
     red_green: tuple[float, float]

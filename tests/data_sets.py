@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import PIL.Image
 
-from assets.films import write_dicom
+from medseg.data.films import write_dicom
 from medseg.data.rle import encode_rle
 
 SIZE = (24, 32)

@@ -17,9 +17,9 @@ from medseg.errors import InputError
 from medseg.inference.ensemble import Ensemble
 from medseg.overlay import draw_overlay
 from medseg.reading.readers import read_image
+from medseg.training.loop import train
+from medseg.training.recipe import Recipe
 from tests.conftest import disc
-from train.loop import train
-from train.recipe import Recipe
 
 SIZE = (64, 64)
 SEEN = 3

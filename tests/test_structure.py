@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
 import tomllib
-from graphlib import TopologicalSorter
-
-import pytest
 
 from tests.conftest import ROOT
+from tests.floors import MODULES, floors, read_tree
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = sorted(path.parent.name for path in (ROOT / "medseg").glob("*/__init__.py"))
-MODULES = sorted(
-    path.relative_to(ROOT / "medseg").with_suffix("").as_posix()
-    for path in (ROOT / "medseg").rglob("*.py")
-    if path.name != "__init__.py"
-)
-"""Of medseg, as `metrics` or `reading/readers`."""
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
-def floors() -> dict[str, int]:
-    """Module → floor, as ARCHITECTURE.md lists them: lines such as `    2   reading/grey   modality → VOI`."""
-    section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## Floors")[1].split("\n## ")[0]
-
-    continued, floor = {}, 0
-    for line in section.splitlines():
-        if match := re.match(r"^    (\d+ |  ) +([\w/]+)  ", line):
-            floor = int(match[1]) if match[1].strip() else floor
-            continued[match[2]] = floor
-    assert continued
-    return continued
-
-
-def imports(module: str) -> set[str]:
-    """The modules of medseg that a module imports, at its top or inside functions; type-only imports count too."""
-    tree = ast.parse((ROOT / "medseg" / f"{module}.py").read_text(encoding="utf-8"))
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name.removeprefix("medseg.").replace(".", "/") for name in found} & set(MODULES)
-
-
-def test_architecture_lists_every_module_once() -> None:
-    assert sorted(floors()) == MODULES
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_lower_floors(module: str) -> None:
-    level = floors()
-    assert {name for name in imports(module) if level[name] >= level[module]} == set()
-
-
-def test_imports_make_no_cycle() -> None:
-    graph = {module: imports(module) for module in MODULES}
-    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
-
-
-def test_packages_make_no_cycle() -> None:
-    """A module outside of the packages counts for itself."""
-    graph: dict[str, set[str]] = {}
-    for module in MODULES:
-        own = module.split("/")[0]
-        graph.setdefault(own, set()).update(name.split("/")[0] for name in imports(module))
-        graph[own].discard(own)
-    assert set(PACKAGES) <= set(graph)
-    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+def test_the_tree_lists_every_file_with_its_floor() -> None:
+    """`floors` raises where imports make a cycle."""
+    listed = read_tree(ARCHITECTURE)
+    in_medseg = {path: floor for path, (floor, _) in listed.items() if re.match(r"medseg/(?!app/).*\.py$", path)}
+    assert in_medseg == {f"medseg/{module}.py": floor for module, floor in floors().items()}, (
+        "run `python tests/floors.py`"
+    )
+    missing = sorted(path for path in listed if not list(ROOT.glob(path.rstrip("/"))))
+    assert missing == [], "the tree names what is not there"
 
 
 def test_the_library_knows_neither_the_page_nor_the_training() -> None:
-    outward = re.compile(r"^\s*(?:from|import) (?:app|ui|train|assets|tests|benchmarks|gradio)\b", re.MULTILINE)
-    offenders = [m for m in MODULES if outward.search((ROOT / "medseg" / f"{m}.py").read_text(encoding="utf-8"))]
+    above = r"app|train|tests|benchmarks|gradio|medseg\.app|medseg\.training"
+    outward = re.compile(rf"^\s*(?:from|import) (?:{above})\b", re.MULTILINE)
+    library = [m for m in MODULES if not m.startswith(("app/", "training/"))]
+    offenders = [m for m in library if outward.search((ROOT / "medseg" / f"{m}.py").read_text(encoding="utf-8"))]
     assert offenders == []
 
 
@@ -84,22 +37,6 @@ def test_importing_medseg_loads_neither_torch_nor_gradio() -> None:
     code = "import sys, medseg; print([name for name in ('torch', 'gradio', 'numpy') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
-
-
-def test_the_readme_tree_names_what_is_there() -> None:
-    tree = README.split("<!-- tree -->")[1].split("```")[1]
-    entries = re.findall(r"^( *)([\w.*-]+/?)(?:  |$)", tree.removeprefix("text"), flags=re.MULTILINE)
-    parents: dict[int, str] = {}
-    shown = set()
-    for indent, name in entries:
-        depth = len(indent) // 4
-        parents[depth] = name
-        shown.add("".join(parents[level] for level in range(depth + 1)))
-    missing = sorted(path for path in shown if not list(ROOT.glob(path.rstrip("/"))))
-    assert missing == [], "README's tree names what is not there"
-    files = [path for folder in ("medseg", "train", "ui") for path in (ROOT / folder).rglob("*.py")]
-    present = {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
-    assert sorted(present - shown) == [], "README's tree leaves out files"
 
 
 def command(name: str) -> str:

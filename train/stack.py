@@ -7,23 +7,12 @@ ensemble with the stacker in it, ready for `Ensemble.from_pretrained`.
 import sys
 from pathlib import Path
 
-# as in train.py: the repository root belongs on the path, not this folder
+# Python puts this folder first on the path, where `import train` would find train.py; the repository root belongs
+# there. (With `python -P` this folder is not on the path at all.)
 _HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != _HERE)]
 
-from medseg.errors import MedsegError
-from train.recipe import StackRecipe, recipe_from_arguments
-
-
-def main() -> None:
-    try:
-        recipe = recipe_from_arguments(sys.argv[1:], StackRecipe)
-        from train.stacking import stack  # after the arguments: --help need not wait for torch
-
-        stack(recipe)
-    except MedsegError as error:
-        sys.exit(f"error: {error}")
-
+from medseg.training.__main__ import stack
 
 if __name__ == "__main__":
-    main()
+    stack(sys.argv[1:])

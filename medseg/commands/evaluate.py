@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
-from medseg.commands.data import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, read_chosen
 
 if TYPE_CHECKING:
     from medseg.data.manifest import Sample
@@ -41,8 +41,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
     from medseg.evaluation.evaluate import evaluate
-    from medseg.evaluation.tables import table
     from medseg.inference.ensemble import Ensemble
+    from medseg.report.evaluation_table import table
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     samples = read_chosen(options)
@@ -60,9 +60,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _write_evaluation(
     options: argparse.Namespace, ensemble: Ensemble, samples: Sequence[Sample], found: Result
 ) -> None:
-    from medseg.evaluation.report_html import page
-    from medseg.evaluation.report_pictures import show
-    from medseg.evaluation.tables import write_csv
+    from medseg.report.evaluation_images import show
+    from medseg.report.evaluation_page import page
+    from medseg.report.evaluation_table import write_csv
 
     options.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)

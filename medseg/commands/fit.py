@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
-from medseg.commands.data import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, read_chosen
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
 from medseg.scores import Contender
@@ -58,7 +58,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from medseg.commands.cards import write_cards
+    from medseg.cards.folder import write_cards
     from medseg.data.samples import select
     from medseg.fitting.fit import fit, table
     from medseg.fitting.labels import NOT_APART, are_apart

@@ -34,9 +34,9 @@ def _predict(options: argparse.Namespace) -> None:
     """Exit status 1 where a file failed; under `accelerate launch` each process takes its share of the files."""
     from accelerate import PartialState
 
-    from medseg.commands.folder_run import Settings, check, find_jobs, predict_jobs, write_table
-    from medseg.commands.ray_run import predict_on_cluster
+    from medseg.inference.batch import Settings, check, find_jobs, predict_jobs, write_table
     from medseg.inference.ensemble import Ensemble
+    from medseg.inference.ray import predict_on_cluster
 
     state = PartialState()
     jobs = find_jobs(options.inputs, options.output)
@@ -61,8 +61,8 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _replay(options: argparse.Namespace) -> None:
     """Exit status 1 where picture, models or mask are other ones."""
-    from medseg.commands.replay import hub_source, load_report, replay
     from medseg.inference.ensemble import Ensemble
+    from medseg.inference.replay import hub_source, load_report, replay
 
     report = load_report(options.report)
     source = options.ensemble or hub_source(report)

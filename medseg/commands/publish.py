@@ -31,8 +31,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from medseg.cards.info import describe
     from medseg.hub.fetch import fetch
-    from medseg.inference.about import describe
 
     text, intact = describe(fetch(options.ensemble))
     print(text)
@@ -41,7 +41,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> None:
-    from medseg.commands.golden import LEAST_DICE, TOLERANCE, compare_golden, write_golden
+    from medseg.inference.selftest import LEAST_DICE, TOLERANCE, compare_golden, write_golden
 
     if options.write:
         write_golden(options.ensemble, options.write)
@@ -55,7 +55,7 @@ def _selftest(options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    from medseg.commands.cards import write_cards
+    from medseg.cards.folder import write_cards
 
     write_cards(options.ensemble)
 
@@ -67,6 +67,6 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _space(options: argparse.Namespace) -> None:
-    from medseg.commands.space import fill_space
+    from medseg.hub.space import fill_space
 
     print(fill_space(options.repository, ensemble=options.ensemble, private=options.private))

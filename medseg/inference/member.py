@@ -27,13 +27,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from medseg import schema
+from medseg.cards.card import member_card
 from medseg.config import MemberConfig, Task
 from medseg.errors import ConfigError, DamagedError
 from medseg.hub.cache import shown_name
 from medseg.hub.folders import MEMBER_FILES, PAPERS, read_settings
 from medseg.image import Image
 from medseg.inference import runtime
-from medseg.inference.card import member_card
 from medseg.inference.tta import Augmentation, choose_pairs
 from medseg.inference.unet import PlainUNet
 from medseg.preprocess import to_tensor, to_working_grid

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from medseg import export
 from medseg.arrays import Masks, Probabilities, Stack, Weight
 from medseg.config import Blend, Cleanup, EnsembleConfig
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.blend import blend, disagreement, normalise_weights
+from medseg.inference.record import areas, masks_sha256, versions
 from medseg.inference.tta import Augmentation
 from medseg.postprocess import clean_up, to_masks
 from medseg.preprocess import to_image_grid
@@ -141,9 +141,9 @@ class Prediction:
                 "spacing_mm": self.image.spacing_mm,
                 "notes": list(self.image.notes),
             },
-            "areas": export.areas(self.masks, self.labels, self.image),
-            "masks_sha256": export.masks_sha256(self.masks),
-            "versions": export.versions(),
+            "areas": areas(self.masks, self.labels, self.image),
+            "masks_sha256": masks_sha256(self.masks),
+            "versions": versions(),
         }
 
     def _stacker(self) -> dict[str, Any] | None:

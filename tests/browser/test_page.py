@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 import medseg
-from medseg import export
+from medseg.export.png import write_mask
 from tests.conftest import ROOT, write_disc_pair
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_m
     assert first == 0
     image = medseg.read_image(picture)
     ours = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(image, weights=[first, second], threshold=threshold)
-    export.write_mask(ours.masks, image, tmp_path / "ours.png")
+    write_mask(ours.masks, image, tmp_path / "ours.png")
     assert path.name == "medseg-mask.png"
     with PIL.Image.open(path) as theirs, PIL.Image.open(tmp_path / "ours.png") as expected:
         assert np.array_equal(np.asarray(theirs), np.asarray(expected))

@@ -13,10 +13,10 @@ import PIL.Image
 import pytest
 
 import medseg
-from medseg import export
 from medseg.calibration.calibrate import judge, load_calibration
 from medseg.config import Cleanup
 from medseg.errors import MedsegWarning
+from medseg.export.png import write_mask
 from tests.browser.test_page import (
     downloaded,
     press,
@@ -94,7 +94,7 @@ def open_more(page: Page) -> None:
 def same_mask(page: Page, prediction: medseg.Prediction, folder: Path) -> bool:
     """Whether the page's download is the library's file."""
     path = downloaded(page, "Mask · PNG", folder)
-    export.write_mask(prediction.masks, prediction.image, folder / "ours.png")
+    write_mask(prediction.masks, prediction.image, folder / "ours.png")
     with PIL.Image.open(path) as theirs, PIL.Image.open(folder / "ours.png") as ours:
         return np.array_equal(np.asarray(theirs), np.asarray(ours))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.report_html import page
-from medseg.evaluation.report_pictures import show
+from medseg.report.evaluation_images import show
+from medseg.report.evaluation_page import page
 from tests.evaluation.test_evaluate import SAMPLES, TRAINING, two_members
 
 if TYPE_CHECKING:

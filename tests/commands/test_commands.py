@@ -12,7 +12,7 @@ import pytest
 
 from medseg.__main__ import main, parser
 from medseg.commands import publish as command_publish
-from medseg.commands.data import read_chosen
+from medseg.commands.inspect import read_chosen
 from medseg.data.samples import load_data
 from tests.conftest import ROOT
 from tests.data_sets import class_folders

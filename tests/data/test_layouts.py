@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.films import write_dicom
+from medseg.data.films import write_dicom
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box
 from medseg.data.samples import load_data, split_hash

@@ -11,8 +11,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from assets.films import write_dicom
 from medseg.data.coco import read_coco, write_coco
+from medseg.data.films import write_dicom
 from medseg.data.manifest import Sample
 from medseg.data.rle import encode_rle
 from medseg.data.samples import load_data

@@ -14,9 +14,9 @@ from medseg.config import EnsembleConfig, MemberReference, StackerReference
 from medseg.data.samples import split_hash
 from medseg.errors import InputError
 from medseg.evaluation.evaluate import Evaluation, LocationPrior, evaluate, location_prior
-from medseg.evaluation.tables import figures, table, write_csv
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
+from medseg.report.evaluation_table import figures, table, write_csv
 from medseg.scores import Fitted, Score
 from tests.conftest import FakeMember, PaintedSample, fake_member
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.commands.cards import write_cards
+from medseg.cards.folder import write_cards
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
 from medseg.image import Image
+from medseg.training import folds
+from medseg.training.folds import SINGLE, cross_validate
+from medseg.training.recipe import Recipe
 from tests.conftest import make_member
-from train import folds
-from train.folds import SINGLE, cross_validate
-from train.recipe import Recipe
 
 RECIPE = """
 data = {data!r}

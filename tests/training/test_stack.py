@@ -24,12 +24,12 @@ from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.member import load_member
 from medseg.reading.readers import read_image
+from medseg.training import loop, stacking
+from medseg.training.recipe import StackRecipe, recipe_from_arguments
+from medseg.training.stacking import held_out_answers, stack
+from medseg.training.validate import dice
 from tests.conftest import ROOT, FakeMember, fake_member
 from tests.training.conftest import Killed
-from train import loop, stacking
-from train.recipe import StackRecipe, recipe_from_arguments
-from train.stacking import held_out_answers, stack
-from train.validate import dice
 
 TINY: dict[str, Any] = {
     "architecture": "plainunet",

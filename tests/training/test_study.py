@@ -18,11 +18,11 @@ import torch
 from medseg.errors import ConfigError, InputError
 from medseg.evaluation.evaluate import EMPTY, EQUAL, PRIOR
 from medseg.metrics import Confusion
+from medseg.training import encoders, study, study_report
+from medseg.training.recipe import Recipe, recipe_from_arguments
+from medseg.training.study import Study, read_study, run_study
 from tests.conftest import ROOT, make_member
 from tests.training.test_train_networks import described
-from train import encoders, study, study_report
-from train.recipe import Recipe, recipe_from_arguments
-from train.study import Study, read_study, run_study
 
 STUDIES = sorted((ROOT / "train" / "studies").glob("*.toml"))
 ALL = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

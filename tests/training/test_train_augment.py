@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+from medseg.training.augment import VarySequences, augment, make_augmentation
 from tests.conftest import disc
-from train.augment import VarySequences, augment, make_augmentation
 
 STRENGTHS = ("light", "medium", "heavy", "sequences")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]

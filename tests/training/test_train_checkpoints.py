@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from medseg.errors import InputError
-from train import checkpoints
+from medseg.training import checkpoints
 
 
 class Killed(BaseException):

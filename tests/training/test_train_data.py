@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-import assets.phantoms
+import medseg.data.phantoms
 from medseg.config import Preprocess
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
-from train import data
-from train.data import (
+from medseg.training import data
+from medseg.training.data import (
     BalancedEpochs,
     Pairs,
     ShuffledEpochs,
@@ -22,7 +22,7 @@ from train.data import (
     training_loader,
     validation_loader,
 )
-from train.recipe import Recipe
+from medseg.training.recipe import Recipe
 
 
 def pairs_of(folder: Path, split: str, count: int) -> Pairs:
@@ -97,23 +97,23 @@ def test_phantoms_are_drawn_once_and_a_stopped_drawing_starts_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "PHANTOM_COUNT", 12)
-    recipe, write_pairs = Recipe(output=str(tmp_path)), assets.phantoms.write_pairs
+    recipe, write_pairs = Recipe(output=str(tmp_path)), medseg.data.phantoms.write_pairs
 
     def stopped(folder: Path, _count: int, *others: Any) -> None:
         write_pairs(folder, 5, *others)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets.phantoms, "write_pairs", stopped)
+        patch.setattr(medseg.data.phantoms, "write_pairs", stopped)
         with pytest.raises(KeyboardInterrupt):
             read_recipe_samples(recipe)
     drawn = read_recipe_samples(recipe)
     assert len(drawn) == 12
     assert {sample.split for sample in drawn} == {"train", "val", "test"}
-    monkeypatch.setattr(assets.phantoms, "write_pairs", stopped)  # the second time none are drawn
+    monkeypatch.setattr(medseg.data.phantoms, "write_pairs", stopped)  # the second time none are drawn
     assert read_recipe_samples(recipe) == drawn
 
 
 def test_the_member_has_not_seen_the_examples() -> None:
     seeds = range(data.PHANTOM_SEED, data.PHANTOM_SEED + data.PHANTOM_COUNT)
-    assert not set(assets.phantoms.EXAMPLES["endoscopy"]) & set(seeds)
+    assert not set(medseg.data.phantoms.EXAMPLES["endoscopy"]) & set(seeds)

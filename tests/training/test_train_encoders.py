@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
 from medseg.inference.member import load_member, save_member
+from medseg.training.encoders import load_package_weights, make_network
+from medseg.training.recipe import Recipe, recipe_from_arguments
 from tests.conftest import ROOT
-from train.encoders import load_package_weights, make_network
-from train.recipe import Recipe, recipe_from_arguments
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
 TINY = {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [16, 16, 8, 8, 8]}, "size": 32}

@@ -19,11 +19,11 @@ from benchmarks import kill
 from medseg import schema
 from medseg.config import MemberConfig
 from medseg.inference.member import load_member
+from medseg.training import checkpoints, loop
+from medseg.training.data import Pairs, validation_loader
+from medseg.training.recipe import Recipe
+from medseg.training.validate import validate
 from tests.conftest import ROOT
-from train import checkpoints, loop
-from train.data import Pairs, validation_loader
-from train.recipe import Recipe
-from train.validate import validate
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--dynamo_backend", "no"]
 TINY: dict[str, Any] = {
@@ -116,9 +116,9 @@ SPOILING = """
 import os, sys
 import torch
 from accelerate import Accelerator
-from train.data import Pairs
-from train.loop import train
-from train.recipe import recipe_from_arguments
+from medseg.training.data import Pairs
+from medseg.training.loop import train
+from medseg.training.recipe import recipe_from_arguments
 
 recipe, rank, asked = recipe_from_arguments(sys.argv[1:]), os.environ["RANK"], 0
 whole, end = Pairs.__getitem__, Accelerator.end_training
@@ -158,7 +158,7 @@ WATCHING = """
 import os, sys
 import torch
 from train import loop
-from train.recipe import recipe_from_arguments
+from medseg.training.recipe import recipe_from_arguments
 
 recipe, real = recipe_from_arguments(sys.argv[1:]), loop.validate
 

@@ -21,11 +21,11 @@ from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, save_member
 from medseg.reading.readers import read_image, read_masks
 from medseg.scores import Score
+from medseg.training import checkpoints, loop
+from medseg.training.loop import train
+from medseg.training.recipe import Recipe, Stage
+from medseg.training.validate import dice, location_floor, panel
 from tests.training.conftest import Killed
-from train import checkpoints, loop
-from train.loop import train
-from train.recipe import Recipe, Stage
-from train.validate import dice, location_floor, panel
 
 # FPN has dropout: a run continues exactly only if torch's generator is put back too
 TINY: dict[str, Any] = {

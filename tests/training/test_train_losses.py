@@ -10,7 +10,7 @@ import torch
 
 from medseg.config import Task
 from medseg.errors import ConfigError
-from train.losses import make_loss
+from medseg.training.losses import make_loss
 
 NAMES = ("bce", "dice", "jaccard", "focal", "lovasz", "tversky")
 FITTING = [

@@ -11,9 +11,9 @@ import torch
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
 from medseg.inference.member import load_member, save_member
-from train.encoders import make_network, normalisation
-from train.losses import make_loss
-from train.recipe import Recipe
+from medseg.training.encoders import make_network, normalisation
+from medseg.training.losses import make_loss
+from medseg.training.recipe import Recipe
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "unet-resnet34": {"architecture": "unet", "encoder": "resnet34"},

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import ConfigError
+from medseg.training import push
+from medseg.training.loop import train
+from medseg.training.push import Pusher
+from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import make_member
 from tests.hub_server import Hub
-from train import push
-from train.loop import train
-from train.push import Pusher
-from train.recipe import Recipe, recipe_from_settings
 
 REPO = "tester/net"
 

@@ -12,8 +12,8 @@ import pytest
 
 from medseg.config import TrainingData
 from medseg.errors import ConfigError
+from medseg.training.recipe import Recipe, Stage, recipe_from_arguments
 from tests.conftest import ROOT
-from train.recipe import Recipe, Stage, recipe_from_arguments
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
 

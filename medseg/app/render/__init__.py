@@ -1,0 +1,1 @@
+"""Images, text, charts and tables of a view state."""

@@ -1,0 +1,142 @@
+"""What came of each of many pictures, as a row: with its worth, as a table on the page and as csv."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medseg.app.state.trust import is_calibrated, judged
+from medseg.inference import domain_check
+from medseg.inference.record import areas
+from medseg.overlay import draw_overlay
+from medseg.report.csv import plain_cell
+from medseg.report.html import data_uri
+
+if TYPE_CHECKING:
+    from medseg.app.state.session import Shown
+    from medseg.calibration.trust import Trust
+    from medseg.inference.prediction import Prediction
+
+THUMBNAIL = 128
+_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "predicted_dice", "low", "high", "agreement", "error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one picture. `file` is the visitor's name for it, `path` where it lies, `thumbnail` a data: address.
+
+    `trust` is there where the calibration holds, else `agreement` (the mean Dice between the members' masks) where
+    there are two members. `doubts` say why the picture is none of the ensemble's, `reason` why there is no result.
+    """
+
+    file: str
+    path: Path
+    frame: int = 0
+    frames: int = 1
+    thumbnail: str = ""
+    areas: dict[str, dict[str, float]] = field(default_factory=dict)
+    trust: Trust | None = None
+    agreement: float | None = None
+    doubts: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def worth(self) -> tuple[int, float]:
+        """What rows are sorted by: those without result first, then the doubted ones, then by Dice or agreement."""
+        known = self.trust.dice if self.trust is not None else self.agreement
+        return (0 if self.reason else 1 if self.doubts else 2, 1.0 if known is None else known)
+
+
+def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
+    """The row of a picture that was segmented as `shown` is."""
+    image = prediction.image
+    doubts = tuple(domain_check.doubts(image, shown.ensemble.members[0].config.training_data))
+    return Row(
+        file,
+        path,
+        image.frame,
+        image.frames,
+        _thumbnail(prediction),
+        areas(prediction.masks, prediction.labels, image),
+        judged(shown.calibration, prediction, doubts),
+        None if is_calibrated(shown.calibration, prediction) else _agreement(prediction),
+        doubts,
+    )
+
+
+def _agreement(prediction: Prediction) -> float | None:
+    """The mean Dice between the masks of the members with weight; None where there are fewer than two."""
+    from medseg.calibration.trust import agreement
+    from medseg.fitting.crossfit import thin
+
+    voting = [index for index, weight in enumerate(prediction.weights) if np.any(weight)]
+    return None if len(voting) < 2 else agreement(thin(prediction.members[voting]), prediction.ensemble.task)
+
+
+def _thumbnail(prediction: Prediction) -> str:
+    """The picture with its contours, small, for looking only."""
+    step = max(1, max(prediction.image.size) // (2 * THUMBNAIL))
+    small = draw_overlay(prediction.image.pixels[::step, ::step], prediction.masks[:, ::step, ::step])
+    return data_uri(small, THUMBNAIL)
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """results.csv: a line for each label of each picture, and for each file without a result."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, _COLUMNS)
+        table.writeheader()
+        for row in rows:
+            table.writerows({name: plain_cell(cell) for name, cell in line.items()} for line in _lines(row))
+
+
+def _lines(row: Row) -> Iterator[dict[str, object]]:
+    if row.reason:
+        yield {"file": row.file, "error": row.reason}
+    trust = row.trust
+    expected = {} if trust is None else {"predicted_dice": trust.dice, "low": trust.low, "high": trust.high}
+    for label, area in row.areas.items():
+        place = {"file": row.file, "frame": row.frame, "label": label}
+        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2"), **expected, "agreement": row.agreement}
+
+
+def html_table(rows: Sequence[Row]) -> str:
+    """The rows in their order; a picture is a button that names its row. Names and sentences may be a stranger's."""
+    if not rows:
+        return ""
+    worth = "Predicted Dice" if any(row.trust for row in rows) else "Agreement of the models"
+    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Picture", "File", "Area", worth))
+    body = "".join(_html_row(index, row, worth) for index, row in enumerate(rows))
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(index: int, row: Row, worth: str) -> str:
+    name = html.escape(row.file + (f", frame {row.frame + 1}" if row.frames > 1 else ""))
+    if row.reason:
+        return f"<tr><td></td><td>{name}</td><td colspan='2'>⚠ No result: {html.escape(row.reason)}</td></tr>"
+    image = f"<img src='{row.thumbnail}' alt='with its contours'>"
+    button = f"<button type='button' data-row='{index}' aria-label='Open {name}'>{image}</button>"
+    areas = "<br>".join(_area(label, area, len(row.areas) > 1) for label, area in row.areas.items())
+    head = f" data-head='{worth}'"  # a phone shows no heads of columns
+    return f"<tr><td>{button}</td><td>{name}</td><td>{areas}</td><td{head}>{_worth(row)}</td></tr>"
+
+
+def _area(label: str, area: dict[str, float], several: bool) -> str:
+    name = f"{html.escape(label)}: " if several else ""
+    if not area["px"]:
+        return f"{name}nothing found"
+    return f"{name}{area['px']:,.0f} px" + (f", {area['mm2']:,.1f} mm²" if "mm2" in area else "")
+
+
+def _worth(row: Row) -> str:
+    if row.doubts:
+        return f"⚠ {html.escape(' '.join(row.doubts))}"
+    if row.trust is not None:
+        look = "⚠ look yourself, " if row.trust.look_yourself else ""
+        return f"{look}{row.trust.dice:.2f} [{row.trust.low:.2f}, {row.trust.high:.2f}]"
+    return "–" if row.agreement is None else f"{row.agreement:.2f}"

@@ -1,0 +1,174 @@
+"""The scores as pictures: Dice by model, the error map, Dice over the threshold.
+
+HTML and SVG in the page's own colours, so they are as readable in the dark and on a phone as its text.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+import PIL.Image
+
+from medseg.app.render import text
+from medseg.app.render.images import solo
+from medseg.correct import to_grid
+from medseg.fitting.measure import Measure
+from medseg.fitting.thresholds import THRESHOLDS, decision_values, threshold_counts
+from medseg.metrics import confusion
+from medseg.overlay import ERRORS, Rgb, draw_overlay, errors, label_colour
+
+if TYPE_CHECKING:
+    from medseg.app.state.session import Session, Shown
+    from medseg.arrays import Masks
+    from medseg.inference.ensemble import Prediction
+
+_STYLES = ((2, "7 4"), (3, "2 3"), (4, "10 3 2 3"), (6, "1 5"), (5, "14 4"))
+"""(label colour, dashes) of the members' lines, which so differ in more than colour; neither sky blue nor yellow, which
+are faint on white."""
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 280, 36, 12, 28, 38
+
+
+class Curves:
+    """Dice at each of THRESHOLDS; the members' curves are kept while picture and truth stay."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, object, list[np.ndarray]] | None = None
+
+    def rows(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
+        """(K, thresholds) of the ensemble and then of every member, all without clean-up."""
+        return [_dice(shown.prediction, truth), *self._members(shown, truth)]
+
+    def _members(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
+        answers, kept = shown.prediction.members, self._kept
+        if kept and kept[0] is truth and kept[1] is answers:
+            return kept[2]
+        curves = [_dice(solo(shown, shown.prediction, index), truth) for index in range(len(answers))]
+        self._kept = (truth, answers, curves)
+        return curves
+
+
+def _dice(prediction: Prediction, truth: Masks) -> np.ndarray:
+    values = decision_values(prediction.probabilities, prediction.ensemble.task)
+    return Measure().ratio(threshold_counts(values, truth))
+
+
+def draw_table(session: Session, truth: Masks) -> str:
+    """Every metric of every label."""
+    return text.score_table(session.shown, session.scores.rows(session.shown))
+
+
+def draw_bars(session: Session, truth: Masks) -> str:
+    """Dice of the ensemble and of every member, as bars with their numbers."""
+    bars = "".join(
+        f'<dt>{escape(str(row["mask"]))}</dt><dd><i style="width:{row["dice"]:.1%}"></i><b>{row["dice"]:.3f}</b></dd>'
+        for row in _rows(session)
+    )
+    protocol = escape(text.protocol(session.shown))
+    return f'<dl class="bars">{bars}</dl><p>Dice of {escape(session.label)}. {protocol}</p>'
+
+
+def draw_errors(session: Session, truth: Masks) -> str:
+    """The picture with hits, false alarms and misses, and how many pixels of its own grid each of them has."""
+    view, label = session.shown.view, session.label
+    index = view.labels.index(label)
+    found = confusion(session.shown.prediction.masks[index], truth[index])
+    legend = "".join(
+        f'<li><i style="background:rgb{label_colour(number)}"></i>{name}: <b>{count:,} px</b></li>'
+        for number, (name, count) in enumerate(zip(ERRORS, (found.tp, found.fp, found.fn), strict=True))
+    )
+    parts = errors(view.masks[index], to_grid(truth[index], view.image.size))
+    picture = _jpeg(draw_overlay(view.image.pixels, parts, 0.5))
+    alt = f"The picture with the hits, false alarms and misses of {escape(label)}"
+    return f'<figure class="errors"><img alt="{alt}" src="{picture}"><ul>{legend}</ul></figure>'
+
+
+def draw_curve(session: Session, truth: Masks) -> str:
+    """Dice over the threshold for the ensemble and every member, the present threshold marked."""
+    shown, label = session.shown, session.label
+    threshold, index = shown.prediction.threshold, shown.prediction.labels.index(label)
+    lines, legend = "", ""
+    for number, (row, dice) in enumerate(zip(_rows(session), session.curves.rows(shown, truth), strict=True)):
+        style, best = _style(number), int(dice[index].argmax())
+        points = " ".join(f"{_x(at):.1f},{_y(value):.1f}" for at, value in zip(THRESHOLDS, dice[index], strict=True))
+        lines += f'<polyline points="{points}" {style}/>'
+        legend += (
+            f'<li><svg viewBox="0 0 34 8"><line x1="0" y1="4" x2="34" y2="4" {style}/></svg>'
+            f"{escape(str(row['mask']))}: <b>{row['dice']:.3f}</b> now, best {dice[index][best]:.3f} at "
+            f"{THRESHOLDS[best]:.2f}</li>"
+        )
+    return (
+        f'<figure class="curve"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Dice over the threshold">'
+        f"{_axes(threshold)}{lines}</svg><ul>{legend}</ul></figure><p>Dice of {escape(label)} in this one picture at "
+        f"{len(THRESHOLDS)} thresholds{_before_clean_up(shown)}. One picture is no reason to change the threshold.</p>"
+    )
+
+
+def _before_clean_up(shown: Shown) -> str:
+    cleanup = shown.prediction.cleanup
+    return ", before the clean-up" if cleanup != type(cleanup)() else ""
+
+
+def _rows(session: Session) -> list[dict[str, object]]:
+    """The score rows of the chosen label, the ensemble's first."""
+    return [row for row in session.scores.rows(session.shown) if row["label"] == session.label]
+
+
+def _style(number: int) -> str:
+    """Of line `number`: the ensemble's is the page's own ink."""
+    if number == 0:
+        return 'fill="none" stroke="currentColor" stroke-width="3"'
+    colour, dashes = _STYLES[(number - 1) % len(_STYLES)]
+    return f'fill="none" stroke="rgb{label_colour(colour)}" stroke-width="2.5" stroke-dasharray="{dashes}"'
+
+
+def _axes(threshold: float) -> str:
+    """Grid, numbers and titles, and the mark of the present threshold."""
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    parts = []
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{_y(tick):.1f}" y2="{_y(tick):.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{_y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{_x(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
+    at, side, aside = (_x(threshold), "end", -5) if threshold > 0.5 else (_x(threshold), "start", 5)
+    parts.append(f'<line class="now" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 4}" y2="{bottom}"/>')
+    parts.append(f'<text x="{at + aside:.1f}" y="{bottom - 6}" text-anchor="{side}">now {threshold:.2f}</text>')
+    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 5}" text-anchor="middle">threshold</text>')
+    parts.append('<text x="0" y="13">Dice</text>')
+    return "".join(parts)
+
+
+def _x(threshold: float) -> float:
+    return _LEFT + threshold * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(dice: float) -> float:
+    return _TOP + (1 - dice) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _jpeg(picture: Rgb) -> str:
+    """`picture` as an address that holds it; full colour resolution, or thin misses would lose theirs."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(picture).save(file, format="JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+TABS: dict[str, Callable[[Session, Masks], str]] = {
+    "Scores": draw_table,
+    "Bars": draw_bars,
+    "Error map": draw_errors,
+    "Threshold": draw_curve,
+}
+
+
+def against_truth(session: Session) -> list[Any]:
+    """One value for each of TABS: the open one's, nothing for the others, so no slider waits for what nobody sees."""
+    truth = session.shown.truth
+    now = text.NO_TRUTH if truth is None else TABS[session.evidence](session, truth)
+    return [now if name == session.evidence else gr.skip() for name in TABS]

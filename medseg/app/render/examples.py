@@ -1,0 +1,61 @@
+"""The pictures that a visitor can try: synthetic ones with known masks, and a real film where one is installed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import PIL.Image
+
+from medseg.app.render.images import thumbnail
+from medseg.errors import MedsegError
+from medseg.places import shipped
+from medseg.reading.readers import read_image
+
+FOLDER = shipped("assets/examples")
+REAL_FILM = "RG1_J2KR.dcm"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture file, its caption, and the file of its known mask where there is one."""
+
+    path: Path
+    caption: str
+    truth: Path | None = None
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """The synthetic pictures, endoscopy first as the embedded ensemble is made for it, then the real film."""
+    pictures = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask"))
+    pictures.sort(key=lambda path: not path.stem.startswith("endoscopy"))  # stable: the rest stays in order
+    return tuple(_synthetic(path) for path in pictures) + _real()
+
+
+def thumbnails() -> list[tuple[PIL.Image.Image, str]]:
+    """Small pictures with captions, in the order of `examples`."""
+    return [(thumbnail(read_image(example.path)), example.caption) for example in examples()]
+
+
+def _synthetic(path: Path) -> Example:
+    mask = path.with_name(f"{path.stem}_mask.png")
+    return Example(path, f"Synthetic {path.stem.split('-')[0]}", mask if mask.exists() else None)
+
+
+def _real() -> tuple[Example, ...]:
+    """The chest film of pydicom-data (16 bits, MONOCHROME1), read where it is installed; nothing is fetched."""
+    try:
+        from pydicom.data import get_testdata_file
+
+        found = get_testdata_file(REAL_FILM, download=False)
+        if not isinstance(found, str):
+            return ()
+        read_image(found)
+    except (ImportError, OSError, ValueError, MedsegError) as error:
+        log.info("The example film is not there: %s", type(error).__name__)
+        return ()
+    return (Example(Path(found), "Real chest film"),)

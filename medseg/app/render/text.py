@@ -1,0 +1,209 @@
+"""The numbers and sentences beside the picture, all on the image's own grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from medseg import metrics
+from medseg.app.render.images import solo
+from medseg.inference.record import areas
+
+if TYPE_CHECKING:
+    from medseg.app.state.view_state import Shown
+    from medseg.app.tabs.correct import Editing
+    from medseg.arrays import Masks
+    from medseg.inference.ensemble import Ensemble, Prediction
+
+COLUMNS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall",
+    "accuracy": "Accuracy",
+    "hd95_px": "HD95 (px)",
+    "hd95_mm": "HD95 (mm)",
+}
+
+BLENDS = {
+    "weighted mean": "The average answer; each model counts as its slider says.",
+    "geometric": "The average of the models' log-odds: who is sure counts for more.",
+    "median": "The middle answer: a model that is far off moves it little.",
+    "majority vote": "The share of models that say yes; the threshold is the share needed.",
+    "STAPLE": "Judges from this picture whom to trust; every model above 0 takes part.",
+    "stacking": "A further network decides from all answers; the sliders rest.",
+}
+"""What each blend is, in one line."""
+
+
+NO_TRUTH = (
+    "Add the true mask of this picture, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
+)
+
+
+class Scores:
+    """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, object, float, list[dict[str, object]]] | None = None
+
+    def rows(self, shown: Shown) -> list[dict[str, object]]:
+        """Ensemble first, then every member, each with its metrics per label; empty without a truth."""
+        if shown.truth is None:
+            return []
+        return _rows("Ensemble", 1.0, shown.prediction, shown.truth) + [
+            row | {"weight": _weight(shown.prediction, int(str(row["member"])), str(row["label"]))}
+            for row in self._members(shown, shown.truth)
+        ]
+
+    def _members(self, shown: Shown, truth: Masks) -> list[dict[str, object]]:
+        threshold, kept = shown.prediction.threshold, self._kept
+        if kept and kept[0] is truth and kept[1] is shown.ensemble and kept[2] == threshold:
+            return kept[3]
+        rows = [
+            row | {"member": index}
+            for index, name in enumerate(shown.prediction.member_names)
+            for row in _rows(name, 0.0, solo(shown, shown.prediction, index), truth)
+        ]
+        self._kept = (truth, shown.ensemble, threshold, rows)
+        return rows
+
+
+def _rows(name: str, weight: float, prediction: Prediction, truth: Masks) -> list[dict[str, object]]:
+    return [
+        {"mask": name, "weight": weight, "label": label} | metrics.score(mask, true, prediction.image.spacing_mm)
+        for label, mask, true in zip(prediction.labels, prediction.masks, truth, strict=True)
+    ]
+
+
+def _weight(prediction: Prediction, member: int, label: str) -> float:
+    weight = prediction.weights[member]
+    return weight if isinstance(weight, float) else weight[prediction.labels.index(label)]
+
+
+def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
+    """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
+    if not rows:
+        return NO_TRUTH
+    columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
+    several = len(shown.prediction.labels) > 1
+    heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
+    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    for row in rows:
+        name = f"**{row['mask']}**" if "member" not in row else plain(str(row["mask"]))
+        weight = "" if "member" not in row else f"{row['weight']:.0%}"
+        label = [plain(str(row["label"]))] if several else []
+        lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
+    return "\n".join(lines) + "\n\n" + protocol(shown)
+
+
+def protocol(shown: Shown) -> str:
+    """What every score of this picture is measured by."""
+    height, width = shown.prediction.image.size
+    return (
+        f"Truth: {shown.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "
+        "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
+        "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
+    )
+
+
+def change_table(shown: Shown, editing: Editing) -> str:
+    """What strokes changed: overlap with what was begun with, and areas, as a Markdown table."""
+    several = len(shown.prediction.labels) > 1
+    heads = [*(["Label"] if several else []), "Dice", "IoU", "Added", "Removed", "Area before", "Area after"]
+    lines = [_line(heads), _line(["---:"] * len(heads))]
+    for label, change in zip(shown.prediction.labels, editing.now.changes, strict=True):
+        pixels = (change.fp, change.fn, change.tp + change.fn, change.tp + change.fp)
+        cells = [f"{change.dice:.3f}", f"{change.iou:.3f}", *(f"{count:,} px" for count in pixels)]
+        lines.append(_line([*([plain(label)] if several else []), *cells]))
+    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the picture's own grid."
+
+
+def summary(shown: Shown) -> str:
+    """What was found, in plain words: each label's area, and the settings."""
+    image, prediction = shown.prediction.image, shown.prediction
+    pixels = image.size[0] * image.size[1]
+    found = []
+    for label, area in areas(prediction.masks, prediction.labels, image).items():
+        if not area["px"]:
+            found.append(f"**{plain(label)}**: nothing found")
+            continue
+        square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
+        share = area["px"] / pixels
+        found.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
+    unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
+    return f"{'; '.join(found)}, {_settings(shown)}.{unit}{_bounds(shown)}"
+
+
+def _settings(shown: Shown) -> str:
+    prediction = shown.prediction
+    blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
+    return f"{blend}at threshold {prediction.threshold:.2f}{_extras(prediction)}"
+
+
+def _extras(prediction: Prediction) -> str:
+    """The settings that are seldom touched, where they are."""
+    words = ""
+    least, spacing = prediction.cleanup.min_area_px, prediction.image.spacing_mm
+    if least:
+        square = f" ({least * spacing[0] * spacing[1]:,.1f} mm²)" if spacing else ""
+        words += f", without pieces under {least:,} px{square}"
+    return words + (f", each model averaged over {prediction.tta}" if prediction.tta else "")
+
+
+def _bounds(shown: Shown) -> str:
+    if shown.bounds is None:
+        return ""
+    rate = f"{shown.bounds.alpha:.0%}"
+    return (
+        f" Thin lines: an outer mask that misses at most {rate} of what is there, and an inner one of which at most "
+        f"{rate} is false, on average over pictures like those of the calibration."
+    )
+
+
+def setting(shown: Shown) -> str:
+    """What pictures are segmented with, in one line: ensemble, weights, threshold, blend."""
+    prediction = shown.prediction
+    names = zip(prediction.member_names, shown.sliders, strict=True)
+    weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
+    ensemble = plain(shown.ensemble.config.name)
+    threshold = f"threshold {prediction.threshold:.2f}"
+    return f"**{ensemble}** with {weights}; {prediction.blend}, {threshold}{_extras(prediction)}."
+
+
+def choice(name: str | None, ensemble: Ensemble) -> str:
+    """Why the page took `ensemble`, which it calls `name`, for a picture."""
+    data = ensemble.members[0].config.training_data
+    return f"The ensemble {name} was chosen: it was trained on {data.pictures or data.name}. Others are in the list."
+
+
+def notes(shown: Shown) -> str:
+    """What the user should know of picture and models, a line each."""
+    image, ensemble = shown.prediction.image, shown.ensemble
+    left_out = [f"{sentence} It was left out, and the others share its weight." for sentence in ensemble.quarantined]
+    height, width = image.size
+    about = [f"{width} × {height} px"]
+    about += [image.modality] if image.modality else []
+    about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
+    about += [f"window {shown.window[0]:g} / {shown.window[1]:g}"] if shown.window else []
+    about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
+    lines = [f"- ⚠ {plain(sentence)}" for sentence in left_out]
+    chosen = [shown.choice] if shown.choice else []
+    lines += [f"- {plain(sentence)}" for sentence in [*chosen, f"Picture: {', '.join(about)}.", *image.notes]]
+    return "\n".join(lines)
+
+
+def _number(metric: str, value: object) -> str:
+    number = float(str(value))
+    if math.isinf(number):
+        return "∞"
+    return f"{number:.1f}" if metric.startswith("hd95") else f"{number:.3f}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def plain(text: str) -> str:
+    """`text` without what Markdown would read as a command; names and notes may come from a stranger's file."""
+    return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))

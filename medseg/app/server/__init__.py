@@ -1,0 +1,1 @@
+"""Uploads, settings, programs' endpoints: what the server takes and gives."""

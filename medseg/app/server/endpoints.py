@@ -1,0 +1,125 @@
+"""The endpoints for programs: /segment, /remix, /score, /ensembles; with MEDSEG_MCP=1 they are an agent's tools too.
+
+A result is an identifier that /segment gives and the others take; nothing else lies between the calls. Research use
+only, not for diagnosis. The docstrings are what programs and agents read; of an argument Gradio shows them one line.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from medseg.app.render import images
+from medseg.app.server.refusals import refusing
+from medseg.app.state.results import Results
+from medseg.app.state.session import OPACITY, Session
+from medseg.app.tabs import handlers
+from medseg.app.tabs.downloads import write
+from medseg.inference.record import NOTICE
+from medseg.reading.readers import read_image
+
+results = Results()
+
+WEIGHTS_SCHEMA = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]},
+}
+
+
+@refusing
+def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dict[str, Any]]:
+    """Segment a picture (PNG, JPEG, TIFF, DICOM or NIfTI) with an ensemble of this app, at its fitted settings.
+    Research use only, not for diagnosis.
+
+    Args:
+        image: the picture's file, uploaded or as data:image/png;base64,...; links are not fetched.
+        ensemble: a name that /ensembles gives; where empty the first, or one whose training pictures it is more like.
+
+    Returns:
+        The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the picture's own
+        grid; the report (models, hashes, weights, settings, areas).
+    """
+    session, shelf, picture = Session(), handlers.shelf, read_image(image)
+    name = ensemble or shelf.suiting(picture, next(iter(shelf.names), None))
+    session.take(picture, Path(image), shelf.get(name))
+    return results.keep(session), *_answer(session)
+
+
+@refusing
+def remix(
+    result: str,
+    weights: list[Any],
+    threshold: float = 0.5,
+    blend: str = "weighted mean",
+    opacity: float = OPACITY,
+) -> tuple[Any, str, dict[str, Any]]:
+    """Blend the members of a result again, which from then on has these settings; no network runs.
+
+    Args:
+        result: the identifier that /segment gave.
+        weights: 0 or more for each member, not all 0, in the order of /ensembles; or a list of one per label for each.
+        threshold: probability from which a pixel belongs to the mask, between 0 and 1.
+        blend: weighted mean, geometric, median, majority vote, STAPLE, or stacking where the ensemble has a stacker.
+        opacity: of the mask's tint in the overlay, 0 to 1.
+
+    Returns:
+        Overlay, mask and report, as /segment does.
+    """
+    session = results.get(result)
+    session.remix(weights, threshold, opacity, blend)  # type: ignore[arg-type]
+    return _answer(session)
+
+
+@refusing
+def score(result: str, truth: str) -> list[dict[str, Any]]:
+    """Score a result, at its settings of now, and every member against the picture's true mask.
+
+    Args:
+        result: the identifier that /segment gave.
+        truth: the true mask's file: 0 and one other value for one label, a label map for several.
+
+    Returns:
+        One row for each mask and label, the ensemble first: Dice, IoU, precision, recall, specificity, accuracy, and
+        HD95 in pixels, or in millimetres where the spacing is known; null where one of the two masks is empty.
+    """
+    session = results.get(result)
+    session.add_truth(truth, "the uploaded mask")
+    rows = session.scores.rows(session.shown)
+    return [
+        {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
+        for row in rows
+    ]
+
+
+@refusing
+def ensembles() -> list[dict[str, Any]]:
+    """The ensembles of this app: name, task, labels, members, fitted weights and threshold."""
+    return handlers.shelf.describe()
+
+
+def add_endpoints() -> None:
+    """Offer the four functions to programs; their components are never drawn."""
+    with gr.Column(visible=False):
+        image, truth = gr.File(label="image"), gr.File(label="truth")
+        name, result = gr.Textbox(label="ensemble"), gr.Textbox(label="result")
+        weights = gr.JSON(label="weights")
+        threshold = gr.Number(0.5, label="threshold")
+        blend = gr.Textbox("weighted mean", label="blend")
+        opacity = gr.Number(OPACITY, label="opacity")
+        overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
+        report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
+    weights.api_info = lambda: WEIGHTS_SCHEMA  # that of gr.JSON is no JSON schema, and agents' clients refuse it
+    answer = [overlay, mask, report]
+    gr.on([], segment, [image, name], [result, *answer], api_name="segment")
+    gr.on([], remix, [result, weights, threshold, blend, opacity], answer, api_name="remix")
+    gr.on([], score, [result, truth], table, api_name="score")
+    gr.on([], ensembles, None, shelf_list, api_name="ensembles")
+
+
+def _answer(session: Session) -> tuple[Any, str, dict[str, Any]]:
+    shown = session.shown
+    report = {"notice": NOTICE, **shown.prediction.report()}
+    return images.overlay(shown), str(write(session, "mask")), report

@@ -1,0 +1,63 @@
+"""On a ZeroGPU Space a GPU is lent for one function call at a time, on the visitor's quota: that call is here.
+
+Everything else, a re-mix above all, works on answers that this process keeps and needs no GPU.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.arrays import Stack
+    from medseg.image import Image
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Answer
+    from medseg.inference.tta import Augmentation
+
+try:
+    from spaces import GPU  # on every Space; it leaves the function as it is where there is no ZeroGPU
+except ImportError:
+    GPU = None
+
+KEPT = 16
+"""Pictures whose answers are kept for one ensemble, at most 6 MB each for three members."""
+
+
+def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+    """What the networks of the ensemble `name` say of `image`.
+
+    With ZeroGPU this is another process: what goes in and comes out is pickled, which no network can be, so the
+    ensemble is named; and what that process keeps in its cache is lost.
+    """
+    from medseg.app.tabs import handlers
+    from medseg.inference.ensemble import Ensemble
+
+    return Ensemble.answers(handlers.shelf.get(name), image, tta)
+
+
+if GPU is not None:
+    run_networks = GPU(run_networks)
+
+
+def on_lent_gpu(ensemble: Ensemble, name: str) -> Ensemble:
+    """`ensemble`, which the shelf calls `name`, with its networks run by `run_networks` and their answers kept on this
+    side; as it is where no GPU is lent."""
+    if GPU is None:
+        return ensemble
+    kept: OrderedDict[Any, tuple[Stack, Answer | None]] = OrderedDict()
+    asking = threading.Lock()
+
+    def answers(image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+        with asking:
+            key = (image.sha256, tta)
+            if key not in kept:
+                kept[key] = run_networks(name, image, tta)
+            kept.move_to_end(key)
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+            return kept[key]
+
+    ensemble.answers = answers  # type: ignore[method-assign]
+    return ensemble

@@ -1,0 +1,233 @@
+"""What one visitor has open: picture, ensemble, settings, truth and result. No other visitor sees any of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.app.render.charts import Curves
+from medseg.app.render.text import Scores
+from medseg.app.server.upload_folder import visitors_folder
+from medseg.app.state import trust
+from medseg.app.state.view_state import OPACITY, Shown
+from medseg.errors import InputError
+from medseg.export.training_pair import write_pair
+from medseg.image import Image
+from medseg.inference import domain_check
+from medseg.reading.readers import read_image, read_masks
+
+if TYPE_CHECKING:
+    from medseg.app.tabs.correct import Editing
+    from medseg.arrays import Masks, Weight
+    from medseg.config import Blend
+    from medseg.export.frames import Areas
+    from medseg.inference.ensemble import Ensemble, Prediction
+    from medseg.inference.tta import Augmentation
+
+
+class Session:
+    """The newest `Shown`, and how events replace it. A refused event leaves it as it was."""
+
+    def __init__(self) -> None:
+        self._now: Shown | None = None
+        self._changing = threading.Lock()
+        self._downloads: Path | None = None
+        self.opened = 0  # how many files so far
+        self.tab = "Overlay"
+        self.evidence = "Scores"
+        self.scores = Scores()
+        self.curves = Curves()
+        self.wanted_label: str | None = None
+        self.correcting = False
+        self.editing: Editing | None = None
+        self.cancelled = threading.Event()
+        self.stopped = threading.Event()  # ends the run over all frames
+
+    def __deepcopy__(self, memo: object) -> Session:
+        """A new session: Gradio makes each visitor's state as a copy of the page's."""
+        return Session()
+
+    @property
+    def shown(self) -> Shown:
+        """Raises InputError before the first picture."""
+        if self._now is None:
+            raise InputError("No picture is open yet: choose an example or drop a file first.")
+        return self._now
+
+    @property
+    def is_empty(self) -> bool:
+        return self._now is None
+
+    @property
+    def label(self) -> str:
+        """The label whose scores are drawn: the one that was asked for, where the ensemble has it, else its first."""
+        labels = self.shown.prediction.labels
+        return self.wanted_label if self.wanted_label in labels else labels[0]
+
+    def open(self, path: str | Path, ensemble: Ensemble) -> None:
+        """Segment the picture in the file `path`."""
+        self.take(read_image(path), Path(path), ensemble)
+
+    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
+        """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
+        # the slow part, outside the lock: sliders stay alive, and the answers are kept
+        ensemble.predict(image, tta=self._tta(ensemble))
+        with self._changing:
+            self._show(image, ensemble)
+            self._change(path=path, window=None, choice=choice)
+            self.opened += 1
+
+    def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
+        """Segment `frame` (counted from 0) of the open file through `window`, at the same settings; a truth is that of
+        its frame. Raises InputError where the file is no longer kept."""
+        before = self.shown
+        if not before.path.exists():
+            raise InputError("The picture's file is no longer kept here: drop it again.")
+        image = read_image(before.path, frame=frame, window=window)
+        before.segment(image)
+        with self._changing:
+            now = self.shown
+            if now.path is not before.path:  # another picture was opened meanwhile
+                return
+            self._show(image, now.ensemble)
+            self._change(path=now.path, window=window, choice=now.choice)
+            if frame == now.prediction.image.frame:
+                self._change(truth=now.truth, truth_source=now.truth_source)
+
+    def change_ensemble(self, ensemble: Ensemble) -> None:
+        """Segment the open picture with another ensemble; a truth for other labels is dropped."""
+        image = self.shown.prediction.image
+        ensemble.predict(image)
+        with self._changing:
+            before = self.shown
+            self._show(before.prediction.image, ensemble)
+            self._change(path=before.path, window=before.window)
+            if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
+                self._change(truth=before.truth, truth_source=before.truth_source)
+
+    def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
+        """Blend again from the kept answers, as before where `blend` is None; no network runs."""
+        with self._changing:
+            before = self.shown
+            prediction = before.prediction.remix(weights=weights, threshold=threshold, blend=blend)
+            if not 0 <= opacity <= 1:
+                raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
+            view = _with_image(prediction, before.view.image)
+            self._change(prediction=prediction, view=view, weights=tuple(weights), opacity=opacity)
+
+    def drop_pieces(self, min_area_px: int) -> None:
+        """Drop components under `min_area_px` pixels of the image's own grid, in place of the ensemble's own bound."""
+        with self._changing:
+            before = self.shown.prediction
+            cleanup = dataclasses.replace(before.cleanup, min_area_px=min_area_px)
+            prediction = dataclasses.replace(before, cleanup=cleanup)
+            self._change(prediction=prediction, view=_with_image(prediction, self.shown.view.image))
+
+    def average_over(self, tta: Augmentation) -> None:
+        """Run the networks on the open picture's flips too, or take their plain answers again; sliders stay."""
+        before = self.shown
+        answers = before.ensemble.predict(before.prediction.image, tta=tta)  # the slow part, outside the lock
+        with self._changing:
+            now = self.shown
+            if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
+                members, stacked = answers.members, answers.stacked
+                prediction = dataclasses.replace(now.prediction, tta=answers.tta, members=members, stacked=stacked)
+                self._change(prediction=prediction, view=_with_image(prediction, now.view.image))
+
+    def choose_label(self, label: int | None) -> None:
+        """Let the sliders show the weights of one label, by its index, or of all."""
+        with self._changing:
+            self._change(label=label)
+
+    def draw(self, hidden: frozenset[str], rate: float | None) -> None:
+        """Draw all labels but `hidden`, and the bounds of the calibration at `rate`."""
+        with self._changing:
+            self._change(hidden=hidden, rate=rate)
+
+    def add_truth(self, path: str | Path, source: str) -> None:
+        """Take the true mask from a file; it must fit the open picture."""
+        before = self.shown
+        image, labels = before.prediction.image, before.ensemble.config.labels
+        self.set_truth(image, read_masks(path, labels, like=image), source)
+
+    def set_truth(self, image: Image, masks: Masks, source: str) -> None:
+        """Take `masks` (K, H, W) as the truth of the open picture, where that is still `image`."""
+        with self._changing:
+            if self.shown.prediction.image is image:  # else another picture was opened meanwhile
+                self._change(truth=masks, truth_source=source)
+
+    def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
+        """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
+        the visitor stopped it or opened another picture."""
+        from medseg.export.frames import segment_frames  # which imports torch
+
+        self.stopped.clear()
+        begun, target = self.shown, self.folder() / "medseg-frames.zip"
+
+        def is_over() -> bool:
+            return self.stopped.is_set() or self.shown.path is not begun.path
+
+        settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
+        return segment_frames(begun.path, begun.segment, target, **settings), target
+
+    def write_pair(self, masks: Masks) -> Path:
+        """The open picture with `masks` (K, H, W) as a zip that training reads."""
+        prediction = self.shown.prediction
+        path = self.folder() / f"medseg-pair-{prediction.image.sha256[:12]}.zip"
+        write_pair(prediction.image, masks, prediction.labels, path)
+        return path
+
+    def folder(self) -> Path:
+        """This visitor's own folder for downloads, of a random name; it goes with the session."""
+        if self._downloads is None or not self._downloads.exists():  # what was there too long has been removed
+            self._downloads = Path(tempfile.mkdtemp(dir=visitors_folder()))
+            weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
+        return self._downloads
+
+    def _tta(self, ensemble: Ensemble) -> Augmentation:
+        return self._now.prediction.tta if self._now is not None and self._now.ensemble is ensemble else False
+
+    def _change(self, **changes: Any) -> None:
+        self._now = dataclasses.replace(self.shown, **changes)
+
+    def _show(self, image: Image, ensemble: Ensemble) -> None:
+        """Show `image` at the settings before, or at the ensemble's own where it is another one."""
+        before = self._now
+        doubts = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))  # reads every pixel: once
+        if before is None or before.ensemble is not ensemble:
+            prediction = ensemble.predict(image)
+            opacity = OPACITY if before is None else before.opacity
+            view = _with_image(prediction, _view_of(image))
+            found = trust.calibration_of(ensemble)
+            self._now = Shown(ensemble, prediction, view, ensemble.weights, found, doubts, opacity)
+            return
+        prediction = before.segment(image)
+        view = _with_image(prediction, _view_of(image))
+        self._change(prediction=prediction, view=view, doubts=doubts, truth=None, truth_source=None)
+
+
+def _view_of(image: Image) -> Image:
+    """`image` on the working grid: `image` itself unless its long side exceeds 1024 pixels."""
+    from medseg.preprocess import to_image_grid, working_size
+
+    size = working_size(image.size)
+    if size == image.size:
+        return image
+    planes = to_image_grid(image.pixels.transpose(2, 0, 1).copy(), size)
+    return dataclasses.replace(image, pixels=planes.transpose(1, 2, 0).clip(0, 1).copy(), spacing_mm=None)
+
+
+def _with_image(prediction: Prediction, view: Image) -> Prediction:
+    """`prediction` as it looks on the grid of `view`; the least area of the clean-up shrinks with the grid."""
+    if view is prediction.image:
+        return prediction
+    scale = (view.size[0] * view.size[1]) / (prediction.image.size[0] * prediction.image.size[1])
+    least = round(prediction.cleanup.min_area_px * scale)
+    smaller = dataclasses.replace(prediction.cleanup, min_area_px=least)
+    return dataclasses.replace(prediction, image=view, cleanup=smaller)

@@ -1,0 +1,112 @@
+"""The page's second tab: many pictures at once, the most doubtful first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from medseg.app.render import text
+from medseg.app.render.batch_table import html_table
+from medseg.app.render.theme import CONTROLS_WIDTH
+from medseg.app.server.refusals import sentence_of, told
+from medseg.app.server.upload_folder import keep_seconds
+from medseg.app.server.uploaded_files import Given, named_files
+from medseg.app.state.batch import MAX_PICTURES, Batch
+from medseg.app.state.session import Session
+from medseg.app.tabs.events import PRIVATE, QUIET
+from medseg.app.tabs.image import ONE_PICTURE
+from medseg.errors import InputError
+
+CLICKS = """element.addEventListener('click', event => {
+    const button = event.target.closest('[data-row]');
+    if (button) trigger('click', {row: Number(button.dataset.row)});
+});"""
+ORDER = "The most doubtful come first; click a picture to open it in “One picture”."
+
+
+def draw_batch(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
+    """Draw the tab; a click on a row opens its picture in the first of `tabs`, which `changed` tells."""
+    batch = gr.State(Batch())
+    with gr.Row():
+        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
+            files = named_files(label="Drop pictures or zips of pictures", height=220, elem_id="many")
+            settings = gr.Markdown(elem_id="many-settings")
+            with gr.Row():
+                start = gr.Button("Segment them", variant="primary", min_width=120, elem_id="many-start")
+                stop = gr.Button("Stop", min_width=80, elem_id="many-stop")
+        with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
+            status = gr.Markdown(_before(), elem_id="many-status")
+            results = gr.DownloadButton("All results (zip)", size="sm", visible=False, elem_id="get-results")
+            table = gr.HTML(js_on_load=CLICKS, elem_id="many-table")
+    gr.on([tab.select, start.click], _settings, session, settings, **QUIET)
+    start.click(
+        _segment,
+        [session, batch, files],
+        [status, table, results],
+        show_progress="hidden",
+        concurrency_limit=2,  # of all visitors: who has one picture is not to wait for those who have many
+        **PRIVATE,
+    )
+    stop.click(_stop, batch, **QUIET)
+    table.click(_open, [session, batch], [tabs, changed], **QUIET)
+
+
+def _before() -> str:
+    return (
+        f"Up to {MAX_PICTURES} pictures (PNG, JPEG, TIFF, DICOM, NIfTI), also in zips, become a table with areas and "
+        f"how far to believe each mask, and a zip of masks, reports and results.csv. {ORDER} Nobody else sees your "
+        f"files, which are deleted after {keep_seconds() / 60:.0f} minutes."
+    )
+
+
+@told
+def _settings(session: Session) -> str:
+    """What the pictures are segmented with: one place on the page, the first tab, sets it."""
+    return f"As set in “One picture”: {text.setting(session.shown)}"
+
+
+def _segment(session: Session, batch: Batch, given: list[Given]) -> Iterator[list[Any]]:
+    """Rows as they come are only counted; the table is drawn once."""
+    yield ["Starting …", "", gr.update(visible=False)]
+    try:
+        for done, files in batch.run(given, session.shown):
+            yield [f"**{len(batch.rows)} pictures done**, file {done} of {files} …", gr.skip(), gr.skip()]
+        yield [_summary(batch), html_table(batch.rows), gr.update(value=str(batch.write()), visible=True)]
+    except Exception as error:
+        gr.Warning(sentence_of(error), title="Not possible")
+        yield [_before(), html_table(batch.rows), gr.skip()]
+
+
+def _summary(batch: Batch) -> str:
+    rows = batch.rows
+    failed = sum(bool(row.reason) for row in rows)
+    words = f"**{len(rows) - failed} segmented, {failed} without a result.**"
+    if batch.cancelled.is_set():
+        words += " Stopped: what was done until then is here."
+    elif len(rows) - failed >= MAX_PICTURES:
+        words += f" Stopped after {MAX_PICTURES} pictures; `python -m medseg predict` knows no such bound."
+    if any(row.trust for row in rows):
+        return f"{words} Predicted Dice with its 90 % interval, from the ensemble's calibration. {ORDER}"
+    return (
+        f"{words} These settings are not calibrated, so there is the models' agreement instead: the mean Dice between "
+        f"their masks, which says how much they differ and not how right they are. {ORDER}"
+    )
+
+
+def _stop(batch: Batch) -> None:
+    batch.cancelled.set()
+
+
+@told
+def _open(session: Session, batch: Batch, event: gr.EventData) -> list[Any]:
+    """Open a row's picture in the first tab, with the ensemble that is there."""
+    row = batch.rows[int(event._data["row"])]
+    if not row.path.exists():
+        raise InputError("The picture's file is no longer kept here: drop it again.")
+    session.open(row.path, session.shown.ensemble)
+    if row.frame:
+        session.look_again(row.frame, None)
+    return [gr.Tabs(selected=ONE_PICTURE), secrets.token_hex(4)]

@@ -1,0 +1,54 @@
+"""What is known of the truth, and the scores against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from medseg.app.render import charts
+from medseg.app.render.theme import CONTROLS_WIDTH
+from medseg.app.server.refusals import told
+from medseg.app.state.session import Session
+from medseg.app.tabs.events import QUIET
+
+
+def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
+    """Draw the field for the true mask and a tab for each way to look at the scores; returns the field, the places of
+    `charts.TABS`, and the list of labels to look at."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
+            truth = gr.File(label="Score it: drop the true mask of this picture", height=160, elem_id="truth")
+            label = gr.Dropdown(label="Label in the pictures of the scores", visible=False, elem_id="scored-label")
+        with gr.Column(scale=6, min_width=340), gr.Tabs() as tabs:
+            with gr.Tab("Scores"):
+                places: list[Any] = [gr.Markdown(elem_id="scores")]
+            for name in list(charts.TABS)[1:]:
+                with gr.Tab(name):
+                    places.append(gr.HTML(elem_id=name.lower().replace(" ", "-"), elem_classes="evidence"))
+    tabs.select(show_evidence, session, places, **QUIET)
+    label.input(look_at, [session, label], places, **QUIET)
+    return truth, places, label
+
+
+@told
+def show_evidence(session: Session, event: gr.SelectData) -> list[Any]:
+    """Another tab of the scores is open."""
+    if event.value in charts.TABS:
+        session.evidence = event.value
+    return [gr.skip() for _ in charts.TABS] if session.is_empty else charts.against_truth(session)
+
+
+@told
+def look_at(session: Session, label: str) -> list[Any]:
+    """Draw the scores of another label."""
+    session.wanted_label = label
+    return charts.against_truth(session)
+
+
+def offered_labels(session: Session) -> Any:
+    """The labels to choose from, shown where there are several."""
+    if session.is_empty:
+        return gr.skip()
+    labels = session.shown.prediction.labels
+    return gr.update(choices=list(labels), value=session.label, visible=len(labels) > 1)

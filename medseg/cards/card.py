@@ -1,0 +1,242 @@
+"""The README.md of a member or ensemble folder: a Hub card whose every figure comes from the JSON files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medseg.cards.metadata import front_matter, member_results, tested_results
+from medseg.config import EnsembleConfig, MemberConfig, Preprocess, TrainingData
+from medseg.report.words import gain_words, score_words, weight_words
+from medseg.scores import Fitted
+
+_NOTICE = "**Research use only, not for diagnosis.**"
+
+
+def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
+    """Markdown with the Hub's YAML front matter for one member; a PlainUNet has no encoder to name."""
+    data = member.training_data
+    network, library = f"{architecture} on {encoder}", "segmentation-models-pytorch"
+    if architecture == "PlainUNet":
+        network, library = architecture, "medseg"
+    return "\n".join(
+        [
+            *front_matter(member, member_results(member), member.name, library),
+            f"# {member.name}",
+            "",
+            f"{_NOTICE} A {network} that answers with a probability map for "
+            f"{', '.join(member.labels)} ({member.task}).",
+            "",
+            "| trained on | data licence | weights licence |",
+            "|---|---|---|",
+            f"| {_link(data)} | {data.licence} | {member.weights_licence} |",
+            "",
+            *_citation(data.citation),
+            "## Preprocessing",
+            "",
+            _preprocessing(member.preprocess),
+            "",
+            "## Scores",
+            "",
+            *[f"- {score_words(score)}" for score in member.scores],
+            "",
+            "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
+            "location prior never looks at the picture: what does not exceed it has learned nothing. Command: "
+            "`accelerate launch train/train.py` with its recipe, of a stacker `train/stack.py`.",
+            "",
+            *_loading(member, architecture),
+            *_limits(data),
+        ]
+    )
+
+
+def ensemble_card(
+    settings: EnsembleConfig,
+    members: Sequence[MemberConfig],
+    report: dict[str, Any] | None,
+    tables: Sequence[str],
+    folds: Sequence[str] = (),
+) -> str:
+    """Markdown for an ensemble; `report` and `tables` (one per label) are those of `medseg.evaluation.evaluate`, where
+    it ran, and `folds` the tables of a cross-validation of its recipes, each with what it counts."""
+    first = members[0]
+    data = first.training_data
+    return "\n".join(
+        [
+            *front_matter(first, tested_results(data, report), settings.name, "medseg"),
+            f"# {settings.name}",
+            "",
+            f"{_NOTICE} An ensemble of {len(members)} networks for {', '.join(settings.labels)} on "
+            f"{data.pictures or data.name}.",
+            "",
+            "| member | weight |",
+            "|---|---|",
+            *[
+                f"| {m.name} | {weight_words(reference)} |"
+                for m, reference in zip(members, settings.members, strict=True)
+            ],
+            "",
+            f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
+            f"licence {data.licence}.",
+            "",
+            *_stacker(settings),
+            *_citation(data.citation),
+            *_fitted(settings),
+            *_tested(report, tables),
+            *_cross_validated(folds),
+            "## Load",
+            "",
+            *_medseg_loading(),
+            *_limits(data),
+        ]
+    )
+
+
+def _preprocessing(preprocess: Preprocess) -> str:
+    shape = "the aspect ratio ignored" if preprocess.resize == "stretch" else "the aspect ratio kept, padded with black"
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    evened = "each channel scaled to a common median (`intensity`), " if preprocess.intensity == "evened" else ""
+    return (
+        f"The picture as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
+        f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}."
+    )
+
+
+def _loading(member: MemberConfig, architecture: str) -> list[str]:
+    """With medseg, which checks and preprocesses; and the bare network."""
+    library, opener = "import segmentation_models_pytorch as smp", "smp"
+    if architecture == "PlainUNet":
+        library, opener = "from medseg.inference.unet import PlainUNet", "PlainUNet"
+    answer = "softmax, channel 0 the background" if member.task == "multiclass" else "sigmoid"
+    return [
+        "## Load",
+        "",
+        *_medseg_loading(),
+        f"Or the network alone: a picture as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
+        f"{member.preprocess.width}), goes in, logits come out ({answer}).",
+        "",
+        "```python",
+        library,
+        "",
+        f'network = {opener}.from_pretrained("<this repository or folder>").eval()',
+        "```",
+        "",
+    ]
+
+
+def _medseg_loading() -> list[str]:
+    return [
+        "```python",
+        "import medseg",
+        "",
+        'ensemble = medseg.Ensemble.from_pretrained("<this repository or folder>")',
+        'prediction = ensemble.predict(medseg.read_image("picture.png"))',
+        "```",
+        "",
+    ]
+
+
+def _limits(data: TrainingData) -> list[str]:
+    pictures = data.pictures or f"pictures like those of {data.name}"
+    return [
+        "## Intended use and limits",
+        "",
+        f"For research on {pictures}. Not a medical device; no decision about a patient may rest on it.",
+        "",
+        "Trained on one data set: other devices, sites, populations and findings give other results. A picture unlike",
+        "the training pictures is answered all the same; medseg only hints at it.",
+        "",
+    ]
+
+
+def _stacker(settings: EnsembleConfig) -> list[str]:
+    if settings.stacker is None:
+        return []
+    seen = "the members' answers and the picture" if settings.stacker.with_image else "the members' answers"
+    return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
+
+
+def _fitted(settings: EnsembleConfig) -> list[str]:
+    fitted = settings.fitted
+    if fitted is None:
+        return []
+    return [
+        "## How the weights were chosen",
+        "",
+        f"On {fitted.data}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
+        f"all {'four' if fitted.per_label else 'three'}; they are no test scores. Command: `python -m medseg fit`.",
+        "",
+        f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
+        f"- equal weights: {score_words(fitted.equal)}",
+        f"- fitted weights: {score_words(fitted.fitted)}",
+        *([f"- weights per label: {score_words(fitted.per_label)}"] if fitted.per_label else []),
+        "",
+        *_nested(fitted),
+    ]
+
+
+def _nested(fitted: Fitted) -> list[str]:
+    chosen = f"The ensemble has the {fitted.chosen} weights and their threshold"
+    if fitted.recommended not in (None, fitted.chosen):
+        chosen += f"; recommended were the {fitted.recommended} ones"
+    nested = fitted.nested
+    if nested is None:
+        return [f"{chosen}.", ""]
+    means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
+    if nested.single_over_equal:
+        ahead.append(f"- best single − equal weights: {gain_words(nested.single_over_equal)}")
+        earned += " The best single member is recommended only where its interval lies above 0."
+    if nested.per_label and nested.over_shared:
+        means = [f"- weights per label: {score_words(nested.per_label)}"]
+        ahead += [f"- per label − {nested.shared}: {gain_words(nested.over_shared)}"]
+        earned += " Weights per label are recommended only where theirs is."
+    return [
+        "Chosen on some of the cases and scored on others, which does not flatter:",
+        "",
+        f"- best single: {score_words(nested.best_single)}",
+        f"- equal weights: {score_words(nested.equal)}",
+        f"- fitted weights: {score_words(nested.fitted)}",
+        *means,
+        f"- fitted − best single: {gain_words(nested.over_best_single)}",
+        f"- fitted − equal weights: {gain_words(nested.over_equal)}",
+        *ahead,
+        "",
+        f"{chosen}. {earned}",
+        "",
+    ]
+
+
+def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
+    if report is None:
+        return []
+    return [
+        f"## Scores on the {report['split']} split, n = {report['n']}",
+        "",
+        *tables,
+        "",
+        f"Protocol: {report['protocol']}. In brackets 95 % intervals. Empty mask and location prior never look at the "
+        "picture: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
+        "",
+    ]
+
+
+def _cross_validated(folds: Sequence[str]) -> list[str]:
+    if not folds:
+        return []
+    return [
+        "## Cross-validated",
+        "",
+        "The data set is small, so the same recipes were trained, fitted and scored in each fold; the members here are "
+        "those of the first. Command: `python -m train.folds`.",
+        "",
+        *folds,
+        "",
+    ]
+
+
+def _citation(citation: str) -> list[str]:
+    return [f"Cite: {citation}.", ""] if citation else []
+
+
+def _link(data: TrainingData) -> str:
+    return f"[{data.name}]({data.url})" if data.url else data.name

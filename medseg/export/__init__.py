@@ -1,0 +1,1 @@
+"""Results as files of formats that other programs read."""

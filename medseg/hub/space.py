@@ -1,0 +1,78 @@
+"""A Hugging Face Space that shows the page: created, and filled with what it needs of this checkout, in one commit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import medseg
+from medseg.config import is_hub_id
+from medseg.errors import HubError, InputError
+from medseg.hub.download import is_offline
+from medseg.hub.push import in_time
+from medseg.places import shipped
+
+FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
+FOLDERS = ("medseg", "assets")
+"""What a Space copies: neither tests nor training nor benchmarks."""
+
+
+def space_files(root: Path) -> dict[str, Path]:
+    """The files of a Space by their path there. Raises InputError where `root` is no checkout of medseg."""
+    if not all((root / name).is_file() for name in FILES):
+        raise InputError("A Space is made of a checkout: run this where app.py, README.md and requirements.txt lie.")
+    found = [root / name for name in FILES]
+    found += [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
+    named = {path.relative_to(root).as_posix(): path for path in found}
+    return {name: path for name, path in named.items() if not re.search(r"(^|/)(__pycache__|\.)", name)}
+
+
+def space_card(readme: str, ensemble: str | None) -> str:
+    """The Space's README.md: this project's, whose front matter is the Space's settings, with the model it shows."""
+    if ensemble is None:
+        return readme
+    head, front, rest = readme.split("---\n", 2)
+    return f"{head}---\n{front}models:\n  - {ensemble.partition('@')[0]}\n---\n{rest}"
+
+
+def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = False) -> str:
+    """Bring the Space `repo_id` (owner/name) to the state of this checkout, in one commit; returns its URL.
+
+    It is created where it is not there, private where `private`. `ensemble`, a Hub repository (owner/name or
+    owner/name@revision), is shown before the embedded ones. Files of an earlier state that are gone are deleted there;
+    the user's own token is used. Raises InputError for names that are none, HubError as `medseg.hub.push.push`.
+    """
+    for given in (repo_id, *([ensemble.partition("@")[0]] if ensemble is not None else [])):
+        if not is_hub_id(given):
+            raise InputError(f"{given[:80]!r} is not a Hub repository: wanted owner/name.")
+    if is_offline():
+        raise HubError(f"{repo_id} is not filled: HF_HUB_OFFLINE is set.")
+    files = space_files(shipped("app.py").parent)
+    return in_time(lambda: _fill(files, repo_id, ensemble, private), repo_id, files)
+
+
+def _fill(files: dict[str, Path], repo_id: str, ensemble: str | None, private: bool) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    hub = HfApi()
+    hub.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
+    there = hub.space_info(repo_id)
+    if private and not there.private:
+        raise HubError(f"{repo_id} is there already, and public: make it private on its page first.")
+    card = space_card(files["README.md"].read_text(encoding="utf-8"), ensemble)
+    added = [
+        CommitOperationAdd(name, card.encode() if name == "README.md" else str(path)) for name, path in files.items()
+    ]
+    ours = tuple(f"{folder}/" for folder in FOLDERS)
+    listed = [sibling.rfilename for sibling in there.siblings or []]
+    gone = [CommitOperationDelete(name) for name in listed if name.startswith(ours) and name not in files]
+    if ensemble is not None:
+        hub.add_space_variable(repo_id, "MEDSEG_ENSEMBLES", ensemble)
+    hub.create_commit(
+        repo_id,
+        [*added, *gone],
+        repo_type="space",
+        commit_message=f"medseg {medseg.__version__}",
+        parent_commit=there.sha,  # two at once: the later one is refused, never mixed in
+    )
+    return f"{hub.endpoint}/spaces/{repo_id}"

@@ -1,0 +1,45 @@
+"""The record beside every result: its areas, its hash, the versions that made it, as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import __version__
+from medseg.arrays import Masks
+from medseg.image import Image
+
+NOTICE = "Research use only, not for diagnosis."
+
+
+def masks_sha256(masks: Masks) -> str:
+    """Hash of shape and content of masks (K, H, W) on the upright grid."""
+    digest = hashlib.sha256(repr(masks.shape).encode())
+    digest.update(np.packbits(masks).tobytes())
+    return digest.hexdigest()
+
+
+def areas(masks: Masks, labels: tuple[str, ...], image: Image) -> dict[str, dict[str, float]]:
+    """Each label's area in pixels (`px`) and, where the spacing is known, square millimetres (`mm2`)."""
+    counts = {label: {"px": float(mask.sum())} for label, mask in zip(labels, masks, strict=True)}
+    if image.spacing_mm is None:
+        return counts
+    pixel = image.spacing_mm[0] * image.spacing_mm[1]
+    return {label: {**count, "mm2": round(count["px"] * pixel, 3)} for label, count in counts.items()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("torch", "segmentation-models-pytorch", "timm", "numpy", "scipy", "pydicom", "pillow")
+    return {"medseg": __version__, **{name: version(name) for name in names}}
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """A report as indented JSON, the notice first."""
+    text = json.dumps({"notice": NOTICE, **report}, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,147 @@
+"""A report made true again: the ensemble that it names runs on the picture once more, and every difference is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import schema
+from medseg.arrays import Masks
+from medseg.config import Cleanup
+from medseg.errors import InputError, MedsegError
+from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.prediction import Prediction
+from medseg.inference.record import areas, masks_sha256, versions
+from medseg.metrics import confusion
+from medseg.postprocess import to_label_map
+from medseg.reading.readers import read_image, read_masks
+
+
+@dataclass(frozen=True)
+class Replay:
+    """`differences`, a sentence each, are empty where picture, models and mask are the same; `remarks` change none of
+    them: other versions of what the numbers depend on, or members that were left out then as now."""
+
+    differences: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def load_report(path: Path) -> dict[str, Any]:
+    """A JSON report of `predict` or of the page. Raises InputError for anything else."""
+    try:
+        if path.stat().st_size > schema.MAX_FILE_BYTES:
+            raise ValueError("too large")
+        report = json.loads(path.read_text(encoding="utf-8"))
+        weights = {member["name"]: (member["sha256"], member["weight"]) for member in report["members"]}
+        used = [report[key] for key in ("threshold", "blend", "tta", "cleanup", "masks_sha256", "areas", "versions")]
+        if not (weights and report["image"]["sha256"] and used and report["image"]["frame"] >= 0):
+            raise ValueError("empty")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path.name} is not a report: wanted the JSON file of `predict` or of the page.") from None
+    return dict(report)
+
+
+def hub_source(report: dict[str, Any]) -> str | None:
+    """The Hub repository and commit that the report names, as `Ensemble.from_pretrained` takes them; else None."""
+    source = report.get("source") or {}
+    return f"{source['name']}@{source['revision']}" if source.get("revision") else None
+
+
+def replay(report: dict[str, Any], picture: Path, ensemble: Ensemble, mask: Path | None = None) -> Replay:
+    """Segment `picture` as `report` says, and compare.
+
+    `mask` is the mask file of that time: with it, a mask that came out otherwise is said with its Dice. Raises
+    ReadError for a picture that cannot be read, InputError for settings in the report that the ensemble does not take.
+    """
+    image = _image(report, picture)
+    found = [*_other_picture(report, image), *_other_models(report, ensemble)]
+    if len(ensemble.members) == len(report["members"]):
+        prediction = _predict(report, image, ensemble)
+        found += _other_mask(report, prediction, mask)
+    return Replay(tuple(found), tuple(_remarks(report, ensemble)))
+
+
+def _image(report: dict[str, Any], picture: Path) -> Image:
+    """The frame that the report names, by its window only where the file's own gives other pixels."""
+    frame, window = report["image"]["frame"], report["image"].get("window")
+    image = read_image(picture, frame=frame)
+    if image.sha256 != report["image"]["sha256"] and window is not None:
+        return read_image(picture, frame=frame, window=tuple(window))
+    return image
+
+
+def _predict(report: dict[str, Any], image: Image, ensemble: Ensemble) -> Prediction:
+    weights = tuple(tuple(w) if isinstance(w, list) else w for w in (member["weight"] for member in report["members"]))
+    settings = {"threshold": report["threshold"], "blend": report["blend"], "tta": report["tta"]}
+    settings["cleanup"] = Cleanup(**report["cleanup"])
+    prediction = ensemble.predict(image, weights=weights, **settings)
+    # normalised weights normalised again may differ in the last bit
+    return dataclasses.replace(prediction, weights=weights)
+
+
+def _other_picture(report: dict[str, Any], image: Image) -> Iterator[str]:
+    if (then := report["image"]["sha256"]) != image.sha256:
+        yield f"The picture is another one: its pixels have the sha256 {image.sha256[:12]}…, then {then[:12]}…."
+
+
+def _other_models(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:
+    then = {member["name"]: member["sha256"] for member in report["members"]}
+    now = {name: member.sha256 for name, member in zip(ensemble.names, ensemble.members, strict=True)}
+    for name in then.keys() - now.keys():
+        yield f"The member {name} of the report is not in the ensemble {ensemble.config.name}."
+    for name in now.keys() - then.keys():
+        yield f"The member {name} of the ensemble {ensemble.config.name} is not in the report."
+    for name in now.keys() & then.keys():
+        if now[name] != then[name]:
+            yield f"The member {name} is another one: its sha256 is {now[name][:12]}…, then {then[name][:12]}…."
+    if now.keys() == then.keys() and list(now) != list(then):
+        yield f"The members stand in another order: {', '.join(now)}, then {', '.join(then)}."
+    stacker = ensemble.stacker.sha256 if ensemble.stacker and report["blend"] == "stacking" else None
+    before = (report.get("stacker") or {}).get("sha256")
+    if stacker != before:
+        yield f"The stacker is another one: its sha256 is {str(stacker)[:12]}…, then {str(before)[:12]}…."
+
+
+def _other_mask(report: dict[str, Any], prediction: Prediction, mask: Path | None) -> Iterator[str]:
+    if masks_sha256(prediction.masks) == report["masks_sha256"]:
+        return
+    overlaps = _overlaps(prediction, mask)
+    now = areas(prediction.masks, prediction.labels, prediction.image)
+    for index, label in enumerate(prediction.labels):
+        before = report["areas"].get(label, {}).get("px", 0)
+        dice_now = f", Dice {overlaps[index]:.4f}" if overlaps else ""
+        yield f"The mask of {label} has {now[label]['px']:.0f} pixels, then {before:.0f}{dice_now}."
+
+
+def _overlaps(prediction: Prediction, mask: Path | None) -> list[float]:
+    """Each label's Dice with the mask file of that time; none where there is no such file, or it does not fit."""
+    if mask is None:
+        return []
+    try:
+        then = read_masks(mask, prediction.labels, like=prediction.image)
+    except MedsegError:
+        return []
+    return [confusion(new, old).ratio("dice") for new, old in zip(_as_filed(prediction.masks), then, strict=True)]
+
+
+def _as_filed(masks: Masks) -> Masks:
+    """The masks as a file gives them back: a label map keeps the later one where two overlap."""
+    if len(masks) == 1:
+        return masks
+    label_map = to_label_map(masks)
+    return np.stack([label_map == index + 1 for index in range(len(masks))])
+
+
+def _remarks(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:
+    now = versions()
+    for name, then in report["versions"].items():
+        if now.get(name) != then:
+            yield f"{name} is {now.get(name, 'missing')} here, and was {then}."
+    yield from ensemble.quarantined

@@ -1,0 +1,13 @@
+"""Where the files lie that come with medseg: beside the package in a checkout, inside it once it is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """The file or folder that a checkout has as `name` (`assets/ensembles`, `app.py`, …); it need not exist."""
+    inside = PACKAGE / "shipped" / name  # pyproject.toml puts it there when a wheel is built
+    return inside if inside.exists() else PACKAGE.parent / name

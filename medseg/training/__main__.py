@@ -1,0 +1,35 @@
+"""The two trainings: `accelerate launch -m medseg.training [stack] …`, of a member and of a stacker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from medseg.errors import MedsegError
+from medseg.training.recipe import StackRecipe, recipe_from_arguments
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train one member; a refusal is one sentence on stderr and exit status 1."""
+    try:
+        recipe = recipe_from_arguments(arguments)
+        from medseg.training.loop import train  # after the arguments: --help need not wait for torch
+
+        train(recipe)
+    except MedsegError as error:
+        sys.exit(f"error: {error}")
+
+
+def stack(arguments: Sequence[str]) -> None:
+    """Train a stacker over the members of an ensemble; a refusal is one sentence on stderr and exit status 1."""
+    try:
+        recipe = recipe_from_arguments(arguments, StackRecipe)
+        from medseg.training.stacking import stack
+
+        stack(recipe)
+    except MedsegError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    stack(sys.argv[2:]) if sys.argv[1:2] == ["stack"] else train(sys.argv[1:])

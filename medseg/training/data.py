@@ -1,0 +1,158 @@
+"""Samples on the member's input grid, ready for the loop."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from medseg.config import Appearance, Preprocess
+from medseg.data.samples import Sample, load_data
+from medseg.errors import InputError
+from medseg.image import Image
+from medseg.inference.domain_check import appearance_of, look
+from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
+from medseg.training.augment import augment, make_augmentation
+from medseg.training.recipe import Recipe
+
+PHANTOM_COUNT = 240
+PHANTOM_SEED = 1000  # far from the seeds of assets/examples: the member has not seen the pictures that it is shown on
+
+
+class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Pictures (C, height, width) in [0, 1] and masks (K, height, width), read and resized once and kept in memory.
+
+    Half precision keeps 11 bits, more than any augmentation leaves. An index is `visit * len(samples) + sample`, where
+    the visit is the epoch (and more for a sample drawn again in it): so the augmentation of a visit is the same in
+    whatever process or order it is asked for. Raises InputError that names a picture of other channels.
+    """
+
+    def __init__(self, samples: list[Sample], labels: tuple[str, ...], preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
+        self.transform = None
+        self.seed = 0
+        pairs, looks = [], []
+        for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
+            image, masks = sample.read(labels)
+            looks.append(look(image))
+            pairs.append((_picture(sample, image, preprocess).half(), masks_to_input_grid(masks, preprocess)))
+        self.pairs = pairs
+        numbers: dict[str, str] = {}  # a patient's name stays in the data set
+        self.cases = [numbers.setdefault(sample.case, str(len(numbers))) for sample in samples]
+        self.appearance: Appearance = appearance_of(looks)
+
+    def marked(self) -> list[bool]:
+        """For each sample whether any pixel of it is marked."""
+        return [bool(masks.any()) for _, masks in self.pairs]
+
+    def augmented(self, strength: str, seed: int) -> Pairs:
+        """The same pairs, varied anew in every epoch; these stay as they are."""
+        varied = copy.copy(self)
+        varied.transform, varied.seed = make_augmentation(strength, self.preprocess.channels), seed
+        return varied
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        visit, sample = divmod(index, len(self.pairs))
+        picture, masks = self.pairs[sample]
+        picture = picture.float()
+        if self.transform is not None:
+            picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
+        return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
+
+
+def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
+    try:
+        return to_input_grid(image.pixels, preprocess)
+    except InputError as error:
+        raise InputError(f"{sample.image.name}: {error} Set channels to what the pictures have.") from None
+
+
+class ShuffledEpochs(Sampler[int]):
+    """Every sample once an epoch, in an order that depends on (seed, epoch) alone; yields `epoch * count + sample`."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(self.draw(generator))
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        return [self.epoch * self.count + sample for sample in _shuffled(range(self.count), generator)]
+
+
+class BalancedEpochs(ShuffledEpochs):
+    """As many samples an epoch as there are, `rate` of them `marked`; no sample comes again before its kind is through.
+
+    What comes for the n-th time in an epoch is yielded as `(n * EPOCHS + epoch) * count + sample`.
+    """
+
+    EPOCHS = 1_000_000  # more than any run has
+
+    def __init__(self, marked: list[bool], rate: float, seed: int) -> None:
+        super().__init__(len(marked), seed)
+        self.kinds = [[i for i, has in enumerate(marked) if has is kind] for kind in (True, False)]
+        positives = round(rate * len(marked))
+        self.counts = (positives, len(marked) - positives)
+        if any(count and not kind for count, kind in zip(self.counts, self.kinds, strict=True)):
+            raise InputError(f"positive_rate = {rate:g} needs samples with and without a marked pixel to train on.")
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        drawn = []
+        for kind, count in zip(self.kinds, self.counts, strict=True):
+            rounds = -(-count // len(kind)) if kind else 0
+            visits = [(n, sample) for n in range(rounds) for sample in _shuffled(kind, generator)]
+            drawn += [(n * self.EPOCHS + self.epoch) * self.count + sample for n, sample in visits[:count]]
+        return _shuffled(drawn, generator)
+
+
+def _shuffled(items: Sequence[int], generator: torch.Generator) -> list[int]:
+    return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]
+
+
+def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) -> DataLoader:
+    """Batches of the training split, shuffled and augmented. Raises InputError for a split too small for one."""
+    sampler = ShuffledEpochs(len(train), recipe.seed)
+    if positive_rate:
+        sampler = BalancedEpochs(train.marked(), positive_rate, recipe.seed)
+    if len(train) < 2:
+        raise InputError(f"The split 'train' holds {len(train)} sample, too few for one step: at least two are needed.")
+    # a last batch of one sample would stop networks with batch norm over 1 × 1 maps (DeepLabV3+, PSPNet)
+    single_left = len(train) % recipe.batch_size == 1
+    varied = train.augmented(recipe.augmentation, recipe.seed)
+    return DataLoader(varied, recipe.batch_size, sampler=sampler, drop_last=single_left, num_workers=recipe.workers)
+
+
+def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader:
+    """Batches of the validation split, in order and as they are."""
+    return DataLoader(val, recipe.batch_size, num_workers=recipe.workers)
+
+
+def read_recipe_samples(recipe: Recipe) -> list[Sample]:
+    """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
+    if recipe.data != "phantoms":
+        return load_data(Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold, seed=recipe.seed).samples
+    from medseg.data.phantoms import write_pairs
+
+    folder = Path(recipe.output) / "phantoms"
+    if not folder.exists():
+        drawing = folder.with_name(".phantoms.writing")  # a run stopped while drawing must not leave half a data set
+        shutil.rmtree(drawing, ignore_errors=True)
+        write_pairs(drawing, PHANTOM_COUNT, "endoscopy", (128, 128), PHANTOM_SEED)
+        drawing.rename(folder)
+    return load_data(folder, seed=recipe.seed).samples

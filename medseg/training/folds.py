@@ -1,0 +1,132 @@
+"""Cross-validate an ensemble: `python -m train.folds train/recipes/chest-*.toml --output runs/folds/chest`.
+
+Each fold trains every recipe on its train part (`accelerate launch -m medseg.training --fold K`), fits weights and
+threshold on its val part and scores on its test part, which neither has seen. The test parts together are the whole
+data set once: a small one gives an interval that a single division could not. A stopped run continues with the same
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medseg.data.samples import Sample, select, write_manifest
+from medseg.errors import InputError, MedsegError
+from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation, evaluate, plain_estimate
+from medseg.inference.ensemble import Ensemble
+from medseg.report.evaluation_table import table
+from medseg.training.data import read_recipe_samples
+from medseg.training.recipe import Recipe, recipe_from_arguments
+from medseg.training.study import LAUNCH, fit_members
+
+SINGLE = "best single of val"
+PROTOCOL = (
+    "each fold's networks, weights and threshold are chosen without its test part, and the location prior too; each "
+    "image's own grid; both masks empty: overlap 1, distance 0; 95 % bootstrap by case over all folds; members, the "
+    "best of them on val and equal weights at threshold 0.5, ensemble at that of each fold; no TTA"
+)
+
+
+def cross_validate(recipes: Sequence[Path], folds: int, output: Path) -> dict[str, Any]:
+    """The report of all folds, as `medseg.evaluation.evaluate` makes one of a split; folds.json comes into `output`.
+
+    Each fold leaves its members and its ensemble in `output`/fold-K. Raises InputError for a training that refused, or
+    recipes of several data sets or labels.
+    """
+    whole, weights = None, []
+    for fold in range(folds):
+        folder = output / f"fold-{fold}"
+        described = [_recipe(path, fold, folder) for path in recipes]
+        for path, recipe in zip(recipes, described, strict=True):
+            _train(path, recipe)
+        ensemble, found = _score(described, folder)
+        whole = whole or Evaluation(found.labels)
+        whole.extend(found)
+        weights.append({"weights": list(ensemble.weights), "threshold": ensemble.config.threshold})
+    if whole is None:
+        raise InputError("Wanted at least one fold.")
+    report = _report(whole, weights)
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    (output / "folds.json").write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+def _recipe(path: Path, fold: int, folder: Path) -> Recipe:
+    name = recipe_from_arguments(["--recipe", str(path)]).name
+    return recipe_from_arguments(["--recipe", str(path), "--fold", str(fold), "--output", str(folder / name)])
+
+
+def _train(path: Path, recipe: Recipe) -> None:
+    command = [*LAUNCH, "--recipe", str(path), "--fold", str(recipe.fold), "--output", recipe.output]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"The training of {recipe.name} for fold {recipe.fold} stopped; what it said stands above.")
+
+
+def _score(recipes: Sequence[Recipe], folder: Path) -> tuple[Ensemble, Evaluation]:
+    """The ensemble fitted on the fold's val part, and the rows of the report on its test part."""
+    if len({(recipe.data, recipe.labels) for recipe in recipes}) > 1:
+        raise InputError("The recipes must be for one data set and the same labels.")
+    samples = read_recipe_samples(recipes[0])
+    ensemble = _fit(recipes, samples, folder)
+    test = select(samples, "test")
+    with tqdm(total=len(test), desc=f"scoring {folder.name}", disable=not sys.stderr.isatty()) as bar:
+        found = evaluate(ensemble, test, select(samples, "train"), progress=lambda done, total: bar.update()).scores
+    return ensemble, _renamed(found, ensemble)
+
+
+def _fit(recipes: Sequence[Recipe], samples: Sequence[Sample], folder: Path) -> Ensemble:
+    write_manifest(samples, recipes[0].labels, folder / "samples.json")
+    fit_members([Path(recipe.output) / "member" for recipe in recipes], folder, folder.parent.name)
+    return Ensemble.from_pretrained(folder / "ensemble")
+
+
+def _renamed(found: Evaluation, ensemble: Ensemble) -> Evaluation:
+    """The rows that every fold has; the member that is best on val may be another in each."""
+    fitted = ensemble.config.fitted
+    single = fitted.best_single_member if fitted else ensemble.names[0]
+    taken = {row: row for row in (EMPTY, PRIOR, *ensemble.names)} | {SINGLE: single, EQUAL: EQUAL, ENSEMBLE: ENSEMBLE}
+    kept = Evaluation(found.labels)
+    kept.cases = found.cases
+    kept.scores = {row: found.scores[source] for row, source in taken.items()}
+    kept.confusions = {row: found.confusions[source] for row, source in taken.items()}
+    return kept
+
+
+def _report(whole: Evaluation, folds: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "n": len(whole.cases),
+        "cases": len(set(whole.cases)),
+        "split": f"test parts of {len(folds)} folds",
+        "protocol": PROTOCOL,
+        "folds": folds,
+        "rows": whole.summary(),
+        "differences": {
+            f"{row} − {other}": {label: plain_estimate(whole.difference(row, other, label)) for label in whole.labels}
+            for row, other in ((ENSEMBLE, PRIOR), (ENSEMBLE, SINGLE), (ENSEMBLE, EQUAL), (EQUAL, SINGLE))
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Cross-validate what the command line names; a refusal is one sentence on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m train.folds", description=__doc__.split("\n\n")[0])
+    parser.add_argument("recipes", nargs="+", type=Path, help="recipe files, one for each member")
+    parser.add_argument("--folds", type=int, default=5, help="folds of the data set's splits.json (default: 5)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for members, ensembles and folds.json")
+    options = parser.parse_args(arguments)
+    try:
+        report = cross_validate(options.recipes, options.folds, options.output)
+    except MedsegError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command continues.")
+    for label in report["rows"][EMPTY]:
+        print(f"\n{label}, n = {report['n']} pictures of {report['cases']} cases\n\n{table(report, label)}")

@@ -1,0 +1,285 @@
+"""The training loop: data, network, stages, epochs, validation, best member kept, resumable at any step."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import broadcast, set_seed
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from medseg.config import Appearance, MemberConfig, Preprocess
+from medseg.data.samples import Sample, select, split_hash
+from medseg.data.verify import require_sound
+from medseg.errors import ConfigError, InputError
+from medseg.inference.member import save_member
+from medseg.scores import Score
+from medseg.training import checkpoints, state
+from medseg.training.data import Pairs, read_recipe_samples, training_loader, validation_loader
+from medseg.training.encoders import make_network, normalisation
+from medseg.training.losses import make_loss
+from medseg.training.memory import keep_freed_memory
+from medseg.training.push import Pusher
+from medseg.training.recipe import Recipe, Stage
+from medseg.training.state import Course, Run
+from medseg.training.validate import location_floor, validate, write_sheet
+
+
+def read_sound_samples(recipe: Recipe) -> list[Sample]:
+    """The samples that the recipe names, examined before the first epoch (`medseg.data.verify`)."""
+    samples = read_recipe_samples(recipe)
+    if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
+        require_sound(samples, recipe.labels)
+    return samples
+
+
+def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_samples) -> Path:
+    """Train as `recipe` says; returns the member folder, `<output>/member`: the epoch with the best validation Dice.
+
+    `read` gives the samples to train and validate on, those that the recipe names where it is left out. All stages are
+    scored on the member's own grid. A run that was stopped continues after its last checkpoint when the same recipe is
+    given again.
+
+    Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
+    recipe, the data are not sound (`medseg.data.verify`), the training split is too small, or an epoch has no
+    finite loss.
+    """
+    keep_freed_memory()
+    accelerator = _accelerator(recipe)
+    stages = recipe.filled_stages()
+    losses = [make_loss(stage.loss, recipe.task) for stage in stages]
+    with accelerator.main_process_first():
+        samples = read(recipe)
+    set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
+    preprocess = _preprocess(recipe)
+    member = _describe(recipe, preprocess)
+    network = make_network(recipe, member).to(memory_format=torch.channels_last)
+    training = select(samples, "train")
+    pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
+    val = Pairs(select(samples, "val"), recipe.labels, preprocess)
+    first = pairs(stages[0].size)
+    floor = location_floor(first, val, recipe)
+    member = _with_records(member, first.appearance, split_hash(samples), floor)
+    averaged = _averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
+    network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
+    key = state.run_key(recipe, split_hash(samples), accelerator.num_processes)
+    run = Run(accelerator, recipe, network, key, averaged)
+    if accelerator.is_main_process:
+        checkpoints.recover_folder(run.output / "member")
+    pusher = Pusher(recipe, run.output / "member") if recipe.push_to_hub and accelerator.is_main_process else None
+    saved = state.load(run)
+    for number in range(run.position.stage, len(stages)):
+        course = _begin_stage(run, stages[number], pairs(stages[number].size), losses[number])
+        if saved:
+            state.put_back(run, course, saved)
+            saved = None
+        while not _is_over(run, stages[number]):
+            started = time.perf_counter()
+            mean_loss = _train_epoch(run, course)
+            _share_statistics(run.kept)
+            score = validate(accelerator, run.kept, val_loader, val.cases, recipe)
+            _keep(run, course, member, score)
+            _report(run, mean_loss, score, val, seconds=time.perf_counter() - started)
+            if pusher:
+                pusher.offer()
+        run.position.begin_stage(number + 1)
+    scores = f"val Dice {run.position.best:.4f}, of the location prior {floor.value:.4f}"
+    accelerator.print(f"Saved the member {run.output / 'member'}: {scores}")
+    if pusher:
+        pusher.finish()
+    accelerator.end_training()
+    return run.output / "member"
+
+
+def _accelerator(recipe: Recipe) -> Accelerator:
+    common = {"mixed_precision": _precision(), "gradient_accumulation_steps": recipe.accumulate}
+    if recipe.report_to == "none":
+        return Accelerator(**common)
+    known = [str(tracker) for tracker in get_available_trackers()]
+    if recipe.report_to not in known:
+        raise ConfigError(
+            f"recipe: the tracker {recipe.report_to!r} is not installed here; there are {', '.join(known) or 'none'}."
+        )
+    accelerator = Accelerator(**common, log_with=recipe.report_to, project_dir=recipe.output)
+    accelerator.init_trackers("tracker")
+    return accelerator
+
+
+def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> AveragedModel:
+    """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017)."""
+    return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _share_statistics(network: torch.nn.Module) -> None:
+    """Give every process the batch statistics of the first, which saves its own: each has seen batches of its own."""
+    for buffer in network.buffers():
+        broadcast(buffer)
+
+
+def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
+    """A new optimiser and schedule over the stage's batches."""
+    recipe, accelerator = run.recipe, run.accelerator
+    optimizer = torch.optim.AdamW(run.network.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer, loader = accelerator.prepare(optimizer, training_loader(recipe, train, stage.positive_rate))
+    # after prepare, whose sharding decides how many steps a process takes
+    steps = stage.epochs * math.ceil(len(loader) / recipe.accumulate)
+    schedule = LambdaLR(optimizer.optimizer, _warmup_cosine(steps, recipe.warmup))
+    return Course(loader, optimizer, schedule, loss)
+
+
+def _is_over(run: Run, stage: Stage) -> bool:
+    stale = run.recipe.patience and run.position.stale >= run.recipe.patience
+    return bool(stale) or run.position.stage_epoch >= stage.epochs
+
+
+def _train_epoch(run: Run, course: Course) -> float:
+    """The rest of the running epoch; returns the mean of the epoch's finite losses."""
+    accelerator, network, position = run.accelerator, run.network, run.position
+    network.train()
+    for pictures, masks in _batches(run, course):
+        if position.step % run.recipe.accumulate == 0:
+            buffers = [buffer.clone() for buffer in network.buffers()]
+        with accelerator.accumulate(network):
+            with accelerator.autocast():
+                logits = network(pictures.to(memory_format=torch.channels_last))
+            value = course.loss(logits.float(), masks)
+            accelerator.backward(value)
+        run.losses.append(value.detach())
+        position.step += 1
+        if accelerator.sync_gradients:
+            _step(run, course, buffers)
+    values = accelerator.gather(torch.tensor([float(value) for value in run.losses], device=accelerator.device))
+    finite = values[values.isfinite()]
+    if not len(finite):
+        raise InputError(f"No step of epoch {position.epoch + 1} had a finite loss: try a lower learning_rate.")
+    return float(finite.mean())
+
+
+def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The running epoch's batches from the one at its position on."""
+    loader, done = course.loader, run.position.step
+    loader.set_epoch(run.position.epoch)
+    shown = run.accelerator.is_main_process and sys.stderr.isatty()
+    bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)
+    random = state.random_state() if done else None
+    for batch in run.accelerator.skip_first_batches(loader, done) if done else loader:
+        if random:  # to begin the batches has drawn from torch's generator, as it had at the epoch's beginning
+            state.set_random_state(random)
+            random = None
+        yield batch
+        bar.update()
+    bar.close()
+
+
+def _step(run: Run, course: Course, buffers: list[torch.Tensor]) -> None:
+    """One step of the optimiser and its schedule; then a checkpoint, where one is due.
+
+    A gradient that is not finite is skipped and counted: weights stay as they are, and batch statistics become again
+    what they were (`buffers`). Processes agree without asking, since they share the gradient.
+    """
+    accelerator, position, optimizer = run.accelerator, run.position, course.optimizer
+    norm = accelerator.clip_grad_norm_(run.network.parameters(), run.recipe.clip_norm or math.inf)
+    finite = bool(torch.isfinite(norm))
+    if finite or accelerator.scaler:  # the scaler of half precision skips by itself, and learns from it
+        optimizer.step()
+    if finite:
+        course.schedule.step()
+        if run.averaged:
+            run.averaged.update_parameters(accelerator.unwrap_model(run.network))
+    else:
+        position.skipped += 1
+        for buffer, before in zip(run.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    optimizer.zero_grad()
+    every = run.recipe.checkpoint_steps * run.recipe.accumulate
+    if every and position.step % every == 0 and position.step < len(course.loader):
+        state.save(run, course)
+
+
+def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:
+    """End the epoch: the member where it is the best so far, then the checkpoint, so that none is lost between."""
+    run.losses.clear()
+    better = run.position.end_epoch(score.value)
+    if better and run.accelerator.is_main_process:
+        scored = replace(member, scores=(score, *member.scores))
+        _save_best(run.kept, scored, run.output / "member")
+    state.save(run, course)
+
+
+def _save_best(network: torch.nn.Module, member: MemberConfig, folder: Path) -> None:
+    """Save the member in place of the one before. Its check builds a network, whose random weights must not shift the
+    draws of the training that follows."""
+    with torch.random.fork_rng(devices=[]):
+        checkpoints.replace_folder(folder, partial(save_member, network, member))
+
+
+def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) -> None:
+    """One line on the terminal and in log.jsonl, the tracker's figures, and a picture of some answers."""
+    epoch, best = run.position.epoch, run.position.best
+    run.accelerator.log({"loss": loss, "val_dice": score.value, "skipped_steps": run.position.skipped}, step=epoch)
+    if not run.accelerator.is_main_process:
+        return
+    line = {
+        "epoch": epoch, "stage": run.position.stage + 1, "loss": loss, "val_dice": score.value, "best": best,
+        "skipped_steps": run.position.skipped, "seconds": round(seconds, 1),
+    }  # fmt: skip
+    with checkpoints.refusing_full_disk(run.output):
+        with (run.output / "log.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        picture = run.output / "predictions" / f"epoch-{epoch:04d}.png"
+        write_sheet(run.kept, val, run.recipe.task, picture)
+    skipped = f"  skipped {run.position.skipped}" if run.position.skipped else ""
+    print(
+        f"epoch {epoch:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}{skipped}  {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def _precision() -> str:
+    """bfloat16 or half precision on a GPU that has it; elsewhere float32: CPUs are many times slower in bfloat16."""
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _preprocess(recipe: Recipe) -> Preprocess:
+    """The normalisation of the encoder's ImageNet weights; for other channels than three the mean over its colours."""
+    mean, std = normalisation(recipe.encoder)
+    if recipe.channels != 3:
+        mean, std = (sum(mean) / 3,) * recipe.channels, (sum(std) / 3,) * recipe.channels
+    return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize, recipe.intensity)
+
+
+def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
+    data, licence = recipe.training_data, recipe.weights_licence
+    return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
+
+
+def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, floor: Score) -> MemberConfig:
+    """What is known once the data are read: `floor` stands behind the score that each epoch puts first."""
+    data = replace(member.training_data, appearance=appearance, split_sha256=split_sha256)
+    return replace(member, training_data=data, scores=(floor,))
+
+
+def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+    """Factor of the peak learning rate at a step: a straight rise over `warmup` of all steps, then a cosine to 0."""
+    rise = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return factor

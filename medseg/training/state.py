@@ -1,0 +1,161 @@
+"""What a run keeps from step to step, and how it is saved and put back: a killed run continues to the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from medseg.errors import InputError
+from medseg.training import checkpoints
+from medseg.training.losses import Loss
+from medseg.training.recipe import Recipe
+
+_NOT_IN_KEY = (
+    "data", "ensemble", "output", "workers", "checkpoint_steps", "report_to", "push_to_hub", "hub_model_id", "private",
+)  # fmt: skip
+
+
+@dataclass
+class Position:
+    """How far a run is: `epoch` whole epochs, of which `stage_epoch` in the running stage, then `step` batches.
+
+    `skipped` counts the steps of the whole run whose gradient was not finite. `best` and `stage_best` are validation
+    scores; `stale` counts the stage's epochs since its last better one.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    stage_epoch: int = 0
+    step: int = 0
+    skipped: int = 0
+    best: float = -1.0
+    stage_best: float = -1.0
+    stale: int = 0
+
+    def end_epoch(self, score: float) -> bool:
+        """Count a whole epoch; returns whether its score is the best so far."""
+        better = score > self.best
+        self.stale = 0 if score > self.stage_best else self.stale + 1
+        self.best, self.stage_best = max(score, self.best), max(score, self.stage_best)
+        self.epoch, self.stage_epoch, self.step = self.epoch + 1, self.stage_epoch + 1, 0
+        return better
+
+    def begin_stage(self, stage: int) -> None:
+        self.stage, self.stage_epoch, self.stage_best, self.stale = stage, 0, -1.0, 0
+
+
+@dataclass
+class Run:
+    """One run of a recipe. `averaged` is the running mean of the network's weights where the recipe wants one; `losses`
+    are those of the running epoch's batches in this process."""
+
+    accelerator: Accelerator
+    recipe: Recipe
+    network: torch.nn.Module
+    key: str
+    averaged: AveragedModel | None = None
+    position: Position = field(default_factory=Position)
+    losses: list[Any] = field(default_factory=list)
+
+    @property
+    def output(self) -> Path:
+        return Path(self.recipe.output)
+
+    @property
+    def kept(self) -> torch.nn.Module:
+        """The network that is validated and saved: the mean of the weights where there is one."""
+        return self.averaged.module if self.averaged else self.accelerator.unwrap_model(self.network)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one stage trains with, as Accelerate prepared it."""
+
+    loader: DataLoader
+    optimizer: Any
+    schedule: LambdaLR
+    loss: Loss
+
+
+def run_key(recipe: Recipe, data_hash: str, processes: int) -> str:
+    """What must be equal for a checkpoint to be continued: each setting that counts, the split, the processes."""
+    settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _NOT_IN_KEY}
+    text = json.dumps([settings, data_hash, processes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(run: Run, course: Course) -> None:
+    """Keep all that the steps to come depend on. Every process must call it: each has its own random state."""
+    ranks = gather_object([{"random": random_state(), "losses": [float(value) for value in run.losses]}])
+    if not run.accelerator.is_main_process:
+        return
+    scaler = run.accelerator.scaler
+    state = {
+        "key": run.key,
+        "position": dataclasses.asdict(run.position),
+        "ranks": ranks,
+        "network": run.accelerator.unwrap_model(run.network).state_dict(),
+        "averaged": run.averaged.state_dict() if run.averaged else {},
+        "optimizer": course.optimizer.state_dict(),
+        "schedule": course.schedule.state_dict(),
+        "scaler": scaler.state_dict() if scaler else {},
+    }
+    checkpoints.save(run.output / "checkpoints", run.position.epoch, state, step=run.position.step)
+
+
+def load(run: Run) -> dict[str, Any] | None:
+    """The newest whole checkpoint, with its position put into `run`; None where there is none.
+
+    Raises InputError for one of another recipe, split or number of processes.
+    """
+    saved = checkpoints.load_newest(run.output / "checkpoints")
+    if saved is None:
+        return None
+    if saved["key"] != run.key:
+        raise InputError(
+            f"{run.output} holds a run of another recipe or split, or of another number of processes: "
+            "name another --output, or delete it."
+        )
+    run.position = Position(**saved["position"])
+    run.accelerator.print(
+        f"Continuing after epoch {run.position.epoch}, step {run.position.step}, "
+        f"best validation Dice {run.position.best:.4f}"
+    )
+    return saved
+
+
+def put_back(run: Run, course: Course, saved: dict[str, Any]) -> None:
+    """Undo `save`, in the stage that it was saved in."""
+    run.accelerator.unwrap_model(run.network).load_state_dict(saved["network"])
+    if run.averaged:
+        run.averaged.load_state_dict(saved["averaged"])
+    course.optimizer.load_state_dict(saved["optimizer"])
+    course.schedule.load_state_dict(saved["schedule"])
+    if run.accelerator.scaler:
+        run.accelerator.scaler.load_state_dict(saved["scaler"])
+    own = saved["ranks"][run.accelerator.process_index]
+    run.losses = own["losses"]
+    set_random_state(own["random"])
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """torch's generators, which dropout draws from; nothing else of a run draws from a global generator."""
+    on_gpu = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **on_gpu}
+
+
+def set_random_state(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,107 @@
+"""Scores of the validation split, and pictures of what the network answers there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from medseg.config import Task
+from medseg.evaluation.evaluate import prior_of
+from medseg.inference.member import to_probabilities
+from medseg.metrics import mean_interval
+from medseg.overlay import draw_overlay
+from medseg.postprocess import to_masks
+from medseg.scores import Score
+from medseg.training.data import Pairs
+from medseg.training.recipe import Recipe
+
+SHOWN = 8
+"""Pictures on a sheet, evenly spaced over the split."""
+
+
+@torch.no_grad()
+def validate(
+    accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader, cases: list[str], recipe: Recipe
+) -> Score:
+    """Dice of the validation split on the input grid, threshold 0.5: the per-image mean, over labels and images.
+
+    Several processes take turns batch by batch: what they gather is in the loader's order, that of `cases`.
+    """
+    network.eval()
+    dices = []
+    for pictures, masks in loader:
+        with accelerator.autocast():
+            logits = network(pictures.to(memory_format=torch.channels_last))
+        found = _masks(logits, recipe.task)
+        dices.append(accelerator.gather_for_metrics(dice(found.to(masks.device), masks)))
+    return _score(torch.cat(dices), cases, f"{_grid(recipe)}, threshold 0.5, both empty 1")
+
+
+def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
+    """Dice of the location prior (`medseg.evaluation.evaluate`) on the validation split, as `validate` reckons it:
+    what a member must exceed to have looked at the picture at all."""
+    prior = prior_of([masks.numpy() for _, masks in train.pairs])
+    found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
+    values = torch.cat([dice(found, masks.unsqueeze(0)) for _, masks in val.pairs])
+    threshold = f"threshold {prior.threshold:g} chosen on train"
+    return _score(
+        values, val.cases, f"location prior, blind to the picture: {_grid(recipe)}, {threshold}, both empty 1"
+    )
+
+
+def _grid(recipe: Recipe) -> str:
+    return f"per-image mean on the {recipe.size} × {recipe.size} input grid"
+
+
+def _score(dices: torch.Tensor, cases: list[str], protocol: str) -> Score:
+    """The mean over labels and images of `dices` (N, K)."""
+    mean = mean_interval(dices.mean(dim=1).double().tolist(), cases)
+    return Score("dice", mean.mean, mean.low, mean.high, mean.n, "val", protocol)
+
+
+def dice(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Dice (N, K) of masks (N, K, H, W); 1 where both are empty."""
+    shared = (found & truth).sum(dim=(2, 3))
+    total = found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    return torch.where(total == 0, 1.0, 2 * shared / total.clamp(min=1))
+
+
+@torch.no_grad()
+def write_sheet(network: torch.nn.Module, val: Pairs, task: Task, path: Path) -> None:
+    """A picture of some validation samples: the truth drawn in the upper row, what `network` answers in the lower."""
+    network.eval()
+    device = next(network.parameters()).device
+    truths, answers = [], []
+    for index in np.linspace(0, len(val) - 1, min(SHOWN, len(val))).round().astype(int).tolist():
+        picture, truth = val.pairs[index]
+        found = _masks(network(val[index][0].unsqueeze(0).to(device)), task)[0]
+        truths.append(panel(picture, truth))
+        answers.append(panel(picture, found))
+    save_rows([truths, answers], path)
+
+
+def panel(picture: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    """The picture (C, H, W) in [0, 1] under its masks (K, H, W), as (H, W, 3) bytes.
+
+    What is neither grey nor colour, such as a stack of answers, is shown as the mean of its channels.
+    """
+    seen = picture.float()
+    if len(seen) not in (1, 3):
+        seen = seen.mean(dim=0, keepdim=True)
+    return draw_overlay(seen.permute(1, 2, 0).numpy(), masks.numpy())
+
+
+def save_rows(rows: list[list[np.ndarray]], path: Path) -> None:
+    """Write equally large panels as one PNG, row by row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows])).save(path)
+
+
+def _masks(logits: torch.Tensor, task: Task) -> torch.Tensor:
+    probabilities = to_probabilities(logits.float(), task)
+    return torch.stack([torch.from_numpy(to_masks(p.cpu().numpy(), 0.5, task)) for p in probabilities])

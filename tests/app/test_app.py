@@ -1,0 +1,543 @@
+"""The page without a browser: what its handlers and endpoints answer, and what they leave alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+import medseg
+from medseg.errors import MedsegWarning
+from medseg.export.png import write_mask
+from medseg.inference import runtime
+from medseg.inference.record import NOTICE, masks_sha256
+from tests.conftest import make_ensemble, with_stacker, write_disc_pair
+
+pytest.importorskip("gradio")
+
+import gradio as gr
+
+from medseg.app.render import examples, images, text
+from medseg.app.server import endpoints
+from medseg.app.state.registry import Shelf, standard_sources
+from medseg.app.state.session import Session
+from medseg.app.tabs import downloads, handlers
+
+if TYPE_CHECKING:
+    from medseg.inference.ensemble import Ensemble
+    from tests.hub_server import Hub
+
+
+@pytest.fixture
+def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
+    """The tiny ensemble, the only one on the page's shelf."""
+    monkeypatch.setattr(handlers, "shelf", Shelf([tiny_ensemble]))
+    return handlers.shelf.get(None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A PNG of 64 × 48 pixels; its true mask lies in masks/disc.png."""
+    write_disc_pair(tmp_path, "disc", 5)
+    return tmp_path / "images" / "disc.png"
+
+
+@pytest.fixture
+def truth(picture: Path, tmp_path: Path) -> Path:
+    return tmp_path / "masks" / "disc.png"
+
+
+@pytest.fixture
+def session(ensemble: Ensemble, picture: Path) -> Session:
+    """A visitor who has the picture open."""
+    opened = Session()
+    opened.open(picture, ensemble)
+    return opened
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each run of a network."""
+    counted: list[None] = []
+    run = runtime.run
+
+    def counting(*args: Any) -> Any:
+        counted.append(None)
+        return run(*args)
+
+    monkeypatch.setattr(runtime, "run", counting)
+    return counted
+
+
+def test_opening_a_picture_shows_the_ensembles_own_mask(session: Session, ensemble: Ensemble, picture: Path) -> None:
+    expected = ensemble.predict(medseg.read_image(picture))
+    assert np.array_equal(session.shown.prediction.masks, expected.masks)
+    assert session.shown.weights == ensemble.weights == (0.75, 0.25)
+
+
+def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
+    ensemble: Ensemble, tmp_path: Path, runs: list[None]
+) -> None:
+    write_disc_pair(tmp_path, "unseen", 77)
+    session = Session()
+    session.open(tmp_path / "images" / "unseen.png", ensemble)
+    assert len(runs) == 2
+    for weights, threshold, opacity in (((1, 0), 0.5, 0.3), ((0.2, 0.9), 0.31, 0.3), ((0.2, 0.9), 0.31, 1.0)):
+        handlers.remix(session, "weighted mean", threshold, opacity, *weights)
+        handlers.follow(session)
+        for draw in handlers.TABS.values():
+            draw(session.shown)
+    assert len(runs) == 2
+
+
+def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
+    session.tab = "Disagreement"
+    _, *drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
+    assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False, False, False]
+
+
+def test_sliders_stay_where_they_are_for_the_next_picture(session: Session, ensemble: Ensemble, tmp_path: Path) -> None:
+    session.remix((0, 0.6), 0.4, 0.8)
+    write_disc_pair(tmp_path, "next", 6)
+    session.open(tmp_path / "images" / "next.png", ensemble)
+    assert session.shown.weights == (0, 0.6)
+    assert session.shown.prediction.weights == (0, 1)
+    assert (session.shown.prediction.threshold, session.shown.opacity) == (0.4, 0.8)
+
+
+def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Session) -> None:
+    before = session.shown
+    with pytest.warns(UserWarning, match="raise at least one slider"):
+        handlers.remix(session, "weighted mean", 0.5, 0.3, 0, 0)
+    assert session.shown is before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("text.png", b"this is no picture", "PNG, JPEG, TIFF, DICOM"), ("empty.dcm", b"", "empty|PNG, JPEG")],
+)
+def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
+    session: Session, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    before = session.shown
+    with pytest.warns(UserWarning, match=words):
+        handlers.open_file(session, None, str(tmp_path / name))
+    assert session.shown is before
+
+
+def test_a_picture_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    before = session.shown
+    with pytest.warns(UserWarning, match="1 × 1 pixels"):
+        handlers.open_file(session, None, str(tmp_path / "dot.png"))
+    assert session.shown is before
+
+
+def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("No space left on device: /tmp/DOE^JOHN.dcm")
+
+    monkeypatch.setattr(handlers, "read_image", fail)
+    with pytest.warns(UserWarning, match="Something went wrong"):
+        handlers.open_file(session, None, "picture.png")
+    assert "OSError" in caplog.text
+    assert "DOE" not in caplog.text
+
+
+def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
+    summary, _, table, *_ = handlers.add_truth(session, str(truth))
+    rows = session.scores.rows(session.shown)
+    masks = medseg.read_masks(truth, ["blob"])
+    shown = session.shown
+    alone = images.solo(shown, shown.prediction, 1)
+    assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
+    assert rows[0]["dice"] == dice(shown.prediction.masks, masks)
+    assert rows[2]["dice"] == dice(alone.masks, masks)
+    assert "HD95 (px)" in table
+    assert "foreground only" in table
+    assert "blob" in summary
+
+
+def dice(ours: np.ndarray, true: np.ndarray) -> float:
+    return 2 * int((ours & true).sum()) / int(ours.sum() + true.sum())
+
+
+def test_member_scores_follow_the_threshold(session: Session, truth: Path) -> None:
+    session.add_truth(truth, "test")
+    scored = [session.scores.rows(session.shown)]
+    session.remix((0.75, 0.25), 0.01, 0.3)
+    scored.append(session.scores.rows(session.shown))
+    assert scored[0][1]["recall"] != scored[1][1]["recall"]
+    assert scored[1][1]["recall"] == 1.0
+
+
+def test_a_truth_of_another_size_is_refused_with_both_sizes(session: Session, tmp_path: Path) -> None:
+    PIL.Image.new("L", (30, 20)).save(tmp_path / "other.png")
+    before = session.shown
+    with pytest.warns(UserWarning, match="30 × 20.*64 ×.*48"):
+        handlers.add_truth(session, str(tmp_path / "other.png"))
+    assert session.shown is before
+
+
+def test_a_new_picture_forgets_the_old_truth(session: Session, ensemble: Ensemble, truth: Path, picture: Path) -> None:
+    session.add_truth(truth, "test")
+    session.open(picture, ensemble)
+    assert session.shown.truth is None
+    assert "Add the true mask" in text.score_table(session.shown, [])
+
+
+def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path: Path) -> None:
+    session.remix((0.1, 0.9), 0.42, 0.3)
+    shown = session.shown.prediction
+    write_mask(shown.masks, shown.image, tmp_path / "ours.png")
+    assert Path(downloads.save(session, "mask")).read_bytes() == (tmp_path / "ours.png").read_bytes()
+    with np.load(downloads.save(session, "probabilities")) as stored:
+        assert np.array_equal(stored["probabilities"], shown.probabilities.astype(np.float16))
+    assert masks_sha256(shown.masks) in Path(downloads.save(session, "report")).read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in downloads.FORMATS if not name.endswith("-seg")])
+def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session: Session, name: str) -> None:
+    path = Path(downloads.save(session, name))
+    assert path.name == downloads.FORMATS[name].file
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    if path.suffix == ".npz":
+        content = zipfile.ZipFile(path).read("notice.npy")[-4 * len(NOTICE) :].decode("utf-32-le").encode()
+    assert NOTICE.encode() in content
+    assert len({one.file for one in downloads.FORMATS.values()}) == len(downloads.FORMATS)
+
+
+def test_the_name_of_the_visitors_file_is_in_no_download(ensemble: Ensemble, picture: Path, tmp_path: Path) -> None:
+    session = Session()
+    session.open(picture.rename(tmp_path / "canary.png"), ensemble)
+    for name in [name for name in downloads.FORMATS if not name.endswith("-seg")]:
+        path = downloads.write(session, name)
+        assert "canary" not in str(path)
+        assert b"canary" not in path.read_bytes()
+
+
+def test_a_dicom_seg_is_had_for_a_dicom_that_is_still_here(ensemble: Ensemble, tmp_path: Path) -> None:
+    film = tmp_path / "film.dcm"
+    film.write_bytes(Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes())
+    session = Session()
+    session.open(film, ensemble)
+    seg = dcmread(downloads.save(session, "mask-seg"))
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == dcmread(film).SeriesInstanceUID
+    film.unlink()
+    with pytest.raises(gr.Error, match="has been deleted here after a while: open it again"):
+        downloads.save(session, "probabilities-seg")
+
+
+def test_a_dicom_seg_of_another_kind_of_picture_is_refused_with_the_reason(session: Session) -> None:
+    with pytest.raises(gr.Error, match="this picture's file is a PNG"):
+        downloads.save(session, "mask-seg")
+
+
+def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp_path: Path) -> None:
+    write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
+    session = Session()
+    session.open(tmp_path / "images" / "large.png", ensemble)
+    assert images.overlay(session.shown).shape == (473, 1024, 3)
+    with PIL.Image.open(downloads.write(session, "mask")) as mask:
+        assert mask.size == (1300, 600)
+
+
+def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, picture: Path) -> None:
+    folder = make_ensemble(tmp_path / "two", (1.0, 1.0), labels=("lung", "heart"), task="multilabel")
+    session = Session()
+    session.open(picture, medseg.Ensemble.from_pretrained(folder))
+    label_map = np.zeros((48, 64), np.uint8)
+    label_map[:20], label_map[30:] = 1, 2
+    PIL.Image.fromarray(label_map).save(tmp_path / "labels.png")
+    session.add_truth(tmp_path / "labels.png", "test")
+    rows = session.scores.rows(session.shown)
+    assert [row["label"] for row in rows] == ["lung", "heart"] * 3
+    assert "| Label |" in text.score_table(session.shown, rows)
+    assert "lung" in text.summary(session.shown)
+
+
+def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, picture: Path) -> None:
+    folder = make_ensemble(tmp_path / "hurt", (0.5, 0.5))
+    with (folder / "m1" / "model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+    with pytest.warns(MedsegWarning, match="goes on without it"):
+        rest = medseg.Ensemble.from_pretrained(folder)
+    session = Session()
+    session.open(picture, rest)
+    assert "The member m1 is damaged" in text.notes(session.shown)
+    assert session.shown.weights == (1.0,)
+
+
+def test_two_visitors_share_nothing(session: Session) -> None:
+    import copy
+
+    other = copy.deepcopy(session)  # what Gradio does for each visitor
+    assert other.is_empty
+    with pytest.raises(medseg.MedsegError, match="choose an example"):
+        _ = other.shown
+
+
+def test_every_synthetic_example_has_its_mask_and_says_what_it_is() -> None:
+    synthetic = [example for example in examples.examples() if example.truth]
+    assert len(synthetic) >= 4
+    assert all(example.caption.startswith("Synthetic") for example in synthetic)
+    assert [example.caption for example in examples.examples() if not example.truth] in (
+        [],
+        ["Real chest film"],
+    )
+
+
+def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
+    tiny_ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ensemble: Ensemble
+) -> None:
+    (tmp_path / "ensemble.json").write_text("{}")
+    monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{tiny_ensemble}:{tmp_path}")
+    assert Shelf(standard_sources()).names[0] == "tiny-binary"
+    with pytest.raises(medseg.MedsegError, match="choose one of"):
+        handlers.shelf.get(str(tiny_ensemble))
+
+
+REPO = "tester/net"
+
+
+@pytest.fixture
+def published(hub: Hub, tiny_ensemble: Path) -> str:
+    """The tiny ensemble as a repository on the Hub."""
+    files = {str(path.relative_to(tiny_ensemble)): path.read_bytes() for path in tiny_ensemble.rglob("*.*")}
+    hub.commit(REPO, files)
+    return REPO
+
+
+def quiet(*args: Any, **kwargs: Any) -> None:
+    """Stands for Gradio's progress bar."""
+
+
+def test_the_owner_may_name_hub_repositories_which_are_asked_at_their_first_use(
+    published: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{published}:{published}@main")
+    shelf = Shelf(standard_sources())
+    assert shelf.names[:2] == [published, f"{published}@main"]
+    assert shelf.describe()[0] == {"name": published}
+    assert hub.log == []
+    assert shelf.get(published).config.name == "tiny-binary"
+    assert shelf.describe()[0]["members"] == ["m0", "m1"]
+
+
+def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
+    published: str, hub: Hub, session: Session
+) -> None:
+    dropdown, *_ = handlers.load_from_hub(session, f" {published} ", quiet)
+    assert dropdown.value == published
+    assert [name for name, _ in dropdown.choices] == ["tiny-binary", published]
+    assert session.shown.ensemble is handlers.shelf.get(published)
+    assert handlers.shelf.names == ["tiny-binary"]  # it is offered to no other visitor
+
+
+def test_loading_can_be_cancelled_and_leaves_the_page_as_it_was(
+    published: str, hub: Hub, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("gradio.Warning", lambda sentence, title: told.append(sentence))
+    before = session.shown
+
+    def cancelling(*args: Any, **kwargs: Any) -> None:
+        handlers.cancel_loading(session)
+
+    handlers.load_from_hub(session, published, cancelling)
+    assert "cancelled" in told[0]
+    assert session.shown is before
+
+
+@pytest.mark.parametrize("name", ["", "net", "../net", "/etc/passwd", "a/b/c", "http://127.0.0.1/net"])
+def test_what_is_no_id_is_refused_without_asking_anybody(name: str, hub: Hub, ensemble: Ensemble) -> None:
+    with pytest.raises(medseg.MedsegError, match="Wanted the id of a Hub repository"):
+        handlers.shelf.fetch(name, quiet, lambda: False)
+    assert hub.log == []
+
+
+def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_ensemble.parent.parent)
+    with pytest.raises(medseg.MedsegError, match="is a folder, or no Hub repository"):
+        handlers.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
+
+
+@pytest.fixture
+def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A visitor who has the picture open in an ensemble that blends by a stacker."""
+    folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
+    monkeypatch.setattr(handlers, "shelf", Shelf([folder]))
+    opened = Session()
+    opened.open(picture, handlers.shelf.get(None))
+    return opened
+
+
+def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
+    assert stacked.shown.prediction.blend == "stacking"
+    assert "by the stacking blend at threshold 0.50" in text.summary(stacked.shown)
+    handlers.remix(stacked, "weighted mean", 0.5, 0.3, 1, 0)
+    assert stacked.shown.prediction.blend == "weighted mean"
+    assert np.array_equal(stacked.shown.prediction.probabilities[0], solo_probabilities(stacked))
+    assert runs == []
+
+
+def solo_probabilities(session: Session) -> np.ndarray:
+    prediction = session.shown.prediction
+    return prediction.members[0, 0].astype(np.float32)
+
+
+def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
+    blend, *_ = handlers.reweigh(stacked, "stacking", 0.5, 0.3, 1, 0)
+    assert (blend["value"], blend["info"]) == ("weighted mean", text.BLENDS["weighted mean"])
+    assert stacked.shown.prediction.blend == "weighted mean"
+
+
+@pytest.mark.parametrize("how", ["weighted mean", "geometric", "median", "majority vote", "STAPLE"])
+def test_moving_a_weight_leaves_every_other_blend_as_it_is(session: Session, ensemble: Ensemble, how: str) -> None:
+    handlers.remix(session, how, 0.5, 0.3, 0.75, 0.25)
+    handlers.reweigh(session, how, 0.5, 0.3, 0.1, 0.9)
+    prediction = session.shown.prediction
+    assert prediction.blend == how
+    wanted = ensemble.predict(prediction.image, weights=(0.1, 0.9), blend=how)
+    assert np.array_equal(prediction.masks, wanted.masks)
+
+
+def test_a_blend_that_was_refused_with_all_weights_0_is_taken_with_the_next_weight(session: Session) -> None:
+    with pytest.warns(UserWarning, match="raise at least one slider"):
+        handlers.remix(session, "median", 0.5, 0.3, 0, 0)
+    said, *_ = handlers.reweigh(session, "median", 0.5, 0.3, 0.1, 0)
+    assert (said["value"], session.shown.prediction.blend) == ("median", "median")
+
+
+def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> None:
+    from typing import get_args
+
+    from medseg.config import Blend
+
+    said, *_ = handlers.remix(session, "median", 0.5, 0.3, 0.75, 0.25)
+    assert "middle answer" in said["info"]
+    assert "by the median blend" in text.summary(session.shown)
+    assert tuple(text.BLENDS) == get_args(Blend)
+
+
+@pytest.fixture
+def per_label(tmp_path: Path, picture: Path) -> Session:
+    """A visitor of an ensemble with the weights 3 and 1 for one label, 1 and 1 for the other."""
+    folder = make_ensemble(tmp_path / "each", (1, 1), labels=("lung", "heart"), task="multilabel", plain=True)
+    content = json.loads((folder / "ensemble.json").read_text())
+    for member, weight in zip(content["members"], ([3, 1], [1, 1]), strict=True):
+        member["weight"] = weight
+    (folder / "ensemble.json").write_text(json.dumps(content))
+    opened = Session()
+    opened.open(picture, medseg.Ensemble.from_pretrained(folder))
+    return opened
+
+
+def test_sliders_show_the_mean_of_weights_per_label_which_stay_until_one_is_moved(per_label: Session) -> None:
+    assert per_label.shown.sliders == (0.62, 0.38)
+    handlers.remix(per_label, "weighted mean", 0.4, 0.3, 0.62, 0.38)
+    assert per_label.shown.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
+    handlers.reweigh(per_label, "weighted mean", 0.4, 0.3, 0.5, 0.38)
+    assert per_label.shown.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
+
+
+def test_weights_per_label_are_shown_label_by_label(per_label: Session) -> None:
+    assert [caption for _, caption in images.members(per_label.shown)] == [
+        "random-0 · weight 75% / 50%",
+        "random-1 · weight 25% / 50%",
+    ]
+    per_label._now = dataclasses.replace(per_label.shown, truth=per_label.shown.prediction.masks, truth_source="test")
+    rows = per_label.scores.rows(per_label.shown)
+    assert [row["weight"] for row in rows if "member" in row] == [0.75, 0.5, 0.25, 0.5]
+
+
+def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
+    *_, report = endpoints.remix(endpoints.results.keep(per_label), [[1, 1], [0, 1]], 0.5, "median")
+    assert [member["weight"] for member in report["members"]] == [(1, 0.5), (0, 0.5)]
+    assert report["blend"] == "median"
+
+
+def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session) -> None:
+    alone = images.solo(stacked.shown, stacked.shown.view, 0)
+    assert np.array_equal(alone.probabilities[0], solo_probabilities(stacked))
+
+
+def test_programs_choose_the_blend_by_name(stacked: Session) -> None:
+    import gradio as gr
+
+    result = endpoints.results.keep(stacked)
+    *_, report = endpoints.remix(result, [1, 1], 0.5, "stacking")
+    assert report["blend"] == "stacking"
+    with pytest.raises(gr.Error, match=r"can blend by weighted mean, .*, stacking, not by 'mode'"):
+        endpoints.remix(result, [1, 1], 0.5, "mode")
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed"),
+    [
+        ({}, True),
+        ({"GRADIO_SERVER_NAME": "localhost"}, True),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, False),  # noqa: S104
+        ({"GRADIO_SHARE": "True"}, False),
+        ({"SPACE_ID": "owner/space"}, False),
+        ({"SPACE_ID": "owner/space", "MEDSEG_ALLOW_HUB": "1"}, True),
+    ],
+)
+def test_visitors_name_repositories_on_loopback_or_where_the_owner_allows_it(
+    environment: dict[str, str], allowed: bool, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SHARE", "SPACE_ID", "MEDSEG_ALLOW_HUB"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        medseg.MedsegError, match="no such repository|wants a token" if allowed else "its owner can allow"
+    ):
+        handlers.shelf.fetch("tester/other", quiet, lambda: False)
+    assert bool(hub.log) == allowed
+
+
+def test_visitors_of_a_public_page_never_use_its_owners_token(
+    hub: Hub, ensemble: Ensemble, tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit(REPO, {"member.json": b"{}"}, private=True)
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    monkeypatch.setenv("MEDSEG_ALLOW_HUB", "1")
+    with pytest.raises(medseg.MedsegError, match="401"):
+        handlers.shelf.fetch(REPO, quiet, lambda: False)
+    assert not any(token for *_, token in hub.log)
+
+
+def test_only_the_last_few_fetched_ensembles_stay_in_memory(
+    published: str, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medseg.app.state.registry.MAX_FETCHED", 1)
+    handlers.shelf.fetch(published, quiet, lambda: False)
+    handlers.shelf.fetch(f"{published}@main", quiet, lambda: False)
+    assert not handlers.shelf.is_loaded(published)
+    assert handlers.shelf.is_loaded(f"{published}@main")
+
+
+def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensemble: Path) -> None:
+    ahead = Shelf([plain_ensemble])
+    ahead.prepare()
+    assert ahead.is_loaded(ahead.names[0])
+    hub = Shelf(["owner/name@main"])
+    hub.prepare()
+    assert not hub.is_loaded(hub.names[0])
+    Shelf([]).prepare()  # nothing to load is no error either

@@ -1,0 +1,170 @@
+"""Many pictures on the page: names, zips, bounds, order, and the files that come of it."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import medseg
+from medseg.app.render.batch_table import Row, html_table, write_table
+from medseg.app.server.uploaded_files import Given, unique
+from medseg.app.state import batch as batch_module
+from medseg.app.state.batch import Batch
+from medseg.app.state.session import Session
+from medseg.app.tabs.batch import _settings
+from medseg.errors import InputError
+from tests.conftest import write_disc_pair
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "visitors" / "gradio"))
+    (tmp_path / "visitors").mkdir()
+    return tmp_path / "visitors"
+
+
+@pytest.fixture
+def session(tiny_ensemble: Path, tmp_path: Path) -> Session:
+    """A session with a picture open, so that ensemble and sliders are there."""
+    write_disc_pair(tmp_path, "disc", 3)
+    opened = Session()
+    opened.open(tmp_path / "images" / "disc.png", medseg.Ensemble.from_pretrained(tiny_ensemble))
+    return opened
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    write_disc_pair(tmp_path, "other", 4)
+    return tmp_path / "images" / "other.png"
+
+
+def run(batch: Batch, session: Session, *given: Given) -> list[Row]:
+    assert list(batch.run(given, session.shown))
+    return batch.rows
+
+
+def packed(path: Path, **files: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a.png", "b.png"], ["a.png", "b.png"]),
+        (["a.png", "A.png", "a (2).png"], ["a.png", "A (2).png", "a (2) (2).png"]),
+        (["../../etc/passwd", "C:\\films\\a.dcm", "/"], ["passwd", "a.dcm", "picture"]),
+        ([".hidden", "a\nb\x00.png", ""], ["hidden", "ab.png", "picture"]),
+        (["x" * 80 + ".png"], ["x" * 46 + ".png"]),
+    ],
+)
+def test_visitors_names_become_names_of_files_that_stay_in_their_folder(names: list[str], found: list[str]) -> None:
+    assert unique(names) == found
+
+
+def test_pictures_are_segmented_as_the_first_tab_is_set(session: Session, picture: Path) -> None:
+    session.remix((0, 1), 0.4, 0.3)
+    (row,) = run(Batch(), session, Given(picture, "mine.png"))
+    expected = session.shown.ensemble.predict(medseg.read_image(picture), weights=(0, 1), threshold=0.4)
+    assert row.areas["blob"]["px"] == expected.masks.sum()
+    assert row.agreement is None  # one member alone has nobody to agree with
+
+
+def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
+    session: Session, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "MAX_PICTURES", 2)
+    given = [
+        Given(packed(tmp_path / "0.zip", a=b"", b=b"", c=b""), "many.zip"),
+        Given(packed(tmp_path / "1.zip", __MACOSX__=b""), "none.zip"),
+        Given(packed(tmp_path / "2.zip", **{"..__out": b"x"}), "out.zip"),
+        Given(picture, "broken.zip"),
+        Given(picture, "good.png"),
+    ]
+    rows = run(Batch(), session, *given)
+    reasons = {row.file: row.reason for row in rows}
+    assert "2 files of 1024 MiB are allowed here" in reasons["many.zip"]
+    assert reasons["none.zip"] == "It holds no file."
+    assert "points outside it" in reasons["out.zip"]
+    assert "other.png" not in reasons["broken.zip"]  # the visitor calls it otherwise
+    assert reasons["good.png"] == ""
+    assert not list(tmp_path.rglob("out"))
+
+
+def test_more_files_than_are_allowed_are_refused_before_the_first(
+    session: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "MAX_PICTURES", 1)
+    with pytest.raises(InputError, match="These are 2 files, and here up to 1 are segmented at once"):
+        next(Batch().run([Given(picture, "a.png"), Given(picture, "b.png")], session.shown))
+
+
+def test_a_run_that_is_cancelled_keeps_what_is_done(session: Session, picture: Path) -> None:
+    batch = Batch()
+    for _ in batch.run([Given(picture, f"{n}.png") for n in range(5)], session.shown):
+        batch.cancelled.set()
+    assert [row.file for row in batch.rows] == ["0.png"]
+    with zipfile.ZipFile(batch.write()) as archive:
+        assert sorted(archive.namelist()) == ["0.png.json", "0.png.png", "results.csv"]
+
+
+def test_an_unexpected_failure_is_a_row_too(session: Session, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("/secret/place")
+
+    monkeypatch.setattr(batch_module, "row_of", fail)
+    (row,) = run(Batch(), session, Given(picture, "a.png"))
+    assert row.reason.startswith("Something went wrong on our side")
+
+
+def test_what_came_before_goes_with_the_next_run_and_with_the_visitor(
+    session: Session, picture: Path, folder: Path
+) -> None:
+    batch = Batch()
+    for _ in range(2):
+        run(batch, session, Given(picture, "a.png"))
+    assert len(list(folder.iterdir())) == 1
+    del batch
+    assert list(folder.iterdir()) == []
+
+
+def test_failures_stand_before_what_is_doubted_and_that_before_the_rest_by_agreement() -> None:
+    batch = Batch()
+    place = Path("x")
+    batch._rows = [
+        Row("sure", place, agreement=0.9),
+        Row("alone", place),
+        Row("unsure", place, agreement=0.2),
+        Row("odd", place, agreement=0.95, doubts=("unlike",)),
+        Row("failed", place, reason="no"),
+    ]
+    assert [row.file for row in batch.rows] == ["failed", "odd", "unsure", "sure", "alone"]
+
+
+def test_in_the_table_and_the_csv_a_strangers_name_does_nothing(tmp_path: Path) -> None:
+    rows = [
+        Row("=1+1<script>.png", Path("x"), areas={"<b>": {"px": 3.0, "mm2": 1.5}}),
+        Row("@x", Path("x"), reason="<i>"),
+    ]
+    shown = html_table(rows)
+    assert not [tag for tag in ("<script>", "<b>", "<i>") if tag in shown]
+    assert "3 px, 1.5 mm²" in shown
+    write_table(rows, tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="") as stream:
+        assert [line["file"] for line in csv.DictReader(stream)] == ["'=1+1<script>.png", "'@x"]
+
+
+def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(session: Session) -> None:
+    said = _settings(session)
+    assert (
+        said
+        == "As set in “One picture”: **tiny-binary** with random-0 0.75, random-1 0.25; weighted mean, threshold 0.50."
+    )
+    session.average_over("flips")
+    session.drop_pieces(9)
+    assert _settings(session).endswith("threshold 0.50, without pieces under 9 px, each model averaged over flips.")

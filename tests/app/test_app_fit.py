@@ -1,0 +1,217 @@
+"""Weights from a visitor's labelled pictures: what is read, what is refused, and what comes of it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medseg
+import medseg.app.state.fit
+from medseg import schema
+from medseg.app.server.uploaded_files import Given
+from medseg.app.state.fit import Tuning
+from medseg.app.tabs.fit import recommendation, table
+from medseg.config import EnsembleConfig
+from medseg.data.samples import load_data, select
+from medseg.errors import InputError
+from medseg.fitting.fit import Fit, fit
+from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
+from medseg.scores import Nested, Score
+from tests.conftest import PaintedSample, disc, fake_member, make_ensemble, write_disc_pair
+
+SPLITS = '{"train": ["c0"], "val": ["c1", "c2", "c3", "c4"], "test": ["c5"]}'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "visitors" / "gradio"))
+    (tmp_path / "visitors").mkdir()
+    return tmp_path / "visitors"
+
+
+@pytest.fixture(scope="module")
+def ensemble(tiny_ensemble: Path) -> Ensemble:
+    return medseg.Ensemble.from_pretrained(tiny_ensemble)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Six pictures with masks, c0 to c5, and a division that keeps c1 to c4 for validation."""
+    for number in range(6):
+        write_disc_pair(tmp_path / "pairs", f"c{number}", number)
+    (tmp_path / "pairs" / "splits.json").write_text(SPLITS)
+    return tmp_path / "pairs"
+
+
+def zipped(pairs: Path, leave_out: str = "") -> list[Given]:
+    path = pairs.parent / "0123.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in pairs.rglob("*"):
+            if file.is_file() and file.name != leave_out:
+                archive.write(file, Path("mine") / file.relative_to(pairs))
+    return [Given(path, "mine.zip")]
+
+
+def given(pairs: Path, kind: str) -> list[Given]:
+    return [Given(path, path.name) for path in sorted((pairs / kind).iterdir())]
+
+
+def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensemble: Ensemble, pairs: Path) -> None:
+    found = Tuning().run(ensemble, zipped(pairs), [])
+    expected = fit(ensemble.members, select(load_data(pairs).samples, "val"))
+    assert found.fitted == expected.fitted
+    assert found.nested == expected.nested
+    assert found.nested is not None
+    assert found.nested.fitted.n == 4
+
+
+def test_without_a_division_all_pictures_are_used_from_a_zip_and_from_files_alike(
+    ensemble: Ensemble, pairs: Path, folder: Path
+) -> None:
+    zip_found = Tuning().run(ensemble, zipped(pairs, leave_out="splits.json"), [])
+    found = Tuning().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    assert zip_found.nested == found.nested
+    assert found.nested is not None
+    assert found.nested.fitted.n == 6
+    assert list(folder.iterdir()) == []  # nothing of what was sent outlives the fit
+
+
+def test_what_is_saved_opens_in_place_of_the_ensembles_own(
+    ensemble: Ensemble, pairs: Path, tiny_ensemble: Path, tmp_path: Path
+) -> None:
+    tuning = Tuning()
+    found = tuning.run(ensemble, zipped(pairs), [])
+    shutil.copytree(tiny_ensemble, tmp_path / "copy")
+    shutil.copy(tuning.write(), tmp_path / "copy" / "ensemble.json")
+    opened = medseg.Ensemble.from_pretrained(tmp_path / "copy")
+    choice = tuning.choice(ensemble)
+    assert choice == found.choice(found.recommended)
+    assert opened.weights == pytest.approx(choice.weights, abs=1e-3)
+    assert opened.config.threshold == choice.threshold
+    assert opened.config.fitted is not None
+    assert opened.config.fitted.data == "4 uploaded pictures"
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "sentence"),
+    [
+        ([], [], "Wanted pictures and their masks"),
+        (["c0.png"], [], "Wanted pictures and their masks"),
+        (["c0.png", "x.zip"], ["c0.png"], "Wanted pictures and their masks"),
+        (["c0.png", "c1.png"], ["c0.png"], "no partner .* c1"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(
+    ensemble: Ensemble, pairs: Path, images: list[str], masks: list[str], sentence: str
+) -> None:
+    def sent(kind: str, names: list[str]) -> list[Given]:
+        return [Given(pairs / kind / "c0.png", name) for name in names]
+
+    with pytest.raises(InputError, match=sentence):
+        Tuning().run(ensemble, sent("images", images), sent("masks", masks))
+
+
+def test_no_file_outside_the_zip_can_be_named(ensemble: Ensemble, pairs: Path) -> None:
+    path = pairs.parent / "manifest.zip"
+    outside = pairs / "images" / "c0.png"
+    with zipfile.ZipFile(path, "w") as archive:
+        sample = f'{{"image": "{outside}", "mask": "{outside}"}}'
+        archive.writestr("data.json", f'{{"labels": ["blob"], "samples": [{sample}]}}')
+
+    with pytest.raises(InputError, match="wanted images/ and masks/"):
+        Tuning().run(ensemble, [Given(path, "manifest.zip")], [])
+
+
+def test_a_damaged_zip_is_refused_without_its_name_here(ensemble: Ensemble, pairs: Path) -> None:
+    with pytest.raises(InputError, match=r"^The zip cannot be unpacked"):
+        Tuning().run(ensemble, [Given(pairs / "images" / "c0.png", "mine.zip")], [])
+
+
+def test_more_pictures_than_are_allowed_are_refused(
+    ensemble: Ensemble, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(medseg.app.state.fit, "MAX_PICTURES", 3)
+    with pytest.raises(InputError, match="These are 6 pictures, and here up to 3"):
+        Tuning().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+
+
+def test_a_fit_that_is_stopped_changes_nothing_and_leaves_nothing(
+    ensemble: Ensemble, pairs: Path, folder: Path
+) -> None:
+    tuning = Tuning()
+    with pytest.raises(InputError, match="was stopped, and nothing has changed"):
+        tuning.run(ensemble, zipped(pairs), [], lambda done, total: tuning.cancelled.set())
+    with pytest.raises(InputError, match="tune it first"):
+        tuning.choice(ensemble)
+    assert list(folder.iterdir()) == []
+
+
+def test_weights_are_not_applied_to_another_ensemble(ensemble: Ensemble, pairs: Path, plain_ensemble: Path) -> None:
+    tuning = Tuning()
+    tuning.run(ensemble, zipped(pairs), [])
+    with pytest.raises(InputError, match="There are no weights for the ensemble"):
+        tuning.choice(medseg.Ensemble.from_pretrained(plain_ensemble))
+
+
+@pytest.fixture
+def halves() -> Fit:
+    """A fit to six pictures where each member is right about one of two labels."""
+    truths = [disc((40, 40), (20, 10 + 4 * number), 6) for number in range(6)]
+
+    def shown(first: int, second: int) -> Callable[[Image], np.ndarray]:
+        return lambda image: np.stack([np.abs(image.pixels[..., 0] - wrong) for wrong in (first, second)])
+
+    pictures = [Image(truth[..., np.newaxis].astype(np.float32)) for truth in truths]
+    masks = [np.stack([truth, truth]) for truth in truths]
+    drawn = [PaintedSample(*both, f"case{i}") for i, both in enumerate(zip(pictures, masks, strict=True))]
+    members = [
+        fake_member(name, shown(*wrong), labels=("disc", "rest"), task="multilabel")
+        for name, wrong in (("one", (0, 1)), ("two", (1, 0)))
+    ]
+    return fit(members, drawn)  # type: ignore[arg-type]
+
+
+def test_weights_for_each_label_are_recommended_and_shown(halves: Fit) -> None:
+    words = recommendation(halves)
+    assert words.startswith("**Recommended: weights of their own for each label**")
+    assert "Weights for each label score +" in words
+    assert "| 1.000 [1.000, 1.000] | disc 1 / 0; rest 0 / 1 | 0.50 |" in table(halves, ("one", "two"), ("disc", "rest"))
+
+
+def test_weights_for_each_label_are_applied_and_saved(
+    halves: Fit, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_ensemble(tmp_path / "two", (1, 1), labels=("disc", "rest"), task="multilabel", plain=True)
+    ensemble = medseg.Ensemble.from_pretrained(folder)
+    monkeypatch.setattr("medseg.fitting.fit.fit", lambda *arguments, **settings: halves)
+    tuning = Tuning()
+    tuning.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    assert tuning.choice(ensemble).weights == ((1, 0), (0, 1))
+    saved = schema.load(EnsembleConfig, tuning.write())
+    assert [member.weight for member in saved.members] == [(1, 0), (0, 1)]
+
+
+class Found:
+    """As much of a fit as the recommendation reads."""
+
+    def __init__(self, over_equal: float, low: float) -> None:
+        score = Score("dice", 0.8, 0.7, 0.9, 9, "val", "by hand")
+        ahead = Score("dice", over_equal, low, 0.1, 9, "val", "by hand")
+        self.nested = Nested(score, score, score, ahead, ahead)
+        self.recommended = "fitted" if over_equal > 0 else "equal"
+
+
+def test_the_recommendation_says_by_how_much_and_whether_that_may_be_chance() -> None:
+    clear = recommendation(Found(0.05, 0.01))  # type: ignore[arg-type]
+    assert clear.startswith("**Recommended: the fitted weights**")
+    assert "+0.050 [+0.010, +0.100] against equal weights" in clear
+    assert "chance" not in clear
+    unclear = recommendation(Found(-0.01, -0.02))  # type: ignore[arg-type]
+    assert unclear.startswith("**Recommended: equal weights**")
+    assert unclear.endswith("may be chance.")

@@ -1,0 +1,290 @@
+"""What programs and agents may ask of the running page, and what they may not."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg.errors import InputError
+from medseg.inference.record import NOTICE
+from tests.conftest import ROOT, write_disc_pair
+from tests.running_app import running_app
+
+pytest.importorskip("gradio")
+
+from medseg.app.server import endpoints
+from medseg.app.server.settings import Serving, serving
+from medseg.app.state.registry import Shelf
+from medseg.app.state.results import Results
+from medseg.app.state.session import Session
+from medseg.app.tabs import handlers
+
+if TYPE_CHECKING:
+    from gradio_client import Client
+
+NAMES = ["ensembles", "remix", "score", "segment"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A picture of 64 × 48 pixels and its true mask."""
+    folder = tmp_path_factory.mktemp("pair")
+    write_disc_pair(folder, "disc", 5)
+    return folder / "images" / "disc.png", folder / "masks" / "disc.png"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_ensemble: Path) -> Iterator[str]:
+    """The running page, open to agents too."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MEDSEG_MCP", "1")
+        with running_app(tiny_ensemble) as address:
+            yield address
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    from gradio_client import Client
+
+    connected = Client(url, verbose=False)
+    yield connected
+    connected.close()
+
+
+def segmented(client: Client, picture: Path) -> tuple[str, Any, str, dict[str, Any]]:
+    from gradio_client import handle_file
+
+    return tuple(client.predict(handle_file(picture), api_name="/segment"))
+
+
+# --- programs
+
+
+def test_the_endpoints_are_named_typed_and_explained(url: str) -> None:
+    offered = httpx.get(f"{url}/gradio_api/info", timeout=60).json()["named_endpoints"]
+    assert sorted(offered) == [f"/{name}" for name in NAMES]
+    for endpoint in offered.values():
+        assert endpoint["description"]
+        assert all(parameter["python_type"]["type"] for parameter in endpoint["parameters"])
+    defaults = {given["parameter_name"]: given["parameter_default"] for given in offered["/remix"]["parameters"]}
+    assert (defaults["threshold"], defaults["blend"], defaults["opacity"]) == (0.5, "weighted mean", 0.3)
+
+
+def test_a_picture_is_segmented_remixed_and_scored_by_its_result(client: Client, pair: tuple[Path, Path]) -> None:
+    from gradio_client import handle_file
+
+    assert client.predict(api_name="/ensembles")[0]["members"] == ["m0", "m1"]
+    result, _, mask, report = segmented(client, pair[0])
+    assert report["notice"] == NOTICE
+    with PIL.Image.open(mask) as stored:
+        assert int(np.asarray(stored).astype(bool).sum()) == report["areas"]["blob"]["px"]
+    *_, remixed = client.predict(result, [0, 1], 0.4, api_name="/remix")
+    assert [member["weight"] for member in remixed["members"]] == [0, 1]
+    assert remixed["image"]["sha256"] == report["image"]["sha256"]
+    rows = client.predict(result, handle_file(pair[1]), api_name="/score")
+    assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "answers"),
+    [
+        ("endoscopy-1", "", "polyp"),
+        ("brain-1", "", "brain"),
+        ("chest-1", None, "chest"),
+        ("brain-1", "polyp", "polyp"),
+    ],
+)
+def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
+    monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
+) -> None:
+    families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
+    monkeypatch.setattr(handlers, "shelf", Shelf(families))
+    *_, report = endpoints.segment(str(ROOT / "assets" / "examples" / f"{example}.png"), name)
+    assert report["ensemble"] == answers
+
+
+def test_a_result_is_open_to_every_session_that_knows_it_and_to_no_guess(
+    client: Client, url: str, pair: tuple[Path, Path]
+) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    first, *_ = segmented(client, pair[0])
+    second, *_ = segmented(client, pair[0])
+    assert first != second
+    assert len(base64.urlsafe_b64decode(f"{first}==")) == 16  # 128 bits
+    other = Client(url, verbose=False)
+    assert other.predict(first, [1, 1], api_name="/remix")[2]["ensemble"] == "tiny-binary"
+    with pytest.raises(AppError, match="no result of that identifier"):
+        other.predict(first[:-1], [1, 1], api_name="/remix")
+    other.close()
+
+
+def test_a_refusal_reaches_the_program_as_its_sentence(client: Client, pair: tuple[Path, Path]) -> None:
+    from gradio_client.exceptions import AppError
+
+    result, *_ = segmented(client, pair[0])
+    with pytest.raises(AppError, match="raise at least one"):
+        client.predict(result, [0, 0], api_name="/remix")
+
+
+def test_a_report_tells_nothing_of_the_files_name(client: Client, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    named = tmp_path / "DOE_JOHN_1950.png"
+    named.write_bytes(pair[0].read_bytes())
+    assert "DOE" not in json.dumps(segmented(client, named)[3])
+
+
+@pytest.mark.parametrize("link", ["http://example.com/a.png", "http://127.0.0.1:1/a.png", "https://[::1]/a.png"])
+def test_a_link_is_refused_and_not_fetched(client: Client, link: str) -> None:
+    from gradio_client.exceptions import AppError
+
+    given = {"path": link, "url": link, "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError, match="Links are not fetched here"):
+        client.predict(given, api_name="/segment")
+
+
+def test_a_path_of_the_server_is_refused(client: Client) -> None:
+    from gradio_client.exceptions import AppError
+
+    given = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError):
+        client.predict(given, api_name="/segment")
+
+
+# --- agents
+
+
+def asked_by_an_agent(url: str, steps: Any) -> Any:
+    """What `steps(session)` returns, with a session of the real MCP client."""
+    pytest.importorskip("mcp")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk() -> Any:
+        async with (
+            streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return await steps(session)
+
+    return asyncio.run(asyncio.wait_for(talk(), 240))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_agent_is_offered_the_endpoints_as_tools_with_their_explanations(url: str) -> None:
+    async def steps(session: Any) -> Any:
+        return (await session.list_tools()).tools
+
+    tools = {tool.name: tool for tool in asked_by_an_agent(url, steps)}
+    assert sorted(tools) == NAMES
+    assert "Research use only" in tools["segment"].description
+    assert "or a list of one per label for each." in tools["remix"].inputSchema["properties"]["weights"]["description"]
+    assert tools["score"].inputSchema["properties"].keys() == {"result", "truth"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_agent_segments_a_picture_and_remixes_it(url: str, pair: tuple[Path, Path], tiny_ensemble: Path) -> None:
+    data = "data:image/png;base64," + base64.b64encode(pair[0].read_bytes()).decode()
+
+    async def steps(session: Any) -> Any:
+        answer = await session.call_tool("segment", {"image": data})
+        result, *_ = ast.literal_eval(answer.content[0].text)  # Gradio's server gives all that came back as one text
+        again = await session.call_tool("remix", {"result": result, "weights": [0, 1]})
+        refused = await session.call_tool("segment", {"image": "http://127.0.0.1:1/a.png"})
+        return answer, again, refused
+
+    answer, again, refused = asked_by_an_agent(url, steps)
+    expected = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(medseg.read_image(pair[0]))
+    assert expected.report()["masks_sha256"] in answer.content[-1].text
+    solo = expected.remix(weights=[0, 1], threshold=0.5)
+    assert solo.report()["masks_sha256"] in again.content[-1].text
+    assert refused.isError
+    assert "Links are not fetched here" in refused.content[0].text
+
+
+# --- how results are kept
+
+
+def test_the_longest_unused_result_goes_first() -> None:
+    results, sessions = Results(limit=2), [Session() for _ in range(3)]
+    first, second = results.keep(sessions[0]), results.keep(sessions[1])
+    assert results.get(first) is sessions[0]
+    third = results.keep(sessions[2])
+    assert (results.get(first), results.get(third)) == (sessions[0], sessions[2])
+    with pytest.raises(InputError, match="the last 2 are kept"):
+        results.get(second)
+
+
+def test_a_result_goes_some_time_after_its_last_use() -> None:
+    clock = [0.0]
+    results = Results(ttl_s=60, now=lambda: clock[0])
+    kept = results.keep(Session())
+    clock[0] = 59
+    results.get(kept)
+    clock[0] = 118
+    results.get(kept)
+    clock[0] = 178
+    with pytest.raises(InputError, match="each for 1 minutes after its last use"):
+        results.get(kept)
+
+
+def test_results_go_also_where_nobody_asks_any_more() -> None:
+    import time
+
+    results = Results(ttl_s=0.05)
+    results.keep(Session())
+    deadline = time.monotonic() + 30
+    while len(results) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(results) == 0
+
+
+# --- what the owner sets
+
+
+def test_the_owner_sets_logins_queue_and_workers_by_the_environment() -> None:
+    given = {"MEDSEG_LOGIN": "ann:a:b bob:c", "MEDSEG_QUEUE": "5", "MEDSEG_WORKERS": "2"}
+    assert serving(given) == Serving((("ann", "a:b"), ("bob", "c")), 5, 2, mcp=False)
+    assert serving({"MEDSEG_MCP": "1"}).mcp
+    assert serving({}) == Serving((), 64, 8, mcp=False)
+
+
+def test_agents_do_not_pass_by_the_login() -> None:
+    with pytest.raises(InputError, match="MEDSEG_MCP=1 knows no login"):
+        serving({"MEDSEG_MCP": "1", "MEDSEG_LOGIN": "ann:secret"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MEDSEG_QUEUE", "0"), ("MEDSEG_WORKERS", "many"), ("MEDSEG_LOGIN", "secret"), ("MEDSEG_LOGIN", ":secret")],
+)
+def test_what_cannot_be_meant_is_refused_without_repeating_a_password(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{name} wants") as refused:
+        serving({name: value})
+    assert "secret" not in str(refused.value)
+
+
+def test_nobody_comes_in_without_the_login(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradio_client import Client
+
+    monkeypatch.delenv("MEDSEG_MCP", raising=False)  # of the server that the other tests share
+    monkeypatch.setenv("MEDSEG_LOGIN", "ann:secret")
+    with running_app(tiny_ensemble) as url:
+        assert httpx.get(f"{url}/config", timeout=60).status_code == 401
+        assert httpx.get(f"{url}/gradio_api/info", timeout=60).status_code == 401
+        assert "secret" not in httpx.get(url, timeout=60).text
+        welcome = Client(url, auth=("ann", "secret"), verbose=False)
+        assert welcome.predict(api_name="/ensembles")[0]["name"] == "tiny-binary"
+        welcome.close()

@@ -1,0 +1,275 @@
+"""What the mixer's controls do to a visitor's result, and what the page says of how far to believe it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg import schema
+from medseg.calibration.calibrate import Calibration, Errors
+from medseg.calibration.conformal import Bounds
+from medseg.calibration.trust import TrustModel
+from medseg.hub.folders import CALIBRATION
+from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
+from medseg.overlay import label_colour
+from tests.conftest import fake_member, make_ensemble
+from tests.fitting.test_crossfit import ensemble_of
+
+pytest.importorskip("gradio")
+
+from medseg.app.render import images, text
+from medseg.app.state import trust
+from medseg.app.state.session import Session
+from medseg.app.tabs import downloads, handlers
+
+SIDE = 40
+
+
+def nested(image: Image) -> np.ndarray:
+    """1 in the middle 100 pixels, 0.75 in the 400 around the middle, 0.25 in 784, and a speck of 4 pixels."""
+    answer = np.zeros((1, SIDE, SIDE))
+    answer[0, 6:34, 6:34], answer[0, 10:30, 10:30], answer[0, 15:25, 15:25] = 0.25, 0.75, 1
+    answer[0, 0:2, 0:2] = 0.75
+    return answer
+
+
+def contrary(image: Image) -> np.ndarray:
+    """What `nested` is not, so that the two masks at 0.5 have nothing in common."""
+    return np.asarray(1 - nested(image))
+
+
+def calibration(ensemble: Ensemble, **changes: Any) -> Calibration:
+    """Dice is predicted as the agreement (0.99 at most), with the interval −0.5 to +0.5 times (1.02 − Dice)."""
+    nothing = Errors(0, 0, None, None)
+    found = Calibration(
+        data="discs",
+        n=40,
+        cases=30,
+        split_sha256="0" * 64,
+        refitted=False,
+        members=tuple(member.sha256 for member in ensemble.members),
+        weights=(0.5, 0.5),
+        threshold=0.5,
+        temperature=1.0,
+        before=nothing,
+        after=nothing,
+        trust=TrustModel(0.0, 1.0, -0.5, 0.5, 30),
+        bounds=(Bounds(0.1, (0.2,), (0.9,), (30,), (30,)),),
+    )
+    return dataclasses.replace(found, **changes)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    PIL.Image.new("RGB", (SIDE, SIDE), (90, 60, 50)).save(path)
+    return path
+
+
+def visitor(ensemble: Ensemble, picture: Path, folder: Path | None = None, **changes: Any) -> Session:
+    """Who has the picture open, in an ensemble with a calibration where there is a folder for it."""
+    if folder is not None:
+        schema.dump(calibration(ensemble, **changes), folder / CALIBRATION)
+    ensemble.folder = folder
+    session = Session()
+    session.open(picture, ensemble)
+    return session
+
+
+@pytest.fixture
+def agreeing(picture: Path, tmp_path: Path) -> Session:
+    return visitor(ensemble_of(fake_member("one", nested), fake_member("two", nested)), picture, tmp_path)
+
+
+@pytest.fixture
+def several(picture: Path, tmp_path: Path) -> Session:
+    folder = make_ensemble(tmp_path / "several", (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
+    return visitor(medseg.Ensemble.from_pretrained(folder), picture)
+
+
+# --- trust
+
+
+def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_on(agreeing: Session) -> None:
+    said = trust.verdict(agreeing.shown)
+    assert said.startswith("**Predicted Dice 0.99**, 90 % interval 0.97 to 1.00.")
+    assert "discs (n = 40)" in said
+    assert "Look at this yourself" not in said
+
+
+def test_members_that_contradict_each_other_send_the_visitor_to_look(picture: Path, tmp_path: Path) -> None:
+    apart = visitor(ensemble_of(fake_member("one", nested), fake_member("two", contrary)), picture, tmp_path)
+    assert apart.shown.prediction.masks.any()
+    assert "**Predicted Dice 0.01**" in trust.verdict(apart.shown)
+    assert "Look at this yourself" in trust.verdict(apart.shown)
+
+
+@pytest.mark.parametrize("away", ["weights", "threshold", "blend", "least area", "flips"])
+def test_settings_that_were_not_calibrated_get_no_number_until_they_are_back(agreeing: Session, away: str) -> None:
+    if away == "least area":
+        handlers.drop_pieces(agreeing, 5)
+    elif away == "flips":
+        handlers.average_over(agreeing, True, quiet)
+    else:
+        changed = {"weights": ((1, 0), 0.5, None), "threshold": ((1, 1), 0.6, None), "blend": ((1, 1), 0.5, "median")}
+        weights, threshold, blend = changed[away]
+        agreeing.remix(weights, threshold, 0.3, blend)
+    assert trust.verdict(agreeing.shown).startswith("No predicted Dice: these settings are not calibrated")
+    handlers.drop_pieces(agreeing, None)
+    handlers.average_over(agreeing, False, quiet)
+    agreeing.remix((3, 3), 0.5, 0.8, "weighted mean")
+    assert "Predicted Dice 0.99" in trust.verdict(agreeing.shown)
+
+
+def quiet(*args: Any, **kwargs: Any) -> None:
+    """Stands for Gradio's progress bar."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"members": ("0" * 64, "1" * 64)}, "this ensemble, as it is, has not been calibrated"),
+        ({"trust": None}, "on too few cases"),
+    ],
+)
+def test_without_a_calibration_that_fits_nothing_is_predicted(
+    picture: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    ensemble = ensemble_of(fake_member("one", nested), fake_member("two", nested))
+    assert words in trust.verdict(visitor(ensemble, picture, tmp_path, **changes).shown)
+    assert "has not been calibrated" in trust.verdict(visitor(ensemble, picture).shown)
+
+
+def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
+    several: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Look at this yourself" not in trust.verdict(several.shown)
+    film = dataclasses.replace(several.shown.prediction.image, modality="CR")
+    monkeypatch.setattr("medseg.app.state.session.read_image", lambda path: film)
+    several.open(picture, several.shown.ensemble)
+    said = trust.verdict(several.shown)
+    assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")
+    assert "modality is CR, not ES" in said
+
+
+# --- inner and outer mask
+
+
+def test_the_html_page_of_a_result_says_what_is_predicted_and_nothing_at_other_settings(agreeing: Session) -> None:
+    assert "Expected Dice 0.99" in downloads.write(agreeing, "page").read_text(encoding="utf-8")
+    agreeing.remix((1, 0), 0.5, 0.3)
+    assert "Expected Dice" not in downloads.write(agreeing, "page").read_text(encoding="utf-8")
+
+
+def test_the_bounds_are_drawn_as_thin_lines_and_only_at_the_calibrated_settings(agreeing: Session) -> None:
+    handlers.draw_bounds(agreeing, 0.1)
+    colour = list(label_colour(0))
+    drawn = images.overlay(agreeing.shown)
+    assert drawn[20, 6].tolist() == colour  # the outer mask's first column
+    assert drawn[20, 10].tolist() == colour  # the mask's
+    assert drawn[20, 15].tolist() == colour  # the inner mask's
+    assert "misses at most 10% of what is there" in text.summary(agreeing.shown)
+    agreeing.remix((1, 0), 0.5, 0.3)
+    drawn = images.overlay(agreeing.shown)
+    assert [drawn[20, column].tolist() == colour for column in (6, 10, 15)] == [False, True, False]
+    assert "misses" not in text.summary(agreeing.shown)
+
+
+def test_a_rate_of_0_draws_no_bounds(agreeing: Session) -> None:
+    before = images.overlay(agreeing.shown)
+    handlers.draw_bounds(agreeing, 0.1)
+    handlers.draw_bounds(agreeing, 0)
+    assert np.array_equal(images.overlay(agreeing.shown), before)
+
+
+# --- least area, flips
+
+
+def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_picture(agreeing: Session, picture: Path) -> None:
+    assert agreeing.shown.prediction.masks.sum() == 404
+    handlers.drop_pieces(agreeing, 5)
+    assert agreeing.shown.prediction.masks.sum() == 400
+    assert "without pieces under 5 px." in text.summary(agreeing.shown)
+    agreeing.open(picture, agreeing.shown.ensemble)
+    assert agreeing.shown.prediction.report()["cleanup"]["min_area_px"] == 5
+    assert agreeing.shown.prediction.masks.sum() == 400
+
+
+def test_the_least_area_is_said_in_square_millimetres_where_the_spacing_is_known(agreeing: Session) -> None:
+    handlers.drop_pieces(agreeing, 5)
+    image = dataclasses.replace(agreeing.shown.prediction.image, spacing_mm=(0.5, 2.0))
+    prediction = dataclasses.replace(agreeing.shown.prediction, image=image)
+    assert "pieces under 5 px (5.0 mm²)" in text.summary(dataclasses.replace(agreeing.shown, prediction=prediction))
+
+
+def test_a_negative_least_area_is_refused_and_changes_nothing(agreeing: Session) -> None:
+    before = agreeing.shown
+    with pytest.warns(UserWarning, match="min_area_px must be 0 or more"):
+        handlers.drop_pieces(agreeing, -1)
+    assert agreeing.shown is before
+
+
+def test_flips_are_the_librarys_and_keep_settings_and_truth(several: Session) -> None:
+    several.remix((0.1, 0.9), 0.45, 0.3)
+    plain = several.shown.prediction
+    several._now = dataclasses.replace(several.shown, truth=plain.masks, truth_source="test")
+    handlers.average_over(several, True, quiet)
+    shown = several.shown
+    expected = shown.ensemble.predict(plain.image, weights=(0.1, 0.9), threshold=0.45, tta=True)
+    assert np.array_equal(shown.prediction.probabilities, expected.probabilities)
+    assert not np.array_equal(shown.prediction.probabilities, plain.probabilities)
+    assert (shown.prediction.tta, shown.truth_source) == ("flips", "test")
+    handlers.average_over(several, False, quiet)
+    assert np.array_equal(several.shown.prediction.probabilities, plain.probabilities)
+
+
+# --- weights and toggles for each label
+
+
+def test_a_slider_moves_the_weights_of_the_chosen_label_alone(several: Session) -> None:
+    assert handlers.choose_label(several, 1) == [0.75, 0.25]
+    handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0.25)
+    prediction = several.shown.prediction
+    assert prediction.weights == ((0.75, 0), (0.25, 1))
+    members = prediction.members.astype(np.float32)
+    assert np.allclose(prediction.probabilities[0], 0.75 * members[0, 0] + 0.25 * members[1, 0])
+    assert np.array_equal(prediction.probabilities[1], members[1, 1])
+
+
+def test_each_label_shows_its_own_weights_and_all_of_them_their_mean(several: Session) -> None:
+    handlers.choose_label(several, 1)
+    handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0.25, 0.75)
+    assert handlers.choose_label(several, 0) == [0.75, 0.25]
+    assert handlers.choose_label(several, 1) == [0.25, 0.75]
+    assert handlers.choose_label(several, -1) == [0.5, 0.5]
+    handlers.remix(several, "weighted mean", 0.4, 0.3, 0.5, 0.5)  # the threshold moved, and no weight
+    assert several.shown.prediction.weights == ((0.75, 0.25), (0.25, 0.75))
+    handlers.reweigh(several, "weighted mean", 0.4, 0.3, 0.5, 0)
+    assert several.shown.prediction.weights == (1, 0)
+
+
+def test_a_label_whose_weights_are_all_0_is_refused_and_nothing_changes(several: Session) -> None:
+    handlers.choose_label(several, 0)
+    before = several.shown
+    with pytest.warns(UserWarning, match="All weights are 0 for one of the labels"):
+        handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0)
+    assert several.shown is before
+
+
+def test_a_label_is_hidden_from_the_picture_and_stays_in_the_result(several: Session) -> None:
+    several.remix((1, 1), 0.01, 0.3)
+    prediction = several.shown.prediction
+    assert prediction.masks.all()
+    handlers.draw_labels(several, ["heart"])
+    drawn = images.overlay(several.shown)
+    assert drawn[0, 0].tolist() == list(label_colour(1))
+    assert several.shown.prediction is prediction
+    handlers.draw_labels(several, [])
+    assert images.overlay(several.shown)[0, 0].tolist() == [90, 60, 50]

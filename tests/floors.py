@@ -1,0 +1,99 @@
+"""The floor of every module of medseg: 0 where it imports no other one, else one above the highest that it imports.
+
+`python tests/floors.py` writes the floors into the tree of ARCHITECTURE.md; `tests/test_structure.py` checks them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "medseg"
+MODULES = sorted(
+    path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py" and "app" not in path.parts
+)
+"""As `metrics` or `reading/readers`."""
+
+LINE = re.compile(r"^    ( *)([\w./*-]+?)(/|\.py)? +(?:(\d+)  )?(\S.*)$")
+"""A line of the tree: indentation, name, floor and phrase."""
+
+
+def imports(module: str) -> set[str]:
+    """The modules of medseg that a module imports, at its top or inside functions; type-only imports count too."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.removeprefix("medseg.").replace(".", "/") for name in names} & set(MODULES)
+
+
+def floors() -> dict[str, int]:
+    """Module → floor. Raises graphlib.CycleError where imports go round."""
+    graph = {module: imports(module) for module in MODULES}
+    levels: dict[str, int] = {}
+    for module in TopologicalSorter(graph).static_order():
+        levels[module] = 1 + max((levels[other] for other in graph[module]), default=-1)
+    return levels
+
+
+def read_tree(text: str) -> dict[str, tuple[int | None, str]]:
+    """Path → (floor, phrase), as the tree in `text` lists them."""
+    parents: dict[int, str] = {}
+    listed = {}
+    for line in _tree(text).splitlines():
+        if match := LINE.match(line):
+            indent, name, kind, floor, phrase = match.groups()
+            depth = len(indent) // 4
+            parents[depth] = name + (kind or "")
+            path = "".join(parents[level] for level in range(depth + 1))
+            listed[path] = (int(floor) if floor else None, phrase)
+    return listed
+
+
+def with_floors(text: str) -> str:
+    """`text` with the floor of every module of medseg in its tree, and a line for each module that it lacks."""
+    levels = floors()
+    phrases = {path: phrase for path, (_, phrase) in read_tree(text).items()}
+    lines = []
+    for path in _in_order(phrases, levels):
+        depth = path.rstrip("/").count("/")
+        name = path.rstrip("/").rsplit("/", 1)[-1] + ("/" if path.endswith("/") else "")
+        level = levels.get(path.removeprefix("medseg/").removesuffix(".py")) if path.startswith("medseg/") else None
+        number = "" if level is None else f"{level:2d}  "
+        lines.append(
+            f"    {'    ' * depth}{name}".ljust(36) + number.rjust(4) + (phrases.get(path) or _docstring(path))
+        )
+    return text.replace(_tree(text), "\n" + "\n".join(lines) + "\n\n")
+
+
+def _in_order(phrases: dict[str, str], levels: dict[str, int]) -> list[str]:
+    """The paths listed, less modules that are gone, with new ones at the end of their package."""
+    modules = [f"medseg/{module}.py" for module in levels]
+    paths = [path for path in phrases if path in modules or not re.match(r"medseg/.*\.py$", path)]
+    for path in sorted(set(modules) - set(paths)):
+        package = path.rsplit("/", 1)[0] + "/"
+        there = [index for index, other in enumerate(paths) if other.startswith(package)]
+        paths.insert(there[-1] + 1, path)
+    return paths
+
+
+def _docstring(path: str) -> str:
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8"))) or ""
+    return text.split("\n")[0].rstrip(".")
+
+
+def _tree(text: str) -> str:
+    return text.split("<!-- tree -->\n")[1].split("<!-- end of the tree -->", maxsplit=1)[0]
+
+
+if __name__ == "__main__":
+    page = ROOT / "ARCHITECTURE.md"
+    page.write_text(with_floors(page.read_text(encoding="utf-8")), encoding="utf-8")

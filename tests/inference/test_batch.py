@@ -1,0 +1,237 @@
+"""Many files through one ensemble: exactly once each, also when stopped, killed, repeated or shared."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg.__main__ import main
+from medseg.errors import InputError
+from medseg.inference import runtime
+from medseg.inference.batch import Job, Settings, find_jobs, segment_job
+from tests.conftest import ROOT, write_disc_pair
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Three pictures in two folders, a hidden file, and a text with a picture's name."""
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        write_disc_pair(tmp_path / "drawn", name, seed)
+    folder = tmp_path / "films"
+    (folder / "deep").mkdir(parents=True)
+    for source, target in (("a", "a.png"), ("b", "b.png"), ("c", "deep/a.png")):
+        shutil.copy(tmp_path / "drawn" / "images" / f"{source}.png", folder / target)
+    (folder / ".hidden.png").write_bytes(b"x")
+    (folder / "no.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each run of a network; no answer is kept."""
+    counted: list[None] = []
+    run = runtime.run
+
+    def counting(*args: object) -> object:
+        counted.append(None)
+        return run(*args)
+
+    monkeypatch.setattr(runtime, "run", counting)
+    monkeypatch.setattr("medseg.inference.ensemble._answers", medseg.inference.ensemble._Answers(0))
+    return counted
+
+
+def predict(*arguments: object) -> int:
+    """The exit status."""
+    try:
+        main(["predict", *map(str, arguments)])
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else 1
+    return 0
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def written(output: Path) -> list[str]:
+    return sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+
+
+def test_every_file_leaves_its_mask_and_its_report_in_its_place(
+    tiny_ensemble: Path, films: Path, tmp_path: Path
+) -> None:
+    (films / "no.png").unlink()
+    assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
+    places = ("a.png", "b.png", "deep/a.png")
+    assert written(tmp_path / "out") == sorted(
+        ["results.csv", *(f"{place}.{kind}" for place in places for kind in ("json", "png"))]
+    )
+    report = json.loads((tmp_path / "out" / "deep" / "a.png.json").read_text())
+    expected = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(medseg.read_image(films / "deep" / "a.png"))
+    assert report["masks_sha256"] == expected.report()["masks_sha256"]
+    with PIL.Image.open(tmp_path / "out" / "deep" / "a.png.png") as mask:
+        assert np.array_equal(np.asarray(mask) > 0, expected.masks[0])
+
+
+def test_the_table_has_a_row_for_each_label_and_each_refusal(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 1
+    found = rows(tmp_path / "out")
+    assert [row["file"] for row in found] == ["a.png", "b.png", "deep/a.png", "no.png"]
+    assert found[0]["label"] == "blob"
+    assert float(found[0]["area_px"]) >= 0
+    assert "is none of PNG, JPEG" in found[-1]["error"]
+
+
+def test_no_name_in_the_table_is_a_formula(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    for good, bad in (("a.png", "=cmd()|'x'!A1.png"), ("no.png", "@no.png")):
+        (films / good).rename(films / bad)
+    predict(tiny_ensemble, films, "--output", tmp_path / "out")
+    assert [row["file"] for row in rows(tmp_path / "out")] == ["'=cmd()|'x'!A1.png", "'@no.png", "b.png", "deep/a.png"]
+
+
+def test_each_frame_is_given_when_its_files_are_there(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
+    with PIL.Image.open(films / "a.png") as first, PIL.Image.open(films / "b.png") as second:
+        first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    frames = segment_job(ensemble, Job(tmp_path / "pages.tif", "pages"), tmp_path / "out", Settings())
+    assert next(frames).image.frame == 0
+    assert written(tmp_path / "out") == ["pages-frame000.json", "pages-frame000.png"]
+
+
+def test_a_repeated_command_runs_no_network_and_one_new_file_runs_alone(
+    tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
+) -> None:
+    predict(tiny_ensemble, films, "--output", tmp_path / "out")
+    first = len(runs)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    predict(tiny_ensemble, films, "--output", tmp_path / "out")
+    assert len(runs) == first
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    shutil.copy(films / "b.png", films / "d.png")
+    predict(tiny_ensemble, films, "--output", tmp_path / "out")
+    assert len(runs) == first + 2  # two members
+
+
+@pytest.mark.parametrize("change", [["--threshold", "0.31"], ["--weights", "1", "0"], ["--tta"]])
+def test_other_settings_are_another_result(
+    change: list[str], tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
+) -> None:
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
+    first = len(runs)
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out", *change)
+    assert len(runs) > first
+
+
+def test_a_changed_picture_and_a_lost_mask_are_done_again(
+    tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
+) -> None:
+    predict(tiny_ensemble, films / "a.png", films / "b.png", "--output", tmp_path / "out")
+    shutil.copy(films / "deep" / "a.png", films / "a.png")
+    (tmp_path / "out" / "b.png.png").unlink()
+    before = len(runs)
+    predict(tiny_ensemble, films / "a.png", films / "b.png", "--output", tmp_path / "out")
+    assert len(runs) == before + 4
+
+
+def test_a_half_written_report_is_none(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
+    report = tmp_path / "out" / "a.png.json"
+    whole = report.read_text()
+    report.write_text(whole[: len(whole) // 2])
+    assert predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out") == 0
+    assert json.loads(report.read_text())["masks_sha256"] == json.loads(whole)["masks_sha256"]
+
+
+def test_a_file_that_was_mended_is_no_failure_any_more(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    assert predict(tiny_ensemble, films / "no.png", "--output", tmp_path / "out") == 1
+    shutil.copy(films / "a.png", films / "no.png")
+    assert predict(tiny_ensemble, films / "no.png", "--output", tmp_path / "out") == 0
+    assert written(tmp_path / "out") == ["no.png.json", "no.png.png", "results.csv"]
+
+
+def test_every_page_of_a_file_is_a_row(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    with PIL.Image.open(films / "a.png") as first, PIL.Image.open(films / "b.png") as second:
+        first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    assert predict(tiny_ensemble, tmp_path / "pages.tif", "--output", tmp_path / "out") == 0
+    assert [row["frame"] for row in rows(tmp_path / "out")] == ["0", "1"]
+    assert (tmp_path / "out" / "pages.tif-frame001.png").is_file()
+
+
+def test_patterns_folders_and_files_name_each_file_once(films: Path, tmp_path: Path) -> None:
+    found = find_jobs([str(films / "*.png"), str(films / "a.png")], tmp_path / "out")
+    assert [job.stem for job in found] == ["a.png", "b.png", "no.png"]
+    assert find_jobs([str(films)], films / "deep")[-1] == Job(films / "no.png", "no.png")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"), [(["nowhere"], "holds no file"), (["a.png", "deep/a.png"], "one name")]
+)
+def test_inputs_that_cannot_be_meant_are_refused(films: Path, inputs: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        find_jobs([str(films / name) for name in inputs], films / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--weights", "1"], "one weight for each"),
+        (["--threshold", "1.5"], "between 0 and 1"),
+        (["--blend", "magic"], "can blend by"),
+    ],
+)
+def test_settings_that_fit_no_picture_are_refused_before_the_first(
+    change: list[str], sentence: str, tiny_ensemble: Path, films: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=sentence):
+        main(["predict", str(tiny_ensemble), str(films), "--output", str(tmp_path / "out"), *change])
+    assert written(tmp_path / "out") == []
+
+
+def launch(folder: Path, output: Path, ensemble: Path, processes: int) -> subprocess.Popen[str]:
+    """The command under `accelerate launch`, in a process group of its own."""
+    several = ["--multi_gpu", "--num_processes", str(processes)] if processes > 1 else ["--num_processes", "1"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *several, "-m", "medseg", "predict"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*command, str(ensemble), str(folder), "--output", str(output)],
+        cwd=ROOT, env=environment, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def test_two_processes_share_the_files_and_a_kill_loses_and_repeats_none(
+    tiny_ensemble: Path, tmp_path: Path, runs: list[None]
+) -> None:
+    for number in range(24):
+        write_disc_pair(tmp_path / "drawn", f"p{number:02d}", number)
+    films, output = tmp_path / "drawn" / "images", tmp_path / "out"
+    killed = launch(films, output, tiny_ensemble, 2)
+    deadline = time.monotonic() + 120
+    while len(list(output.glob("*.json"))) < 5 and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    done = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
+    assert done
+    again = launch(films, output, tiny_ensemble, 2)
+    shown, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, shown
+    assert "24 of 24 files segmented, 0 failed" in shown
+    assert len(rows(output)) == 24
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    predict(tiny_ensemble, films, "--output", tmp_path / "alone")
+    for path in output.glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "alone" / path.name).read_bytes()
