@@ -27,8 +27,8 @@ from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.endpoints import add_endpoints
 from medseg.app.server.settings import refuse_links, serving
 from medseg.app.server.uploads import Arrivals
+from medseg.app.state import registry
 from medseg.app.state.session import Session
-from medseg.app.tabs import handlers
 from medseg.app.tabs.batch import draw_batch
 from medseg.app.tabs.fit import draw_tune
 from medseg.app.tabs.image import ONE_PICTURE, draw_segment
@@ -78,5 +78,5 @@ def main() -> None:
     # a container is stopped so: leave in an orderly way, which removes the visitors' files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     keep_clean()
-    beside.submit(handlers.shelf.prepare)  # whoever comes first waits for the rest of it, not for all
+    beside.submit(registry.shelf.prepare)  # whoever comes first waits for the rest of it, not for all
     demo.launch(**LAUNCH)

@@ -29,6 +29,7 @@ import gradio as gr
 
 from medseg.app.render import examples, images, text
 from medseg.app.server import endpoints
+from medseg.app.state import registry
 from medseg.app.state.registry import Shelf, standard_sources
 from medseg.app.state.session import Session
 from medseg.app.tabs import downloads, handlers
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
     """The tiny ensemble, the only one on the page's shelf."""
-    monkeypatch.setattr(handlers, "shelf", Shelf([tiny_ensemble]))
-    return handlers.shelf.get(None)
+    monkeypatch.setattr(registry, "shelf", Shelf([tiny_ensemble]))
+    return registry.shelf.get(None)
 
 
 @pytest.fixture
@@ -309,7 +310,7 @@ def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
     monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{tiny_ensemble}:{tmp_path}")
     assert Shelf(standard_sources()).names[0] == "tiny-binary"
     with pytest.raises(medseg.MedsegError, match="choose one of"):
-        handlers.shelf.get(str(tiny_ensemble))
+        registry.shelf.get(str(tiny_ensemble))
 
 
 REPO = "tester/net"
@@ -345,8 +346,8 @@ def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
     dropdown, *_ = handlers.load_from_hub(session, f" {published} ", quiet)
     assert dropdown.value == published
     assert [name for name, _ in dropdown.choices] == ["tiny-binary", published]
-    assert session.shown.ensemble is handlers.shelf.get(published)
-    assert handlers.shelf.names == ["tiny-binary"]  # it is offered to no other visitor
+    assert session.shown.ensemble is registry.shelf.get(published)
+    assert registry.shelf.names == ["tiny-binary"]  # it is offered to no other visitor
 
 
 def test_loading_can_be_cancelled_and_leaves_the_page_as_it_was(
@@ -367,23 +368,23 @@ def test_loading_can_be_cancelled_and_leaves_the_page_as_it_was(
 @pytest.mark.parametrize("name", ["", "net", "../net", "/etc/passwd", "a/b/c", "http://127.0.0.1/net"])
 def test_what_is_no_id_is_refused_without_asking_anybody(name: str, hub: Hub, ensemble: Ensemble) -> None:
     with pytest.raises(medseg.MedsegError, match="Wanted the id of a Hub repository"):
-        handlers.shelf.fetch(name, quiet, lambda: False)
+        registry.shelf.fetch(name, quiet, lambda: False)
     assert hub.log == []
 
 
 def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_ensemble.parent.parent)
     with pytest.raises(medseg.MedsegError, match="is a folder, or no Hub repository"):
-        handlers.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
+        registry.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
 
 
 @pytest.fixture
 def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A visitor who has the picture open in an ensemble that blends by a stacker."""
     folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
-    monkeypatch.setattr(handlers, "shelf", Shelf([folder]))
+    monkeypatch.setattr(registry, "shelf", Shelf([folder]))
     opened = Session()
-    opened.open(picture, handlers.shelf.get(None))
+    opened.open(picture, registry.shelf.get(None))
     return opened
 
 
@@ -508,7 +509,7 @@ def test_visitors_name_repositories_on_loopback_or_where_the_owner_allows_it(
     with pytest.raises(
         medseg.MedsegError, match="no such repository|wants a token" if allowed else "its owner can allow"
     ):
-        handlers.shelf.fetch("tester/other", quiet, lambda: False)
+        registry.shelf.fetch("tester/other", quiet, lambda: False)
     assert bool(hub.log) == allowed
 
 
@@ -519,7 +520,7 @@ def test_visitors_of_a_public_page_never_use_its_owners_token(
     monkeypatch.setenv("SPACE_ID", "owner/space")
     monkeypatch.setenv("MEDSEG_ALLOW_HUB", "1")
     with pytest.raises(medseg.MedsegError, match="401"):
-        handlers.shelf.fetch(REPO, quiet, lambda: False)
+        registry.shelf.fetch(REPO, quiet, lambda: False)
     assert not any(token for *_, token in hub.log)
 
 
@@ -527,10 +528,10 @@ def test_only_the_last_few_fetched_ensembles_stay_in_memory(
     published: str, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medseg.app.state.registry.MAX_FETCHED", 1)
-    handlers.shelf.fetch(published, quiet, lambda: False)
-    handlers.shelf.fetch(f"{published}@main", quiet, lambda: False)
-    assert not handlers.shelf.is_loaded(published)
-    assert handlers.shelf.is_loaded(f"{published}@main")
+    registry.shelf.fetch(published, quiet, lambda: False)
+    registry.shelf.fetch(f"{published}@main", quiet, lambda: False)
+    assert not registry.shelf.is_loaded(published)
+    assert registry.shelf.is_loaded(f"{published}@main")
 
 
 def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensemble: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 import medseg
 from medseg.app.render.batch_table import Row, html_table, write_table
-from medseg.app.server.uploaded_files import Given, unique
 from medseg.app.state import batch as batch_module
 from medseg.app.state.batch import Batch
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import Given, unique
 from medseg.app.tabs.batch import _settings
 from medseg.errors import InputError
 from tests.conftest import write_disc_pair

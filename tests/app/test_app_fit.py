@@ -13,8 +13,8 @@ import pytest
 import medseg
 import medseg.app.state.fit
 from medseg import schema
-from medseg.app.server.uploaded_files import Given
 from medseg.app.state.fit import Tuning
+from medseg.app.state.uploaded_files import Given
 from medseg.app.tabs.fit import recommendation, table
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select

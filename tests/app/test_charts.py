@@ -20,8 +20,11 @@ from medseg.postprocess import to_masks
 pytest.importorskip("gradio")
 
 from medseg.app.render import charts, text
-from medseg.app.render.images import solo
-from medseg.app.state.session import Session, Shown
+from medseg.app.state import scores
+from medseg.app.state.scores import solo
+from medseg.app.state.session import Session
+from medseg.app.state.view_state import Shown
+from medseg.app.tabs.truth import EVIDENCE, against_truth
 
 SIZE = (6, 8)
 
@@ -62,7 +65,7 @@ def session(names: tuple[str, str] = ("one", "two"), fill_holes: bool = False) -
 
 def drawn(opened: Session, tab: str) -> str:
     opened.evidence = tab
-    return next(value for value in charts.against_truth(opened) if isinstance(value, str))
+    return next(value for value in against_truth(opened) if isinstance(value, str))
 
 
 def test_bars_are_the_scores_of_the_chosen_label() -> None:
@@ -95,8 +98,8 @@ def test_the_members_curves_are_worked_out_once_while_sliders_move(monkeypatch: 
     opened = session()
     drawn(opened, "Threshold")
     counted: list[object] = []
-    dice = charts._dice
-    monkeypatch.setattr(charts, "_dice", lambda *args: counted.append(None) or dice(*args))
+    dice = scores._dice
+    monkeypatch.setattr(scores, "_dice", lambda *args: counted.append(None) or dice(*args))
     opened._now = dataclasses.replace(
         opened.shown, prediction=opened.shown.prediction.remix(weights=(1, 0), threshold=0.6)
     )
@@ -119,11 +122,9 @@ def test_the_error_map_shows_and_counts_hits_false_alarms_and_misses() -> None:
 
 def test_only_the_open_tab_is_drawn_and_without_a_truth_it_says_how_to_get_one() -> None:
     opened = session()
-    for tab in charts.TABS:
+    for tab in EVIDENCE:
         opened.evidence = tab
-        assert [isinstance(value, str) for value in charts.against_truth(opened)] == [
-            tab == name for name in charts.TABS
-        ]
+        assert [isinstance(value, str) for value in against_truth(opened)] == [tab == name for name in EVIDENCE]
     opened._now = dataclasses.replace(opened.shown, truth=None)
     assert drawn(opened, "Bars") == text.NO_TRUTH
 

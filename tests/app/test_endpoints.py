@@ -25,10 +25,10 @@ pytest.importorskip("gradio")
 
 from medseg.app.server import endpoints
 from medseg.app.server.settings import Serving, serving
+from medseg.app.state import registry
 from medseg.app.state.registry import Shelf
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
-from medseg.app.tabs import handlers
 
 if TYPE_CHECKING:
     from gradio_client import Client
@@ -109,7 +109,7 @@ def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
     monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
 ) -> None:
     families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
-    monkeypatch.setattr(handlers, "shelf", Shelf(families))
+    monkeypatch.setattr(registry, "shelf", Shelf(families))
     *_, report = endpoints.segment(str(ROOT / "assets" / "examples" / f"{example}.png"), name)
     assert report["ensemble"] == answers
 

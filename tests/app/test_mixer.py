@@ -25,7 +25,6 @@ from tests.fitting.test_crossfit import ensemble_of
 pytest.importorskip("gradio")
 
 from medseg.app.render import images, text
-from medseg.app.state import trust
 from medseg.app.state.session import Session
 from medseg.app.tabs import downloads, handlers
 
@@ -98,7 +97,7 @@ def several(picture: Path, tmp_path: Path) -> Session:
 
 
 def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_on(agreeing: Session) -> None:
-    said = trust.verdict(agreeing.shown)
+    said = text.verdict(agreeing.shown)
     assert said.startswith("**Predicted Dice 0.99**, 90 % interval 0.97 to 1.00.")
     assert "discs (n = 40)" in said
     assert "Look at this yourself" not in said
@@ -107,8 +106,8 @@ def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_
 def test_members_that_contradict_each_other_send_the_visitor_to_look(picture: Path, tmp_path: Path) -> None:
     apart = visitor(ensemble_of(fake_member("one", nested), fake_member("two", contrary)), picture, tmp_path)
     assert apart.shown.prediction.masks.any()
-    assert "**Predicted Dice 0.01**" in trust.verdict(apart.shown)
-    assert "Look at this yourself" in trust.verdict(apart.shown)
+    assert "**Predicted Dice 0.01**" in text.verdict(apart.shown)
+    assert "Look at this yourself" in text.verdict(apart.shown)
 
 
 @pytest.mark.parametrize("away", ["weights", "threshold", "blend", "least area", "flips"])
@@ -121,11 +120,11 @@ def test_settings_that_were_not_calibrated_get_no_number_until_they_are_back(agr
         changed = {"weights": ((1, 0), 0.5, None), "threshold": ((1, 1), 0.6, None), "blend": ((1, 1), 0.5, "median")}
         weights, threshold, blend = changed[away]
         agreeing.remix(weights, threshold, 0.3, blend)
-    assert trust.verdict(agreeing.shown).startswith("No predicted Dice: these settings are not calibrated")
+    assert text.verdict(agreeing.shown).startswith("No predicted Dice: these settings are not calibrated")
     handlers.drop_pieces(agreeing, None)
     handlers.average_over(agreeing, False, quiet)
     agreeing.remix((3, 3), 0.5, 0.8, "weighted mean")
-    assert "Predicted Dice 0.99" in trust.verdict(agreeing.shown)
+    assert "Predicted Dice 0.99" in text.verdict(agreeing.shown)
 
 
 def quiet(*args: Any, **kwargs: Any) -> None:
@@ -143,18 +142,18 @@ def test_without_a_calibration_that_fits_nothing_is_predicted(
     picture: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     ensemble = ensemble_of(fake_member("one", nested), fake_member("two", nested))
-    assert words in trust.verdict(visitor(ensemble, picture, tmp_path, **changes).shown)
-    assert "has not been calibrated" in trust.verdict(visitor(ensemble, picture).shown)
+    assert words in text.verdict(visitor(ensemble, picture, tmp_path, **changes).shown)
+    assert "has not been calibrated" in text.verdict(visitor(ensemble, picture).shown)
 
 
 def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
     several: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "Look at this yourself" not in trust.verdict(several.shown)
+    assert "Look at this yourself" not in text.verdict(several.shown)
     film = dataclasses.replace(several.shown.prediction.image, modality="CR")
     monkeypatch.setattr("medseg.app.state.session.read_image", lambda path: film)
     several.open(picture, several.shown.ensemble)
-    said = trust.verdict(several.shown)
+    said = text.verdict(several.shown)
     assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")
     assert "modality is CR, not ES" in said
 

@@ -23,6 +23,7 @@ from tests.reading.test_readers import write_dicom
 pytest.importorskip("gradio")
 
 from medseg.app.render import images
+from medseg.app.state import registry
 from medseg.app.state.registry import Shelf
 from medseg.app.state.session import Session
 from medseg.app.tabs import frames, handlers, window
@@ -41,8 +42,8 @@ SKIN = TrainingData("skin", "CC0-1.0", pictures="skin", appearance=REDDISH)
 @pytest.fixture
 def ensemble(plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
     """A quick ensemble, the only one on the page's shelf."""
-    monkeypatch.setattr(handlers, "shelf", Shelf([plain_ensemble]))
-    return handlers.shelf.get(None)
+    monkeypatch.setattr(registry, "shelf", Shelf([plain_ensemble]))
+    return registry.shelf.get(None)
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def trained_on(folder: Path, data: TrainingData) -> Path:
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Four ensembles: kvasir and skin for coloured pictures, films and heads for grey ones."""
     filled = Shelf([trained_on(tmp_path / data.name, data) for data in (COLON, FILMS, HEADS, SKIN)])
-    monkeypatch.setattr(handlers, "shelf", filled)
+    monkeypatch.setattr(registry, "shelf", filled)
     return filled
 
 

@@ -10,13 +10,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from tests.export.test_export_seg import unpacked
 
 import medseg
 from medseg.export import nifti as export_nifti
 from medseg.export import tables as export_tables
 from medseg.inference.record import masks_sha256
 from tests.browser.test_page import downloaded, upload
+from tests.export.test_export_seg import unpacked
 from tests.reading.test_decode import shipped
 
 if TYPE_CHECKING:

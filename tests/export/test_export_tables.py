@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.export.test_export_nifti import LABELS, predict
 
 from medseg.data.layouts_tables import read_siim_table
 from medseg.data.rle import decode_rle
@@ -18,6 +17,7 @@ from medseg.export.tables import write_instances, write_rle
 from medseg.image import Image, to_stored
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_image
+from tests.export.test_export_nifti import LABELS, predict
 
 
 @pytest.fixture(params=[1, 8])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.export.test_export_nifti import predict
 
 from medseg.calibration.trust import Trust
 from medseg.image import Image
 from medseg.inference.record import NOTICE
 from medseg.report.prediction_page import write_page
+from tests.export.test_export_nifti import predict
 
 BRIGHT = np.zeros((40, 50, 1), np.float32)
 BRIGHT[:4, :25] = 1  # 100 of 2,000 pixels

@@ -19,7 +19,7 @@ from medseg.report.csv import plain_cell
 from medseg.report.html import data_uri
 
 if TYPE_CHECKING:
-    from medseg.app.state.session import Shown
+    from medseg.app.state.view_state import Shown
     from medseg.calibration.trust import Trust
     from medseg.inference.prediction import Prediction
 

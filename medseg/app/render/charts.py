@@ -7,56 +7,27 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import gradio as gr
-import numpy as np
 import PIL.Image
 
 from medseg.app.render import text
-from medseg.app.render.images import solo
 from medseg.correct import to_grid
-from medseg.fitting.measure import Measure
-from medseg.fitting.thresholds import THRESHOLDS, decision_values, threshold_counts
+from medseg.fitting.thresholds import THRESHOLDS
 from medseg.metrics import confusion
 from medseg.overlay import ERRORS, Rgb, draw_overlay, errors, label_colour
 
 if TYPE_CHECKING:
-    from medseg.app.state.session import Session, Shown
+    from medseg.app.state.session import Session
+    from medseg.app.state.view_state import Shown
     from medseg.arrays import Masks
-    from medseg.inference.ensemble import Prediction
 
 _STYLES = ((2, "7 4"), (3, "2 3"), (4, "10 3 2 3"), (6, "1 5"), (5, "14 4"))
 """(label colour, dashes) of the members' lines, which so differ in more than colour; neither sky blue nor yellow, which
 are faint on white."""
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 280, 36, 12, 28, 38
-
-
-class Curves:
-    """Dice at each of THRESHOLDS; the members' curves are kept while picture and truth stay."""
-
-    def __init__(self) -> None:
-        self._kept: tuple[object, object, list[np.ndarray]] | None = None
-
-    def rows(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
-        """(K, thresholds) of the ensemble and then of every member, all without clean-up."""
-        return [_dice(shown.prediction, truth), *self._members(shown, truth)]
-
-    def _members(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
-        answers, kept = shown.prediction.members, self._kept
-        if kept and kept[0] is truth and kept[1] is answers:
-            return kept[2]
-        curves = [_dice(solo(shown, shown.prediction, index), truth) for index in range(len(answers))]
-        self._kept = (truth, answers, curves)
-        return curves
-
-
-def _dice(prediction: Prediction, truth: Masks) -> np.ndarray:
-    values = decision_values(prediction.probabilities, prediction.ensemble.task)
-    return Measure().ratio(threshold_counts(values, truth))
 
 
 def draw_table(session: Session, truth: Masks) -> str:
@@ -157,18 +128,3 @@ def _jpeg(picture: Rgb) -> str:
     file = io.BytesIO()
     PIL.Image.fromarray(picture).save(file, format="JPEG", quality=90, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-TABS: dict[str, Callable[[Session, Masks], str]] = {
-    "Scores": draw_table,
-    "Bars": draw_bars,
-    "Error map": draw_errors,
-    "Threshold": draw_curve,
-}
-
-
-def against_truth(session: Session) -> list[Any]:
-    """One value for each of TABS: the open one's, nothing for the others, so no slider waits for what nobody sees."""
-    truth = session.shown.truth
-    now = text.NO_TRUTH if truth is None else TABS[session.evidence](session, truth)
-    return [now if name == session.evidence else gr.skip() for name in TABS]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
+from medseg.app.state.scores import solo
 from medseg.calibration.conformal import inner_outer
 from medseg.inference import uncertainty
 from medseg.overlay import add_colour_bar, draw_heatmap, draw_lines, draw_overlay
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from medseg.app.state.view_state import Shown
     from medseg.arrays import Mask
     from medseg.image import Image
-    from medseg.inference.ensemble import Prediction
     from medseg.overlay import Rgb
 
 THUMBNAIL = (240, 240)
@@ -65,11 +64,6 @@ def members(shown: Shown) -> list[tuple[Rgb, str]]:
         shares = (weight,) if isinstance(weight, float) else weight
         pictures.append((picture, f"{name} · weight {' / '.join(f'{share:.0%}' for share in shares)}"))
     return pictures
-
-
-def solo(shown: Shown, prediction: Prediction, index: int) -> Prediction:
-    """What `prediction` would be if the member `index` had all the weight."""
-    return dataclasses.replace(prediction, weights=shown.ensemble.solo(index), blend="weighted mean")
 
 
 def plain(image: Image) -> Rgb:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from medseg import metrics
-from medseg.app.render.images import solo
+from medseg.app.state import trust
 from medseg.inference.record import areas
 
 if TYPE_CHECKING:
+    from medseg.app.state.editing import Editing
     from medseg.app.state.view_state import Shown
-    from medseg.app.tabs.correct import Editing
-    from medseg.arrays import Masks
-    from medseg.inference.ensemble import Ensemble, Prediction
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Prediction
 
 COLUMNS = {
     "dice": "Dice",
@@ -36,49 +35,11 @@ BLENDS = {
 """What each blend is, in one line."""
 
 
+LOOK = "⚠ **Look at this yourself.**"
+
 NO_TRUTH = (
     "Add the true mask of this picture, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
 )
-
-
-class Scores:
-    """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
-
-    def __init__(self) -> None:
-        self._kept: tuple[object, object, float, list[dict[str, object]]] | None = None
-
-    def rows(self, shown: Shown) -> list[dict[str, object]]:
-        """Ensemble first, then every member, each with its metrics per label; empty without a truth."""
-        if shown.truth is None:
-            return []
-        return _rows("Ensemble", 1.0, shown.prediction, shown.truth) + [
-            row | {"weight": _weight(shown.prediction, int(str(row["member"])), str(row["label"]))}
-            for row in self._members(shown, shown.truth)
-        ]
-
-    def _members(self, shown: Shown, truth: Masks) -> list[dict[str, object]]:
-        threshold, kept = shown.prediction.threshold, self._kept
-        if kept and kept[0] is truth and kept[1] is shown.ensemble and kept[2] == threshold:
-            return kept[3]
-        rows = [
-            row | {"member": index}
-            for index, name in enumerate(shown.prediction.member_names)
-            for row in _rows(name, 0.0, solo(shown, shown.prediction, index), truth)
-        ]
-        self._kept = (truth, shown.ensemble, threshold, rows)
-        return rows
-
-
-def _rows(name: str, weight: float, prediction: Prediction, truth: Masks) -> list[dict[str, object]]:
-    return [
-        {"mask": name, "weight": weight, "label": label} | metrics.score(mask, true, prediction.image.spacing_mm)
-        for label, mask, true in zip(prediction.labels, prediction.masks, truth, strict=True)
-    ]
-
-
-def _weight(prediction: Prediction, member: int, label: str) -> float:
-    weight = prediction.weights[member]
-    return weight if isinstance(weight, float) else weight[prediction.labels.index(label)]
 
 
 def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
@@ -207,3 +168,26 @@ def _line(cells: list[str]) -> str:
 def plain(text: str) -> str:
     """`text` without what Markdown would read as a command; names and notes may come from a stranger's file."""
     return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))
+
+
+def verdict(shown: Shown) -> str:
+    """The predicted Dice and whether to look at the mask oneself; else why there is none."""
+    if shown.doubts:
+        return f"{LOOK} {plain(' '.join(shown.doubts))} So no Dice is predicted."
+    found = shown.calibration
+    if found is None:
+        what = "the models that are left have" if shown.ensemble.quarantined else "this ensemble, as it is, has"
+        return f"No predicted Dice: {what} not been calibrated."
+    if not trust.is_calibrated(found, shown.prediction):
+        return (
+            "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
+            f"weighted mean, threshold {found.threshold:.2f}, no flips, no other least area."
+        )
+    judged = trust.judged(found, shown.prediction, shown.doubts)
+    if judged is None:
+        return "No predicted Dice: the ensemble was calibrated on too few cases for one."
+    expected = f"**Predicted Dice {judged.dice:.2f}**, 90 % interval {judged.low:.2f} to {judged.high:.2f}."
+    learnt = (
+        f"From how far the models agree, as learnt on {plain(found.data)} (n = {found.n}); for pictures like those."
+    )
+    return f"{expected} {LOOK} {learnt}" if judged.look_yourself else f"{expected} {learnt}"

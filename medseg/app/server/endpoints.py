@@ -13,11 +13,12 @@ from typing import Any
 import gradio as gr
 
 from medseg.app.render import images
-from medseg.app.server.refusals import refusing
+from medseg.app.state import registry
 from medseg.app.state.results import Results
-from medseg.app.state.session import OPACITY, Session
-from medseg.app.tabs import handlers
+from medseg.app.state.session import Session
+from medseg.app.state.view_state import OPACITY
 from medseg.app.tabs.downloads import write
+from medseg.app.tabs.events import refusing
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_image
 
@@ -42,7 +43,7 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the picture's own
         grid; the report (models, hashes, weights, settings, areas).
     """
-    session, shelf, picture = Session(), handlers.shelf, read_image(image)
+    session, shelf, picture = Session(), registry.shelf, read_image(image)
     name = ensemble or shelf.suiting(picture, next(iter(shelf.names), None))
     session.take(picture, Path(image), shelf.get(name))
     return results.keep(session), *_answer(session)
@@ -97,7 +98,7 @@ def score(result: str, truth: str) -> list[dict[str, Any]]:
 @refusing
 def ensembles() -> list[dict[str, Any]]:
     """The ensembles of this app: name, task, labels, members, fitted weights and threshold."""
-    return handlers.shelf.describe()
+    return registry.shelf.describe()
 
 
 def add_endpoints() -> None:
@@ -111,7 +112,7 @@ def add_endpoints() -> None:
         opacity = gr.Number(OPACITY, label="opacity")
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
         report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
-    weights.api_info = lambda: WEIGHTS_SCHEMA  # that of gr.JSON is no JSON schema, and agents' clients refuse it
+    setattr(weights, "api_info", lambda: WEIGHTS_SCHEMA)  # noqa: B010 - that of gr.JSON is no JSON schema, and agents' clients refuse it
     answer = [overlay, mask, report]
     gr.on([], segment, [image, name], [result, *answer], api_name="segment")
     gr.on([], remix, [result, weights, threshold, blend, opacity], answer, api_name="remix")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from medseg.arrays import Stack
@@ -21,6 +22,9 @@ try:
 except ImportError:
     GPU = None
 
+_LENT: WeakValueDictionary[str, Ensemble] = WeakValueDictionary()
+"""The ensembles by the names that `run_networks` takes."""
+
 KEPT = 16
 """Pictures whose answers are kept for one ensemble, at most 6 MB each for three members."""
 
@@ -31,10 +35,9 @@ def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Ans
     With ZeroGPU this is another process: what goes in and comes out is pickled, which no network can be, so the
     ensemble is named; and what that process keeps in its cache is lost.
     """
-    from medseg.app.tabs import handlers
     from medseg.inference.ensemble import Ensemble
 
-    return Ensemble.answers(handlers.shelf.get(name), image, tta)
+    return Ensemble.answers(_LENT[name], image, tta)
 
 
 if GPU is not None:
@@ -46,6 +49,7 @@ def on_lent_gpu(ensemble: Ensemble, name: str) -> Ensemble:
     side; as it is where no GPU is lent."""
     if GPU is None:
         return ensemble
+    _LENT[name] = ensemble
     kept: OrderedDict[Any, tuple[Stack, Answer | None]] = OrderedDict()
     asking = threading.Lock()
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.app.render.batch_table import Row, row_of, write_table
-from medseg.app.server.refusals import sentence_of
 from medseg.app.server.upload_folder import visitors_folder
-from medseg.app.server.uploaded_files import Given, unique
+from medseg.app.state.refusals import sentence_of
+from medseg.app.state.uploaded_files import Given, unique
 from medseg.errors import InputError, MedsegError
 from medseg.reading.archive import unpack_into
 
 if TYPE_CHECKING:
-    from medseg.app.state.session import Shown
+    from medseg.app.state.view_state import Shown
     from medseg.inference.batch import Job
 
 MAX_PICTURES = 500

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from medseg import schema
 from medseg.app.server.upload_folder import visitors_folder
-from medseg.app.server.uploaded_files import Given, unique
+from medseg.app.state.uploaded_files import Given, unique
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_into, without_wrapper
 

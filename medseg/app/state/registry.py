@@ -69,7 +69,7 @@ class Shelf:
         Raises MedsegError if it is missing or damaged.
         """
         with self._changing:
-            if name in self._fetched:
+            if name is not None and name in self._fetched:
                 self._fetched.move_to_end(name)
                 return self._fetched[name]
         if not self._sources:
@@ -209,3 +209,7 @@ def _training(source: Source | None) -> TrainingData | None:
 
 def _settings(folder: Path) -> EnsembleConfig:
     return config.load_ensemble(folder)[0]
+
+
+shelf = Shelf(standard_sources())
+"""The ensembles of this process."""

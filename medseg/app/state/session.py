@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.app.render.charts import Curves
-from medseg.app.render.text import Scores
 from medseg.app.server.upload_folder import visitors_folder
 from medseg.app.state import trust
+from medseg.app.state.scores import Curves, Scores
 from medseg.app.state.view_state import OPACITY, Shown
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
@@ -23,11 +22,12 @@ from medseg.inference import domain_check
 from medseg.reading.readers import read_image, read_masks
 
 if TYPE_CHECKING:
-    from medseg.app.tabs.correct import Editing
+    from medseg.app.state.editing import Editing
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
     from medseg.export.frames import Areas
-    from medseg.inference.ensemble import Ensemble, Prediction
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Prediction
     from medseg.inference.tta import Augmentation
 
 

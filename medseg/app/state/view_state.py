@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from medseg.calibration.conformal import Bounds
     from medseg.image import Image
     from medseg.inference.batch import Settings
-    from medseg.inference.ensemble import Ensemble, Prediction
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Prediction
 
 OPACITY = 0.3
 
@@ -88,7 +89,8 @@ class Shown:
         """`masks` with those of hidden labels empty, so that the others keep their colours."""
         if not self.hidden:
             return masks
-        return masks & np.array([label not in self.hidden for label in self.prediction.labels])[:, None, None]
+        drawn: Masks = masks & np.array([label not in self.hidden for label in self.prediction.labels])[:, None, None]
+        return drawn
 
 
 def of_label(weights: Sequence[Weight], label: int | None) -> tuple[Weight, ...]:

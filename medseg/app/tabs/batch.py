@@ -11,12 +11,12 @@ import gradio as gr
 from medseg.app.render import text
 from medseg.app.render.batch_table import html_table
 from medseg.app.render.theme import CONTROLS_WIDTH
-from medseg.app.server.refusals import sentence_of, told
 from medseg.app.server.upload_folder import keep_seconds
-from medseg.app.server.uploaded_files import Given, named_files
 from medseg.app.state.batch import MAX_PICTURES, Batch
+from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session
-from medseg.app.tabs.events import PRIVATE, QUIET
+from medseg.app.state.uploaded_files import Given
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, told
 from medseg.app.tabs.image import ONE_PICTURE
 from medseg.errors import InputError
 

@@ -12,20 +12,18 @@ import gradio as gr
 import numpy as np
 
 from medseg.app.render import text
-from medseg.app.server.refusals import refusing, told
+from medseg.app.state.editing import Editing
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.downloads import SAVE
-from medseg.app.tabs.events import PRIVATE, QUIET
-from medseg.correct import Correction, begin, to_grid
+from medseg.app.tabs.events import PRIVATE, QUIET, refusing, told
+from medseg.correct import begin, to_grid
 from medseg.data.rle import decode_rle
 from medseg.errors import InputError
 from medseg.overlay import draw_overlay, label_colour
 
 if TYPE_CHECKING:
-    from medseg.app.state.session import Shown
-    from medseg.image import Image
-    from medseg.inference.ensemble import Ensemble
+    pass
 
 ADVICE = (
     "Brush in **blue** what belongs to the mask and is missing, in **red** what does not belong to it; the eraser "
@@ -61,24 +59,6 @@ STROKES = """async (token, editor) => {
 }"""
 """The blue and the red strokes as run lengths, worked out in the browser, so that no picture from a visitor is decoded
 in this process. A pixel that a stroke's edge covers by half or more (76 of 153, the paint's alpha) is under it."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Editing:
-    """What is drawn on. `base` is the correction when label number `label` was put into the editor, `now` has the
-    strokes made since. Strokes come with the `token` of what they were made on."""
-
-    image: Image
-    ensemble: Ensemble
-    beginning: str
-    base: Correction
-    now: Correction
-    label: int = 0
-    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-
-    def is_of(self, shown: Shown) -> bool:
-        """Whether picture and ensemble are still the ones on the page."""
-        return self.image is shown.prediction.image and self.ensemble is shown.ensemble
 
 
 def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:

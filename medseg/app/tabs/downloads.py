@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from medseg.app.server.refusals import refusing
-from medseg.app.state.session import Session, Shown
+from medseg.app.state.session import Session
 from medseg.app.state.trust import judged
-from medseg.app.tabs.events import PRIVATE, QUIET
+from medseg.app.state.view_state import Shown
+from medseg.app.tabs.events import PRIVATE, QUIET, refusing
 from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask

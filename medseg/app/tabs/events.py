@@ -1,10 +1,59 @@
-"""How the page's events are wired: none is an endpoint, most show no progress, sliders skip what is overtaken."""
+"""How fields and events of the page are wired: none is an endpoint, most show no progress, errors become sentences."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from medseg.app.state.refusals import sentence_of
+from medseg.app.state.uploaded_files import Given
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 """Of many positions on the way the newest wins."""
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def told(handler: Handler) -> Handler:
+    """For the page: say the sentence and leave everything as it is (an error would blank the picture that is there)."""
+
+    @functools.wraps(handler)
+    def guard(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            gr.Warning(sentence_of(error), title="Not possible")
+            return gr.skip()
+
+    return guard  # type: ignore[return-value]
+
+
+def refusing(endpoint: Handler) -> Handler:
+    """For programs and downloads: raise the sentence as gr.Error; of any other error a client would get null."""
+
+    @functools.wraps(endpoint)
+    def guard(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return endpoint(*args, **kwargs)
+        except Exception as error:
+            raise gr.Error(sentence_of(error), print_exception=False) from None
+
+    return guard  # type: ignore[return-value]
+
+
+def named_files(**settings: Any) -> gr.File:
+    """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
+    field = gr.File(file_count="multiple", **settings)
+    # in place of the method, not in a subclass: beside the module of one Gradio writes a .pyi file
+    setattr(field, "preprocess", _with_names)  # noqa: B010 - mypy refuses to assign to a method
+    return field
+
+
+def _with_names(payload: Iterable[Any] | None) -> list[Given]:
+    return [Given(Path(file.path), file.orig_name or "") for file in payload or []]

@@ -10,11 +10,10 @@ import numpy as np
 
 from medseg.app.render import text
 from medseg.app.render.theme import CONTROLS_WIDTH
-from medseg.app.server.refusals import told
-from medseg.app.server.uploaded_files import Given, named_files
 from medseg.app.state.fit import MAX_PICTURES, Tuning
 from medseg.app.state.session import Session
-from medseg.app.tabs.events import PRIVATE, QUIET
+from medseg.app.state.uploaded_files import Given
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, told
 from medseg.app.tabs.handlers import PROGRESS
 from medseg.app.tabs.image import ONE_PICTURE
 
@@ -122,12 +121,12 @@ def table(found: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
     nested = found.nested
     best = f"Best model: {text.plain(names[found.best_single])}"
     rows = [
-        (best, found.choice("best single"), nested and nested.best_single),
-        ("Equal weights", found.equal, nested and nested.equal),
-        ("Fitted weights", found.fitted, nested and nested.fitted),
+        (best, found.choice("best single"), nested.best_single if nested else None),
+        ("Equal weights", found.equal, nested.equal if nested else None),
+        ("Fitted weights", found.fitted, nested.fitted if nested else None),
     ]
     if found.per_label:
-        rows.append(("Weights for each label", found.per_label, nested and nested.per_label))
+        rows.append(("Weights for each label", found.per_label, nested.per_label if nested else None))
     heads = "| | Dice here | Dice on other cases | Weights | Threshold |\n|---|---:|---:|---|---:|"
     lines = [
         f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | {choice.threshold:.2f} |"

@@ -7,10 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from medseg.app.server.refusals import told
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET
+from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, told
 
 
 def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:

@@ -9,15 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from medseg.app.render import charts, examples, images, text
-from medseg.app.server.refusals import told
-from medseg.app.state import trust
-from medseg.app.state.registry import Shelf, standard_sources
+from medseg.app.render import examples, images, text
+from medseg.app.state import registry
 from medseg.app.state.session import Session
+from medseg.app.tabs.events import told
+from medseg.app.tabs.truth import against_truth
 from medseg.errors import MedsegError
 from medseg.reading.readers import read_image
 
-shelf = Shelf(standard_sources())
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
 TABS: dict[str, Callable[[Any], Any]] = {
@@ -39,7 +38,7 @@ def pictures(session: Session) -> list[Any]:
 def texts(session: Session) -> list[Any]:
     """Summary and trust, and the open tab of the scores."""
     shown = session.shown
-    return [text.summary(shown), trust.verdict(shown), *charts.against_truth(session)]
+    return [text.summary(shown), text.verdict(shown), *against_truth(session)]
 
 
 def seen(session: Session) -> list[Any]:
@@ -57,7 +56,7 @@ def everything(session: Session, name: str | None) -> list[Any]:
 def show_first(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
     """Open an example for a visitor who has just come: the first that nothing speaks against."""
     offered = examples.examples()
-    suited = (example for example in offered if not shelf.against(read_image(example.path), name))
+    suited = (example for example in offered if not registry.shelf.against(read_image(example.path), name))
     return open_picture(session, name, next(suited, offered[0]), progress, chooses=False)
 
 
@@ -78,7 +77,7 @@ def open_picture(
 ) -> list[Any]:
     """Segment `picture` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
     image = read_image(picture.path)
-    suiting = shelf.suiting(image, name) if chooses else name
+    suiting = registry.shelf.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
     session.take(image, picture.path, ensemble, "" if suiting == name else text.choice(suiting, ensemble))
     if picture.truth is not None:
@@ -104,9 +103,9 @@ def load_from_hub(session: Session, repository: str, progress: gr.Progress = PRO
     """Fetch an ensemble or member, then segment the open picture with it; `cancel_loading` ends the fetching."""
     session.cancelled.clear()
     progress(0, desc="Asking the Hub")
-    name = shelf.fetch(repository.strip(), _fetching(progress), session.cancelled.is_set)
-    session.change_ensemble(shelf.get(name))
-    return [gr.Dropdown([*shelf.names, name], value=name), *everything(session, name)]
+    name = registry.shelf.fetch(repository.strip(), _fetching(progress), session.cancelled.is_set)
+    session.change_ensemble(registry.shelf.get(name))
+    return [gr.Dropdown([*registry.shelf.names, name], value=name), *everything(session, name)]
 
 
 def cancel_loading(session: Session) -> None:
@@ -199,10 +198,10 @@ def add_truth(session: Session, path: str) -> list[Any]:
 
 
 def loaded(session: Session, name: str | None, progress: gr.Progress) -> Any:
-    if name is None or not shelf.is_loaded(name):
+    if name is None or not registry.shelf.is_loaded(name):
         progress(None, desc="Loading the models, a few seconds at their first use")
     session.cancelled.clear()
-    ensemble = shelf.get(name, _fetching(progress), session.cancelled.is_set)
+    ensemble = registry.shelf.get(name, _fetching(progress), session.cancelled.is_set)
     progress(None, desc="Segmenting")
     return ensemble
 

@@ -8,6 +8,7 @@ import gradio as gr
 import PIL.Image
 
 from medseg.app.render.theme import CONTROLS_WIDTH, PICTURE_HEIGHT
+from medseg.app.state import registry
 from medseg.app.state.registry import allows_hub
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
@@ -96,7 +97,7 @@ def draw_segment(
             )
     with gr.Row(elem_id="work"):
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH, elem_id="controls"):
-            ensemble = gr.Dropdown(handlers.shelf.names, label="Ensemble", elem_id="ensemble")
+            ensemble = gr.Dropdown(registry.shelf.names, label="Ensemble", elem_id="ensemble")
             with gr.Accordion("Another one from the Hugging Face Hub", open=False, visible=allows_hub(), elem_id="hub"):
                 repository = gr.Textbox(
                     label="Repository", placeholder="owner/name or owner/name@revision", max_length=300

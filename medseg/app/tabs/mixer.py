@@ -9,11 +9,10 @@ from typing import Any
 import gradio as gr
 
 from medseg.app.render import text
-from medseg.app.server.refusals import told
 from medseg.app.state.session import Session
 from medseg.app.state.view_state import Shown, of_label
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST
+from medseg.app.tabs.events import NEWEST, told
 from medseg.app.tabs.fine_settings import draw_more
 
 THRESHOLD = "Probability from which a pixel belongs to the mask"
@@ -80,7 +79,8 @@ def _label_toggles(shown: Shown, state: gr.State, pictures: Sequence[Any]) -> No
 
 def _members(shown: Shown) -> tuple[list[gr.Slider], list[tuple[gr.Button, tuple[Any, ...]]]]:
     """A slider for each member; and the buttons that set them, each with the weights it sets."""
-    ensemble, sliders, buttons = shown.ensemble, [], []
+    ensemble, sliders = shown.ensemble, []
+    buttons: list[tuple[gr.Button, tuple[Any, ...]]] = []
     for index, (name, weight) in enumerate(zip(ensemble.names, shown.sliders, strict=True)):
         with gr.Row(equal_height=True, elem_classes="member"):
             sliders.append(gr.Slider(0, 1, weight, step=0.01, label=name, scale=5, min_width=180, **SLIDER))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from medseg.app.render import charts
+from medseg.app.render import charts, text
 from medseg.app.render.theme import CONTROLS_WIDTH
-from medseg.app.server.refusals import told
 from medseg.app.state.session import Session
-from medseg.app.tabs.events import QUIET
+from medseg.app.tabs.events import QUIET, told
+
+if TYPE_CHECKING:
+    from medseg.arrays import Masks
+
+EVIDENCE: dict[str, Callable[[Session, Masks], str]] = {
+    "Scores": charts.draw_table,
+    "Bars": charts.draw_bars,
+    "Error map": charts.draw_errors,
+    "Threshold": charts.draw_curve,
+}
 
 
 def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
     """Draw the field for the true mask and a tab for each way to look at the scores; returns the field, the places of
-    `charts.TABS`, and the list of labels to look at."""
+    `EVIDENCE`, and the list of labels to look at."""
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
             truth = gr.File(label="Score it: drop the true mask of this picture", height=160, elem_id="truth")
@@ -23,7 +33,7 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
         with gr.Column(scale=6, min_width=340), gr.Tabs() as tabs:
             with gr.Tab("Scores"):
                 places: list[Any] = [gr.Markdown(elem_id="scores")]
-            for name in list(charts.TABS)[1:]:
+            for name in list(EVIDENCE)[1:]:
                 with gr.Tab(name):
                     places.append(gr.HTML(elem_id=name.lower().replace(" ", "-"), elem_classes="evidence"))
     tabs.select(show_evidence, session, places, **QUIET)
@@ -34,16 +44,16 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
 @told
 def show_evidence(session: Session, event: gr.SelectData) -> list[Any]:
     """Another tab of the scores is open."""
-    if event.value in charts.TABS:
+    if event.value in EVIDENCE:
         session.evidence = event.value
-    return [gr.skip() for _ in charts.TABS] if session.is_empty else charts.against_truth(session)
+    return [gr.skip() for _ in EVIDENCE] if session.is_empty else against_truth(session)
 
 
 @told
 def look_at(session: Session, label: str) -> list[Any]:
     """Draw the scores of another label."""
     session.wanted_label = label
-    return charts.against_truth(session)
+    return against_truth(session)
 
 
 def offered_labels(session: Session) -> Any:
@@ -52,3 +62,10 @@ def offered_labels(session: Session) -> Any:
         return gr.skip()
     labels = session.shown.prediction.labels
     return gr.update(choices=list(labels), value=session.label, visible=len(labels) > 1)
+
+
+def against_truth(session: Session) -> list[Any]:
+    """One value for each of EVIDENCE: the open one's, nothing for the others, so no slider waits for what is hidden."""
+    truth = session.shown.truth
+    now = text.NO_TRUTH if truth is None else EVIDENCE[session.evidence](session, truth)
+    return [now if name == session.evidence else gr.skip() for name in EVIDENCE]

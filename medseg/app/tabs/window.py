@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from medseg.app.server.refusals import told
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST
+from medseg.app.tabs.events import NEWEST, told
 from medseg.image import Image
 
 Window: TypeAlias = tuple[float, float]

@@ -1,13 +1,10 @@
-"""What visitors send, and what they call it: their own names come with the request and go on no disk by themselves."""
+"""Uploaded files with their visitor's own names, which come with the request and are never written to disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import gradio as gr
 
 
 @dataclass(frozen=True)
@@ -16,14 +13,6 @@ class Given:
 
     path: Path
     name: str
-
-
-def named_files(**settings: Any) -> gr.File:
-    """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
-    field = gr.File(file_count="multiple", **settings)
-    # in place of the method, not in a subclass: beside the module of one Gradio writes a .pyi file
-    field.preprocess = lambda payload: [Given(Path(file.path), file.orig_name or "") for file in payload or []]
-    return field
 
 
 def unique(names: Sequence[str]) -> list[str]:
