@@ -94,6 +94,22 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class StartedFrom:
+    """The member that a training began with: its name, the hash of its member.json, how many of the network's `tensors`
+    were `taken` from it, and the labels whose outputs were taken too."""
+
+    name: str
+    sha256: str
+    taken: int
+    tensors: int
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_digest(self.sha256)
+        require(0 < self.taken <= self.tensors, f"started_from: taken must be 1 to {self.tensors}, not {self.taken}")
+
+
+@dataclass(frozen=True)
 class MemberConfig:
     """`member.json`: what smp's config.json does not say. `files` maps each hashed file's name to its sha256."""
 
@@ -105,6 +121,7 @@ class MemberConfig:
     weights_licence: str
     files: dict[str, str]
     scores: tuple[Score, ...] = ()
+    started_from: StartedFrom | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

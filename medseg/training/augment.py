@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import Any
 
+import PIL.Image
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -18,7 +20,9 @@ def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform
     """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur;
     heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture;
     sequences: for channels that are sequences of MRI: moved as in medium, bent, and each channel brighter or darker,
-    harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken.
+    harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken;
+    centres: for photographs of other clinics: any rotation, made smaller down to 0.35 or larger up to 1.5, strong
+    colour and another white balance, blur, noise, compression as JPEG.
 
     Colour is varied where a picture can have it, with 1 or 3 channels; other channels are measurements, which keep
     their values but for blur and noise, and for what sequences does to all of them. None for the strength `none`.
@@ -31,6 +35,7 @@ def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform
         "medium": lambda: _medium(coloured),
         "heavy": lambda: _heavy(coloured),
         "sequences": _sequences,
+        "centres": lambda: _centres(coloured),
     }
     return v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), *parts[strength]()])
 
@@ -57,6 +62,15 @@ def _sequences() -> list[v2.Transform]:
     noise = v2.GaussianNoise(sigma=0.03)
     moved = _sometimes((_moved(), 0.9), (_bent(), 0.3))
     return [*moved, VarySequences(), *_sometimes((_soft_blur(), 0.15), (noise, 0.15))]
+
+
+def _centres(coloured: bool) -> list[v2.Transform]:
+    moved = v2.RandomAffine(180, translate=(0.15, 0.15), scale=(0.8, 1.5), shear=8, interpolation=_BILINEAR)
+    jitter = v2.ColorJitter(brightness=0.4, contrast=0.5, saturation=0.6, hue=0.05)
+    colour = [(jitter, 0.8), (WhiteBalance(), 0.5)] if coloured else []
+    blur, noise = v2.GaussianBlur(9, sigma=(0.3, 3.5)), v2.GaussianNoise(sigma=0.04)
+    spoiled = [(Compress(), 0.4)] if coloured else []
+    return _sometimes((moved, 0.6), (MakeSmaller(), 0.5), *colour, (blur, 0.25), (noise, 0.2), *spoiled)
 
 
 def _moved() -> v2.Transform:
@@ -89,6 +103,63 @@ class VarySequences(v2.Transform):
             return inpt
         varied = inpt[params["order"]].clamp(0, 1) ** params["gamma"] * params["factor"]
         return tv_tensors.wrap(varied.clamp(0, 1), like=inpt)
+
+
+class MakeSmaller(v2.Transform):
+    """The whole picture at 0.35 to 0.9 of its size, somewhere on the same grid, so that what is marked becomes small.
+
+    The rest is black, as around an endoscope's view; above half the size, half the time, the picture is mirrored there.
+    """
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = v2.query_size(flat_inputs)
+        scale = float(_log_uniform(0.35, 0.9, 1))
+        small = [round(height * scale), round(width * scale)]
+        top, left = (int(torch.randint(full - part + 1, ())) for full, part in zip((height, width), small, strict=True))
+        around = [left, top, width - small[1] - left, height - small[0] - top]
+        mirrored = max(around[0], around[2]) <= small[1] and max(around[1], around[3]) <= small[0]
+        mode = "symmetric" if mirrored and torch.rand(()) < 0.5 else "constant"
+        return {"size": small, "padding": around, "mode": mode}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        small = _resized(inpt, params["size"])
+        return v2.functional.pad(small, params["padding"], padding_mode=params["mode"])
+
+
+def _resized(tensor: Any, size: list[int]) -> Any:
+    """Masks take the nearest pixel's centre, where v2's own resize shifts them by half a pixel."""
+    if not isinstance(tensor, tv_tensors.Mask):
+        return v2.functional.resize(tensor, size, antialias=True)
+    resized = torch.nn.functional.interpolate(tensor.unsqueeze(0).float(), size, mode="nearest-exact")[0]
+    return tv_tensors.wrap(resized.to(tensor.dtype), like=tensor)
+
+
+class WhiteBalance(v2.Transform):
+    """Pictures (C, H, W) in [0, 1], each channel with a gamma and a factor in 0.8 to 1.25; masks stay as they are."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        channels = v2.query_chw(flat_inputs)[0]
+        return {"gamma": _log_uniform(0.8, 1.25, channels), "factor": _log_uniform(0.8, 1.25, channels)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        return tv_tensors.wrap((inpt.clamp(0, 1) ** params["gamma"] * params["factor"]).clamp(0, 1), like=inpt)
+
+
+class Compress(v2.Transform):
+    """Pictures (1 or 3, H, W) in [0, 1] as JPEG of quality 15 to 80 gives them back; masks stay as they are."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return {"quality": int(torch.randint(15, 81, ()))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        file = io.BytesIO()
+        v2.functional.to_pil_image(inpt.clamp(0, 1)).save(file, "JPEG", quality=params["quality"])
+        with PIL.Image.open(file) as spoiled:
+            return tv_tensors.wrap(v2.functional.pil_to_tensor(spoiled).float() / 255, like=inpt)
 
 
 def _log_uniform(low: float, high: float, channels: int) -> torch.Tensor:

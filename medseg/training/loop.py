@@ -28,11 +28,13 @@ from medseg.inference.member import save_member
 from medseg.scores import Score
 from medseg.training import checkpoints, state
 from medseg.training.data import Pairs, read_recipe_samples, training_loader, validation_loader
+from medseg.training.donor import find_member, read_donor
 from medseg.training.encoders import make_network, normalisation
 from medseg.training.losses import make_loss
 from medseg.training.memory import keep_freed_memory
 from medseg.training.push import Pusher
 from medseg.training.recipe import Recipe, Stage
+from medseg.training.start import describe, take_over
 from medseg.training.state import Course, Run
 from medseg.training.validate import location_floor, validate, write_sheet
 
@@ -64,8 +66,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
         samples = read(recipe)
     set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
     preprocess = _preprocess(recipe)
-    member = _describe(recipe, preprocess)
-    network = make_network(recipe, member).to(memory_format=torch.channels_last)
+    network, member = _begin(recipe, _describe(recipe, preprocess))
     training = select(samples, "train")
     pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
@@ -255,11 +256,25 @@ def _precision() -> str:
 
 
 def _preprocess(recipe: Recipe) -> Preprocess:
-    """The normalisation of the encoder's ImageNet weights; for other channels than three the mean over its colours."""
+    """The normalisation of the member that the recipe starts from, else of the encoder's ImageNet weights; for other
+    channels than theirs the mean over them."""
     mean, std = normalisation(recipe.encoder)
-    if recipe.channels != 3:
-        mean, std = (sum(mean) / 3,) * recipe.channels, (sum(std) / 3,) * recipe.channels
+    if recipe.init:
+        donor = read_donor(find_member(recipe.init)).preprocess
+        mean, std = donor.mean, donor.std
+    if recipe.channels != len(mean):
+        mean, std = (sum(mean) / len(mean),) * recipe.channels, (sum(std) / len(std),) * recipe.channels
     return Preprocess(recipe.size, recipe.size, recipe.channels, mean, std, recipe.resize, recipe.intensity)
+
+
+def _begin(recipe: Recipe, member: MemberConfig) -> tuple[torch.nn.Module, MemberConfig]:
+    """The network with the weights that it starts with, and `member` with the record of where they come from."""
+    network = make_network(recipe, member)
+    if recipe.init:
+        start = take_over(network, member, find_member(recipe.init))
+        PartialState().print(describe(start, member))
+        member = replace(member, started_from=start)
+    return network.to(memory_format=torch.channels_last), member
 
 
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:

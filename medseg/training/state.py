@@ -17,7 +17,9 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from medseg.errors import InputError
+from medseg.inference.member import file_sha256
 from medseg.training import checkpoints
+from medseg.training.donor import find_member
 from medseg.training.losses import Loss
 from medseg.training.recipe import Recipe
 
@@ -89,8 +91,10 @@ class Course:
 
 
 def run_key(recipe: Recipe, data_hash: str, processes: int) -> str:
-    """What must be equal for a checkpoint to be continued: each setting that counts, the split, the processes."""
+    """What must be equal for a checkpoint to be continued: each setting that counts, the member that was started from,
+    the split, the processes."""
     settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _NOT_IN_KEY}
+    settings["init"] = file_sha256(find_member(recipe.init) / "member.json") if recipe.init else ""
     text = json.dumps([settings, data_hash, processes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

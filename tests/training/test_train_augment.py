@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from medseg.training.augment import VarySequences, augment, make_augmentation
 from tests.conftest import disc
 
-STRENGTHS = ("light", "medium", "heavy", "sequences")
+STRENGTHS = ("light", "medium", "heavy", "sequences", "centres")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
 
 
@@ -31,7 +31,7 @@ def test_picture_and_masks_move_together(strength: str, channels: int) -> None:
         bright = varied.mean(dim=0) > (varied.max() + varied.min()) / 2
         overlap = (bright & found[0]).sum() / (bright | found[0]).sum()
         # the picture is interpolated, the mask takes the nearest pixel; a disc made small has few but border pixels
-        assert overlap > (0.86 if strength in ("heavy", "sequences") else 0.93), key
+        assert overlap > {"heavy": 0.86, "sequences": 0.86, "centres": 0.7}.get(strength, 0.93), key
         assert not (found[0] & found[1]).any()
         moved += not torch.equal(found[0], masks[0])
     assert moved > len(KEYS) // 2

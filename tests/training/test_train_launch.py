@@ -157,7 +157,7 @@ def test_a_nan_that_one_process_meets_is_skipped_by_both_and_their_weights_stay_
 WATCHING = """
 import os, sys
 import torch
-from train import loop
+from medseg.training import loop
 from medseg.training.recipe import recipe_from_arguments
 
 recipe, real = recipe_from_arguments(sys.argv[1:]), loop.validate

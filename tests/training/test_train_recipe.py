@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from medseg.config import TrainingData
 from medseg.errors import ConfigError
-from medseg.training.recipe import Recipe, Stage, recipe_from_arguments
+from medseg.training.recipe import Recipe, Stage, recipe_from_arguments, recipe_from_settings
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
@@ -29,6 +30,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "architecture": (["fpn"], "fpn"),
     "encoder": (["resnet34"], "resnet34"),
     "encoder_weights": (["imagenet"], "imagenet"),
+    "init": (["polyp-unet-lite0"], "polyp-unet-lite0"),
     "decoder": (['{"decoder_channels": [8, 4]}'], {"decoder_channels": [8, 4]}),
     "channels": (["1"], 1),
     "size": (["64"], 64),
@@ -79,7 +81,10 @@ def test_every_setting_is_a_flag(name: str) -> None:
     written, expected = FLAGS[name]
     others = ["--hub-model-id", "a/b"] if name == "push_to_hub" else []
     recipe = recipe_from_arguments([*others, f"--{name.replace('_', '-')}", *written])
-    assert recipe == dataclasses.replace(recipe_from_arguments(others), **{name: expected})
+    if name == "init":  # other settings come with it
+        assert recipe.init == expected
+    else:
+        assert recipe == dataclasses.replace(recipe_from_arguments(others), **{name: expected})
 
 
 def test_classes_must_unite_under_the_labels() -> None:
@@ -107,8 +112,8 @@ def test_the_default_shown_is_the_default() -> None:
     for entry in dataclasses.fields(Recipe):
         shown, value = entry.metadata["default"], getattr(Recipe(), entry.name)
         if not isinstance(value, str | TrainingData | bool):
-            given = list(value) if entry.name == "labels" else [shown]
-            assert recipe_from_arguments([f"--{entry.name.replace('_', '-')}", *given]) == Recipe()
+            words = list(value) if entry.name == "labels" else [shown]
+            assert recipe_from_arguments([f"--{entry.name.replace('_', '-')}", *words]) == Recipe()
 
 
 def test_the_file_overrides_defaults_and_flags_override_the_file(tmp_path: Path) -> None:
@@ -133,8 +138,12 @@ def test_a_stage_takes_from_the_recipe_what_it_leaves_out(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_committed_recipe_parses_and_names_its_member_and_output_alike(path: Path) -> None:
-    recipe = recipe_from_arguments(["--recipe", str(path)])
-    assert recipe.name == path.stem
+    settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "init" in settings:  # the member of another recipe's run, which is not here
+        assert settings["init"] == f"runs/{settings['name']}/member"
+        settings["init"] = settings["name"]
+    recipe = recipe_from_settings(settings)
+    assert path.stem in (recipe.name, f"{recipe.name}-{recipe.size}")
     assert recipe.output == f"runs/{path.stem}"
     assert recipe.training_data.licence
 

@@ -1,0 +1,61 @@
+"""The member that a training starts from: where it lies, and the settings that a network needs to take its weights."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from medseg import schema
+from medseg.config import EnsembleConfig, MemberConfig
+from medseg.errors import InputError
+from medseg.hub.fetch import fetch
+from medseg.hub.folders import read_settings
+from medseg.places import shipped
+
+EMBEDDED = shipped("assets/ensembles")
+_NETWORK = ("architecture", "encoder", "decoder")
+_NOT_THE_DECODER = ("_model_class", "encoder_name", "encoder_weights", "in_channels", "classes", "activation")
+
+
+@cache
+def find_member(name: str) -> Path:
+    """The folder of the member `name`: an embedded member's name, a folder, or a Hub repository (owner/name).
+
+    Raises InputError for anything else, and for an ensemble, whose members it names; HubError as `fetch` does.
+    """
+    embedded = sorted(EMBEDDED.glob("*/*/member.json"))
+    folder = next((path.parent for path in embedded if path.parent.name == name), None) or fetch(name)
+    if (folder / "member.json").is_file():
+        return folder
+    if (folder / "ensemble.json").is_file():
+        members = schema.load(EnsembleConfig, folder / "ensemble.json").members
+        places = [member.source if member.revision else str(folder / member.source) for member in members]
+        raise InputError(f"init: {name} is an ensemble, a training starts from one member: {', '.join(places)}.")
+    names = ", ".join(path.parent.name for path in embedded)
+    raise InputError(f"init: {name!r} is no member: wanted {names}, the folder of a member or a Hub repository.")
+
+
+def read_donor(folder: Path) -> MemberConfig:
+    """The member's description. Raises ConfigError where it breaks the schema."""
+    return schema.load(MemberConfig, folder / "member.json")
+
+
+def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's settings that make a network like the member in `folder`, but for those that are `chosen` already.
+
+    Architecture, encoder and decoder go together: where one of them is chosen, none is taken from the member.
+    """
+    member, network = read_donor(folder), read_settings(folder / "config.json")
+    preprocess = member.preprocess
+    settings: dict[str, Any] = {
+        "size": max(preprocess.height, preprocess.width),
+        "channels": preprocess.channels,
+        "resize": preprocess.resize,
+        "intensity": preprocess.intensity,
+    }
+    if not any(name in chosen for name in _NETWORK):
+        decoder = {key: value for key, value in network.items() if key not in _NOT_THE_DECODER and value is not None}
+        encoder = network.get("encoder_name", "none")  # medseg's own U-Net has none
+        settings |= {"architecture": str(network["_model_class"]).lower(), "encoder": encoder, "decoder": decoder}
+    return {key: value for key, value in settings.items() if key not in chosen}
