@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from medseg.errors import MedsegError
+from medseg.training.launch import refuse
 from medseg.training.recipe import StackRecipe, recipe_from_arguments
 
 
@@ -17,7 +18,7 @@ def train(arguments: Sequence[str]) -> None:
 
         train(recipe)
     except MedsegError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 def stack(arguments: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def stack(arguments: Sequence[str]) -> None:
 
         stack(recipe)
     except MedsegError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 if __name__ == "__main__":

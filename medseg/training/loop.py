@@ -26,7 +26,7 @@ from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
 from medseg.inference.member import save_member
 from medseg.scores import Score
-from medseg.training import checkpoints, state
+from medseg.training import checkpoints, launch, state
 from medseg.training.data import Pairs, read_recipe_samples, training_loader, validation_loader
 from medseg.training.donor import find_member, read_donor
 from medseg.training.encoders import make_network, normalisation
@@ -59,6 +59,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     finite loss.
     """
     keep_freed_memory()
+    recipe = launch.obey(recipe)
     accelerator = _accelerator(recipe)
     stages = recipe.filled_stages()
     losses = [make_loss(stage.loss, recipe.task) for stage in stages]
@@ -86,7 +87,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
         if saved:
             state.put_back(run, course, saved)
             saved = None
-        while not _is_over(run, stages[number]):
+        while not run.position.is_over(stages[number].epochs, recipe.patience):
             started = time.perf_counter()
             mean_loss = _train_epoch(run, course)
             _share_statistics(run.kept)
@@ -105,9 +106,9 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
-    common = {"mixed_precision": _precision(), "gradient_accumulation_steps": recipe.accumulate}
+    common = {"mixed_precision": launch.precision(_precision()), "gradient_accumulation_steps": recipe.accumulate}
     if recipe.report_to == "none":
-        return Accelerator(**common)
+        return _announced(Accelerator(**common))
     known = [str(tracker) for tracker in get_available_trackers()]
     if recipe.report_to not in known:
         raise ConfigError(
@@ -115,6 +116,16 @@ def _accelerator(recipe: Recipe) -> Accelerator:
         )
     accelerator = Accelerator(**common, log_with=recipe.report_to, project_dir=recipe.output)
     accelerator.init_trackers("tracker")
+    return _announced(accelerator)
+
+
+def _announced(accelerator: Accelerator) -> Accelerator:
+    """Say what is trained on. Raises ConfigError where these are other processes than the launcher was asked for."""
+    launch.require_processes(accelerator.num_processes)
+    numbers = {"no": "float32", "bf16": "bfloat16 (mixed precision)", "fp16": "float16 (mixed precision)"}
+    count = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
+    kind, precision = accelerator.device.type, numbers[accelerator.mixed_precision]
+    accelerator.print(f"Trains on {kind}, {count}, in {precision}, channels last, not compiled.")
     return accelerator
 
 
@@ -135,14 +146,9 @@ def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
     optimizer = torch.optim.AdamW(run.network.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay)
     optimizer, loader = accelerator.prepare(optimizer, training_loader(recipe, train, stage.positive_rate))
     # after prepare, whose sharding decides how many steps a process takes
-    steps = stage.epochs * math.ceil(len(loader) / recipe.accumulate)
+    steps = (stage.epochs - run.position.since) * math.ceil(len(loader) / recipe.accumulate)
     schedule = LambdaLR(optimizer.optimizer, _warmup_cosine(steps, recipe.warmup))
     return Course(loader, optimizer, schedule, loss)
-
-
-def _is_over(run: Run, stage: Stage) -> bool:
-    stale = run.recipe.patience and run.position.stale >= run.recipe.patience
-    return bool(stale) or run.position.stage_epoch >= stage.epochs
 
 
 def _train_epoch(run: Run, course: Course) -> float:
@@ -249,7 +255,7 @@ def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) 
 
 
 def _precision() -> str:
-    """bfloat16 or half precision on a GPU that has it; elsewhere float32: CPUs are many times slower in bfloat16."""
+    """The best of this machine: bfloat16 or half precision on a GPU that has it, else float32."""
     if not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

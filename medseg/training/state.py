@@ -33,7 +33,8 @@ class Position:
     """How far a run is: `epoch` whole epochs, of which `stage_epoch` in the running stage, then `step` batches.
 
     `skipped` counts the steps of the whole run whose gradient was not finite. `best` and `stage_best` are validation
-    scores; `stale` counts the stage's epochs since its last better one.
+    scores; `stale` counts the stage's epochs since its last better one. `since` counts those that a run had when it had
+    ended, before it was given more.
     """
 
     stage: int = 0
@@ -44,6 +45,7 @@ class Position:
     best: float = -1.0
     stage_best: float = -1.0
     stale: int = 0
+    since: int = 0
 
     def end_epoch(self, score: float) -> bool:
         """Count a whole epoch; returns whether its score is the best so far."""
@@ -54,7 +56,15 @@ class Position:
         return better
 
     def begin_stage(self, stage: int) -> None:
-        self.stage, self.stage_epoch, self.stage_best, self.stale = stage, 0, -1.0, 0
+        self.stage, self.stage_epoch, self.stage_best, self.stale, self.since = stage, 0, -1.0, 0, 0
+
+    def extend(self) -> None:
+        """Begin anew in the stage that has ended: a schedule of its own over the epochs that are added."""
+        self.since, self.stage_best, self.stale = self.stage_epoch, -1.0, 0
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether the running stage of so many epochs has ended; with `patience` also for want of a better score."""
+        return (bool(patience) and self.stale >= patience) or self.stage_epoch >= epochs
 
 
 @dataclass
@@ -92,8 +102,9 @@ class Course:
 
 def run_key(recipe: Recipe, data_hash: str, processes: int) -> str:
     """What must be equal for a checkpoint to be continued: each setting that counts, the member that was started from,
-    the split, the processes."""
-    settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _NOT_IN_KEY}
+    the split, the processes. The epochs of a run without stages are not among it: they may become more."""
+    left_out = (*_NOT_IN_KEY, *([] if recipe.stages else ["epochs"]))
+    settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in left_out}
     settings["init"] = file_sha256(find_member(recipe.init) / "member.json") if recipe.init else ""
     text = json.dumps([settings, data_hash, processes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -107,6 +118,7 @@ def save(run: Run, course: Course) -> None:
     scaler = run.accelerator.scaler
     state = {
         "key": run.key,
+        "epochs": run.recipe.epochs,
         "position": dataclasses.asdict(run.position),
         "ranks": ranks,
         "network": run.accelerator.unwrap_model(run.network).state_dict(),
@@ -121,7 +133,8 @@ def save(run: Run, course: Course) -> None:
 def load(run: Run) -> dict[str, Any] | None:
     """The newest whole checkpoint, with its position put into `run`; None where there is none.
 
-    Raises InputError for one of another recipe, split or number of processes.
+    A run that has ended goes on where the recipe has more epochs than it had. Raises InputError for a checkpoint of
+    another recipe, split or number of processes, or of a run under way that had other epochs.
     """
     saved = checkpoints.load_newest(run.output / "checkpoints")
     if saved is None:
@@ -132,20 +145,35 @@ def load(run: Run) -> dict[str, Any] | None:
             "name another --output, or delete it."
         )
     run.position = Position(**saved["position"])
-    run.accelerator.print(
-        f"Continuing after epoch {run.position.epoch}, step {run.position.step}, "
-        f"best validation Dice {run.position.best:.4f}"
-    )
+    place = f"after epoch {run.position.epoch}, step {run.position.step}, best validation Dice {run.position.best:.4f}"
+    if saved["epochs"] != run.recipe.epochs:
+        _extend(run, saved["epochs"])
+        place += f", for {run.recipe.epochs - run.position.epoch} epochs more with a learning rate that falls anew"
+    run.accelerator.print(f"Continuing {place}")
     return saved
 
 
+def _extend(run: Run, epochs: int) -> None:
+    """Let a run of so many epochs go on. Raises InputError where it has not ended, or there is no more to do."""
+    position, wanted = run.position, run.recipe.epochs
+    if not position.is_over(epochs, run.recipe.patience):
+        raise InputError(
+            f"{run.output} holds a run of {epochs} epochs that has done {position.epoch}: give --epochs {epochs} "
+            "again; once it has ended, more epochs continue it."
+        )
+    if wanted <= position.epoch:
+        raise InputError(f"{run.output} holds a run that has ended after {position.epoch} epochs: wanted more of them.")
+    position.extend()
+
+
 def put_back(run: Run, course: Course, saved: dict[str, Any]) -> None:
-    """Undo `save`, in the stage that it was saved in."""
+    """Undo `save`, in the stage that it was saved in; for added epochs, optimiser and schedule begin anew."""
     run.accelerator.unwrap_model(run.network).load_state_dict(saved["network"])
     if run.averaged:
         run.averaged.load_state_dict(saved["averaged"])
-    course.optimizer.load_state_dict(saved["optimizer"])
-    course.schedule.load_state_dict(saved["schedule"])
+    if saved["epochs"] == run.recipe.epochs:
+        course.optimizer.load_state_dict(saved["optimizer"])
+        course.schedule.load_state_dict(saved["schedule"])
     if run.accelerator.scaler:
         run.accelerator.scaler.load_state_dict(saved["scaler"])
     own = saved["ranks"][run.accelerator.process_index]

@@ -366,7 +366,7 @@ def test_a_finished_run_is_not_run_again(tiny: Recipe, uninterrupted: Path, monk
     assert_same_end(Path(tiny.output), uninterrupted)
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 2e-2}, {"seed": 1}, {"epochs": 4}, {"labels": ("ring",)}])
+@pytest.mark.parametrize("change", [{"learning_rate": 2e-2}, {"seed": 1}, {"labels": ("ring",)}])
 def test_a_run_of_another_recipe_in_the_same_folder_is_refused(
     tiny: Recipe, uninterrupted: Path, change: dict[str, Any]
 ) -> None:
@@ -374,6 +374,68 @@ def test_a_run_of_another_recipe_in_the_same_folder_is_refused(
         InputError, match="holds a run of another recipe or split, or of another number of processes: name"
     ):
         train(replace(tiny, output=str(uninterrupted), **change))
+
+
+@pytest.fixture(scope="module")
+def extended(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run of one epoch that was then given two more."""
+    recipe = Recipe(data=str(discs), output=str(tmp_path_factory.mktemp("extended")), **{**TINY, "epochs": 1})
+    train(recipe)
+    return train(replace(recipe, epochs=3)).parent
+
+
+def test_more_epochs_continue_a_finished_run_with_a_schedule_of_their_own(
+    extended: Path, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 steps an epoch: a rise and a fall over the first 4, then over the 8 that are added."""
+    log = [json.loads(line)["epoch"] for line in (extended / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert log == [1, 2, 3]
+    rates, step = [], loop._step
+
+    def watched(run: Any, course: Any, buffers: Any) -> None:
+        rates.append(course.optimizer.param_groups[0]["lr"])
+        step(run, course, buffers)
+
+    monkeypatch.setattr(loop, "_step", watched)
+    train(replace(tiny, epochs=1))
+    train(replace(tiny, epochs=3))
+    expected = [loop._warmup_cosine(steps, tiny.warmup)(step) for steps in (4, 8) for step in range(steps)]
+    assert rates == pytest.approx([tiny.learning_rate * factor for factor in expected])
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_run_stopped_within_its_added_epochs_continues_to_the_same_bits(
+    tiny: Recipe, extended: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    train(replace(tiny, epochs=1))
+    validate, calls = loop.validate, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return stop() if calls == call else validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", counted)
+        with pytest.raises(Killed):
+            train(replace(tiny, epochs=3))
+    torch.manual_seed(call)
+    train(replace(tiny, epochs=3))
+    assert_same_end(Path(tiny.output), extended)
+
+
+def test_other_epochs_are_refused_for_a_run_under_way_and_fewer_for_one_that_has_ended(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_report", stop)
+        with pytest.raises(Killed):
+            train(tiny)
+    with pytest.raises(InputError, match=r"a run of 3 epochs that has done 1: give --epochs 3 again"):
+        train(replace(tiny, epochs=5))
+    train(tiny)
+    with pytest.raises(InputError, match="a run that has ended after 3 epochs: wanted more"):
+        train(replace(tiny, epochs=2))
 
 
 def test_a_run_of_another_split_in_the_same_folder_is_refused(
