@@ -1,11 +1,11 @@
 """What the search for weights costs, against one over the pixels: `python benchmarks/fit.py`.
 
 First the peer's grid: every weight 0.0, 0.1 … 0.9 for each of three members, one threshold of 0.5, 100 images of 512².
-The peer holds all answers in float32 and tries each weight vector on all pixels at once; ours makes the tallies of
-every second pixel, as `fit` does, and tries the same vectors on them at all thresholds, one of them 0.5. Once pooled,
-once per image. Then what `fit` does with five members and 1,000 images: tallies, grid, nested estimate.
+The peer holds all probabilities in float32 and tries each weight vector on all pixels at once; ours makes the
+histograms of every second pixel, as `fit` does, and tries the same vectors on them at all thresholds, one of
+them 0.5. Once pooled, once per image. Then what `fit` does with five members and 1,000 images: histograms, grid, nested estimate.
 
-The answers are drawn: smooth blobs, saturated inside and outside, each member with errors of its own.
+The probabilities are drawn: smooth blobs, saturated inside and outside, each member with errors of its own.
 """
 
 import resource
@@ -22,12 +22,12 @@ sys.path[:] = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]
 import numpy as np
 from scipy import ndimage
 
-from medseg.fitting.certificate import headroom
-from medseg.fitting.fit import Observed, thinned, weigh
-from medseg.fitting.floor import on_square
+from benchmarks.certificate import headroom
+from medseg.fitting.baseline import on_square
+from medseg.fitting.fit import Observations, thinned, weigh
+from medseg.fitting.histogram import Histogram, add, to_histograms
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
-from medseg.fitting.tally import Tally, add, tally
 from medseg.fitting.thresholds import HALF
 from medseg.inference.blend import normalise_weights
 
@@ -73,12 +73,12 @@ def peer(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[float]
     return np.array(scores), seconds
 
 
-def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Tally, ...]], Objective]:
-    """The score of each of VECTORS at 0.5, from the answers on: tallies, then the search."""
-    tallies = [tally(thinned(s, STRIDE), thinned(t, STRIDE), "binary") for s, t in images]
-    units = tallies if measure.average == "per image" else [[add([image[0] for image in tallies])]]
-    objective = Objective(units, range(len(units)), "binary", measure)
-    return objective.without(None)(VECTORS)[:, HALF], tallies, objective
+def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Histogram, ...]], float]:
+    """The score of each of VECTORS at 0.5, the histograms, and the best score at any threshold."""
+    histograms = [to_histograms(thinned(s, STRIDE), thinned(t, STRIDE), "binary") for s, t in images]
+    units = histograms if measure.average == "per image" else [(add([image[0] for image in histograms]),)]
+    scores = Objective(units, range(len(units)), "binary", measure).without(None)(VECTORS)
+    return scores[:, HALF], units, float(scores.max())
 
 
 def compare() -> None:
@@ -89,7 +89,7 @@ def compare() -> None:
         times = []
         for _ in range(ROUNDS):
             started = time.perf_counter()
-            found, tallies, objective = ours(images, measure)
+            found, units, best = ours(images, measure)
             times.append(time.perf_counter() - started)
         slow, quick = statistics.median(each) * len(VECTORS), statistics.median(times)
         chosen = exact[int(found.argmax())]
@@ -97,26 +97,25 @@ def compare() -> None:
         print(f"  peer {slow:.1f} s, ours {quick:.3f} s, ratio {slow / quick:.0f}")
         print(f"  optimum {exact.max():.5f}, ours {found.max():.5f}; the peer gives our vector {chosen:.5f}")
         print(f"  largest difference of a vector's score {abs(exact - found).max():.5f}")
-        best = objective.without(None)(VECTORS).max()
-        print(f"  at any threshold {best:.5f}; no weights score more than {headroom(objective, best):.4f} above that")
-        print(f"  largest tally {max(t[0].nbytes for t in tallies)} bytes")
+        above = headroom(units, measure, best)
+        print(f"  at any threshold {best:.5f}; no weights score more than {above:.4f} above that")
 
 
 def many() -> None:
-    """Five members and 1,000 images, drawn one by one: the seconds of what `fit` does but for the answers."""
-    tallies, small, seconds = [], [], 0.0
+    """Five members and 1,000 images, drawn one by one: the seconds of what `fit` does but for the probabilities."""
+    histograms, small, seconds = [], [], 0.0
     for stack, truth in draw(5, MANY, SIDE // STRIDE):
         started = time.perf_counter()
-        tallies.append(tally(stack, truth, "binary"))
+        histograms.append(to_histograms(stack, truth, "binary"))
         small.append(on_square([truth])[0])
         seconds += time.perf_counter() - started
     cases = tuple(str(number) for number in range(MANY))
-    observed = Observed(tuple(tallies), np.array(small), cases, "val", "binary")
-    largest = max(t[0].nbytes for t in tallies)
-    print(f"5 members, {MANY} images: tallies {seconds:.1f} s, the largest {largest} bytes")
+    observations = Observations(tuple(histograms), np.array(small), cases, "val", "binary")
+    largest = max(t[0].nbytes for t in histograms)
+    print(f"5 members, {MANY} images: histograms {seconds:.1f} s, the largest {largest} bytes")
     for measure in MEASURES:
         started = time.perf_counter()
-        found = weigh(observed, [number % 5 for number in range(MANY)], measure, "grid")
+        found = weigh(observations, [number % 5 for number in range(MANY)], measure, "grid")
         took = time.perf_counter() - started
         print(f"  {measure.metric}, {measure}: grid and nested estimate {took:.1f} s, in all {seconds + took:.1f} s")
         print(f"  weights {found.fitted.weights}, threshold {found.fitted.threshold}, {found.recommended}")
@@ -130,7 +129,7 @@ def alone() -> None:
     for measure in MEASURES:
         ours(images, measure)
     print(
-        f"ours: highest memory {_highest_mb():.0f} MB ({imported:.0f} after the imports, {drawn:.0f} with the answers)"
+        f"ours: highest memory {_highest_mb():.0f} MB ({imported:.0f} after the imports, {drawn:.0f} with the images)"
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit, logit
 
-from medseg.calibration.reliability import band
+from medseg.calibration.temperature import band
 from medseg.calibration.trust import agreement
 from medseg.data.samples import load_data, select
 from medseg.fitting.crossfit import Observation, cross_fit, observe

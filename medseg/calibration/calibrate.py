@@ -12,7 +12,7 @@ import numpy as np
 from medseg import schema
 from medseg.arrays import Weight
 from medseg.calibration.conformal import Bounds, fit_bounds
-from medseg.calibration.reliability import Table, band, brier, ece, fit_temperature, pool, reliability
+from medseg.calibration.temperature import Table, band, brier, ece, fit_temperature, pool, reliability
 from medseg.calibration.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
 from medseg.data.samples import split_hash
 from medseg.errors import InputError, MedsegWarning

@@ -14,7 +14,7 @@ import numpy as np
 
 from medseg.calibration.calibrate import Calibration, tables_of
 from medseg.calibration.conformal import Bounds, inner_outer
-from medseg.calibration.reliability import Table, brier, ece, pool
+from medseg.calibration.temperature import Table, brier, ece, pool
 from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, interval_by_case, spearman
 from medseg.fitting.crossfit import Observation
 

@@ -17,7 +17,7 @@ from medseg.data.samples import Sample, split_hash
 from medseg.errors import InputError
 from medseg.evaluation.contributions import Contributions
 from medseg.evaluation.conventions import Conventions
-from medseg.fitting.floor import mean_mask
+from medseg.fitting.baseline import mean_mask
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble

@@ -21,13 +21,13 @@ from medseg.arrays import Masks, Stack, Weight
 from medseg.data.samples import Sample, split_hash
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
-from medseg.fitting.contest import Contest, score
-from medseg.fitting.floor import on_square
+from medseg.fitting.baseline import on_square
+from medseg.fitting.compare import Comparison, score
+from medseg.fitting.histogram import to_histograms
 from medseg.fitting.labels import NOT_APART, PerLabel
 from medseg.fitting.measure import Measure
-from medseg.fitting.observed import Observed
+from medseg.fitting.observations import Observations
 from medseg.fitting.search import Chosen, describe
-from medseg.fitting.tally import tally
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.member import LoadedMember
 from medseg.preprocess import to_image_grid, working_size
@@ -67,7 +67,7 @@ class Choice:
 class Fit:
     """The contenders on the validation samples.
 
-    `floor` is the score of the best answer that never looks at the image; `broken` are the indices of the members
+    `baseline` is the score of the best answer that never looks at the image; `broken` are the indices of the members
     that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched.
     `nested` is None for fewer than three cases. `per_label` is None unless several labels are decided alone.
     """
@@ -75,7 +75,7 @@ class Fit:
     singles: tuple[Choice, ...]
     equal: Choice
     fitted: Choice
-    floor: float
+    baseline: float
     broken: tuple[int, ...]
     method: FitMethod
     nested: Nested | None
@@ -133,7 +133,7 @@ class Fit:
         words = (
             f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95, of which "
             "0.5 is taken unless another is better by more than chance; "
-            f"weight 0 for members not above the best answer that never looks at the image ({self.floor:.3f})"
+            f"weight 0 for members not above the best answer that never looks at the image ({self.baseline:.3f})"
         )
         return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
 
@@ -159,33 +159,33 @@ def fit(
     if not members or not samples:
         raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
     task = members[0].config.task
-    tallies, small = [], []
+    histograms, small = [], []
     for done, sample in enumerate(samples, start=1):
         stack, truth = _observe(members, sample)
-        tallies.append(tally(stack, truth, task))
+        histograms.append(to_histograms(stack, truth, task))
         small.append(on_square([truth])[0])
         progress(done, len(samples))
     cases = tuple(sample.case for sample in samples)
-    observed = Observed(tuple(tallies), np.array(small), cases, samples[0].split, task)
-    return weigh(observed, _deal(samples, folds), Measure(metric, average), method)
+    observations = Observations(tuple(histograms), np.array(small), cases, samples[0].split, task)
+    return weigh(observations, _deal(samples, folds), Measure(metric, average), method)
 
 
-def weigh(observed: Observed, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> Fit:
-    """The fit to what was observed; `fold_of` numbers the fold of each image, one fold meaning no nested estimate."""
-    contest = Contest(observed, fold_of, measure, method)
-    found = contest.choose()
+def weigh(observations: Observations, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> Fit:
+    """The fit to the observations; `fold_of` numbers the fold of each image, one fold meaning no nested estimate."""
+    comparison = Comparison(observations, fold_of, measure, method)
+    found = comparison.choose()
 
     def choice(chosen: Chosen | PerLabel) -> Choice:
-        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, contest.counts(chosen))
+        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, comparison.counts(chosen))
 
     return Fit(
         tuple(choice(single) for single in found.singles),
         choice(found.equal),
         choice(found.fitted),
-        found.floor,
+        found.baseline,
         found.broken,
         method,
-        contest.nested() if max(fold_of) else None,
+        comparison.nested() if max(fold_of) else None,
         choice(found.per_label) if found.per_label else None,
     )
 
@@ -202,7 +202,7 @@ def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
         own = zip(labels, np.array(found.per_label.weights).T, strict=True)
         lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
     for i in found.broken:
-        lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.floor:.4f}).")
+        lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.baseline:.4f}).")
     nested = found.nested
     if nested is None:
         return "\n".join([*lines, f"Fewer than {FEWEST_CASES} cases: no nested estimate."])
@@ -244,7 +244,7 @@ def thinned(array: np.ndarray, stride: int) -> np.ndarray:
 
 
 def _observe(members: Sequence[LoadedMember], sample: Sample) -> tuple[Stack, Masks]:
-    """The members' answers and the truth on every n-th pixel of the working grid."""
+    """The members' probabilities and the truth on every n-th pixel of the working grid."""
     image, truth = sample.read(members[0].config.labels)
     stack = np.stack([member.probabilities(image) for member in members])
     on_grid = truth

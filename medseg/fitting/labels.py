@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from medseg.config import Task
 from medseg.fitting.measure import Measure
-from medseg.fitting.observed import Observed
+from medseg.fitting.observations import Observations
 from medseg.fitting.search import Objective, Vector, grid, middlemost, most_equal, scores_alone, sound_members
 from medseg.fitting.thresholds import HALF
 
@@ -30,7 +30,7 @@ def are_apart(task: Task, labels: int) -> bool:
 
 
 def choose_per_label(
-    observed: Observed, fold_of: Sequence[int], measure: Measure
+    observations: Observations, fold_of: Sequence[int], measure: Measure
 ) -> dict[int | None, tuple[PerLabel, PerLabel]]:
     """What is best on all images (None), and on all but those of each fold; one fold is never left out.
 
@@ -40,12 +40,12 @@ def choose_per_label(
     """
     rounds = [None, *range(max(fold_of) + 1)] if max(fold_of) else [None]
     found: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
-    for index in range(len(observed.tallies[0])):  # one objective at a time: it keeps what every vector scored
-        label = observed.label(index)
+    for index in range(len(observations.histograms[0])):  # one objective at a time: it keeps what every vector scored
+        label = observations.label(index)
         objective = label.objective(fold_of, measure)
         for left_out in rounds:
             images = [i for i, fold in enumerate(fold_of) if fold != left_out]
-            found[left_out].append(_try(objective, left_out, label.floor(images, measure), label.members))
+            found[left_out].append(_try(objective, left_out, label.baseline(images, measure), label.members))
     return {
         left_out: (_together(tried, _best_threshold(tried)), _together(tried, HALF))
         for left_out, tried in found.items()
@@ -61,9 +61,9 @@ class _Tried:
     table: Float64[np.ndarray, "V T"]
 
 
-def _try(objective: Objective, left_out: int | None, floor: float, members: int) -> _Tried:
+def _try(objective: Objective, left_out: int | None, baseline: float, members: int) -> _Tried:
     scores = objective.without(left_out)
-    sound = sound_members(scores_alone(scores, members), floor)
+    sound = sound_members(scores_alone(scores, members), baseline)
     vectors = grid(sound, members)
     return _Tried(sound, vectors, scores(vectors).round(6))
 

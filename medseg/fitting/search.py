@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from medseg.config import Task
+from medseg.fitting.histogram import Histogram
 from medseg.fitting.measure import Measure
-from medseg.fitting.tally import Tally
 from medseg.fitting.thresholds import HALF, THRESHOLDS, Counts
 from medseg.inference.blend import normalise_weights
 from medseg.scores import FitMethod
@@ -37,10 +37,12 @@ Chosen = tuple[Vector, int]
 class Objective:
     """What weights score on parts of the data at every threshold; what was computed once is kept.
 
-    Each unit is the tallies of one image, or for a pooled measure of one fold; `fold_of` says which fold it is in.
+    Each unit is the histograms of one image, or for a pooled measure of one fold; `fold_of` says which fold it is in.
     """
 
-    def __init__(self, units: Sequence[Sequence[Tally]], fold_of: Sequence[int], task: Task, measure: Measure) -> None:
+    def __init__(
+        self, units: Sequence[Sequence[Histogram]], fold_of: Sequence[int], task: Task, measure: Measure
+    ) -> None:
         self._units = units
         self._fold_of = np.asarray(fold_of)
         self._task = task
@@ -57,18 +59,13 @@ class Objective:
 
         return scores
 
-    def ceiling(self, triangles: Float64[np.ndarray, "V 3 M"]) -> Float64[np.ndarray, "V"]:
-        """What no weights inside each triangle exceed on all units, at any threshold."""
-        shares = [self._share([tally.ceiling(triangles) for tally in unit]) for unit in self._units]
-        return np.asarray(self._mean(np.stack(shares, axis=1)).max(axis=1))
-
     def _keep(self, vectors: Sequence[Vector]) -> None:
         if not vectors:
             return
         by_member = list(zip(*vectors, strict=True))
         weights = np.array(normalise_weights(by_member, len(by_member), len(vectors)), np.float32).T
         once, which = np.unique(weights, axis=0, return_inverse=True)  # (1, 1, 2) and (2, 2, 4) are the same
-        shares = [self._share([tally.counts(once, self._task) for tally in unit]) for unit in self._units]
+        shares = [self._share([histogram.counts(once, self._task) for histogram in unit]) for unit in self._units]
         self._kept.update(zip(vectors, np.stack(shares, axis=1)[which.ravel()], strict=True))
 
     def _share(self, parts: Sequence[Counts]) -> np.ndarray:
@@ -125,9 +122,9 @@ def scores_alone(scores: Scores, members: int) -> Float64[np.ndarray, "M"]:
     return np.asarray(scores([equal([i], members) for i in range(members)]).max(axis=1).round(6))
 
 
-def sound_members(alone: Float64[np.ndarray, "M"], floor: float) -> list[int]:
-    """The members that alone exceed `floor`, or all where none does."""
-    return [i for i, value in enumerate(alone) if value > round(floor, 6)] or list(range(len(alone)))
+def sound_members(alone: Float64[np.ndarray, "M"], baseline: float) -> list[int]:
+    """The members that alone exceed `baseline`, or all where none does."""
+    return [i for i, value in enumerate(alone) if value > round(baseline, 6)] or list(range(len(alone)))
 
 
 def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int) -> Chosen:

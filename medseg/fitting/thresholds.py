@@ -12,7 +12,7 @@ from medseg.config import Task
 
 FINEST = 20
 THRESHOLDS = np.arange(1, FINEST) / FINEST
-"""Where the finest levels of a tally meet: what a member alone marks at one of them is told exactly."""
+"""Where the finest levels of a histogram meet: what a member alone marks at one of them is told exactly."""
 
 HALF = FINEST // 2 - 1
 """Index in THRESHOLDS of 0.5, the threshold that calibrated probabilities call for."""

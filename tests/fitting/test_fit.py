@@ -295,11 +295,11 @@ def test_where_no_member_beats_a_blind_answer_all_are_searched() -> None:
 
 def test_the_floor_is_what_a_blind_answer_reaches() -> None:
     same = [PaintedSample(s.picture, s.masks, f"case{i}") for i, s in enumerate(samples(1) * 3)]
-    assert fit([perfect()], same).floor == 1  # the same mask every time: a constant answer is perfect
+    assert fit([perfect()], same).baseline == 1  # the same mask every time: a constant answer is perfect
     filled = [PaintedSample(s.picture, np.ones_like(s.masks), s.case) for s in samples(1)]
-    assert fit([perfect()], filled).floor == 1
+    assert fit([perfect()], filled).baseline == 1
     disc_alone = fit([perfect()], samples(1))
-    assert disc_alone.floor == pytest.approx(confusion(np.ones((40, 40), bool), samples(1)[0].masks[0]).dice)
+    assert disc_alone.baseline == pytest.approx(confusion(np.ones((40, 40), bool), samples(1)[0].masks[0]).dice)
 
 
 def test_progress_is_told_after_each_image() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from medseg.fitting.histogram import add, to_histograms
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import (
     MAX_SEARCHED,
@@ -19,7 +20,6 @@ from medseg.fitting.search import (
     search,
     simplex,
 )
-from medseg.fitting.tally import add, tally
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.blend import weighted_mean
 from medseg.metrics import confusion
@@ -113,7 +113,7 @@ def test_many_members_are_searched_in_wider_steps(members: int) -> None:
 
 
 def drawn_images(count: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Answers of one value a level, so that tallies are exact; images of different sizes."""
+    """Answers of one value a level, so that histograms are exact; images of different sizes."""
     rng = np.random.default_rng(0)
     sizes = [(10 + 3 * i, 12) for i in range(count)]
     stacks = [((rng.integers(0, 20, (2, 1, *size)) + 0.5) / 20).astype(np.float16) for size in sizes]
@@ -131,7 +131,7 @@ def dice(both: int, predicted: int, true: int) -> float:
 
 def test_a_per_image_objective_is_the_mean_over_the_images_of_the_other_folds() -> None:
     images = drawn_images()
-    units = [tally(*image, "binary") for image in images]
+    units = [to_histograms(*image, "binary") for image in images]
     scores = Objective(units, [0, 1, 2, 0, 1, 2], "binary", Measure("dice", "per image"))
     vectors = [(0.5, 0.5), (0.3, 0.7), (1.0, 0.0)]
     for fold, kept in ((None, images), (1, [images[i] for i in (0, 2, 3, 5)])):
@@ -143,7 +143,7 @@ def test_a_per_image_objective_is_the_mean_over_the_images_of_the_other_folds() 
 
 def test_a_pooled_objective_is_the_ratio_over_the_pixels_of_the_other_folds() -> None:
     images = drawn_images()
-    units = [[add([tally(*images[i], "binary")[0] for i in (fold, fold + 3)])] for fold in range(3)]
+    units = [[add([to_histograms(*images[i], "binary")[0] for i in (fold, fold + 3)])] for fold in range(3)]
     scores = Objective(units, range(3), "binary", Measure("dice", "pooled"))
     for fold, kept in ((None, images), (1, [images[i] for i in (0, 2, 3, 5)])):
         (found,) = scores.without(fold)([(0.3, 0.7)])
@@ -155,7 +155,7 @@ def test_a_pooled_objective_is_the_ratio_over_the_pixels_of_the_other_folds() ->
 @pytest.mark.parametrize("average", ["per image", "pooled"])
 def test_no_method_falls_behind_the_grid_by_much(method: FitMethod, average: str) -> None:
     images = drawn_images()
-    units = [tally(*image, "binary") for image in images]
+    units = [to_histograms(*image, "binary") for image in images]
     scores = Objective(units, range(6), "binary", Measure("iou", average)).without(None)  # type: ignore[arg-type]
     best = scores(list(simplex(2, 10))).max()
     found, threshold = search(method, scores, (0, 1), 2)

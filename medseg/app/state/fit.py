@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
 
 MAX_PICTURES = 200
-"""Most pictures of one fit: minutes of a processor's time, and at most 13 MB of tallies."""
+"""Most pictures of one fit: minutes of a processor's time, and at most 13 MB of histograms."""
 
 MAX_UNPACKED = 2**30
 

@@ -1,9 +1,9 @@
-"""The floor under every member, where it can be worked out by hand."""
+"""The baseline under every member, where it can be worked out by hand."""
 
 import numpy as np
 import pytest
 
-from medseg.fitting.floor import PRIOR_SIDE, blind_score, constant_counts, mean_mask, on_square
+from medseg.fitting.baseline import PRIOR_SIDE, baseline_score, constant_counts, mean_mask, on_square
 from medseg.fitting.measure import Measure
 
 LEFT, RIGHT = np.zeros((2, 1, PRIOR_SIDE, PRIOR_SIDE), bool)
@@ -11,9 +11,9 @@ LEFT[..., :64] = True
 RIGHT[..., 64:] = True
 
 
-def floor(masks: list[np.ndarray], measure: Measure) -> float:
+def baseline(masks: list[np.ndarray], measure: Measure) -> float:
     constant = [constant_counts(mask[0].size, mask.sum(axis=(1, 2))) for mask in masks]
-    return blind_score(on_square(masks), np.array(constant), measure)
+    return baseline_score(on_square(masks), np.array(constant), measure)
 
 
 def test_the_mean_mask_is_the_share_of_images_that_mark_a_pixel() -> None:
@@ -27,18 +27,18 @@ def test_the_mean_mask_is_the_share_of_images_that_mark_a_pixel() -> None:
 
 def test_nothing_and_everything_are_answers_too() -> None:
     empty = np.zeros_like(LEFT)
-    assert floor([empty, empty, LEFT], Measure()) == pytest.approx(2 / 3)
-    assert floor([LEFT | RIGHT] * 2, Measure()) == 1
+    assert baseline([empty, empty, LEFT], Measure()) == pytest.approx(2 / 3)
+    assert baseline([LEFT | RIGHT] * 2, Measure()) == 1
 
 
 def test_an_image_has_no_part_in_its_own_prior() -> None:
     # the other one's mask is the prior of each: always wrong; everything is right on half of the pixels
-    assert floor([LEFT, RIGHT], Measure("dice")) == pytest.approx(2 / 3)
-    assert floor([LEFT, RIGHT], Measure("iou", "pooled")) == pytest.approx(1 / 2)
+    assert baseline([LEFT, RIGHT], Measure("dice")) == pytest.approx(2 / 3)
+    assert baseline([LEFT, RIGHT], Measure("iou", "pooled")) == pytest.approx(1 / 2)
 
 
 def test_a_place_that_is_always_marked_is_known_blindly() -> None:
-    assert floor([LEFT, LEFT, LEFT], Measure()) == 1
+    assert baseline([LEFT, LEFT, LEFT], Measure()) == 1
 
 
 def test_constant_counts_are_those_of_empty_and_full_masks() -> None:

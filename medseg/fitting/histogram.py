@@ -1,8 +1,13 @@
-"""What choosing weights needs of an image, small: which answers its members gave, on how many pixels, how many marked.
+"""The histogram of the members' probabilities over an image: all that choosing weights needs of it, and small.
 
-A pixel counts only through what the members answer there and whether the truth marks it. So pixels of nearly the same
-answers are one cell, and a blend of the members is tried on some thousand cells instead of a million pixels. The
-tallies of many images add up to one, and the cost of a pooled metric no longer depends on their number.
+A pixel counts only through the members' probabilities there and whether the truth marks it. So pixels of nearly the
+same probabilities are one cell, and a blend of the members is tried on some thousand cells instead of a million pixels.
+The histograms of many images add up to one, and the cost of a pooled metric no longer depends on their number.
+
+    members' probabilities      pixels  marked by the truth
+    (0.02, 0.01, 0.00)          51,203       4
+    (0.97, 0.91, 0.94)           8,117   8,090
+    (0.46, 0.72, 0.31)              39      17
 """
 
 from __future__ import annotations
@@ -21,15 +26,14 @@ from medseg.errors import InputError
 from medseg.fitting.thresholds import FINEST, THRESHOLDS, at_least, decision_values, threshold_bins
 
 LEVELS = (FINEST, 10, 5, 2)
-"""Levels of probability told apart, the finest first. A cell answers with the mean of its pixels, so that with 20 the
+"""The numbers of levels of probability, the finest first. A cell stands for the mean of its pixels, so that with 20 the
 score at the optimum differs by about 0.0001 from that on all pixels (`benchmarks/fit.py`)."""
 
 MAX_BYTES = 64_000
-"""What the tallies of one image take at most."""
+"""The largest size of one image's histograms together."""
 
 _DENSE = 2**18
 _SAMPLE = 1024
-_ROUNDING = np.float32(1e-6)
 _CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
 _FITS_TWICE = 2**26  # one float64 holds two counts below this without rounding
 _INVALID = 255
@@ -45,21 +49,21 @@ Cells: TypeAlias = tuple[Int64[np.ndarray, "pixels"], Int64[np.ndarray, "cells"]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Cells of pixels with nearly the same answers: the members' mean probabilities in each, its pixels, and how many
-    of those the truth of each label marks."""
+class Histogram:
+    """Cells of pixels with nearly the same probabilities: in each cell the members' mean probabilities, the number of
+    its pixels, and how many of those the truth of each label marks."""
 
-    answers: Float16[np.ndarray, "M K cells"]
+    probabilities: Float16[np.ndarray, "M K cells"]
     pixels: Int[np.ndarray, "cells"]
     marked: Int[np.ndarray, "K cells"]
 
     @property
     def nbytes(self) -> int:
-        return self.answers.nbytes + self.pixels.nbytes + self.marked.nbytes
+        return self.probabilities.nbytes + self.pixels.nbytes + self.marked.nbytes
 
     @property
     def total(self) -> int:
-        """How many pixels it tells of."""
+        """How many pixels it counts."""
         return int(self.pixels.sum(dtype=np.int64))
 
     @property
@@ -69,15 +73,15 @@ class Tally:
 
     def counts(self, weights: Float[np.ndarray, "V M"], task: Task) -> Int64[np.ndarray, "V K T 3"]:
         """What each of the weight vectors, as `normalise_weights` returns them, marks at every one of THRESHOLDS."""
-        answers = self.answers.astype(np.float32)
-        found = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
-        found[..., 2] = self.true[:, None]
-        step = max(1, _CHUNK // answers[0].size)
+        probabilities = self.probabilities.astype(np.float32)
+        counts = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
+        counts[..., 2] = self.true[:, None]
+        step = max(1, _CHUNK // probabilities[0].size)
         for start in range(0, len(weights), step):
-            bins = threshold_bins(decision_values(_blend(answers, weights[start : start + step]), task))
+            bins = threshold_bins(decision_values(blend_cells(probabilities, weights[start : start + step]), task))
             for label, rows in enumerate(bins):
-                found[start : start + step, label, :, :2] = self._marks(label, rows)
-        return found
+                counts[start : start + step, label, :, :2] = self._marks(label, rows)
+        return counts
 
     def _marks(self, label: int, bins: Int64[np.ndarray, "V cells"]) -> Int64[np.ndarray, "V T 2"]:
         """Pixels in both masks and predicted, at every threshold: where they fit into one float, both in one sum."""
@@ -86,74 +90,54 @@ class Tally:
             return np.stack([both % _FITS_TWICE, both // _FITS_TWICE], axis=-1)
         return np.stack([at_least(bins, sizes) for sizes in (self.marked[label], self.pixels)], axis=-1)
 
-    def ceiling(self, triangles: Float[np.ndarray, "V 3 M"]) -> Int64[np.ndarray, "V K T 3"]:
-        """Counts that no weights inside each triangle, given by its corners, overlap the truth better than; where
-        labels are decided alone.
 
-        A blend is linear in the weights, so inside the triangle a cell's lies between its least and its greatest at the
-        corners. Cells at or above the threshold either way are marked, those below it either way are not, and of the
-        others the best that could happen is that only their true pixels are.
-        """
-        corners = triangles.reshape(-1, triangles.shape[2])
-        blended = _blend(self.answers.astype(np.float32), corners)
-        blended = blended.reshape(len(self.marked), len(triangles), 3, -1)
-        least = threshold_bins(blended.min(axis=2) - _ROUNDING)
-        greatest = threshold_bins(blended.max(axis=2) + _ROUNDING)
-        found = np.empty((*least.shape[:2], len(THRESHOLDS), 3), np.int64)
-        found[..., 2] = self.true[:, None, None]
-        for counts, low, high, marked in zip(found, least, greatest, self.marked.astype(np.float64), strict=True):
-            counts[..., 0] = at_least(high, marked)
-            counts[..., 1] = at_least(low, self.pixels - marked) + counts[..., 0]
-        return found.swapaxes(0, 1)
-
-
-def tally(stack: Stack, truth: Masks, task: Task) -> tuple[Tally, ...]:
-    """The tallies of one image, together at most MAX_BYTES, from the members' answers (M, K, h, w) and the truth
-    (K, h, w): one for each label, or under multiclass one for all, whose labels are decided together.
+def to_histograms(stack: Stack, truth: Masks, task: Task) -> tuple[Histogram, ...]:
+    """The histograms of one image, together at most MAX_BYTES, from the members' probabilities (M, K, h, w) and the
+    truth (K, h, w): one for each label, or under multiclass one for all, whose labels are decided together.
 
     The levels are the finest of LEVELS that keep to MAX_BYTES; where even the coarsest do not, the smallest cells
-    become one. Raises InputError where the shapes do not match, and for answers that are no probabilities.
+    become one. Raises InputError where the shapes do not match, and for values outside [0, 1].
     """
     if stack.ndim != 4 or truth.dtype != bool or stack.shape[1:] != truth.shape:
         raise InputError(
-            f"Wanted answers (members, labels, rows, columns) and masks of the same size, got {stack.shape} and "
+            f"Wanted probabilities (members, labels, rows, columns) and masks of the same size, got {stack.shape} and "
             f"{truth.dtype} {truth.shape}."
         )
     groups = [slice(None)] if task == "multiclass" else [slice(k, k + 1) for k in range(len(truth))]
-    return tuple(_tally(stack[:, group], truth[group], MAX_BYTES // len(groups)) for group in groups)
+    return tuple(_histogram(stack[:, group], truth[group], MAX_BYTES // len(groups)) for group in groups)
 
 
-def add(tallies: Sequence[Tally]) -> Tally:
-    """The tally of all their pixels together, in the finest levels."""
-    parts = _joined(tallies)
-    flat = parts.answers.reshape(-1, len(parts.pixels))
+def add(histograms: Sequence[Histogram]) -> Histogram:
+    """The histogram of all their pixels together, in the finest levels."""
+    parts = _joined(histograms)
+    flat = parts.probabilities.reshape(-1, len(parts.pixels))
     cells, _ = _group(_levels(flat, FINEST), FINEST)
     total = np.bincount(cells, parts.pixels)
     means = [np.bincount(cells, row * parts.pixels) / total for row in flat.astype(np.float64)]
-    return Tally(
-        np.array(means, np.float16).reshape(*parts.answers.shape[:2], -1),
+    return Histogram(
+        np.array(means, np.float16).reshape(*parts.probabilities.shape[:2], -1),
         total.astype(np.int64),
         np.array([np.bincount(cells, row) for row in parts.marked], np.int64),
     )
 
 
-def _tally(stack: Stack, truth: Masks, most_bytes: int) -> Tally:
+def _histogram(stack: Stack, truth: Masks, most_bytes: int) -> Histogram:
     """Of most images the larger part is calm, every member below the lowest threshold: one cell, told apart first,
     because sorting its pixels in takes longer than all else. Where hardly any are, they are sorted in with the rest."""
     members, labels = stack.shape[:2]
-    answers = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
+    probabilities = np.ascontiguousarray(stack, dtype=np.float16).reshape(members * labels, -1)
     marked = truth.reshape(labels, -1)
     most = most_bytes // (2 * members * labels + 4 + 4 * labels)
-    busy = answers.view(np.uint16).max(axis=0) >= _BUSY
+    busy = probabilities.view(np.uint16).max(axis=0) >= _BUSY
     step = -(-len(busy) // _SAMPLE)
-    sample = answers[:, ::step].compress(~busy[::step], axis=1)
+    sample = probabilities[:, ::step].compress(~busy[::step], axis=1)
     if not sample.size:
-        return _busy(answers, marked, members, most)
+        return _busy(probabilities, marked, members, most)
     calm = _calm(sample, marked, ~busy, members)
     chosen = np.flatnonzero(busy)
     if not len(chosen):
         return calm
-    return _joined([calm, _busy(answers.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1)])
+    return _joined([calm, _busy(probabilities.take(chosen, axis=1), marked.take(chosen, axis=1), members, most - 1)])
 
 
 def _calm(
@@ -161,10 +145,10 @@ def _calm(
     marked: Bool[np.ndarray, "K pixels"],
     calm: Bool[np.ndarray, "pixels"],
     members: int,
-) -> Tally:
+) -> Histogram:
     """One cell of the `calm` pixels. Its mean, that of a `sample`, matters only where labels are added up."""
     means = _VALUES.take(sample.view(np.uint16)).mean(axis=1)
-    return Tally(
+    return Histogram(
         means.astype(np.float16).reshape(members, len(marked), 1),
         np.array([np.count_nonzero(calm)], np.uint32),
         np.array([[np.count_nonzero(mask & calm)] for mask in marked], np.uint32),
@@ -172,39 +156,39 @@ def _calm(
 
 
 def _busy(
-    answers: Float16[np.ndarray, "D pixels"], marked: Bool[np.ndarray, "K pixels"], members: int, most: int
-) -> Tally:
+    probabilities: Float16[np.ndarray, "D pixels"], marked: Bool[np.ndarray, "K pixels"], members: int, most: int
+) -> Histogram:
     """At most so many cells, of the finest levels that make no more."""
-    cells, sizes = _cells(answers, most)
-    means = [np.bincount(cells, _VALUES.take(row.view(np.uint16))) / sizes for row in answers]
+    cells, sizes = _cells(probabilities, most)
+    means = [np.bincount(cells, _VALUES.take(row.view(np.uint16))) / sizes for row in probabilities]
     marks = [np.bincount(cells[mask], minlength=len(sizes)) for mask in marked]
     shape = (members, len(marked), len(sizes))
-    return Tally(np.array(means, np.float16).reshape(shape), sizes.astype(np.uint32), np.array(marks, np.uint32))
+    return Histogram(np.array(means, np.float16).reshape(shape), sizes.astype(np.uint32), np.array(marks, np.uint32))
 
 
-def _cells(answers: Float16[np.ndarray, "D pixels"], most: int) -> Cells:
+def _cells(probabilities: Float16[np.ndarray, "D pixels"], most: int) -> Cells:
     """In the finest levels that make at most so many cells."""
     for levels in LEVELS:
-        cells, sizes = _group(_levels(answers, levels), levels)
+        cells, sizes = _group(_levels(probabilities, levels), levels)
         if len(sizes) <= most:
             return cells, sizes
     return _unite_smallest(cells, sizes, most)
 
 
-def _joined(tallies: Sequence[Tally]) -> Tally:
+def _joined(histograms: Sequence[Histogram]) -> Histogram:
     """The cells of all, one behind the other."""
-    return Tally(
-        np.concatenate([t.answers for t in tallies], axis=2),
-        np.concatenate([t.pixels for t in tallies]),
-        np.concatenate([t.marked for t in tallies], axis=1),
+    return Histogram(
+        np.concatenate([each.probabilities for each in histograms], axis=2),
+        np.concatenate([each.pixels for each in histograms]),
+        np.concatenate([each.marked for each in histograms], axis=1),
     )
 
 
-def _levels(answers: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.ndarray, "D pixels"]:
+def _levels(probabilities: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.ndarray, "D pixels"]:
     """The level of every answer; InputError for what lies outside [0, 1]."""
-    found = _level_table(levels).take(answers.view(np.uint16))
+    found = _level_table(levels).take(probabilities.view(np.uint16))
     if found.max(initial=0) == _INVALID:
-        raise InputError("A member's answers are not all probabilities between 0 and 1: leave that member out.")
+        raise InputError("A member's values are not all probabilities between 0 and 1: leave that member out.")
     return np.asarray(found)
 
 
@@ -250,11 +234,11 @@ def _unite_smallest(cells: Int64[np.ndarray, "pixels"], sizes: Int64[np.ndarray,
     return cells, np.bincount(cells)
 
 
-def _blend(
-    answers: Float[np.ndarray, "M K cells"], weights: Float[np.ndarray, "V M"]
+def blend_cells(
+    probabilities: Float[np.ndarray, "M K cells"], weights: Float[np.ndarray, "V M"]
 ) -> Float[np.ndarray, "K V cells"]:
     """Bit for bit what `weighted_mean` makes of each weight vector: a matrix product would round otherwise."""
-    blended = np.zeros((answers.shape[1], len(weights), answers.shape[2]), np.float32)
-    for member, column in zip(answers, weights.astype(np.float32).T, strict=True):
+    blended = np.zeros((probabilities.shape[1], len(weights), probabilities.shape[2]), np.float32)
+    for member, column in zip(probabilities, weights.astype(np.float32).T, strict=True):
         blended += column[:, None] * member[:, None, :]
     return blended

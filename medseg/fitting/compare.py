@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from medseg.fitting.labels import PerLabel, are_apart, choose_per_label
 from medseg.fitting.measure import Measure
-from medseg.fitting.observed import Observed
+from medseg.fitting.observations import Observations
 from medseg.fitting.search import Chosen, Scores, at_half, choose, equal, scores_alone, search, sound_members
 from medseg.metrics import Estimate
 from medseg.scores import FitMethod, Nested, Score
@@ -23,41 +23,41 @@ AnyChoice = TypeVar("AnyChoice", Chosen, PerLabel)
 
 @dataclass(frozen=True)
 class Contenders:
-    """What was chosen on some of the images, the floor there, and the members that do not exceed it alone."""
+    """What was chosen on some of the images, the baseline there, and the members that do not exceed it alone."""
 
     singles: list[Chosen]
     best_single: Chosen
     equal: Chosen
     fitted: Chosen
     per_label: PerLabel | None
-    floor: float
+    baseline: float
     broken: tuple[int, ...]
 
 
-class Contest:
+class Comparison:
     """Chooses the contenders; what weights score on an image is computed once for all folds.
 
     Each contender has a threshold of its own: 0.5, unless another is ahead of it by more than chance, with an interval
     by case that is clear of 0. The best of many thresholds flatters, as the best of many weights does.
     """
 
-    def __init__(self, observed: Observed, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> None:
-        self._observed = observed
+    def __init__(self, observations: Observations, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> None:
+        self._observations = observations
         self._fold_of = fold_of
         self._measure = measure
         self._method = method
-        self._objective = observed.objective(fold_of, measure)
-        apart = are_apart(observed.task, len(observed.tallies[0]))
-        self._per_label = choose_per_label(observed, fold_of, measure) if apart else {}
+        self._objective = observations.objective(fold_of, measure)
+        apart = are_apart(observations.task, len(observations.histograms[0]))
+        self._per_label = choose_per_label(observations, fold_of, measure) if apart else {}
         self._counted: dict[Chosen | PerLabel, Int64[np.ndarray, "n K 3"]] = {}
 
     def choose(self, left_out: int | None = None) -> Contenders:
         """The contenders on all images, or on all but those of the fold `left_out`."""
         scores = self._objective.without(left_out)
-        members = self._observed.members
+        members = self._observations.members
         images = [i for i, fold in enumerate(self._fold_of) if fold != left_out]
-        floor = self._observed.floor(images, self._measure)
-        sound = sound_members(scores_alone(scores, members), floor)
+        baseline = self._observations.baseline(images, self._measure)
+        sound = sound_members(scores_alone(scores, members), baseline)
 
         def settled(find: Callable[[Scores], Chosen]) -> Chosen:
             return self._settle(find(scores), find(at_half(scores)), images)
@@ -71,14 +71,14 @@ class Contest:
             settled(partial(choose, vectors=[equal(range(members), members)])),
             settled(partial(search, self._method, sound=sound, members=members)),
             self._settle(*per_label, images) if per_label else None,
-            floor,
+            baseline,
             tuple(i for i in range(members) if i not in sound),
         )
 
     def counts(self, chosen: Chosen | PerLabel) -> Int64[np.ndarray, "n K 3"]:
         """What the chosen weights and threshold mark on each image."""
         if chosen not in self._counted:
-            self._counted[chosen] = self._observed.counts(range(len(self._fold_of)), chosen)
+            self._counted[chosen] = self._observations.counts(range(len(self._fold_of)), chosen)
         return self._counted[chosen]
 
     def nested(self) -> Nested:
@@ -107,7 +107,7 @@ class Contest:
         """`free`, if what it marks on these images is better than what `half` does by more than chance; else `half`."""
         if free == half:
             return half
-        cases = [self._observed.cases[i] for i in images]
+        cases = [self._observations.cases[i] for i in images]
         ahead = self._measure.difference(self.counts(free)[images], self.counts(half)[images], cases)
         return free if ahead.low > 0 else half
 
@@ -116,12 +116,12 @@ class Contest:
         return np.array([self.counts(chosen[fold])[i] for i, fold in enumerate(self._fold_of)])
 
     def _mean(self, counts: Int64[np.ndarray, "n K 3"], how: str) -> Score:
-        estimate = self._measure.estimate(counts, self._observed.cases)
-        return score(self._measure, estimate, self._observed.split, how)
+        estimate = self._measure.estimate(counts, self._observations.cases)
+        return score(self._measure, estimate, self._observations.split, how)
 
     def _ahead(self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"], how: str) -> Score:
-        estimate = self._measure.difference(counts, others, self._observed.cases)
-        return score(self._measure, estimate, self._observed.split, f"paired difference, {how}")
+        estimate = self._measure.difference(counts, others, self._observations.cases)
+        return score(self._measure, estimate, self._observations.split, f"paired difference, {how}")
 
 
 def score(measure: Measure, estimate: Estimate, split: str, words: str) -> Score:

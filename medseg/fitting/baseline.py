@@ -1,4 +1,4 @@
-"""What an answer that never looks at the image reaches: the floor under every member."""
+"""What an answer that never looks at the image reaches: the baseline under every member."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def on_square(truths: Sequence[Masks]) -> Bool[np.ndarray, "n K side side"]:
     return np.array([to_image_grid(truth.astype(np.float32), size) >= 0.5 for truth in truths])
 
 
-def blind_score(small: Bool[np.ndarray, "n K side side"], constant: Counts, measure: Measure) -> float:
+def baseline_score(small: Bool[np.ndarray, "n K side side"], constant: Counts, measure: Measure) -> float:
     """The best that one answer for all images reaches: the others' mean mask at any of THRESHOLDS, nothing, everything.
 
     The others': with its own mask in the mean, each image of a small split would have an unbeatable prior. `constant`

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_calibration_error
 
-from medseg.calibration.reliability import band, brier, ece, fit_temperature, pool, reliability, reliability_figure
+from medseg.calibration.temperature import band, brier, ece, fit_temperature, pool, reliability, reliability_figure
 from medseg.config import Task
 from medseg.errors import InputError
 from medseg.inference.uncertainty import tempered
