@@ -3,7 +3,8 @@
 First the peer's grid: every weight 0.0, 0.1 … 0.9 for each of three members, one threshold of 0.5, 100 images of 512².
 The peer holds all probabilities in float32 and tries each weight vector on all pixels at once; ours makes the
 histograms of every second pixel, as `fit` does, and tries the same vectors on them at all thresholds, one of
-them 0.5. Once pooled, once per image. Then what `fit` does with five members and 1,000 images: histograms, grid, nested estimate.
+them 0.5. Once pooled, once per image. Then what `fit` does with five members and 1,000 images: histograms, grid,
+nested estimate.
 
 The probabilities are drawn: smooth blobs, saturated inside and outside, each member with errors of its own.
 """
@@ -24,9 +25,10 @@ from scipy import ndimage
 
 from benchmarks.certificate import headroom
 from medseg.fitting.baseline import on_square
-from medseg.fitting.fit import Observations, thinned, weigh
+from medseg.fitting.fit import fit
 from medseg.fitting.histogram import Histogram, add, to_histograms
 from medseg.fitting.measure import Measure
+from medseg.fitting.observations import Observations, thin
 from medseg.fitting.search import Objective
 from medseg.fitting.thresholds import HALF
 from medseg.inference.blend import normalise_weights
@@ -75,7 +77,7 @@ def peer(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[float]
 
 def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Histogram, ...]], float]:
     """The score of each of VECTORS at 0.5, the histograms, and the best score at any threshold."""
-    histograms = [to_histograms(thinned(s, STRIDE), thinned(t, STRIDE), "binary") for s, t in images]
+    histograms = [to_histograms(thin(s), thin(t), "binary") for s, t in images]
     units = histograms if measure.average == "per image" else [(add([image[0] for image in histograms]),)]
     scores = Objective(units, range(len(units)), "binary", measure).without(None)(VECTORS)
     return scores[:, HALF], units, float(scores.max())
@@ -115,7 +117,7 @@ def many() -> None:
     print(f"5 members, {MANY} images: histograms {seconds:.1f} s, the largest {largest} bytes")
     for measure in MEASURES:
         started = time.perf_counter()
-        found = weigh(observations, [number % 5 for number in range(MANY)], measure, "grid")
+        found = fit(observations, metric=measure.metric, average=measure.average)
         took = time.perf_counter() - started
         print(f"  {measure.metric}, {measure}: grid and nested estimate {took:.1f} s, in all {seconds + took:.1f} s")
         print(f"  weights {found.fitted.weights}, threshold {found.fitted.threshold}, {found.recommended}")

@@ -21,7 +21,8 @@ from scipy.special import expit, logit
 from medseg.calibration.temperature import band
 from medseg.calibration.trust import agreement
 from medseg.data.samples import load_data, select
-from medseg.fitting.crossfit import Observation, cross_fit, observe
+from medseg.fitting.crossfit import HeldOut, cross_fit, with_own_weights
+from medseg.fitting.observations import observe
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.uncertainty import entropy
 from medseg.metrics import mean_interval
@@ -29,12 +30,12 @@ from medseg.metrics import mean_interval
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def features(one: Observation) -> tuple[float, float, float]:
+def features(image: HeldOut) -> tuple[float, float, float]:
     """Agreement (its logit), mean entropy within 3 pixels of the predicted boundary, area share (its logarithm)."""
-    near = band(one.masks).any(axis=0)
-    doubt = entropy(one.probabilities, one.config.task).max(axis=0)
-    agreed = logit(np.clip(agreement(one.stack, one.config.task), 0.01, 0.99))
-    return float(agreed), float(doubt[near].mean()) if near.any() else 1.0, float(np.log(one.masks.mean() + 1e-3))
+    near = band(image.masks).any(axis=0)
+    doubt = entropy(image.probabilities, image.observation.task).max(axis=0)
+    agreed = logit(np.clip(agreement(image.observation.stack, image.observation.task), 0.01, 0.99))
+    return float(agreed), float(doubt[near].mean()) if near.any() else 1.0, float(np.log(image.masks.mean() + 1e-3))
 
 
 def curve(columns: list[int]) -> Model:
@@ -69,18 +70,17 @@ MODELS: dict[str, Model] = {
 
 
 def main(folder: str, data: str) -> None:
-    held = cross_fit(
-        observe(Ensemble.from_pretrained(folder), select(load_data(data).samples, "val")),
-        refit="fitted",
-    )
-    given, dice = np.array([features(one) for one in held]), np.array([one.dice for one in held])
+    ensemble = Ensemble.from_pretrained(folder)
+    observations = observe(ensemble.members, select(load_data(data).samples, "val"))
+    held = cross_fit(with_own_weights(ensemble, observations), refit="fitted")
+    inputs, dice = np.array([features(one) for one in held]), np.array([one.dice for one in held])
     folds, cases = np.array([one.fold for one in held]), [one.case for one in held]
     errors = {}
     for name, model in MODELS.items():
         predicted = np.empty_like(dice)
         for fold in np.unique(folds):
             inside = folds == fold
-            predicted[inside] = model(given[~inside], dice[~inside], given[inside])
+            predicted[inside] = model(inputs[~inside], dice[~inside], inputs[inside])
         errors[name] = np.abs(predicted - dice)
     print(f"n = {len(held)} of {len(set(cases))} cases\n")
     print("| features | mean error | minus agreement alone |\n|---|---|---|")

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.spatial import KDTree
 
-from medseg.arrays import Mask, Spacing
+from medseg.arrays import Mask, Masks, Spacing
 from medseg.errors import InputError
 
 Overlap: TypeAlias = Literal["dice", "iou", "precision", "recall", "specificity", "accuracy"]
@@ -122,6 +122,11 @@ def confusion(prediction: Mask, truth: Mask) -> Confusion:
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
     tp = int(np.count_nonzero(prediction & truth))
     return Confusion(tp, predicted - tp, true - tp, truth.size - predicted - true + tp)
+
+
+def dice(prediction: Masks, truth: Masks) -> Float64[np.ndarray, "K"]:
+    """Dice of each label's mask, (K, H, W) both; 1 where both are empty."""
+    return np.array([confusion(mask, true).dice for mask, true in zip(prediction, truth, strict=True)])
 
 
 def hd95(prediction: Mask, truth: Mask, spacing_mm: Spacing | None = None) -> float:

@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -27,6 +27,7 @@ from medseg import schema
 from medseg.config import MemberConfig, Preprocess, Task, TrainingData
 
 if TYPE_CHECKING:
+    from medseg.fitting.fit import Fit
     from medseg.image import Image
     from tests.hub_server import Hub
 
@@ -210,6 +211,14 @@ class PaintedSample:
     def read(self, labels: Sequence[str]) -> tuple[Image, np.ndarray]:
         assert len(labels) == len(self.masks)
         return self.picture, self.masks
+
+
+def fit_to(members: Sequence[Any], samples: Sequence[Any], **settings: Any) -> Fit:
+    """The fit of the members, observed on the samples."""
+    from medseg.fitting.fit import fit
+    from medseg.fitting.observations import observe
+
+    return fit(observe(members, samples), **settings)
 
 
 @pytest.fixture

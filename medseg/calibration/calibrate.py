@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from medseg.calibration.temperature import Table, band, brier, ece, fit_temperat
 from medseg.calibration.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
 from medseg.data.samples import split_hash
 from medseg.errors import InputError, MedsegWarning
-from medseg.fitting.crossfit import Observation, Progress, cross_fit, thin
+from medseg.fitting.crossfit import HeldOut, cross_fit, with_own_weights
+from medseg.fitting.observations import Observation, Progress, thin
 from medseg.hub.folders import CALIBRATION
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
@@ -71,18 +72,21 @@ class Calibration:
 
 
 def calibrate(
-    ensemble: Ensemble, seen: Sequence[Observation], data: str, *, progress: Progress = lambda done, total: None
+    ensemble: Ensemble, observations: Iterable[Observation], data: str, *, progress: Progress = lambda done, total: None
 ) -> Calibration:
-    """Learn temperature, trust and conformal thresholds on `seen`, the ensemble's answers on validation samples.
+    """Learn temperature, trust and conformal thresholds on the `observations` of the ensemble's members on validation
+    samples.
 
-    Everything is learnt on held-out answers (`crossfit.cross_fit`), with weights refitted where ensemble.json says that
-    they were chosen on these samples; `data` is their name for the record. What the cases are too few for is left out
-    with a MedsegWarning. Raises InputError for fewer than three cases.
+    Everything is learnt on held-out predictions (`crossfit.cross_fit`), with weights refitted where ensemble.json says
+    that they were chosen on these samples; `data` is their name for the record. What the cases are too few for is left
+    out with a MedsegWarning. Raises InputError for fewer than three cases, and for an ensemble that blends by anything
+    but the weighted mean.
     """
-    split = split_hash([one.sample for one in seen])
+    images = with_own_weights(ensemble, observations)
+    split = split_hash([image.observation.sample for image in images])
     fitted = ensemble.config.fitted
     contender = fitted.chosen if fitted is not None and fitted.split_sha256 == split else None
-    held = cross_fit(seen, refit=contender, progress=progress)
+    held = cross_fit(images, refit=contender, progress=progress)
     of_fold = {fold: _temperature([one for one in held if one.fold != fold]) for fold in {one.fold for one in held}}
     return Calibration(
         data,
@@ -166,28 +170,28 @@ def _alike(weights: Sequence[Weight], others: Sequence[Weight]) -> bool:
     return np.shape(weights) == np.shape(others) and np.allclose(weights, others)
 
 
-def _temperature(held: Sequence[Observation]) -> float:
-    return fit_temperature([(one.probabilities, one.truth) for one in held], held[0].config.task)
+def _temperature(held: Sequence[HeldOut]) -> float:
+    return fit_temperature([(one.probabilities, one.truth) for one in held], held[0].observation.task)
 
 
-def tables_of(seen: Sequence[Observation], temperatures: Sequence[float]) -> tuple[list[Table], list[Table]]:
+def tables_of(seen: Sequence[HeldOut], temperatures: Sequence[float]) -> tuple[list[Table], list[Table]]:
     """Each image's table over all pixels, and over the band, under its own temperature."""
     whole, near = [], []
     for one, temperature in zip(seen, temperatures, strict=True):
-        probabilities = tempered(one.probabilities, temperature, one.config.task)
+        probabilities = tempered(one.probabilities, temperature, one.observation.task)
         whole.append(reliability(probabilities, one.truth))
         near.append(reliability(probabilities, one.truth, band(one.truth)))
     return whole, near
 
 
-def _errors(seen: Sequence[Observation], temperatures: Sequence[float]) -> Errors:
+def _errors(seen: Sequence[HeldOut], temperatures: Sequence[float]) -> Errors:
     whole, near = (pool(tables) for tables in tables_of(seen, temperatures))
     if np.isnan(near).any():
         return Errors(ece(whole), brier(whole), None, None)
     return Errors(ece(whole), brier(whole), ece(near), brier(near))
 
 
-def _fit_trust(held: Sequence[Observation]) -> TrustModel | None:
+def _fit_trust(held: Sequence[HeldOut]) -> TrustModel | None:
     try:
         return fit_trust(_outcomes(held))
     except InputError as error:
@@ -195,7 +199,7 @@ def _fit_trust(held: Sequence[Observation]) -> TrustModel | None:
         return None
 
 
-def _fit_bounds(held: Sequence[Observation]) -> Iterator[Bounds]:
+def _fit_bounds(held: Sequence[HeldOut]) -> Iterator[Bounds]:
     answers, cases = [(one.probabilities, one.truth) for one in held], [one.case for one in held]
     for alpha in ALPHAS:
         try:
@@ -204,9 +208,9 @@ def _fit_bounds(held: Sequence[Observation]) -> Iterator[Bounds]:
             warnings.warn(f"{error} The calibration goes without that rate.", MedsegWarning, stacklevel=3)
 
 
-def _outcomes(held: Sequence[Observation]) -> Outcomes:
+def _outcomes(held: Sequence[HeldOut]) -> Outcomes:
     return Outcomes(
-        np.array([agreement(one.stack, one.config.task) for one in held]),
+        np.array([agreement(one.observation.stack, one.observation.task) for one in held]),
         np.array([one.dice for one in held]),
         np.array([not one.masks.any() for one in held]),
         tuple(one.case for one in held),

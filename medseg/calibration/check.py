@@ -1,7 +1,6 @@
 """What a calibration is worth on samples it was not learnt on: usually the test split, once, at the end.
 
-seen = observe(ensemble, select(samples, "test"))
-print(report(check(load_calibration(folder, ensemble), seen)))
+print(report(check(load_calibration(folder, ensemble), ensemble, select(samples, "test"))))
 """
 
 from __future__ import annotations
@@ -11,12 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float64
 
 from medseg.calibration.calibrate import Calibration, tables_of
 from medseg.calibration.conformal import Bounds, inner_outer
 from medseg.calibration.temperature import Table, brier, ece, pool
 from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, interval_by_case, spearman
-from medseg.fitting.crossfit import Observation
+from medseg.data.manifest import Sample
+from medseg.fitting.crossfit import HeldOut, with_own_weights
+from medseg.fitting.observations import Progress, observation
+from medseg.inference.ensemble import Ensemble
+from medseg.metrics import dice
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,28 @@ class Figure:
         return f"| {self.name} | {value} [{low}, {high}] |"
 
 
-def check(found: Calibration, seen: Sequence[Observation]) -> list[Figure]:
+def check(
+    found: Calibration,
+    ensemble: Ensemble,
+    samples: Sequence[Sample],
+    *,
+    progress: Progress = lambda done, total: None,
+) -> list[Figure]:
     """What `found` is worth on other samples, usually the test split: the figures in the order of the report.
 
-    The Dice that trust is measured against is that of the masks as a user gets them; pixels count as in calibration.
+    The Dice that trust is measured against is that of the masks as a user gets them, on the image's own grid after
+    clean-up; pixels count as in calibration. Raises ReadError for a sample that cannot be read.
     """
+    observations, true_dice = [], []
+    for done, sample in enumerate(samples, start=1):
+        image, truth = sample.read(ensemble.config.labels)
+        prediction = ensemble.predict(image)
+        observations.append(observation(sample, ensemble.config.task, prediction.members, truth))
+        true_dice.append(float(np.mean(dice(prediction.masks, truth))))
+        progress(done, len(samples))
+    seen = with_own_weights(ensemble, observations)
     cases = [one.case for one in seen]
-    figures = _trust_figures(found.trust, seen, cases) if found.trust else []
+    figures = _trust_figures(found.trust, seen, np.array(true_dice), cases) if found.trust else []
     for bounds in found.bounds:
         figures += _conformal_figures(bounds, seen, cases)
     before, after = (tables_of(seen, [temperature] * len(seen)) for temperature in (1.0, found.temperature))
@@ -55,17 +74,18 @@ def report(figures: Sequence[Figure]) -> str:
     return "\n".join(["| | value [95 % by case] |", "|---|---|", *map(str, figures)])
 
 
-def _trust_figures(model: TrustModel, seen: Sequence[Observation], cases: Sequence[str]) -> list[Figure]:
+def _trust_figures(
+    model: TrustModel, seen: Sequence[HeldOut], true: Float64[np.ndarray, "n"], cases: Sequence[str]
+) -> list[Figure]:
     judged = [_judge(model, one) for one in seen]
-    true = np.array([one.shown_dice for one in seen])
-    dice, low, high = np.array([(trust.dice, trust.low, trust.high) for trust in judged]).T
+    predicted, low, high = np.array([(trust.dice, trust.low, trust.high) for trust in judged]).T
     flagged = np.array([trust.look_yourself for trust in judged])
     failed = true < FAILURE
     rows = f"{np.count_nonzero(failed)} of {len(true)}"
     statistics: dict[str, Callable[[np.ndarray], float]] = {
-        "rank correlation of predicted and true Dice": lambda i: spearman(dice[i], true[i]),
-        f"AUROC for Dice < {FAILURE:g} ({rows})": lambda i: auroc(-dice[i], failed[i]),
-        "error of the predicted Dice, mean": lambda i: float(np.abs(dice - true)[i].mean()),
+        "rank correlation of predicted and true Dice": lambda i: spearman(predicted[i], true[i]),
+        f"AUROC for Dice < {FAILURE:g} ({rows})": lambda i: auroc(-predicted[i], failed[i]),
+        "error of the predicted Dice, mean": lambda i: float(np.abs(predicted - true)[i].mean()),
         "90 % interval: coverage": lambda i: float(((low <= true) & (true <= high))[i].mean()),
         "90 % interval: mean width": lambda i: float((high - low)[i].mean()),
         "to look at yourself": lambda i: float(flagged[i].mean()),
@@ -74,11 +94,11 @@ def _trust_figures(model: TrustModel, seen: Sequence[Observation], cases: Sequen
     return [_figure(name, statistic, cases) for name, statistic in statistics.items()]
 
 
-def _judge(model: TrustModel, one: Observation) -> Trust:
-    return model.judge(agreement(one.stack, one.config.task), empty=not one.masks.any())
+def _judge(model: TrustModel, one: HeldOut) -> Trust:
+    return model.judge(agreement(one.observation.stack, one.observation.task), empty=not one.masks.any())
 
 
-def _conformal_figures(bounds: Bounds, seen: Sequence[Observation], cases: Sequence[str]) -> list[Figure]:
+def _conformal_figures(bounds: Bounds, seen: Sequence[HeldOut], cases: Sequence[str]) -> list[Figure]:
     rows = np.array([_conformal_losses(bounds, one) for one in seen]).T
     names = ("missed by the outer mask", "false in the inner mask", "area of outer / mask", "area of inner / mask")
     return [
@@ -87,7 +107,7 @@ def _conformal_figures(bounds: Bounds, seen: Sequence[Observation], cases: Seque
     ]
 
 
-def _conformal_losses(bounds: Bounds, one: Observation) -> tuple[float, float, float, float]:
+def _conformal_losses(bounds: Bounds, one: HeldOut) -> tuple[float, float, float, float]:
     """Means over labels; nan where no label is there to be missed, or no mask to compare areas with."""
     inner, outer = inner_outer(one.probabilities, one.masks, bounds)
     true, area, inner_area, outer_area = (

@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 from medseg.arrays import Stack
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.metrics import confusion
+from medseg.metrics import dice
 from medseg.postprocess import to_masks
 from medseg.schema import require
 
@@ -86,14 +86,14 @@ class TrustModel:
 def agreement(stack: Stack, task: Task) -> float:
     """Mean Dice of the masks of every two members of the stack, at threshold 0.5, and over labels; in [0, 1].
 
-    Give it the members with weight, on the grid of `crossfit.thin`, as it was fitted. Two empty masks agree. Raises
+    Give it the members with weight, on the grid of `observations.thin`, as it was fitted. Two empty masks agree. Raises
     InputError for fewer than two members.
     """
     if len(stack) < 2:
         raise InputError(f"Members can agree where there are at least two with weight, got {len(stack)}.")
     masks = [to_masks(member.astype(np.float32), MEMBER_THRESHOLD, task) for member in stack]
     pairs = combinations(masks, 2)
-    return float(np.mean([[confusion(a, b).dice for a, b in zip(*pair, strict=True)] for pair in pairs]))
+    return float(np.mean([dice(*pair) for pair in pairs]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from medseg import schema
 from medseg.commands.inspect import add_choice, read_chosen
 
 if TYPE_CHECKING:
+    from medseg.calibration.calibrate import Calibration
     from medseg.data.manifest import Sample
     from medseg.evaluation.evaluate import Result
     from medseg.inference.ensemble import Ensemble
@@ -75,25 +76,35 @@ def _write_evaluation(
 
 def _calibrate(options: argparse.Namespace) -> None:
     from medseg.calibration.calibrate import calibrate, describe, load_calibration
-    from medseg.calibration.check import check, report
     from medseg.data.samples import select
-    from medseg.fitting.crossfit import FOLDS, observe
+    from medseg.fitting.crossfit import FOLDS, require_weighted_mean
+    from medseg.fitting.observations import observe
     from medseg.hub.folders import CALIBRATION
     from medseg.inference.ensemble import Ensemble
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    found = load_calibration(options.ensemble, ensemble) if options.test else None
-    samples = select(read_chosen(options), "test" if options.test else "val")
-    with tqdm(total=len(samples), desc="predicting") as bar:
-        seen = observe(ensemble, samples, progress=lambda done, total: bar.update())
-    if found is not None:
-        cases = len({one.case for one in seen})
-        print(f"Calibrated on {found.data}, n = {found.n}.")
-        print(f"Checked on the test split of {options.data}, n = {len(seen)} images of {cases} cases.\n")
-        print(report(check(found, seen)))
+    require_weighted_mean(ensemble)  # before hours of predicting
+    if options.test:
+        _check(options, ensemble, load_calibration(options.ensemble, ensemble))
         return
+    samples = select(read_chosen(options), "val")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        observations = list(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
     name = f"{options.data.resolve().name}, validation split"
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
-        found = calibrate(ensemble, seen, name, progress=lambda done, total: bar.update())
+        found = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
     schema.dump(found, options.ensemble / CALIBRATION)
     print(describe(found, ensemble.config.labels))
+
+
+def _check(options: argparse.Namespace, ensemble: Ensemble, found: Calibration) -> None:
+    from medseg.calibration.check import check, report
+    from medseg.data.samples import select
+
+    samples = select(read_chosen(options), "test")
+    with tqdm(total=len(samples), desc="predicting") as bar:
+        figures = check(found, ensemble, samples, progress=lambda done, total: bar.update())
+    cases = len({sample.case for sample in samples})
+    print(f"Calibrated on {found.data}, n = {found.n}.")
+    print(f"Checked on the test split of {options.data}, n = {len(samples)} images of {cases} cases.\n")
+    print(report(figures))

@@ -13,7 +13,7 @@ from medseg import schema
 from medseg.commands.inspect import add_choice, read_chosen
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
-from medseg.scores import Contender
+from medseg.scores import Average, Contender
 
 if TYPE_CHECKING:
     from medseg.inference.member import LoadedMember
@@ -62,6 +62,7 @@ def _fit(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
     from medseg.fitting.fit import fit, table
     from medseg.fitting.labels import NOT_APART, are_apart
+    from medseg.fitting.observations import Observations, observe
     from medseg.inference.member import copy_member
 
     if options.output.exists():
@@ -72,14 +73,9 @@ def _fit(options: argparse.Namespace) -> None:
         raise InputError(NOT_APART)  # before hours of predicting
     samples = select(read_chosen(options), "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
-        found = fit(
-            members,
-            samples,
-            metric=options.metric,
-            average="pooled" if options.average == "pooled" else "per image",
-            method=options.method,
-            progress=lambda done, total: bar.update(),
-        )
+        observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
+    average: Average = "pooled" if options.average == "pooled" else "per image"
+    found = fit(observations, metric=options.metric, average=average, method=options.method)
     contender = _CONTENDERS[options.choose] if options.choose else found.recommended
     chosen = found.choice(contender)
     settings = EnsembleConfig(

@@ -35,14 +35,20 @@ def deal(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 
 
 def deal_folds(samples: Iterable[Sample], count: int, seed: int = 0) -> list[list[str]]:
-    """The cases of `samples` in `count` folds of the same number of cases, give or take one, in an order by hash.
+    """The cases of `samples` in `count` folds, as `deal_cases` deals them."""
+    return deal_cases([sample.case for sample in samples], count, seed)
+
+
+def deal_cases(cases: Iterable[str], count: int, seed: int = 0) -> list[list[str]]:
+    """`cases`, each named once or more, in `count` folds of the same number of cases, give or take one, in an order by
+    hash.
 
     Raises InputError for fewer than three folds, which leave nothing to train on, or more than there are cases.
     """
-    cases = sorted({sample.case for sample in samples}, key=lambda case: _position(case, seed))
-    if not 3 <= count <= len(cases):
-        raise InputError(f"{len(cases)} cases cannot be dealt into {count} folds: wanted at least 3, each with a case.")
-    return [sorted(cases[fold::count]) for fold in range(count)]
+    order = sorted(set(cases), key=lambda case: _position(case, seed))
+    if not 3 <= count <= len(order):
+        raise InputError(f"{len(order)} cases cannot be dealt into {count} folds: wanted at least 3, each with a case.")
+    return [sorted(order[fold::count]) for fold in range(count)]
 
 
 def with_fold(samples: Sequence[Sample], folds: Sequence[Sequence[str]], fold: int) -> list[Sample]:

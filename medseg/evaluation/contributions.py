@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from medseg.arrays import Masks, Probabilities, Stack, Weight
 from medseg.config import EnsembleConfig, Task
 from medseg.inference.blend import blend, weighted_mean
-from medseg.metrics import Estimate, confusion, mean_interval
+from medseg.metrics import Estimate, dice, mean_interval
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 
@@ -137,6 +137,5 @@ def shapley(worth: Float64[np.ndarray, "n S"]) -> Float64[np.ndarray, "n M"]:
     return shares
 
 
-def _dice(blended: Probabilities, threshold: float, truth: Masks, task: Task) -> list[float]:
-    masks = to_masks(blended, threshold, task)
-    return [confusion(found, true).dice for found, true in zip(masks, truth, strict=True)]
+def _dice(blended: Probabilities, threshold: float, truth: Masks, task: Task) -> Float64[np.ndarray, "K"]:
+    return dice(to_masks(blended, threshold, task), truth)

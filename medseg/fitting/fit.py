@@ -11,35 +11,27 @@ broken: the search gives it weight 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int64
 
-from medseg.arrays import Masks, Stack, Weight
+from medseg.arrays import Weight
 from medseg.data.samples import Sample, split_hash
-from medseg.data.splits import deal_folds
+from medseg.data.splits import deal_cases
 from medseg.errors import InputError
-from medseg.fitting.baseline import on_square
 from medseg.fitting.compare import Comparison, score
-from medseg.fitting.histogram import to_histograms
 from medseg.fitting.labels import NOT_APART, PerLabel
 from medseg.fitting.measure import Measure
-from medseg.fitting.observations import Observations
+from medseg.fitting.observations import Observation, Observations
 from medseg.fitting.search import Chosen, describe
 from medseg.fitting.thresholds import THRESHOLDS
-from medseg.inference.member import LoadedMember
-from medseg.preprocess import to_image_grid, working_size
 from medseg.scores import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 
 FOLDS = 5
 FEWEST_CASES = 3
 """Fewer cannot be dealt into folds, so there is no nested estimate."""
-
-SEARCH_SIDE = 256
-"""Every n-th pixel is looked at, so that no side exceeds this: scores over them differ from the whole by less than the
-images differ from each other, and the search takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -139,54 +131,38 @@ class Fit:
 
 
 def fit(
-    members: Sequence[LoadedMember],
-    samples: Sequence[Sample],
+    observations: Observations | Iterable[Observation],
     *,
     metric: FitMetric = "dice",
     average: Average = "per image",
     method: FitMethod = "grid",
     folds: int = FOLDS,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fit:
-    """Choose weights (>= 0, summing to 1) and threshold for `members` on `samples`, and estimate what they are worth.
+    """Choose weights (>= 0, summing to 1) and threshold for the members that made the `observations`
+    (`medseg.fitting.observations.observe`), and estimate what they are worth.
 
     Among equal scores the weights nearest to equal win, so noise never drops a member; only a broken one, no better
-    alone than a blind answer, is left out beforehand (at a low threshold it would pass as harmless). Weights per label
-    come from the grid, whatever the method. Members must agree in task and labels. `progress(done, total)` is called
-    after each image. Raises InputError without members or samples, and for fewer than three folds; ReadError for a
-    sample that cannot be read.
+    alone than the baseline, is left out beforehand (at a low threshold it would pass as harmless). Weights per label
+    come from the grid, whatever the method. Raises InputError for fewer than three folds.
     """
-    if not members or not samples:
-        raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
-    task = members[0].config.task
-    histograms, small = [], []
-    for done, sample in enumerate(samples, start=1):
-        stack, truth = _observe(members, sample)
-        histograms.append(to_histograms(stack, truth, task))
-        small.append(on_square([truth])[0])
-        progress(done, len(samples))
-    cases = tuple(sample.case for sample in samples)
-    observations = Observations(tuple(histograms), np.array(small), cases, samples[0].split, task)
-    return weigh(observations, _deal(samples, folds), Measure(metric, average), method)
-
-
-def weigh(observations: Observations, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> Fit:
-    """The fit to the observations; `fold_of` numbers the fold of each image, one fold meaning no nested estimate."""
+    if not isinstance(observations, Observations):
+        observations = Observations.of(observations)
+    measure, fold_of = Measure(metric, average), _deal(observations.cases, folds)
     comparison = Comparison(observations, fold_of, measure, method)
-    found = comparison.choose()
+    chosen = comparison.choose()
 
-    def choice(chosen: Chosen | PerLabel) -> Choice:
-        return Choice(chosen[0], float(THRESHOLDS[chosen[1]]), measure, comparison.counts(chosen))
+    def choice(contender: Chosen | PerLabel) -> Choice:
+        return Choice(contender[0], float(THRESHOLDS[contender[1]]), measure, comparison.counts(contender))
 
     return Fit(
-        tuple(choice(single) for single in found.singles),
-        choice(found.equal),
-        choice(found.fitted),
-        found.baseline,
-        found.broken,
+        tuple(choice(single) for single in chosen.singles),
+        choice(chosen.equal),
+        choice(chosen.fitted),
+        chosen.baseline,
+        chosen.broken,
         method,
         comparison.nested() if max(fold_of) else None,
-        choice(found.per_label) if found.per_label else None,
+        choice(chosen.per_label) if chosen.per_label else None,
     )
 
 
@@ -227,28 +203,11 @@ def _line(name: str, score: Score, sign: str = "") -> str:
     return f"  {name:28} {value} [{low}, {high}]"
 
 
-def _deal(samples: Sequence[Sample], folds: int) -> list[int]:
-    """The fold of each sample, as many as there are cases if these are fewer; all 0 where they are too few."""
-    cases = len({sample.case for sample in samples})
-    if cases < FEWEST_CASES:
-        return [0] * len(samples)
-    dealt = deal_folds(samples, min(folds, cases))
+def _deal(cases: Sequence[str], folds: int) -> list[int]:
+    """The fold of each image, as many as there are cases if these are fewer; all 0 where they are too few."""
+    number = len(set(cases))
+    if number < FEWEST_CASES:
+        return [0] * len(cases)
+    dealt = deal_cases(cases, min(folds, number))
     fold_of = {case: fold for fold, names in enumerate(dealt) for case in names}
-    return [fold_of[sample.case] for sample in samples]
-
-
-def thinned(array: np.ndarray, stride: int) -> np.ndarray:
-    """Every `stride`-th row and column of an array (…, H, W), copied; the rows first: two thirds of the time."""
-    rows = array[..., ::stride, :].copy()
-    return rows[..., ::stride].copy()
-
-
-def _observe(members: Sequence[LoadedMember], sample: Sample) -> tuple[Stack, Masks]:
-    """The members' probabilities and the truth on every n-th pixel of the working grid."""
-    image, truth = sample.read(members[0].config.labels)
-    stack = np.stack([member.probabilities(image) for member in members])
-    on_grid = truth
-    if image.size != working_size(image.size):
-        on_grid = to_image_grid(truth.astype(np.float32), working_size(image.size)) >= 0.5
-    stride = -(-max(stack.shape[2:]) // SEARCH_SIDE)
-    return thinned(stack, stride), thinned(on_grid, stride)
+    return [fold_of[case] for case in cases]

@@ -1,20 +1,76 @@
-"""What fitting keeps of the images, and what choices mark on them."""
+"""What the members predict for labelled images, and what fitting keeps of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from medseg.arrays import Weight
+from medseg.arrays import Masks, Stack, Weight
 from medseg.config import Task
-from medseg.fitting.baseline import baseline_score, constant_counts
-from medseg.fitting.histogram import Histogram, add
+from medseg.data.manifest import Sample
+from medseg.errors import InputError
+from medseg.fitting.baseline import baseline_score, constant_counts, on_square
+from medseg.fitting.histogram import Histogram, add, to_histograms
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
 from medseg.inference.blend import normalise_weights
+from medseg.inference.member import LoadedMember
+from medseg.preprocess import to_image_grid
+
+SEARCH_SIDE = 256
+"""Every n-th pixel is looked at, so that no side exceeds this: scores over them differ from the whole by less than the
+images differ from each other, and the search takes seconds."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One image of a task: the members' probabilities (M, K, h, w) float16 and the truth (K, h, w), both on every n-th
+    pixel (`thin`) of the working grid."""
+
+    sample: Sample
+    task: Task
+    stack: Stack
+    truth: Masks
+
+    def only(self, members: Sequence[int]) -> Observation:
+        """The same of these members alone."""
+        return replace(self, stack=self.stack[list(members)])
+
+
+def observe(
+    members: Sequence[LoadedMember], samples: Sequence[Sample], *, progress: Progress = lambda done, total: None
+) -> Iterator[Observation]:
+    """Run the members on each sample, one at a time; they must agree in task and labels.
+
+    `progress(done, total)` is called after each. Raises InputError without members or samples, ReadError for a sample
+    that cannot be read.
+    """
+    if not members or not samples:
+        raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
+    for done, sample in enumerate(samples, start=1):
+        image, truth = sample.read(members[0].config.labels)
+        stack = np.stack([member.probabilities(image) for member in members])
+        yield observation(sample, members[0].config.task, stack, truth)
+        progress(done, len(samples))
+
+
+def observation(sample: Sample, task: Task, stack: Stack, truth: Masks) -> Observation:
+    """Of a whole stack on the working grid, and the truth on the image's own grid."""
+    if truth.shape[1:] != stack.shape[2:]:
+        truth = to_image_grid(truth.astype(np.float32), (stack.shape[2], stack.shape[3])) >= 0.5
+    return Observation(sample, task, thin(stack), thin(truth))
+
+
+def thin(planes: np.ndarray) -> np.ndarray:
+    """A copy of every n-th row and column of (…, h, w), so that no side exceeds SEARCH_SIDE: the grid of fitting."""
+    stride = -(-max(planes.shape[-2:]) // SEARCH_SIDE)
+    rows = planes[..., ::stride, :].copy()  # the rows first: two thirds of the time
+    return rows[..., ::stride].copy()
 
 
 @dataclass(frozen=True)
@@ -22,20 +78,40 @@ class Observations:
     """All that fitting keeps of images: of each its histograms, its masks on a small square, its case; the split."""
 
     histograms: tuple[tuple[Histogram, ...], ...]
-    small: Bool[np.ndarray, "n K side side"]
+    squares: Bool[np.ndarray, "n K side side"]
     cases: tuple[str, ...]
     split: str
     task: Task
 
+    @classmethod
+    def of(cls, observations: Iterable[Observation]) -> Observations:
+        """What fitting keeps of these, of which there is at least one; each is let go before the next is made."""
+        histograms, squares, cases = [], [], []
+        for one in observations:
+            histograms.append(to_histograms(one.stack, one.truth, one.task))
+            squares.append(on_square([one.truth])[0])
+            cases.append(one.sample.case)
+        return cls(tuple(histograms), np.array(squares), tuple(cases), one.sample.split, one.task)
+
+    def without(self, cases: Collection[str]) -> Observations:
+        """Those of all other cases."""
+        images = [i for i, case in enumerate(self.cases) if case not in cases]
+        return replace(
+            self,
+            histograms=tuple(self.histograms[i] for i in images),
+            squares=self.squares[images],
+            cases=tuple(self.cases[i] for i in images),
+        )
+
     @property
     def members(self) -> int:
-        """How many members answered."""
+        """The number of members."""
         return len(self.histograms[0][0].probabilities)
 
     def label(self, index: int) -> Observations:
         """One label of several that may overlap, by itself."""
         histograms = tuple((image[index],) for image in self.histograms)
-        return replace(self, histograms=histograms, small=self.small[:, index : index + 1])
+        return replace(self, histograms=histograms, squares=self.squares[:, index : index + 1])
 
     def counts(self, images: Sequence[int], chosen: tuple[Sequence[Weight], int]) -> Int64[np.ndarray, "n K 3"]:
         """What the chosen weights, for each label by itself where they are given so, and threshold mark on these."""
@@ -43,17 +119,20 @@ class Observations:
         groups = len(self.histograms[0])
         normalised = np.array(normalise_weights(weights, self.members, groups)).reshape(self.members, -1)
         each = np.broadcast_to(normalised, (self.members, groups)).T
-        parts = (
-            [t.counts(own[None], self.task)[0, :, threshold] for t, own in zip(self.histograms[i], each, strict=True)]
+        counted = (
+            [
+                part.counts(row[None], self.task)[0, :, threshold]
+                for part, row in zip(self.histograms[i], each, strict=True)
+            ]
             for i in images
         )
-        return np.array([np.concatenate(part) for part in parts])
+        return np.array([np.concatenate(parts) for parts in counted])
 
     def baseline(self, images: Sequence[int], measure: Measure) -> float:
         """What the best blind answer scores on these images."""
         chosen = [self.histograms[i] for i in images]
-        constant = [np.concatenate([constant_counts(t.total, t.true) for t in image]) for image in chosen]
-        return baseline_score(self.small[images], np.array(constant), measure)
+        constant = [np.concatenate([constant_counts(part.total, part.true) for part in image]) for image in chosen]
+        return baseline_score(self.squares[images], np.array(constant), measure)
 
     def objective(self, fold_of: Sequence[int], measure: Measure) -> Objective:
         """The scores of weights on these images; for a pooled measure on folds, of one histogram each."""

@@ -19,11 +19,11 @@ from medseg.app.tabs.fit import recommendation, table
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
-from medseg.fitting.fit import Fit, fit
+from medseg.fitting.fit import Fit
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.scores import Nested, Score
-from tests.conftest import PaintedSample, disc, fake_member, make_ensemble, write_disc_pair
+from tests.conftest import PaintedSample, disc, fake_member, fit_to, make_ensemble, write_disc_pair
 
 SPLITS = '{"train": ["c0"], "val": ["c1", "c2", "c3", "c4"], "test": ["c5"]}'
 
@@ -64,7 +64,7 @@ def given(pairs: Path, kind: str) -> list[Given]:
 
 def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensemble: Ensemble, pairs: Path) -> None:
     found = Tuning().run(ensemble, zipped(pairs), [])
-    expected = fit(ensemble.members, select(load_data(pairs).samples, "val"))
+    expected = fit_to(ensemble.members, select(load_data(pairs).samples, "val"))
     assert found.fitted == expected.fitted
     assert found.nested == expected.nested
     assert found.nested is not None
@@ -174,7 +174,7 @@ def halves() -> Fit:
         fake_member(name, shown(*wrong), labels=("disc", "rest"), task="multilabel")
         for name, wrong in (("one", (0, 1)), ("two", (1, 0)))
     ]
-    return fit(members, drawn)  # type: ignore[arg-type]
+    return fit_to(members, drawn)
 
 
 def test_weights_for_each_label_are_recommended_and_shown(halves: Fit) -> None:
@@ -208,10 +208,10 @@ class Found:
 
 
 def test_the_recommendation_says_by_how_much_and_whether_that_may_be_chance() -> None:
-    clear = recommendation(Found(0.05, 0.01))  # type: ignore[arg-type]
+    clear = recommendation(Found(0.05, 0.01))
     assert clear.startswith("**Recommended: the fitted weights**")
     assert "+0.050 [+0.010, +0.100] against equal weights" in clear
     assert "chance" not in clear
-    unclear = recommendation(Found(-0.01, -0.02))  # type: ignore[arg-type]
+    unclear = recommendation(Found(-0.01, -0.02))
     assert unclear.startswith("**Recommended: equal weights**")
     assert unclear.endswith("may be chance.")

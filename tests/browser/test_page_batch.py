@@ -13,7 +13,7 @@ import pytest
 
 import medseg
 from medseg.calibration.trust import agreement
-from medseg.fitting.crossfit import thin
+from medseg.fitting.observations import thin
 from tests.conftest import write_disc_pair
 
 if TYPE_CHECKING:

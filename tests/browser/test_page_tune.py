@@ -13,8 +13,7 @@ import medseg
 from medseg import schema
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data
-from medseg.fitting.fit import fit
-from tests.conftest import write_disc_pair
+from tests.conftest import fit_to, write_disc_pair
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -46,7 +45,7 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     start(page, pairs.with_suffix(".zip"))
     page.wait_for_selector("#tune-found:has-text('Recommended')")
     samples = [dataclasses.replace(one, split="val") for one in load_data(pairs, divide=False).samples]
-    found = fit(medseg.Ensemble.from_pretrained(tiny_ensemble).members, samples)
+    found = fit_to(medseg.Ensemble.from_pretrained(tiny_ensemble).members, samples)
     choice = found.choice(found.recommended)
     shown = page.inner_text("#tune-found")
     assert found.nested is not None

@@ -20,13 +20,13 @@ from medseg.config import Cleanup, Task
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.samples import load_data, split_hash
 from medseg.errors import ConfigError, InputError, MedsegWarning
-from medseg.fitting.crossfit import observe
-from medseg.fitting.fit import fit
+from medseg.fitting.crossfit import with_own_weights
+from medseg.fitting.observations import observe
 from medseg.hub.folders import CALIBRATION
 from medseg.image import Image
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
-from tests.conftest import ROOT, FakeMember, PaintedSample, disc, fake_member, with_stacker
+from tests.conftest import ROOT, FakeMember, PaintedSample, disc, fake_member, fit_to, with_stacker
 from tests.fitting.test_crossfit import ensemble_of
 
 SIZE = (40, 40)
@@ -68,12 +68,12 @@ def ensemble() -> Ensemble:
 
 @pytest.fixture(scope="module")
 def found(ensemble: Ensemble) -> Calibration:
-    return calibrate(ensemble, observe(ensemble, samples(40)), "discs")
+    return calibrate(ensemble, observe(ensemble.members, samples(40)), "discs")
 
 
 @pytest.fixture(scope="module")
 def figures(ensemble: Ensemble, found: Calibration) -> dict[str, float]:
-    return {figure.name: figure.value for figure in check(found, observe(ensemble, samples(60, seed=1)))}
+    return {figure.name: figure.value for figure in check(found, ensemble, samples(60, seed=1))}
 
 
 def test_the_record_says_what_it_was_learnt_on(ensemble: Ensemble, found: Calibration) -> None:
@@ -85,12 +85,12 @@ def test_the_record_says_what_it_was_learnt_on(ensemble: Ensemble, found: Calibr
 
 def test_weights_chosen_on_these_samples_are_chosen_anew_for_each_fold(ensemble: Ensemble) -> None:
     few = samples(20)
-    record = fit(ensemble.members, few).record(ensemble.names, few, "discs")
+    record = fit_to(ensemble.members, few).record(ensemble.names, few, "discs")
     chosen_here = Ensemble(dataclasses.replace(ensemble.config, fitted=record), ensemble.members)
     chosen_elsewhere = dataclasses.replace(record, split_sha256="0" * 64)
     other = Ensemble(dataclasses.replace(ensemble.config, fitted=chosen_elsewhere), ensemble.members)
-    assert calibrate(chosen_here, observe(chosen_here, few), "discs").refitted
-    assert not calibrate(other, observe(other, few), "discs").refitted
+    assert calibrate(chosen_here, observe(chosen_here.members, few), "discs").refitted
+    assert not calibrate(other, observe(other.members, few), "discs").refitted
 
 
 def test_members_that_are_too_sure_are_cooled(found: Calibration) -> None:
@@ -123,7 +123,7 @@ def test_conformal_masks_keep_near_their_promise_on_new_samples(found: Calibrati
 
 
 def test_the_figures_are_a_table_with_intervals(ensemble: Ensemble, found: Calibration) -> None:
-    lines = report(check(found, observe(ensemble, samples(8, seed=2)))).splitlines()
+    lines = report(check(found, ensemble, samples(8, seed=2))).splitlines()
     assert lines[0] == "| | value [95 % by case] |"
     assert all(line.count("|") == 3 for line in lines)
     assert any(line.startswith("| ECE after, band | 0.") for line in lines)
@@ -192,7 +192,7 @@ def test_a_file_that_breaks_the_schema_is_refused(
 
 
 def test_what_the_cases_are_too_few_for_is_left_out_and_said(ensemble: Ensemble) -> None:
-    seen = observe(ensemble, samples(10))
+    seen = observe(ensemble.members, samples(10))
     with pytest.warns(MedsegWarning) as told:
         few = calibrate(ensemble, seen, "few")
     assert few.trust is None
@@ -206,7 +206,7 @@ def test_what_the_cases_are_too_few_for_is_left_out_and_said(ensemble: Ensemble)
 def test_one_member_alone_has_no_trust() -> None:
     alone = ensemble_of(erring("alone", (1, 0)))
     with pytest.warns(MedsegWarning, match="at least two with weight, got 1"):
-        assert calibrate(alone, observe(alone, samples(20)), "one").trust is None
+        assert calibrate(alone, observe(alone.members, samples(20)), "one").trust is None
 
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
@@ -220,7 +220,7 @@ def test_several_labels_have_bounds_of_their_own(task: Task) -> None:
     drawn = [PaintedSample(s.picture, left_and_right(s.picture) > 0.5, s.case) for s in samples(20)]
     members = [fake_member(name, left_and_right, labels=("left", "right"), task=task) for name in "ab"]
     both = ensemble_of(*members)
-    known = calibrate(both, observe(both, drawn), "halves")
+    known = calibrate(both, observe(both.members, drawn), "halves")
     assert [len(bounds.outer) for bounds in known.bounds] == [2, 2, 2]
     assert "alpha 0.05, right: outer mask from 0.9" in describe(known, ("left", "right"))
     assert judge(known, both.predict(drawn[0].picture)).dice > 0.95
@@ -234,13 +234,13 @@ def test_weights_for_each_label_are_calibrated_as_they_are_used(tmp_path: Path) 
     labels = ("a", "b")
     members = [fake_member(f"m{i}", shown(i, 1 - i), labels=labels, task="multilabel") for i in (0, 1)]
     plain = ensemble_of(*members)
-    record = fit(plain.members, drawn).record(plain.names, drawn, "discs")
+    record = fit_to(plain.members, drawn).record(plain.names, drawn, "discs")
     weighed = zip(plain.config.members, ((1.0, 0.0), (0.0, 1.0)), strict=True)
     references = tuple(dataclasses.replace(reference, weight=weight) for reference, weight in weighed)
     own = Ensemble(dataclasses.replace(plain.config, members=references, fitted=record), plain.members)
-    seen = observe(own, drawn)
-    assert [one.dice for one in seen] == [1] * 20
-    known = calibrate(own, seen, "discs")
+    observations = list(observe(own.members, drawn))
+    assert [image.dice for image in with_own_weights(own, observations)] == [1] * 20
+    known = calibrate(own, observations, "discs")
     assert (record.chosen, known.refitted, known.weights) == ("per label", True, ((1, 0), (0, 1)))
     schema.dump(known, tmp_path / CALIBRATION)
     assert load_calibration(tmp_path, own) == known

@@ -12,11 +12,12 @@ from medseg import schema
 from medseg.data.samples import split_hash
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
-from medseg.fitting.fit import fit, table
+from medseg.fitting.fit import table
+from medseg.fitting.observations import observe
 from medseg.image import Image
 from medseg.metrics import confusion
 from medseg.scores import Average, FitMethod, Fitted, Nested, Score
-from tests.conftest import FakeMember, PaintedSample, disc, fake_member
+from tests.conftest import FakeMember, PaintedSample, disc, fake_member, fit_to
 
 
 def samples(count: int = 6, size: tuple[int, int] = (40, 40)) -> list[PaintedSample]:
@@ -56,7 +57,7 @@ BROKEN: dict[str, Callable[[Image], np.ndarray]] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_member_gets_weight_0(broken: str) -> None:
-    found = fit([perfect(), fake_member(broken, BROKEN[broken])], samples())
+    found = fit_to([perfect(), fake_member(broken, BROKEN[broken])], samples())
     assert found.fitted.weights == (1, 0)
     assert found.fitted.mean == 1
     assert found.broken == (1,)
@@ -64,7 +65,7 @@ def test_a_broken_member_gets_weight_0(broken: str) -> None:
 
 
 def test_the_place_of_the_broken_member_does_not_matter() -> None:
-    found = fit([fake_member("inverted", BROKEN["inverted"]), perfect("a"), perfect("b")], samples())
+    found = fit_to([fake_member("inverted", BROKEN["inverted"]), perfect("a"), perfect("b")], samples())
     assert found.fitted.weights == (0, 0.5, 0.5)
     assert found.broken == (0,)
     assert found.best_single == 1
@@ -79,7 +80,7 @@ def test_members_that_complete_each_other_share_the_weight() -> None:
 
         return answer
 
-    found = fit([fake_member("top", half(slice(0, 20))), fake_member("bottom", half(slice(20, 40)))], samples())
+    found = fit_to([fake_member("top", half(slice(0, 20))), fake_member("bottom", half(slice(20, 40)))], samples())
     assert found.fitted.weights == (0.5, 0.5)
     assert found.fitted.mean == 1  # each alone finds about half of the discs
     assert max(choice.mean for choice in found.singles) < 0.9
@@ -87,18 +88,18 @@ def test_members_that_complete_each_other_share_the_weight() -> None:
 
 
 def test_ties_go_to_equal_weights() -> None:
-    found = fit([perfect("a"), perfect("b"), perfect("c")], samples())
+    found = fit_to([perfect("a"), perfect("b"), perfect("c")], samples())
     assert found.fitted.weights == (1 / 3, 1 / 3, 1 / 3)
     assert found.fitted == found.equal
 
 
 def test_of_equally_good_thresholds_the_one_nearest_to_one_half_is_taken() -> None:
-    assert fit([perfect()], samples()).fitted.threshold == 0.5
+    assert fit_to([perfect()], samples()).fitted.threshold == 0.5
 
 
 def test_the_best_threshold_is_found() -> None:
     shy = fake_member("shy", lambda image: 0.1 + 0.2 * truth(image))  # 0.1 outside, 0.3 inside
-    found = fit([shy], samples())
+    found = fit_to([shy], samples())
     assert 0.1 < found.fitted.threshold <= 0.3
     assert found.fitted.mean == 1
 
@@ -113,8 +114,8 @@ def shy_on(shy: Sequence[PaintedSample]) -> Callable[[Image], np.ndarray]:
 def test_the_threshold_leaves_one_half_only_by_more_than_chance(average: Average) -> None:
     """A resample of eight cases misses one certain case in 0.34 of all draws, and four of them in 0.004."""
     drawn = samples(8)
-    by_chance = fit([fake_member("shy on one", shy_on(drawn[:1]))], drawn, average=average)
-    surely = fit([fake_member("shy on four", shy_on(drawn[::2]))], drawn, average=average)
+    by_chance = fit_to([fake_member("shy on one", shy_on(drawn[:1]))], drawn, average=average)
+    surely = fit_to([fake_member("shy on four", shy_on(drawn[::2]))], drawn, average=average)
     for found, threshold in ((by_chance, 0.5), (surely, 0.3)):
         assert [found.singles[0].threshold, found.equal.threshold, found.fitted.threshold] == [threshold] * 3
     assert surely.fitted.mean == 1
@@ -128,12 +129,12 @@ def test_where_one_half_stays_the_weights_are_those_that_are_best_there() -> Non
     there."""
     drawn = samples(8)
     faint = fake_member("faint", lambda image: 0.08 * truth(image))
-    found = fit([fake_member("shy on one", shy_on(drawn[:1])), faint], drawn).fitted
+    found = fit_to([fake_member("shy on one", shy_on(drawn[:1])), faint], drawn).fitted
     assert (found.threshold, found.mean) == (0.5, 7 / 8)
 
 
 def test_every_choice_knows_what_it_marks_on_each_image() -> None:
-    found = fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples(4))
+    found = fit_to([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples(4))
     pixels = [int(sample.masks.sum()) for sample in samples(4)]
     assert found.singles[0].counts[:, 0].tolist() == [[n, n, n] for n in pixels]
     assert found.singles[1].counts[:, 0].tolist() == [[0, 0, n] for n in pixels]
@@ -152,12 +153,12 @@ def test_the_best_member_depends_on_the_average() -> None:
         for number, mask in enumerate(masks)
     ]
     members = [fake_member("large", on(drawn[:1])), fake_member("small", on(drawn[1:]))]
-    assert fit(members, drawn, average="per image").best_single == 1  # two images of three
-    assert fit(members, drawn, average="pooled").best_single == 0  # nine pixels of ten
+    assert fit_to(members, drawn, average="per image").best_single == 1  # two images of three
+    assert fit_to(members, drawn, average="pooled").best_single == 0  # nine pixels of ten
 
 
 def test_iou_is_what_it_says() -> None:
-    found = fit([fake_member("everything", BROKEN["everything"])], samples(3), metric="iou")
+    found = fit_to([fake_member("everything", BROKEN["everything"])], samples(3), metric="iou")
     share = samples(1)[0].masks.mean()
     assert found.fitted.mean == pytest.approx(share, rel=0.05)
     assert found.fitted.measure.metric == "iou"
@@ -166,7 +167,7 @@ def test_iou_is_what_it_says() -> None:
 @pytest.mark.parametrize("method", ["grid", "greedy", "local"])
 @pytest.mark.parametrize("average", ["per image", "pooled"])
 def test_every_method_leaves_out_what_is_broken(method: FitMethod, average: Average) -> None:
-    found = fit([fake_member("nothing", BROKEN["nothing"]), perfect()], samples(), method=method, average=average)
+    found = fit_to([fake_member("nothing", BROKEN["nothing"]), perfect()], samples(), method=method, average=average)
     assert (found.fitted.weights, found.broken, found.method) == ((0, 1), (0,), method)
 
 
@@ -177,7 +178,7 @@ def test_what_a_member_only_memorised_counts_for_nothing() -> None:
     drawn = samples()
     folds = deal_folds(drawn, 3)
     members = [fake_member(f"m{i}", on([s for s in drawn if s.case in fold])) for i, fold in enumerate(folds)]
-    found = fit(members, drawn, folds=3)
+    found = fit_to(members, drawn, folds=3)
     assert found.nested is not None
     assert found.singles[found.best_single].mean == pytest.approx(1 / 3)
     # best on the other two folds is a member that knows one of them, and so nothing of the third
@@ -190,13 +191,13 @@ def test_images_of_one_case_are_never_on_both_sides() -> None:
     together = [dataclasses.replace(sample, case=f"case{number // 2}") for number, sample in enumerate(samples())]
     folds = deal_folds(together, 3)
     members = [fake_member(f"m{i}", on([s for s in together if s.case in fold])) for i, fold in enumerate(folds)]
-    found = fit(members, together, folds=3).nested
+    found = fit_to(members, together, folds=3).nested
     assert found is not None
     assert found.best_single.value == 0
 
 
 def test_the_nested_estimate_has_intervals_and_says_how_it_was_made() -> None:
-    found = fit([perfect(), fake_member("inverted", BROKEN["inverted"])], samples()).nested
+    found = fit_to([perfect(), fake_member("inverted", BROKEN["inverted"])], samples()).nested
     assert found is not None
     assert (found.fitted.value, found.fitted.low, found.fitted.high, found.fitted.n) == (1, 1, 1, 6)
     assert found.over_equal.value == pytest.approx(1 - found.equal.value)
@@ -207,18 +208,18 @@ def test_the_nested_estimate_has_intervals_and_says_how_it_was_made() -> None:
 
 @pytest.mark.parametrize(("count", "folds"), [(3, 3), (4, 4), (9, 5)])
 def test_there_are_no_more_folds_than_cases(count: int, folds: int) -> None:
-    found = fit([perfect()], samples(count)).nested
+    found = fit_to([perfect()], samples(count)).nested
     assert found is not None
     assert f"{folds} folds" in found.fitted.protocol
 
 
 def test_two_cases_are_too_few_for_a_nested_estimate() -> None:
-    assert fit([perfect()], samples(2)).nested is None
+    assert fit_to([perfect()], samples(2)).nested is None
 
 
 def test_fewer_than_three_folds_are_refused() -> None:
     with pytest.raises(InputError, match="wanted at least 3"):
-        fit([perfect()], samples(), folds=2)
+        fit_to([perfect()], samples(), folds=2)
 
 
 # --- the recommendation
@@ -251,17 +252,17 @@ def measured(
     ],
 )
 def test_fitted_weights_are_recommended_only_above_both_others(nested: Nested | None, recommended: str) -> None:
-    found = dataclasses.replace(fit([perfect("a"), perfect("b")], samples(3)), nested=nested)
+    found = dataclasses.replace(fit_to([perfect("a"), perfect("b")], samples(3)), nested=nested)
     assert found.recommended == recommended
 
 
 def test_without_a_nested_estimate_a_better_single_member_is_recommended() -> None:
-    found = fit([fake_member("inverted", BROKEN["inverted"]), perfect()], samples(2))
+    found = fit_to([fake_member("inverted", BROKEN["inverted"]), perfect()], samples(2))
     assert (found.nested, found.recommended) == (None, "best single")
 
 
 def test_each_contender_is_a_choice() -> None:
-    found = fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples())
+    found = fit_to([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples())
     assert found.choice("best single") == found.singles[0]
     assert found.choice("equal").weights == (0.5, 0.5)
     assert found.choice("fitted") == found.fitted
@@ -271,7 +272,9 @@ def test_each_contender_is_a_choice() -> None:
 
 
 def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
-    lines = table(fit([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples()), ["a", "nothing"], ["blob"])
+    lines = table(
+        fit_to([perfect("a"), fake_member("nothing", BROKEN["nothing"])], samples()), ["a", "nothing"], ["blob"]
+    )
     names = [line[:30].strip() for line in lines.splitlines() if line.startswith("  ")]
     assert names == [
         "a", "nothing", "equal", "fitted",
@@ -283,29 +286,29 @@ def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
 
 
 def test_the_table_says_that_cases_are_too_few() -> None:
-    assert table(fit([perfect()], samples(2)), ["a"], ["blob"]).endswith("Fewer than 3 cases: no nested estimate.")
+    assert table(fit_to([perfect()], samples(2)), ["a"], ["blob"]).endswith("Fewer than 3 cases: no nested estimate.")
 
 
 def test_where_no_member_beats_a_blind_answer_all_are_searched() -> None:
     names = ("nothing", "inverted")
-    found = fit([fake_member(name, BROKEN[name]) for name in names], samples())
+    found = fit_to([fake_member(name, BROKEN[name]) for name in names], samples())
     assert found.broken == ()
     assert sum(found.fitted.weights) == pytest.approx(1)
 
 
 def test_the_floor_is_what_a_blind_answer_reaches() -> None:
     same = [PaintedSample(s.picture, s.masks, f"case{i}") for i, s in enumerate(samples(1) * 3)]
-    assert fit([perfect()], same).baseline == 1  # the same mask every time: a constant answer is perfect
+    assert fit_to([perfect()], same).baseline == 1  # the same mask every time: a constant answer is perfect
     filled = [PaintedSample(s.picture, np.ones_like(s.masks), s.case) for s in samples(1)]
-    assert fit([perfect()], filled).baseline == 1
-    disc_alone = fit([perfect()], samples(1))
+    assert fit_to([perfect()], filled).baseline == 1
+    disc_alone = fit_to([perfect()], samples(1))
     assert disc_alone.baseline == pytest.approx(confusion(np.ones((40, 40), bool), samples(1)[0].masks[0]).dice)
 
 
 def test_progress_is_told_after_each_image() -> None:
-    told: list[tuple[int, int]] = []
-    fit([perfect()], samples(3), progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    steps: list[tuple[int, int]] = []
+    list(observe([perfect()], samples(3), progress=lambda done, total: steps.append((done, total))))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_large_pictures_are_fitted_too() -> None:
@@ -315,20 +318,20 @@ def test_large_pictures_are_fitted_too() -> None:
     def on_working_grid(image: Image) -> np.ndarray:
         return disc((410, 1024), (300 * 1024 / 1500, 500 * 1024 / 1500), 200 * 1024 / 1500)[np.newaxis]
 
-    assert fit([fake_member("a", on_working_grid)], [large]).fitted.mean > 0.98
+    assert fit_to([fake_member("a", on_working_grid)], [large]).fitted.mean > 0.98
 
 
 @pytest.mark.parametrize(("members", "count"), [(0, 2), (1, 0)])
 def test_nothing_to_fit_is_refused(members: int, count: int) -> None:
     with pytest.raises(InputError, match=f"needs members and samples, got {members} and {count}"):
-        fit([perfect()] * members, samples(6)[:count])
+        fit_to([perfect()] * members, samples(6)[:count])
 
 
 # --- the record in ensemble.json
 
 
 def record(members: Sequence[FakeMember], drawn: Sequence[PaintedSample]) -> Fitted:
-    return fit(members, drawn).record([m.config.name for m in members], drawn, "discs, val")
+    return fit_to(members, drawn).record([m.config.name for m in members], drawn, "discs, val")
 
 
 def test_the_record_names_the_best_single_member_and_the_split() -> None:
@@ -351,7 +354,7 @@ def test_the_record_of_a_single_image_can_be_written(tmp_path: Path) -> None:
 
 def test_the_record_holds_measure_nested_estimate_recommended_and_chosen(tmp_path: Path) -> None:
     drawn = samples()
-    found = fit(
+    found = fit_to(
         [perfect(), fake_member("inverted", BROKEN["inverted"])], drawn, metric="iou", average="pooled", method="local"
     )
     kept = found.record(["perfect", "inverted"], drawn, "discs, val")

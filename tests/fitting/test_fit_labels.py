@@ -16,13 +16,13 @@ from medseg.__main__ import main
 from medseg.config import EnsembleConfig, MemberReference, Task
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError
-from medseg.fitting.fit import Fit, fit, table
+from medseg.fitting.fit import Fit, table
 from medseg.image import Image
 from medseg.inference.blend import blend
 from medseg.inference.ensemble import Ensemble
 from medseg.reading.readers import read_image
 from medseg.scores import Average, FitMethod, Fitted, Score
-from tests.conftest import FakeMember, PaintedSample, disc, fake_member, make_member, write_disc_pair
+from tests.conftest import FakeMember, PaintedSample, disc, fake_member, fit_to, make_member, write_disc_pair
 
 LABELS = ("a", "b")
 Answer = Callable[[np.ndarray], np.ndarray]
@@ -64,7 +64,7 @@ def alike() -> list[FakeMember]:
 
 
 def fitted_by(members: Sequence[FakeMember], **settings: object) -> Fit:
-    return fit(members, samples(), **settings)  # type: ignore[arg-type]
+    return fit_to(members, samples(), **settings)
 
 
 # --- the choice
@@ -107,7 +107,7 @@ def test_the_threshold_is_the_one_at_which_both_labels_together_are_best() -> No
     def bold(mask: np.ndarray) -> np.ndarray:
         return 0.17 + 0.7 * mask  # everything at thresholds up to 0.15, perfect from 0.2 to 0.85
 
-    found = fit([member("only", shy, bold)], samples()).per_label
+    found = fit_to([member("only", shy, bold)], samples()).per_label
     assert found is not None
     assert found.threshold == 0.25  # both are perfect at 0.2 too, which is further from 0.5
     assert found.mean == 1
@@ -121,7 +121,9 @@ def test_among_equal_scores_the_weights_nearest_to_equal_win() -> None:
 
 
 def test_the_choice_knows_what_it_marks_of_each_label() -> None:
-    found = fit([member("first", right, np.zeros_like), member("second", right, np.zeros_like)], samples(3)).per_label
+    found = fit_to(
+        [member("first", right, np.zeros_like), member("second", right, np.zeros_like)], samples(3)
+    ).per_label
     assert found is not None
     pixels = [int(sample.masks[0].sum()) for sample in samples(3)]
     assert found.counts[:, 0].tolist() == [[n, n, n] for n in pixels]
@@ -129,7 +131,7 @@ def test_the_choice_knows_what_it_marks_of_each_label() -> None:
 
 
 def test_without_a_nested_estimate_they_are_a_choice_that_nothing_recommends() -> None:
-    found = fit(halves(), samples(2))
+    found = fit_to(halves(), samples(2))
     assert found.choice("per label") == found.per_label
     assert (found.nested, found.recommended) == (None, "best single")
 
@@ -145,7 +147,7 @@ def test_labels_that_are_one_or_decided_together_have_no_weights_of_their_own(
         return np.stack([image.pixels[..., 0] / len(labels)] * len(labels))
 
     drawn = [dataclasses.replace(sample, masks=sample.masks[: len(labels)]) for sample in samples()]
-    found = fit([fake_member("only", answer, labels=labels, task=task)], drawn)
+    found = fit_to([fake_member("only", answer, labels=labels, task=task)], drawn)
     assert found.nested is not None
     assert (found.per_label, found.nested.per_label, found.nested.over_shared) == (None, None, None)
     with pytest.raises(InputError, match="need a multilabel task with two labels or more"):
@@ -168,7 +170,7 @@ def test_the_table_shows_the_weights_of_each_label_and_the_difference() -> None:
 
 def test_the_record_holds_them_and_is_read_back(tmp_path: Path) -> None:
     drawn = samples()
-    kept = fit(halves(), drawn).record(["first", "second"], drawn, "discs, val")
+    kept = fit_to(halves(), drawn).record(["first", "second"], drawn, "discs, val")
     assert kept.per_label is not None
     assert (kept.per_label.value, kept.recommended, kept.chosen) == (1, "per label", "per label")
     assert "weights per label by a grid for each, with one threshold" in kept.method
@@ -208,7 +210,7 @@ def test_the_command_writes_an_ensemble_that_answers_with_them(folders: list[Pat
     assert ensemble.config.fitted is not None
     assert ensemble.config.fitted.chosen == "per label"
     assert np.sum(ensemble.weights, axis=0) == pytest.approx([1, 1])
-    found = fit(ensemble.members, select(load_data(data).samples, "val")).choice("per label")
+    found = fit_to(ensemble.members, select(load_data(data).samples, "val")).choice("per label")
     assert (ensemble.weights, ensemble.config.threshold) == (found.written, found.threshold)
     prediction = ensemble.predict(read_image(data / "images" / "case00.png"))
     by_hand = blend(prediction.members, "weighted mean", found.weights, "multilabel")

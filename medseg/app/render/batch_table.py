@@ -73,7 +73,7 @@ def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
 def _agreement(prediction: Prediction) -> float | None:
     """The mean Dice between the masks of the members with weight; None where there are fewer than two."""
     from medseg.calibration.trust import agreement
-    from medseg.fitting.crossfit import thin
+    from medseg.fitting.observations import thin
 
     voting = [index for index, weight in enumerate(prediction.weights) if np.any(weight)]
     return None if len(voting) < 2 else agreement(thin(prediction.members[voting]), prediction.ensemble.task)

@@ -56,6 +56,7 @@ class Tuning:
         ReadError for a file that cannot be read.
         """
         from medseg.fitting.fit import fit
+        from medseg.fitting.observations import observe
 
         self.cancelled.clear()
 
@@ -66,7 +67,7 @@ class Tuning:
 
         with tempfile.TemporaryDirectory(dir=visitors_folder()) as folder:
             samples = _samples(_arranged(pictures, masks, Path(folder) / "The upload"))
-            found = fit(ensemble.members, samples, progress=step)
+            found = fit(observe(ensemble.members, samples, progress=step))
         self._now = (ensemble, found, _settings(ensemble, found, samples))
         return found
 
