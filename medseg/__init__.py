@@ -6,6 +6,8 @@ Names are loaded on first use (PEP 562), so that `import medseg` costs milliseco
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medseg.moved import install
+
 if TYPE_CHECKING:
     from medseg.errors import MedsegError
     from medseg.image import Image
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from medseg.inference.prediction import Prediction
     from medseg.reading.readers import read_image, read_masks
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "read_image", "read_masks"]
 
 _HOME = {
@@ -24,6 +26,9 @@ _HOME = {
     "read_image": "medseg.reading.readers",
     "read_masks": "medseg.reading.readers",
 }
+
+
+install()
 
 
 def __getattr__(name: str) -> Any:

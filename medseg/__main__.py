@@ -1,4 +1,4 @@
-"""The command line: `python -m medseg COMMAND …`. Research use only, not for diagnosis."""
+"""The command line: `medseg COMMAND …`, also as `python -m medseg`. Research use only, not for diagnosis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from medseg.commands import evaluate, fit, inspect, predict, publish
+from medseg.commands import app, evaluate, fit, inspect, predict, publish, train
 from medseg.errors import MedsegError
 
 _STATUS = (
@@ -19,7 +19,10 @@ _STATUS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a refusal is one sentence on stderr and exit status 1."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = parser().parse_args(given, argparse.Namespace(command=shlex.join(["python", "-m", "medseg", *given])))
+    if given and given[0] in train.TRAININGS:
+        train.run(given[0], given[1:])
+        return
+    options = parser().parse_args(given, argparse.Namespace(command=shlex.join(["medseg", *given])))
     try:
         options.run(options)
     except (MedsegError, OSError) as error:  # OSError: a full disk, a folder that may not be written
@@ -30,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    made = argparse.ArgumentParser(prog="python -m medseg", description=__doc__, epilog=_STATUS)
+    made = argparse.ArgumentParser(prog="medseg", description=__doc__, epilog=_STATUS)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for group in (inspect, fit, evaluate, predict, publish):
+    for group in (app, train, inspect, fit, evaluate, predict, publish):
         group.add(commands)
     return made
 

@@ -11,3 +11,12 @@ def shipped(name: str) -> Path:
     """The file or folder that a checkout has as `name` (`assets/ensembles`, `app.py`, …); it need not exist."""
     inside = PACKAGE / "shipped" / name  # pyproject.toml puts it there when a wheel is built
     return inside if inside.exists() else PACKAGE.parent / name
+
+
+def embedded(name: str) -> Path | None:
+    """The folder of the embedded ensemble `name` (polyp, brain, chest), None for any other name.
+
+    A folder of that name is meant where it is written as a path, as `./polyp`.
+    """
+    folder = shipped("assets/ensembles") / name
+    return folder if name.isidentifier() and (folder / "ensemble.json").is_file() else None

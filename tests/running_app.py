@@ -38,9 +38,10 @@ def running_app(
     start: tuple[str, ...] = ("app.py",),
     uploads: Path | None = None,
     root: Path = ROOT,
+    python: str = sys.executable,
 ) -> Iterator[str]:
     """The URL of the app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded
-    ones; `start` is what Python runs in the folder `root`, and `uploads` where it keeps what visitors send (default: a
+    ones; `start` is what `python` runs in the folder `root`, `uploads` where it keeps what visitors send (default: a
     folder that goes with it)."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
@@ -52,9 +53,7 @@ def running_app(
         }
         log = Path(folder) / "log"
         with log.open("w") as stream:
-            process = subprocess.Popen(
-                [sys.executable, *start], cwd=root, env=environment, stdout=stream, stderr=stream
-            )
+            process = subprocess.Popen([python, *start], cwd=root, env=environment, stdout=stream, stderr=stream)
         try:
             _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"

@@ -13,9 +13,14 @@ from medseg.errors import InputError
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
-    predict.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
+    predict.add_argument("ensemble", help="polyp, brain or chest, an ensemble or member folder, or a Hub id")
     predict.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern such as 'films/*.dcm'")
-    predict.add_argument("--output", required=True, type=Path, help="folder for masks, reports and results.csv")
+    predict.add_argument(
+        "--output",
+        type=Path,
+        default=Path("medseg-results"),
+        help="folder for masks, reports and results.csv (default: medseg-results)",
+    )
     predict.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each member (default: fitted)")
     predict.add_argument("--threshold", type=float, help="probability from which a pixel counts (default: fitted)")
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")

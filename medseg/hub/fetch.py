@@ -20,6 +20,7 @@ from medseg.hub.cache import Cache
 from medseg.hub.download import Cancelled, is_offline, read
 from medseg.hub.folders import CALIBRATION, DESCRIPTION, MEMBER_FILES, PAPERS, WEIGHTS, is_described, networks
 from medseg.hub.listing import Listing, list_files
+from medseg.places import embedded
 
 MAX_WEIGHTS_BYTES = 900_000_000
 """The largest network that is built, 200 M parameters, in float32; members are saved in half of that."""
@@ -41,7 +42,8 @@ def fetch(
 ) -> Path:
     """The folder of a member or ensemble: a local folder as it is, or the snapshot of a Hub repository.
 
-    `source` is a folder, or the Hub's `owner/name`, also as `owner/name@revision`; `revision` is a branch, a tag or a
+    `source` is the name of an embedded ensemble (polyp, brain, chest), a folder, or the Hub's `owner/name`, also as
+    `owner/name@revision`; `revision` is a branch, a tag or a
     commit (40 hexadecimal digits), by default `main`. It is resolved to a commit once, and every file is that commit's.
     A commit that lies whole and undamaged in the cache is answered without any request. Of a branch the Hub is asked;
     where it fails in any way, an undamaged cache is taken instead, with a MedsegWarning that names the date.
@@ -70,6 +72,8 @@ class Fetcher:
 
     def fetch(self, source: str | Path, revision: str | None = None) -> Path:
         """As the function `fetch`."""
+        if isinstance(source, str) and not self.anonymous:
+            source = embedded(source) or source
         repository, _, named = str(source).partition("@")
         if self.anonymous and not is_hub_id(repository):
             raise InputError("Wanted the id of a Hub repository, owner/name or owner/name@revision.")

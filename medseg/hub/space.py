@@ -10,21 +10,26 @@ from medseg.config import is_hub_id
 from medseg.errors import HubError, InputError
 from medseg.hub.download import is_offline
 from medseg.hub.push import in_time
-from medseg.places import shipped
+from medseg.places import PACKAGE, shipped
 
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
 FOLDERS = ("medseg", "assets")
 """What a Space copies: neither tests nor training nor benchmarks."""
 
 
-def space_files(root: Path) -> dict[str, Path]:
-    """The files of a Space by their path there. Raises InputError where `root` is no checkout of medseg."""
-    if not all((root / name).is_file() for name in FILES):
+def space_files(root: Path | None = None) -> dict[str, Path]:
+    """The files of a Space by their path there, from the checkout `root` or, where None, from what is installed.
+    Raises InputError where `root` is no checkout of medseg."""
+    whole = {name: shipped(name) if root is None else root / name for name in FILES + FOLDERS}
+    if root is None:
+        whole["medseg"] = PACKAGE
+    if not all(path.exists() for path in whole.values()):
         raise InputError("A Space is made of a checkout: run this where app.py, README.md and requirements.txt lie.")
-    found = [root / name for name in FILES]
-    found += [path for folder in FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
-    named = {path.relative_to(root).as_posix(): path for path in found}
-    return {name: path for name, path in named.items() if not re.search(r"(^|/)(__pycache__|\.)", name)}
+    files = {name: whole[name] for name in FILES}
+    for folder in FOLDERS:
+        found = (path for path in whole[folder].rglob("*") if path.is_file())
+        files |= {f"{folder}/{path.relative_to(whole[folder]).as_posix()}": path for path in found}
+    return {name: path for name, path in files.items() if not re.search(r"(^|/)(__pycache__|\.)|medseg/shipped/", name)}
 
 
 def space_card(readme: str, ensemble: str | None) -> str:
@@ -47,7 +52,7 @@ def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = Fal
             raise InputError(f"{given[:80]!r} is not a Hub repository: wanted owner/name.")
     if is_offline():
         raise HubError(f"{repo_id} is not filled: HF_HUB_OFFLINE is set.")
-    files = space_files(shipped("app.py").parent)
+    files = space_files()
     return in_time(lambda: _fill(files, repo_id, ensemble, private), repo_id, files)
 
 

@@ -84,13 +84,13 @@ class Ensemble:
         """Open an ensemble: ensemble.json and one folder per member, all hashes checked. A member by itself is an
         ensemble of one.
 
-        `folder_or_repo` is a folder, or a repository on the Hub (`owner/name`, or `owner/name@revision`) that is
-        fetched as `medseg.hub.fetch.fetch` says, with `revision`, `progress`, `cancelled` and `anonymous`. `device`
-        is chosen by itself where None. A member that is damaged, or whose own repository cannot be fetched, is left out
-        with a MedsegWarning and named in `quarantined`; without it, or where the stacker itself is damaged, the
-        weighted mean takes the stacker's place, likewise said. Raises ConfigError where ensemble.json breaks its
-        schema, HubError where it cannot be fetched, DamagedError where a label has no member with weight left,
-        InputError for a device that is not there.
+        `folder_or_repo` is the name of an embedded ensemble (polyp, brain, chest), a folder, or a repository on the Hub
+        (`owner/name`, or `owner/name@revision`) that is fetched as `medseg.hub.fetch.fetch` says, with `revision`,
+        `progress`, `cancelled` and `anonymous`. `device` is chosen by itself where None. A member that is damaged, or
+        whose own repository cannot be fetched, is left out with a MedsegWarning and named in `quarantined`; without it,
+        or where the stacker itself is damaged, the weighted mean takes the stacker's place, likewise said. Raises
+        ConfigError where ensemble.json breaks its schema, HubError where it cannot be fetched, DamagedError where a
+        label has no member with weight left, InputError for a device that is not there.
         """
         chosen = runtime.choose_device(device)
         fetcher = Fetcher(progress, cancelled, anonymous=anonymous)

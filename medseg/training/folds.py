@@ -117,7 +117,7 @@ def _report(whole: Evaluation, folds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Cross-validate what the command line names; a refusal is one sentence on stderr and exit status 1."""
-    parser = argparse.ArgumentParser(prog="python -m train.folds", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="medseg folds", description=__doc__.split("\n\n")[0])
     parser.add_argument("recipes", nargs="+", type=Path, help="recipe files, one for each member")
     parser.add_argument("--folds", type=int, default=5, help="folds of the data set's splits.json (default: 5)")
     parser.add_argument("--output", type=Path, required=True, help="folder for members, ensembles and folds.json")

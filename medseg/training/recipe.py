@@ -206,7 +206,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(kind: type[Recipe]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"accelerate launch train/{'stack' if kind is StackRecipe else 'train'}.py",
+        prog=f"accelerate launch -m medseg.training{' stack' if kind is StackRecipe else ''}",
         description="Train one network. A setting is taken from its flag, else from the recipe file, else its default.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,  # an abbreviation is a typing error, or becomes one when a setting is added

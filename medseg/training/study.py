@@ -233,7 +233,7 @@ def fit_members(members: Sequence[Path], folder: Path, name: str, choose: str | 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line names; a refusal is one sentence on stderr and exit status 1."""
-    parser = argparse.ArgumentParser(prog="python -m train.study", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="medseg study", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", help="a file of train/studies, without .toml")
     parser.add_argument("--data", type=Path, help="folder of the data set (default: as the file says)")
     parser.add_argument("--output", type=Path, default=Path("runs/studies"), help="default: runs/studies")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,21 @@ from tests.conftest import ROOT
 from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-NAMES = ["inspect", "fit", "evaluate", "calibrate", "predict", "replay", "info", "selftest", "card", "push", "space"]
+TRAININGS = ["train", "stack", "study", "folds"]
+NAMES = [
+    "app",
+    "inspect",
+    "fit",
+    "evaluate",
+    "calibrate",
+    "predict",
+    "replay",
+    "info",
+    "selftest",
+    "card",
+    "push",
+    "space",
+]
 
 
 def test_help_names_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,8 +41,8 @@ def test_help_names_every_command_and_the_exit_statuses(capsys: pytest.CaptureFi
         main(["--help"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert sorted(COMMANDS.choices) == sorted(NAMES)
-    assert set(NAMES) <= {line.split()[0] for line in shown.splitlines() if line.startswith("    ")}
+    assert sorted(COMMANDS.choices) == sorted(NAMES + TRAININGS)
+    assert {*NAMES, *TRAININGS} <= {line.split()[0] for line in shown.splitlines() if line.startswith("    ")}
     assert "Exit status: 0 done; 1 refused" in " ".join(shown.split())
 
 
@@ -43,8 +58,17 @@ def test_help_explains_every_option_of_a_command(name: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_readme_shows_every_command(name: str) -> None:
-    assert f"python -m medseg {name} " in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_a_document_shows_every_command(name: str) -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    assert any(re.search(rf"\bmedseg {name}\b", page.read_text("utf-8")) for page in pages)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_trainings_read_their_own_arguments(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert "--output" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["magic"], ["predict"], ["card", "a", "b"]])
@@ -52,7 +76,7 @@ def test_what_is_not_understood_ends_with_status_2(arguments: list[str], capsys:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage: python -m medseg" in capsys.readouterr().err
+    assert "usage: medseg" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_ends_with_status_130_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
