@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,12 +63,12 @@ def running_app(
 
 
 @contextlib.contextmanager
-def running_chromium() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
+def running_chromium(flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """Debian's Chromium, headless, with further `flags`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

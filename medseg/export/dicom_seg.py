@@ -1,67 +1,58 @@
-"""DICOM SEG (PS3.3 A.51): masks or probabilities as a DICOM of their own that refers to the picture's file.
-
-It repeats the patient and study of its source, or no archive would file the two together: the one export of medseg that
-identifies a patient.
-"""
+"""DICOM SEG (PS3.3 A.51): masks or probabilities that refer to the DICOM files they were made from."""
 
 from __future__ import annotations
 
-import os
-import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
 
 from medseg import __version__
 from medseg.errors import InputError, MedsegError, ReadError
+from medseg.export import derived
+from medseg.export.derived import LO, ST, Frames, code
+from medseg.export.placement import doubts
+from medseg.export.segment_codes import property_codes
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
-from medseg.overlay import label_colour
-from medseg.reading.readers import read_source
+from medseg.overlay import Colour, label_colour
+from medseg.postprocess import to_label_map
 
-if TYPE_CHECKING:
-    from highdicom.seg import Segmentation, SegmentDescription
+SegKind: TypeAlias = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
+"""Masks, one bit a pixel and label; probabilities in steps of 1/255; or the number of a pixel's only label."""
 
-SegKind: TypeAlias = Literal["BINARY", "FRACTIONAL"]
-"""Masks, one bit a pixel; or probabilities in steps of 1/255."""
-
-_LONGEST = {"label": 64, "description": 1024}  # characters of VR LO and ST (PS3.5 6.2)
+_LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"  # PS3.4 B.5; pydicom 3.0 has no name for it
+_KINDS = {"BINARY": "mask", "FRACTIONAL": "probability", "LABELMAP": "label map"}
 
 
 def write_dicom_seg(
-    predictions: Sequence[Prediction], source: str | os.PathLike[str], path: Path, *, kind: SegKind = "BINARY"
+    predictions: Sequence[Prediction],
+    sources: derived.Path_ | Sequence[derived.Path_],
+    path: Path,
+    *,
+    kind: SegKind = "BINARY",
 ) -> None:
-    """Write one DICOM SEG of the `predictions`, each of another frame of the DICOM file `source`, a segment a label.
+    """Write one DICOM SEG of the `predictions`, each of another frame, a segment a label.
 
-    Every segment has a frame for every prediction, the empty ones too, so "nothing found" can be told from "not looked
-    at". Frame of reference and position are the source's, where it has them. The segments' descriptions name models,
+    `sources` is the DICOM file that all predictions were read from, or one file of a series for each. Every segment has
+    a frame for every prediction, the empty ones too, so "nothing found" can be told from "not looked at". Frame of
+    reference, position and spacing are the source's, where it has them. The segments' descriptions name models,
     weights and settings, which all predictions must share.
 
     Raises ReadError for a source that is no DICOM, lacks what a SEG must repeat, or contradicts itself; InputError
-    where `source` is not the file of the predictions' pictures, or the predictions do not belong together.
+    where a file is not the one of the prediction's image, the predictions do not belong together, or labels overlap
+    in a LABELMAP.
     """
-    first = predictions[0]
-    frames = [prediction.image.frame for prediction in predictions]
-    alike = {(one.describe(), one.labels) for one in predictions}
-    if len(alike) > 1 or len(set(frames)) < len(frames):
-        raise InputError("One DICOM SEG holds different frames under the same settings. Write one file for each.")
-    header, file_sha256 = read_source(source, frames)
-    if any(one.image.file_sha256 != file_sha256 for one in predictions):
-        raise InputError("This is not the file that the picture was read from, so a DICOM SEG must not refer to it.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's about odd values, which the source has and the copy keeps
-            seg = _build(_completed(Dataset.from_json(header)), _stack(predictions, kind), first, kind)
-            _correct(seg, frames if first.image.frames > 1 else None)
-            seg.save_as(path)
+        frames = derived.read_frames(predictions, sources)
+        derived.save(_build(frames, kind), path)
     except MedsegError:
         raise
-    except Exception as error:  # highdicom and pydicom raise whatever a stranger's header leads them to
+    except Exception as error:  # pydicom raises whatever a stranger's header leads it to
         path.unlink(missing_ok=True)
         raise ReadError(
             "No DICOM SEG can refer to this DICOM: its header lacks or contradicts what one must repeat. "
@@ -69,88 +60,92 @@ def write_dicom_seg(
         ) from error
 
 
-def _stack(predictions: Sequence[Prediction], kind: SegKind) -> np.ndarray:
-    """(frames, H, W, K) on the stored grid: 0 and 1, or probabilities."""
-    values = [one.masks if kind == "BINARY" else one.probabilities for one in predictions]
-    stored = [to_stored(value, one.image.orientation) for value, one in zip(values, predictions, strict=True)]
-    stack = np.moveaxis(np.stack(stored), 1, -1)
-    return stack.astype(np.uint8) if kind == "BINARY" else stack.clip(0, 1)
+def _build(frames: Frames, kind: SegKind) -> Dataset:
+    first, headers = frames[0][0], [header for _, header in frames]
+    sop_class = _LABEL_MAP_STORAGE if kind == "LABELMAP" else SegmentationStorage
+    seg = derived.begin(headers[0], sop_class, "SEG", derived.series_description(frames, _KINDS[kind]))
+    seg.DeviceSerialNumber = first.member_sha256[0][:16]
+    seg.ImageType = ["DERIVED", "PRIMARY"]
+    seg.ContentLabel, seg.ContentDescription, seg.ContentCreatorName = "MEDSEG", NOTICE, ""
+    seg.SegmentationType = kind
+    derived.refer(seg, headers)
+    segments = () if kind == "LABELMAP" else range(1, len(first.labels) + 1)
+    derived.add_groups(seg, frames, segments, code("113076", "DCM", "Segmentation"))
+    about = " ".join(filter(None, (NOTICE, doubts(headers), first.describe())))[:ST]
+    seg.SegmentSequence = [_segment(first, index, about) for index in range(len(first.labels))]
+    _add_pixels(seg, frames, kind)
+    return seg
 
 
-def _completed(source: Dataset) -> Dataset:
-    """`source` with what its class may leave out and highdicom asks for, empty as PS3.3 C.7.1 and C.7.2 allow."""
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID"):
-        if keyword not in source:
-            setattr(source, keyword, "")
-    for keyword, form in (("StudyDate", r"\d{8}"), ("StudyTime", r"\d{2,6}(\.\d{1,6})?")):
-        if not re.fullmatch(form, str(source.get(keyword))):  # also those of ACR-NEMA, which DICOM no longer allows
-            setattr(source, keyword, None)
-    if source.get("PatientSex") not in ("M", "F", "O"):
-        source.PatientSex = ""
-    source.Modality = source.get("Modality") or "OT"
-    source.SliceThickness = source.get("SliceThickness")
-    return source
+def _add_pixels(seg: Dataset, frames: Frames, kind: SegKind) -> None:
+    seg.SamplesPerPixel, seg.PhotometricInterpretation, seg.PixelRepresentation = 1, "MONOCHROME2", 0
+    seg.PresentationLUTShape, seg.BurnedInAnnotation = "IDENTITY", "NO"
+    seg.BitsAllocated = seg.BitsStored = 1 if kind == "BINARY" else 8
+    seg.HighBit = seg.BitsStored - 1
+    seg.SegmentsOverlap = "YES" if any((one.masks.sum(axis=0) > 1).any() for one, _ in frames) else "NO"
+    pixels = _stack(frames, kind)
+    seg.Rows, seg.Columns = pixels.shape[-2:]
+    if kind == "FRACTIONAL":
+        seg.SegmentationFractionalType, seg.MaximumFractionalValue = "PROBABILITY", 255
+        seg.SegmentsOverlap = "UNDEFINED"
+    if kind == "LABELMAP":
+        if seg.SegmentsOverlap == "YES":
+            raise InputError("Labels overlap here, and a LABELMAP holds one label a pixel: choose BINARY.")
+        seg.PixelPaddingValue = 0  # background, and no segment: OHIF and dcmqi count a described 0 as the first label
+    if kind == "BINARY":  # frames follow each other without a gap, lowest bit first (PS3.5 8.1.1)
+        pixels = np.packbits(pixels.ravel(), bitorder="little")
+    content = pixels.tobytes()
+    seg.PixelData = content + b"\0" * (len(content) % 2)
 
 
-def _build(source: Dataset, stack: np.ndarray, prediction: Prediction, kind: SegKind) -> Segmentation:
-    import highdicom
-
-    return highdicom.seg.Segmentation(
-        source_images=[source],
-        pixel_array=stack,
-        segmentation_type=kind,
-        segment_descriptions=[_segment(prediction, index) for index in range(len(prediction.labels))],
-        series_instance_uid=highdicom.UID(),
-        series_number=1,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="medseg",
-        manufacturer_model_name="medseg",
-        software_versions=__version__,
-        device_serial_number=prediction.member_sha256[0][:16],
-        content_label="MEDSEG",
-        content_description=NOTICE,
-        series_description=f"medseg. {NOTICE}",
-        omit_empty_frames=False,
-        specific_character_set="ISO_IR 192",  # DICOM JSON is Unicode already
-    )
+def _stack(frames: Frames, kind: SegKind) -> np.ndarray[Any, Any]:
+    """(K, frames, H, W) uint8 on the stored grid: 0 and 1, or probabilities × 255; of a LABELMAP (frames, H, W)."""
+    planes = []
+    for prediction, _ in frames:
+        if kind == "FRACTIONAL":
+            values = np.rint(prediction.probabilities.clip(0, 1) * 255)
+        else:
+            values = to_label_map(prediction.masks) if kind == "LABELMAP" else prediction.masks
+        planes.append(to_stored(values, prediction.image.orientation).astype(np.uint8))
+    stack = np.stack(planes)
+    return stack if kind == "LABELMAP" else stack.swapaxes(0, 1)
 
 
-def _segment(prediction: Prediction, index: int) -> SegmentDescription:
-    """A free label has no code of its own; "tissue" claims the least."""
-    import highdicom
-    from pydicom.sr.codedict import codes
-
-    red, green, blue = label_colour(index)
-    segment = highdicom.seg.SegmentDescription(
-        segment_number=index + 1,
-        segment_label=prediction.labels[index][: _LONGEST["label"]],
-        segmented_property_category=codes.SCT.Tissue,
-        segmented_property_type=codes.SCT.Tissue,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=prediction.ensemble.name[: _LONGEST["label"]],
-            family=codes.DCM.ArtificialIntelligence,
-            version=__version__,
-            source="medseg",
-        ),
-        display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
-    )
-    segment.SegmentDescription = f"{NOTICE} {prediction.describe()}"[: _LONGEST["description"]]
+def _segment(prediction: Prediction, index: int, about: str) -> Dataset:
+    segment, algorithm = Dataset(), Dataset()
+    segment.SegmentNumber, segment.SegmentLabel = index + 1, prediction.labels[index][:LO]
+    segment.SegmentDescription = about
+    segment.SegmentAlgorithmType, segment.SegmentAlgorithmName = "AUTOMATIC", prediction.ensemble.name[:LO]
+    category, kind = property_codes(prediction.labels[index])
+    segment.SegmentedPropertyCategoryCodeSequence = [category]
+    segment.SegmentedPropertyTypeCodeSequence = [kind]
+    algorithm.AlgorithmFamilyCodeSequence = [code("123110", "DCM", "Artificial Intelligence")]
+    algorithm.AlgorithmName, algorithm.AlgorithmVersion = prediction.ensemble.name[:LO], __version__
+    algorithm.AlgorithmSource = "medseg"
+    segment.SegmentationAlgorithmIdentificationSequence = [algorithm]
+    segment.RecommendedDisplayCIELabValue = cielab(label_colour(index))
     return segment
 
 
-def _correct(seg: Segmentation, frames: Sequence[int] | None) -> None:
-    """Name the source's own `frames`, where it is a multi-frame file: highdicom was shown a header that holds no
-    others, so it counts those."""
-    seg.ContentCreatorName = ""  # nobody's by hand; the attribute must be there (type 2)
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    if "PixelMeasuresSequence" in shared and not len(shared.PixelMeasuresSequence[0]):
-        del shared.PixelMeasuresSequence  # highdicom asks every multi-frame source for one, medseg gave it an empty one
-    if frames is None:
-        return
-    derivations = [item.DerivationImageSequence[0] for item in seg.PerFrameFunctionalGroupsSequence]
-    references = [derivation.SourceImageSequence[0] for derivation in derivations]
-    for reference in {id(one): one for one in references}.values():  # segments share them
-        position = int(reference.get("ReferencedFrameNumber", 1))
-        reference.ReferencedFrameNumber = frames[position - 1] + 1
+def cielab(colour: Colour) -> list[int]:
+    """An sRGB colour as PCS-Values (PS3.3 C.10.7.1.1): CIE L*a*b* under D50, each in 16 bits.
+
+    Source: IEC 61966-2-1, with Bradford's adaptation from D65 to D50; CIE 15.
+    """
+    levels = np.asarray(colour) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    x, y, z = _TO_XYZ_D50 @ linear / _D50
+    fx, fy, fz = (v ** (1 / 3) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in (x, y, z))
+    lightness, a, b = 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+    scaled = (lightness * 655.35, (a + 128) * 257, (b + 128) * 257)
+    return [int(np.clip(np.rint(value), 0, 65535)) for value in scaled]
+
+
+_TO_XYZ_D50 = np.array(
+    [
+        [0.4360747, 0.3850649, 0.1430804],
+        [0.2225045, 0.7168786, 0.0606169],
+        [0.0139322, 0.0971045, 0.7141733],
+    ]
+)
+_D50 = _TO_XYZ_D50.sum(axis=1)

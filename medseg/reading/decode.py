@@ -69,8 +69,8 @@ def count_frames(data: bytes) -> int:
         return count(data)
 
 
-def describe_source(data: bytes, frames: Sequence[int]) -> dict[str, Any]:
-    """What a DICOM SEG of `frames` repeats of the DICOM `data` (`dicom_source.read_source`). Raises ReadError."""
+def describe_source(data: bytes, frames: Sequence[int]) -> list[dict[str, Any]]:
+    """What a DICOM result of `frames` repeats of the DICOM `data` (`dicom_source.read_source`). Raises ReadError."""
     kind, *_ = _recognise(data)
     if kind != "DICOM":
         raise ReadError(

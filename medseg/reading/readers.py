@@ -82,11 +82,12 @@ def count_frames(path: str | os.PathLike[str]) -> int:
     return int(header["frames"])
 
 
-def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[dict[str, Any], str]:
-    """What a DICOM SEG of `frames` (counted from 0) repeats of the DICOM it was made from, patient and study included,
-    as DICOM JSON; and the file's sha256. Raises ReadError, also for a file that is no DICOM."""
+def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[list[dict[str, Any]], str]:
+    """What a DICOM result repeats of each of the `frames` (counted from 0) of the DICOM it was made from, patient and
+    study included, as DICOM JSON (`dicom_source.read_source`); and the file's sha256. Raises ReadError, also for a file
+    that is no DICOM."""
     header, _ = _pool.ask({"path": _absolute(path), "source": list(frames)})
-    return dict(header["source"]), str(header["file_sha256"])
+    return list(header["source"]), str(header["file_sha256"])
 
 
 def _read(path: str | os.PathLike[str], frame: int) -> Stored:

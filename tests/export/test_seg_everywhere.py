@@ -1,0 +1,190 @@
+"""DICOM SEG of every kind of source, read by programs that others wrote: dcmqi (DCMTK), highdicom, dciodvfy."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import highdicom
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from medseg.errors import InputError, ReadError
+from medseg.export.dicom_seg import SegKind, cielab, write_dicom_seg
+from medseg.export.segment_codes import property_codes
+from medseg.inference.prediction import Prediction
+from tests.dicom_sources import KINDS, write_source
+from tests.segmented import LABELS, drawing_ensemble, segment_files
+
+DCMQI = Path(sys.executable).with_name("segimage2itkimage")
+UNSCALED = ("cr", "us", "us-cine", "endoscopy", "secondary-capture")
+
+
+def errors(path: Path) -> list[str]:
+    """What dciodvfy calls an error, but that it does not know label maps, which are younger than Debian's."""
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False, timeout=60)
+    lines = (told.stdout + told.stderr).splitlines()
+    return [line for line in lines if line.startswith("Error") and "Information Object Not found" not in line]
+
+
+def dcmqi_counts(path: Path, folder: Path) -> list[int]:
+    """The marked voxels of each volume that dcmqi makes of a SEG, and of each value of a label map."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    command = [DCMQI, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nifti"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    volumes = [np.asarray(nibabel.load(file).dataobj) for file in sorted(folder.glob("*.nii.gz"))]
+    return [int((volume == value).sum()) for volume in volumes for value in np.unique(volume[volume > 0])]
+
+
+def seg_of(source: str, folder: Path, kind: SegKind = "BINARY", empty: bool = False) -> tuple[Path, list[Prediction]]:
+    predictions, files = segment_files(write_source(source, folder), drawing_ensemble(empty=empty))
+    write_dicom_seg(predictions, files, folder / f"{kind}.dcm", kind=kind)
+    return folder / f"{kind}.dcm", predictions
+
+
+def areas(predictions: list[Prediction]) -> list[int]:
+    return [int(sum(one.masks[index].sum() for one in predictions)) for index in range(len(LABELS))]
+
+
+@pytest.mark.parametrize("source", KINDS)
+def test_highdicom_opens_every_seg_and_finds_the_masks(source: str, tmp_path: Path) -> None:
+    for kind in get_args(SegKind):
+        path, predictions = seg_of(source, tmp_path, kind)
+        seg = highdicom.seg.segread(path)
+        assert [seg.get_segment_description(number).segment_label for number in (1, 2, 3)] == list(LABELS)
+        pixels = seg.pixel_array.reshape(-1, *predictions[0].image.size)
+        if kind == "LABELMAP":
+            assert [int((pixels == number).sum()) for number in (1, 2, 3)] == areas(predictions)
+        elif kind == "BINARY":
+            assert [int(part.sum()) for part in np.split(pixels, 3)] == areas(predictions)
+        else:
+            probabilities = np.concatenate([one.probabilities for one in predictions[:1]])
+            assert pixels[:: len(predictions)] / 255 == pytest.approx(probabilities, abs=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.skipif(not DCMQI.exists(), reason="dcmqi is not installed (extra dev)")
+@pytest.mark.parametrize("source", KINDS)
+def test_dcmqi_opens_every_seg_and_finds_the_masks(source: str, tmp_path: Path) -> None:
+    for kind in ("BINARY", "LABELMAP"):
+        path, predictions = seg_of(source, tmp_path, kind)
+        assert dcmqi_counts(path, tmp_path / "out") == areas(predictions)
+    path, _ = seg_of(source, tmp_path, "FRACTIONAL")
+    assert dcmqi_counts(path, tmp_path / "out")
+    path, _ = seg_of(source, tmp_path, empty=True)
+    assert dcmqi_counts(path, tmp_path / "out") == []
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is missing: apt-get install dicom3tools")
+@pytest.mark.parametrize("source", KINDS)
+def test_dciodvfy_finds_no_error_that_the_source_does_not_have(source: str, tmp_path: Path) -> None:
+    own = errors(write_source(source, tmp_path)[0])
+    for kind in get_args(SegKind):
+        for empty in (False, True):
+            path, _ = seg_of(source, tmp_path, kind, empty)
+            assert [error for error in errors(path) if error not in own] == []
+
+
+@pytest.mark.parametrize("source", KINDS)
+def test_a_source_without_spacing_or_place_says_so_in_its_seg(source: str, tmp_path: Path) -> None:
+    seg = pydicom.dcmread(seg_of(source, tmp_path)[0])
+    about = seg.SegmentSequence[0].SegmentDescription
+    assert ("no spacing: 1 mm stands for one pixel" in about) == (source in UNSCALED)
+    assert seg.SeriesDescription.endswith("no scale") == (source in UNSCALED)
+    assert ("spacing is that at the detector" in about) == (source in ("cr-imager-spacing", "dx", "mg"))
+    placed = source.startswith(("ct", "mr"))
+    assert ("lies nowhere in the patient" in about) != placed
+    assert ("FrameOfReferenceUID" in seg) == placed
+
+
+def test_slices_of_a_series_are_sorted_and_their_distance_is_given(tmp_path: Path) -> None:
+    predictions, files = segment_files(write_source("mr-series", tmp_path), drawing_ensemble(("polyp",)))
+    predictions[0].masks[:] = False
+    order = [1, 2, 0]
+    write_dicom_seg([predictions[i] for i in order], [files[i] for i in order], tmp_path / "seg.dcm")
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices == 3
+    sources = {pydicom.dcmread(path).SOPInstanceUID: path for path in files}
+    groups = seg.PerFrameFunctionalGroupsSequence
+    named = [one.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID for one in groups]
+    assert [sources[uid] for uid in named] == files
+    assert [int(frame.sum()) > 0 for frame in seg.pixel_array] == [False, True, True]
+    for group, path in zip(groups, files, strict=True):
+        place = pydicom.dcmread(path).ImagePositionPatient
+        assert group.PlanePositionSequence[0].ImagePositionPatient == place
+
+
+def test_files_of_two_series_need_a_seg_each(tmp_path: Path) -> None:
+    predictions, files = segment_files(
+        [*write_source("ct", tmp_path), *write_source("mr", tmp_path)], drawing_ensemble(("polyp",))
+    )
+    with pytest.raises(ReadError, match="differ in series, size or frame of reference"):
+        write_dicom_seg(predictions, files, tmp_path / "seg.dcm")
+
+
+def test_labels_that_overlap_have_no_label_map(tmp_path: Path) -> None:
+    predictions, files = segment_files(write_source("cr", tmp_path), drawing_ensemble())
+    predictions[0].masks[:] = True
+    with pytest.raises(InputError, match="choose BINARY"):
+        write_dicom_seg(predictions, files, tmp_path / "seg.dcm", kind="LABELMAP")
+    write_dicom_seg(predictions, files, tmp_path / "seg.dcm")
+    assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentsOverlap == "YES"
+
+
+def test_two_results_have_a_series_each(tmp_path: Path) -> None:
+    first = pydicom.dcmread(seg_of("cr", tmp_path)[0])
+    second = pydicom.dcmread(seg_of("cr", tmp_path, "FRACTIONAL")[0])
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+    assert first.SeriesDescription != second.SeriesDescription
+    assert min(first.SeriesNumber, second.SeriesNumber) > 10**6
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "meaning"),
+    [("polyp", "41329004", "Polyp"), ("Tumor", "108369006", "Neoplasm"), ("lungs", "39607008", "Lung")],
+)
+def test_a_known_label_has_its_snomed_code(label: str, value: str, meaning: str) -> None:
+    _, kind = property_codes(label)
+    assert (kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning) == (value, "SCT", meaning)
+
+
+def test_the_codes_mean_what_dicom_says() -> None:
+    from pydicom.sr.codedict import codes
+
+    for name in (
+        "Lesion",
+        "Nodule",
+        "Necrosis",
+        "Pneumothorax",
+        "Lung",
+        "Heart",
+        "Brain",
+        "Liver",
+        "Spleen",
+        "Neoplasm",
+    ):
+        _, kind = property_codes(name)
+        assert kind.CodeValue == getattr(codes.SCT, name).value
+    category, _ = property_codes("heart")
+    assert category.CodeValue == codes.SCT.AnatomicalStructure.value
+
+
+def test_a_free_label_claims_no_more_than_its_name() -> None:
+    category, kind = property_codes("instrument")
+    assert category.CodeMeaning == "Spatial and Relational Concept"
+    assert (kind.CodingSchemeDesignator, kind.CodeMeaning) == ("99MEDSEG", "instrument")
+
+
+@pytest.mark.parametrize(
+    ("colour", "lab"),
+    [((255, 255, 255), (100, 0, 0)), ((0, 0, 0), (0, 0, 0)), ((255, 0, 0), (54.29, 80.80, 69.89))],
+)
+def test_display_colours_are_cielab_under_d50(colour: tuple[int, int, int], lab: tuple[float, float, float]) -> None:
+    """The values of red are those of Lindbloom's calculator (sRGB, D50, Bradford)."""
+    lightness, a, b = cielab(colour)
+    assert (lightness / 655.35, a / 257 - 128, b / 257 - 128) == pytest.approx(lab, abs=0.02)
