@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from medseg.image import Image
 _MARGIN = 0.02  # of the value range: JPEG and scanner rounding move a mean by less
 
 
+_looks: WeakKeyDictionary[Image, dict[str, float]] = WeakKeyDictionary()
+"""What `look` measured of the images that are still open, so that the pixels are read once however often it is asked."""
+
+
 def look(image: Image) -> dict[str, float]:
     """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue.
 
@@ -20,13 +25,16 @@ def look(image: Image) -> dict[str, float]:
 
     Source of the opponent axes: Hasler and Süsstrunk, Measuring colourfulness in natural images, SPIE 2003.
     """
+    if image in _looks:
+        return _looks[image]
     means = image.pixels.mean(axis=(0, 1), dtype=np.float64).tolist()
     red, green, blue = means if len(means) == 3 else [sum(means) / len(means)] * 3
-    return {
+    _looks[image] = {
         "brightness": (red + green + blue) / 3,
         "red_green": red - green,
         "yellow_blue": (red + green) / 2 - blue,
     }
+    return _looks[image]
 
 
 def appearance_of(looks: Sequence[dict[str, float]]) -> Appearance:

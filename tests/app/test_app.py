@@ -101,6 +101,46 @@ def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
     assert len(runs) == 2
 
 
+def test_opening_predicts_once_even_with_a_cache_that_keeps_nothing(
+    tmp_path: Path, runs: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medseg.inference import ensemble as module
+
+    monkeypatch.setattr(module, "_answers", module._Answers(0))
+    three = medseg.Ensemble.from_pretrained(make_ensemble(tmp_path / "three", (1.0, 1.0, 1.0)))
+    for name in ("first", "second"):
+        write_disc_pair(tmp_path, name, len(name))
+    session = Session()
+    session.open(tmp_path / "images" / "first.png", three)
+    assert len(runs) == 3
+    session.open(tmp_path / "images" / "second.png", three)
+    assert len(runs) == 6
+    session.change_ensemble(medseg.Ensemble.from_pretrained(tmp_path / "three"))
+    assert len(runs) == 9
+    session.look_again(0, None)
+    assert len(runs) == 12
+
+
+class Counted(np.ndarray):
+    """Pixels that count how often their mean is asked for."""
+
+    asked = 0
+
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        type(self).asked += 1
+        return np.asarray(self).mean(*args, **kwargs)
+
+
+def test_the_domain_check_looks_at_the_pixels_of_an_image_once(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = Shelf(standard_sources())  # three embedded ensembles, each with an appearance to compare with
+    image = medseg.read_image(picture)
+    image = dataclasses.replace(image, pixels=image.pixels.view(Counted))
+    name = every.suiting(image, every.names[0])
+    ensemble = every.get(name)
+    Session().take(image, picture, ensemble)
+    assert Counted.asked == 1
+
+
 def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
     session.tab = "Disagreement"
     _, *drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)

@@ -76,10 +76,9 @@ class Session:
 
     def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
         """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
-        # the slow part, outside the lock: sliders stay alive, and the answers are kept
-        ensemble.predict(image, tta=self._tta(ensemble))
+        prediction = self._predict(image, ensemble)
         with self._changing:
-            self._show(image, ensemble)
+            self._show(prediction, ensemble)
             self._change(path=path, window=None, choice=choice)
             self.opened += 1
 
@@ -90,12 +89,12 @@ class Session:
         if not before.path.exists():
             raise InputError("The picture's file is no longer kept here: drop it again.")
         image = read_image(before.path, frame=frame, window=window)
-        before.segment(image)
+        prediction = self._predict(image, before.ensemble)
         with self._changing:
             now = self.shown
-            if now.path is not before.path:  # another picture was opened meanwhile
+            if now.path is not before.path or now.ensemble is not before.ensemble:  # something else was opened meanwhile
                 return
-            self._show(image, now.ensemble)
+            self._show(prediction, now.ensemble)
             self._change(path=now.path, window=window, choice=now.choice)
             if frame == now.prediction.image.frame:
                 self._change(truth=now.truth, truth_source=now.truth_source)
@@ -103,10 +102,12 @@ class Session:
     def change_ensemble(self, ensemble: Ensemble) -> None:
         """Segment the open picture with another ensemble; a truth for other labels is dropped."""
         image = self.shown.prediction.image
-        ensemble.predict(image)
+        prediction = self._predict(image, ensemble)
         with self._changing:
             before = self.shown
-            self._show(before.prediction.image, ensemble)
+            if before.prediction.image is not image:  # another picture was opened meanwhile
+                return
+            self._show(prediction, ensemble)
             self._change(path=before.path, window=before.window)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
@@ -190,24 +191,27 @@ class Session:
             weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
         return self._downloads
 
-    def _tta(self, ensemble: Ensemble) -> Augmentation:
-        return self._now.prediction.tta if self._now is not None and self._now.ensemble is ensemble else False
+    def _predict(self, image: Image, ensemble: Ensemble) -> Prediction:
+        """Run the networks once, at the present settings of this ensemble. It is slow, so no lock is held: sliders stay
+        alive, and `_show` sets what they changed meanwhile."""
+        now = self._now
+        return now.segment(image) if now is not None and now.ensemble is ensemble else ensemble.predict(image)
 
     def _change(self, **changes: Any) -> None:
         self._now = dataclasses.replace(self.shown, **changes)
 
-    def _show(self, image: Image, ensemble: Ensemble) -> None:
-        """Show `image` at the settings before, or at the ensemble's own where it is another one."""
-        before = self._now
-        doubts = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))  # reads every pixel: once
+    def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
+        """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""
+        before, image = self._now, prediction.image
+        doubts = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))
         if before is None or before.ensemble is not ensemble:
-            prediction = ensemble.predict(image)
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
             found = trust.calibration_of(ensemble)
             self._now = Shown(ensemble, prediction, view, ensemble.weights, found, doubts, opacity)
             return
-        prediction = before.segment(image)
+        settings = {name: getattr(before.prediction, name) for name in ("weights", "threshold", "blend", "cleanup")}
+        prediction = dataclasses.replace(prediction, **settings)
         view = _with_image(prediction, _view_of(image))
         self._change(prediction=prediction, view=view, doubts=doubts, truth=None, truth_source=None)
 
