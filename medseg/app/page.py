@@ -25,17 +25,17 @@ from starlette.middleware import Middleware
 
 from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.endpoints import add_endpoints
-from medseg.app.server.settings import refuse_links, serving
-from medseg.app.server.uploads import Arrivals
+from medseg.app.server.settings import read_settings, refuse_links
+from medseg.app.server.uploads import UploadMiddleware
 from medseg.app.state import registry
 from medseg.app.state.session import Session
-from medseg.app.tabs.batch import draw_batch
-from medseg.app.tabs.fit import draw_tune
-from medseg.app.tabs.image import ONE_PICTURE, draw_segment
+from medseg.app.tabs.batch import draw_batch_tab
+from medseg.app.tabs.fit import draw_fit_tab
+from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.errors import MedsegError
 
 try:
-    SERVING = serving()
+    SETTINGS = read_settings()
 except MedsegError as error:
     sys.exit(f"error: {error}")
 
@@ -43,33 +43,33 @@ LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css": CSS,
     "max_file_size": max_bytes(),
-    "app_kwargs": {"middleware": [Middleware(Arrivals)]},
+    "app_kwargs": {"middleware": [Middleware(UploadMiddleware)]},
     "state_session_capacity": 100,  # a session holds tens of megabytes; the longest unused goes first
     "ssr_mode": False,
-    "run_history": False,  # it would keep the visitors' pictures in their browsers
+    "run_history": False,  # it would keep the visitors' images in their browsers
     "footer_links": ["api"],
-    "auth": list(SERVING.logins) or None,
-    "mcp_server": SERVING.mcp,
+    "auth": list(SETTINGS.logins) or None,
+    "mcp_server": SETTINGS.mcp,
 }
 
 with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
     session = gr.State(Session())
     gr.Markdown(
-        "# medseg\nSegment a 2-D medical picture with several models at once, and steer how much each of them counts. "
+        "# medseg\nSegment a 2-D medical image with several models at once, and steer how much each of them counts. "
         "**Research use only, not for diagnosis.**",
         elem_id="head",
     )
     changed = gr.State("")  # another value tells the first tab that another tab has changed the session
     with gr.Tabs() as tabs:
-        with gr.Tab("One picture", id=ONE_PICTURE):
-            draw_segment(demo, session, changed, offered.result())
-        with gr.Tab("Many pictures") as many:
-            draw_batch(many, session, tabs, changed)
-        with gr.Tab("Tune") as tune:
-            draw_tune(tune, session, tabs, changed)
+        with gr.Tab("Image", id=IMAGE_TAB):
+            draw_image_tab(demo, session, changed, offered.result())
+        with gr.Tab("Batch") as batch_tab:
+            draw_batch_tab(batch_tab, session, tabs, changed)
+        with gr.Tab("Fit to my data") as fit_tab:
+            draw_fit_tab(fit_tab, session, tabs, changed)
     add_endpoints()
 
-demo.queue(max_size=SERVING.queue, default_concurrency_limit=SERVING.workers)
+demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
 refuse_links()
 
 
@@ -78,5 +78,5 @@ def main() -> None:
     # a container is stopped so: leave in an orderly way, which removes the visitors' files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     keep_clean()
-    beside.submit(registry.shelf.prepare)  # whoever comes first waits for the rest of it, not for all
+    beside.submit(registry.ensembles.prepare)  # whoever comes first waits for the rest of it, not for all
     demo.launch(**LAUNCH)

@@ -15,7 +15,7 @@ _MARGIN = 0.02  # of the value range: JPEG and scanner rounding move a mean by l
 
 
 _looks: WeakKeyDictionary[Image, dict[str, float]] = WeakKeyDictionary()
-"""What `look` measured of the images that are still open, so that the pixels are read once however often it is asked."""
+"""The statistics of the images that are still open: `look` reads the pixels of an image once."""
 
 
 def look(image: Image) -> dict[str, float]:

@@ -56,10 +56,14 @@ def definitions(lines: Iterable[tuple[str, str]], *, faint: bool = False) -> str
     return f'<dl class="faint">{entries}</dl>' if faint else f"<dl>{entries}</dl>"
 
 
-def data_uri(picture: Rgb, longest_side: int) -> str:
-    """`picture` as a JPEG within the page, scaled down to `longest_side` pixels: for looking only."""
+def data_uri(picture: Rgb, longest_side: int | None = None) -> str:
+    """`picture` as a JPEG within the page, scaled down to `longest_side` pixels: for looking only.
+
+    The colours keep the full resolution, without which a thin outline loses its own.
+    """
     small = PIL.Image.fromarray(picture)
-    small.thumbnail((longest_side, longest_side))
+    if longest_side is not None:
+        small.thumbnail((longest_side, longest_side))
     stream = io.BytesIO()
-    small.save(stream, format="JPEG", quality=85)
+    small.save(stream, format="JPEG", quality=85, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -30,7 +30,7 @@ import gradio as gr
 from medseg.app.render import examples, images, text
 from medseg.app.server import endpoints
 from medseg.app.state import registry
-from medseg.app.state.registry import Shelf, standard_sources
+from medseg.app.state.registry import Registry, standard_sources
 from medseg.app.state.session import Session
 from medseg.app.tabs import downloads, handlers
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
-    """The tiny ensemble, the only one on the page's shelf."""
-    monkeypatch.setattr(registry, "shelf", Shelf([tiny_ensemble]))
-    return registry.shelf.get(None)
+    """The tiny ensemble, the only one on the page's registry."""
+    monkeypatch.setattr(registry, "shelf", Registry([tiny_ensemble]))
+    return registry.ensembles.get(None)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def test_opening_a_picture_shows_the_ensembles_own_mask(session: Session, ensemble: Ensemble, picture: Path) -> None:
     expected = ensemble.predict(medseg.read_image(picture))
-    assert np.array_equal(session.shown.prediction.masks, expected.masks)
-    assert session.shown.weights == ensemble.weights == (0.75, 0.25)
+    assert np.array_equal(session.view_state.prediction.masks, expected.masks)
+    assert session.view_state.weights == ensemble.weights == (0.75, 0.25)
 
 
 def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
@@ -97,7 +97,7 @@ def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
         handlers.remix(session, "weighted mean", threshold, opacity, *weights)
         handlers.follow(session)
         for draw in handlers.TABS.values():
-            draw(session.shown)
+            draw(session.view_state)
     assert len(runs) == 2
 
 
@@ -132,7 +132,7 @@ class Counted(np.ndarray):
 
 
 def test_the_domain_check_looks_at_the_pixels_of_an_image_once(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    every = Shelf(standard_sources())  # three embedded ensembles, each with an appearance to compare with
+    every = Registry(standard_sources())  # three embedded ensembles, each with an appearance to compare with
     image = medseg.read_image(picture)
     image = dataclasses.replace(image, pixels=image.pixels.view(Counted))
     name = every.suiting(image, every.names[0])
@@ -142,7 +142,7 @@ def test_the_domain_check_looks_at_the_pixels_of_an_image_once(picture: Path, mo
 
 
 def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
-    session.tab = "Disagreement"
+    session.tab = "Where models differ"
     _, *drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
     assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False, False, False]
 
@@ -151,16 +151,16 @@ def test_sliders_stay_where_they_are_for_the_next_picture(session: Session, ense
     session.remix((0, 0.6), 0.4, 0.8)
     write_disc_pair(tmp_path, "next", 6)
     session.open(tmp_path / "images" / "next.png", ensemble)
-    assert session.shown.weights == (0, 0.6)
-    assert session.shown.prediction.weights == (0, 1)
-    assert (session.shown.prediction.threshold, session.shown.opacity) == (0.4, 0.8)
+    assert session.view_state.weights == (0, 0.6)
+    assert session.view_state.prediction.weights == (0, 1)
+    assert (session.view_state.prediction.threshold, session.view_state.opacity) == (0.4, 0.8)
 
 
 def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Session) -> None:
-    before = session.shown
+    before = session.view_state
     with pytest.warns(UserWarning, match="raise at least one slider"):
         handlers.remix(session, "weighted mean", 0.5, 0.3, 0, 0)
-    assert session.shown is before
+    assert session.view_state is before
 
 
 @pytest.mark.parametrize(
@@ -171,18 +171,18 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
     session: Session, tmp_path: Path, name: str, content: bytes, words: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    before = session.shown
+    before = session.view_state
     with pytest.warns(UserWarning, match=words):
         handlers.open_file(session, None, str(tmp_path / name))
-    assert session.shown is before
+    assert session.view_state is before
 
 
 def test_a_picture_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
-    before = session.shown
+    before = session.view_state
     with pytest.warns(UserWarning, match="1 × 1 pixels"):
         handlers.open_file(session, None, str(tmp_path / "dot.png"))
-    assert session.shown is before
+    assert session.view_state is before
 
 
 def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
@@ -200,12 +200,12 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
 def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
     summary, _, table, *_ = handlers.add_truth(session, str(truth))
-    rows = session.scores.rows(session.shown)
+    rows = session.scores.rows(session.view_state)
     masks = medseg.read_masks(truth, ["blob"])
-    shown = session.shown
-    alone = images.solo(shown, shown.prediction, 1)
+    view_state = session.view_state
+    alone = images.solo(view_state, view_state.prediction, 1)
     assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
-    assert rows[0]["dice"] == dice(shown.prediction.masks, masks)
+    assert rows[0]["dice"] == dice(view_state.prediction.masks, masks)
     assert rows[2]["dice"] == dice(alone.masks, masks)
     assert "HD95 (px)" in table
     assert "foreground only" in table
@@ -218,36 +218,36 @@ def dice(ours: np.ndarray, true: np.ndarray) -> float:
 
 def test_member_scores_follow_the_threshold(session: Session, truth: Path) -> None:
     session.add_truth(truth, "test")
-    scored = [session.scores.rows(session.shown)]
+    scored = [session.scores.rows(session.view_state)]
     session.remix((0.75, 0.25), 0.01, 0.3)
-    scored.append(session.scores.rows(session.shown))
+    scored.append(session.scores.rows(session.view_state))
     assert scored[0][1]["recall"] != scored[1][1]["recall"]
     assert scored[1][1]["recall"] == 1.0
 
 
 def test_a_truth_of_another_size_is_refused_with_both_sizes(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("L", (30, 20)).save(tmp_path / "other.png")
-    before = session.shown
+    before = session.view_state
     with pytest.warns(UserWarning, match="30 × 20.*64 ×.*48"):
         handlers.add_truth(session, str(tmp_path / "other.png"))
-    assert session.shown is before
+    assert session.view_state is before
 
 
 def test_a_new_picture_forgets_the_old_truth(session: Session, ensemble: Ensemble, truth: Path, picture: Path) -> None:
     session.add_truth(truth, "test")
     session.open(picture, ensemble)
-    assert session.shown.truth is None
-    assert "Add the true mask" in text.score_table(session.shown, [])
+    assert session.view_state.truth is None
+    assert "Add the true mask" in text.score_table(session.view_state, [])
 
 
 def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path: Path) -> None:
     session.remix((0.1, 0.9), 0.42, 0.3)
-    shown = session.shown.prediction
-    write_mask(shown.masks, shown.image, tmp_path / "ours.png")
+    view_state = session.view_state.prediction
+    write_mask(view_state.masks, view_state.image, tmp_path / "ours.png")
     assert Path(downloads.save(session, "mask")).read_bytes() == (tmp_path / "ours.png").read_bytes()
     with np.load(downloads.save(session, "probabilities")) as stored:
-        assert np.array_equal(stored["probabilities"], shown.probabilities.astype(np.float16))
-    assert masks_sha256(shown.masks) in Path(downloads.save(session, "report")).read_text()
+        assert np.array_equal(stored["probabilities"], view_state.probabilities.astype(np.float16))
+    assert masks_sha256(view_state.masks) in Path(downloads.save(session, "report")).read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in downloads.FORMATS if not name.endswith("-seg")])
@@ -285,7 +285,7 @@ def test_a_dicom_seg_is_had_for_a_dicom_that_is_still_here(ensemble: Ensemble, t
 
 
 def test_a_dicom_seg_of_another_kind_of_picture_is_refused_with_the_reason(session: Session) -> None:
-    with pytest.raises(gr.Error, match="this picture's file is a PNG"):
+    with pytest.raises(gr.Error, match="file is a PNG"):
         downloads.save(session, "mask-seg")
 
 
@@ -293,7 +293,7 @@ def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, t
     write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
     session = Session()
     session.open(tmp_path / "images" / "large.png", ensemble)
-    assert images.overlay(session.shown).shape == (473, 1024, 3)
+    assert images.overlay(session.view_state).shape == (473, 1024, 3)
     with PIL.Image.open(downloads.write(session, "mask")) as mask:
         assert mask.size == (1300, 600)
 
@@ -306,10 +306,10 @@ def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, picture:
     label_map[:20], label_map[30:] = 1, 2
     PIL.Image.fromarray(label_map).save(tmp_path / "labels.png")
     session.add_truth(tmp_path / "labels.png", "test")
-    rows = session.scores.rows(session.shown)
+    rows = session.scores.rows(session.view_state)
     assert [row["label"] for row in rows] == ["lung", "heart"] * 3
-    assert "| Label |" in text.score_table(session.shown, rows)
-    assert "lung" in text.summary(session.shown)
+    assert "| Label |" in text.score_table(session.view_state, rows)
+    assert "lung" in text.summary(session.view_state)
 
 
 def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, picture: Path) -> None:
@@ -320,8 +320,8 @@ def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: 
         rest = medseg.Ensemble.from_pretrained(folder)
     session = Session()
     session.open(picture, rest)
-    assert "The member m1 is damaged" in text.notes(session.shown)
-    assert session.shown.weights == (1.0,)
+    assert "The member m1 is damaged" in text.notes(session.view_state)
+    assert session.view_state.weights == (1.0,)
 
 
 def test_two_visitors_share_nothing(session: Session) -> None:
@@ -330,7 +330,7 @@ def test_two_visitors_share_nothing(session: Session) -> None:
     other = copy.deepcopy(session)  # what Gradio does for each visitor
     assert other.is_empty
     with pytest.raises(medseg.MedsegError, match="choose an example"):
-        _ = other.shown
+        _ = other.view_state
 
 
 def test_every_synthetic_example_has_its_mask_and_says_what_it_is() -> None:
@@ -348,9 +348,9 @@ def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
 ) -> None:
     (tmp_path / "ensemble.json").write_text("{}")
     monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{tiny_ensemble}:{tmp_path}")
-    assert Shelf(standard_sources()).names[0] == "tiny-binary"
+    assert Registry(standard_sources()).names[0] == "tiny-binary"
     with pytest.raises(medseg.MedsegError, match="choose one of"):
-        registry.shelf.get(str(tiny_ensemble))
+        registry.ensembles.get(str(tiny_ensemble))
 
 
 REPO = "tester/net"
@@ -372,12 +372,12 @@ def test_the_owner_may_name_hub_repositories_which_are_asked_at_their_first_use(
     published: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDSEG_ENSEMBLES", f"{published}:{published}@main")
-    shelf = Shelf(standard_sources())
-    assert shelf.names[:2] == [published, f"{published}@main"]
-    assert shelf.describe()[0] == {"name": published}
+    ensembles = Registry(standard_sources())
+    assert ensembles.names[:2] == [published, f"{published}@main"]
+    assert ensembles.describe()[0] == {"name": published}
     assert hub.log == []
-    assert shelf.get(published).config.name == "tiny-binary"
-    assert shelf.describe()[0]["members"] == ["m0", "m1"]
+    assert ensembles.get(published).config.name == "tiny-binary"
+    assert ensembles.describe()[0]["members"] == ["m0", "m1"]
 
 
 def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
@@ -386,73 +386,73 @@ def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
     dropdown, *_ = handlers.load_from_hub(session, f" {published} ", quiet)
     assert dropdown.value == published
     assert [name for name, _ in dropdown.choices] == ["tiny-binary", published]
-    assert session.shown.ensemble is registry.shelf.get(published)
-    assert registry.shelf.names == ["tiny-binary"]  # it is offered to no other visitor
+    assert session.view_state.ensemble is registry.ensembles.get(published)
+    assert registry.ensembles.names == ["tiny-binary"]  # it is offered to no other visitor
 
 
 def test_loading_can_be_cancelled_and_leaves_the_page_as_it_was(
     published: str, hub: Hub, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("gradio.Warning", lambda sentence, title: told.append(sentence))
-    before = session.shown
+    warning: list[str] = []
+    monkeypatch.setattr("gradio.Warning", lambda sentence, title: warning.append(sentence))
+    before = session.view_state
 
     def cancelling(*args: Any, **kwargs: Any) -> None:
         handlers.cancel_loading(session)
 
     handlers.load_from_hub(session, published, cancelling)
-    assert "cancelled" in told[0]
-    assert session.shown is before
+    assert "cancelled" in warning[0]
+    assert session.view_state is before
 
 
 @pytest.mark.parametrize("name", ["", "net", "../net", "/etc/passwd", "a/b/c", "http://127.0.0.1/net"])
 def test_what_is_no_id_is_refused_without_asking_anybody(name: str, hub: Hub, ensemble: Ensemble) -> None:
     with pytest.raises(medseg.MedsegError, match="Wanted the id of a Hub repository"):
-        registry.shelf.fetch(name, quiet, lambda: False)
+        registry.ensembles.fetch(name, quiet, lambda: False)
     assert hub.log == []
 
 
 def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_ensemble.parent.parent)
     with pytest.raises(medseg.MedsegError, match="is a folder, or no Hub repository"):
-        registry.shelf.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
+        registry.ensembles.fetch(f"{tiny_ensemble.parent.name}/{tiny_ensemble.name}", quiet, lambda: False)
 
 
 @pytest.fixture
 def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A visitor who has the picture open in an ensemble that blends by a stacker."""
     folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
-    monkeypatch.setattr(registry, "shelf", Shelf([folder]))
+    monkeypatch.setattr(registry, "shelf", Registry([folder]))
     opened = Session()
-    opened.open(picture, registry.shelf.get(None))
+    opened.open(picture, registry.ensembles.get(None))
     return opened
 
 
 def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
-    assert stacked.shown.prediction.blend == "stacking"
-    assert "by the stacking blend at threshold 0.50" in text.summary(stacked.shown)
+    assert stacked.view_state.prediction.blend == "stacking"
+    assert "by the stacking blend at cut-off 0.50" in text.summary(stacked.view_state)
     handlers.remix(stacked, "weighted mean", 0.5, 0.3, 1, 0)
-    assert stacked.shown.prediction.blend == "weighted mean"
-    assert np.array_equal(stacked.shown.prediction.probabilities[0], solo_probabilities(stacked))
+    assert stacked.view_state.prediction.blend == "weighted mean"
+    assert np.array_equal(stacked.view_state.prediction.probabilities[0], solo_probabilities(stacked))
     assert runs == []
 
 
 def solo_probabilities(session: Session) -> np.ndarray:
-    prediction = session.shown.prediction
+    prediction = session.view_state.prediction
     return prediction.members[0, 0].astype(np.float32)
 
 
 def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
     blend, *_ = handlers.reweigh(stacked, "stacking", 0.5, 0.3, 1, 0)
     assert (blend["value"], blend["info"]) == ("weighted mean", text.BLENDS["weighted mean"])
-    assert stacked.shown.prediction.blend == "weighted mean"
+    assert stacked.view_state.prediction.blend == "weighted mean"
 
 
 @pytest.mark.parametrize("how", ["weighted mean", "geometric", "median", "majority vote", "STAPLE"])
 def test_moving_a_weight_leaves_every_other_blend_as_it_is(session: Session, ensemble: Ensemble, how: str) -> None:
     handlers.remix(session, how, 0.5, 0.3, 0.75, 0.25)
     handlers.reweigh(session, how, 0.5, 0.3, 0.1, 0.9)
-    prediction = session.shown.prediction
+    prediction = session.view_state.prediction
     assert prediction.blend == how
     wanted = ensemble.predict(prediction.image, weights=(0.1, 0.9), blend=how)
     assert np.array_equal(prediction.masks, wanted.masks)
@@ -462,7 +462,7 @@ def test_a_blend_that_was_refused_with_all_weights_0_is_taken_with_the_next_weig
     with pytest.warns(UserWarning, match="raise at least one slider"):
         handlers.remix(session, "median", 0.5, 0.3, 0, 0)
     said, *_ = handlers.reweigh(session, "median", 0.5, 0.3, 0.1, 0)
-    assert (said["value"], session.shown.prediction.blend) == ("median", "median")
+    assert (said["value"], session.view_state.prediction.blend) == ("median", "median")
 
 
 def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> None:
@@ -471,8 +471,8 @@ def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> No
     from medseg.config import Blend
 
     said, *_ = handlers.remix(session, "median", 0.5, 0.3, 0.75, 0.25)
-    assert "middle answer" in said["info"]
-    assert "by the median blend" in text.summary(session.shown)
+    assert "middle probability" in said["info"]
+    assert "by the median blend" in text.summary(session.view_state)
     assert tuple(text.BLENDS) == get_args(Blend)
 
 
@@ -490,20 +490,22 @@ def per_label(tmp_path: Path, picture: Path) -> Session:
 
 
 def test_sliders_show_the_mean_of_weights_per_label_which_stay_until_one_is_moved(per_label: Session) -> None:
-    assert per_label.shown.sliders == (0.62, 0.38)
+    assert per_label.view_state.sliders == (0.62, 0.38)
     handlers.remix(per_label, "weighted mean", 0.4, 0.3, 0.62, 0.38)
-    assert per_label.shown.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
+    assert per_label.view_state.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
     handlers.reweigh(per_label, "weighted mean", 0.4, 0.3, 0.5, 0.38)
-    assert per_label.shown.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
+    assert per_label.view_state.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
 
 
 def test_weights_per_label_are_shown_label_by_label(per_label: Session) -> None:
-    assert [caption for _, caption in images.members(per_label.shown)] == [
+    assert [caption for _, caption in images.members(per_label.view_state)] == [
         "random-0 · weight 75% / 50%",
         "random-1 · weight 25% / 50%",
     ]
-    per_label._now = dataclasses.replace(per_label.shown, truth=per_label.shown.prediction.masks, truth_source="test")
-    rows = per_label.scores.rows(per_label.shown)
+    per_label._now = dataclasses.replace(
+        per_label.view_state, truth=per_label.view_state.prediction.masks, truth_source="test"
+    )
+    rows = per_label.scores.rows(per_label.view_state)
     assert [row["weight"] for row in rows if "member" in row] == [0.75, 0.5, 0.25, 0.5]
 
 
@@ -514,7 +516,7 @@ def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
 
 
 def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session) -> None:
-    alone = images.solo(stacked.shown, stacked.shown.view, 0)
+    alone = images.solo(stacked.view_state, stacked.view_state.view, 0)
     assert np.array_equal(alone.probabilities[0], solo_probabilities(stacked))
 
 
@@ -549,7 +551,7 @@ def test_visitors_name_repositories_on_loopback_or_where_the_owner_allows_it(
     with pytest.raises(
         medseg.MedsegError, match="no such repository|wants a token" if allowed else "its owner can allow"
     ):
-        registry.shelf.fetch("tester/other", quiet, lambda: False)
+        registry.ensembles.fetch("tester/other", quiet, lambda: False)
     assert bool(hub.log) == allowed
 
 
@@ -560,7 +562,7 @@ def test_visitors_of_a_public_page_never_use_its_owners_token(
     monkeypatch.setenv("SPACE_ID", "owner/space")
     monkeypatch.setenv("MEDSEG_ALLOW_HUB", "1")
     with pytest.raises(medseg.MedsegError, match="401"):
-        registry.shelf.fetch(REPO, quiet, lambda: False)
+        registry.ensembles.fetch(REPO, quiet, lambda: False)
     assert not any(token for *_, token in hub.log)
 
 
@@ -568,17 +570,17 @@ def test_only_the_last_few_fetched_ensembles_stay_in_memory(
     published: str, hub: Hub, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medseg.app.state.registry.MAX_FETCHED", 1)
-    registry.shelf.fetch(published, quiet, lambda: False)
-    registry.shelf.fetch(f"{published}@main", quiet, lambda: False)
-    assert not registry.shelf.is_loaded(published)
-    assert registry.shelf.is_loaded(f"{published}@main")
+    registry.ensembles.fetch(published, quiet, lambda: False)
+    registry.ensembles.fetch(f"{published}@main", quiet, lambda: False)
+    assert not registry.ensembles.is_loaded(published)
+    assert registry.ensembles.is_loaded(f"{published}@main")
 
 
 def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensemble: Path) -> None:
-    ahead = Shelf([plain_ensemble])
+    ahead = Registry([plain_ensemble])
     ahead.prepare()
     assert ahead.is_loaded(ahead.names[0])
-    hub = Shelf(["owner/name@main"])
+    hub = Registry(["owner/name@main"])
     hub.prepare()
     assert not hub.is_loaded(hub.names[0])
-    Shelf([]).prepare()  # nothing to load is no error either
+    Registry([]).prepare()  # nothing to load is no error either

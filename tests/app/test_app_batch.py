@@ -13,7 +13,7 @@ from medseg.app.render.batch_table import Row, html_table, write_table
 from medseg.app.state import batch as batch_module
 from medseg.app.state.batch import Batch
 from medseg.app.state.session import Session
-from medseg.app.state.uploaded_files import Given, unique
+from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.app.tabs.batch import _settings
 from medseg.errors import InputError
 from tests.conftest import write_disc_pair
@@ -41,8 +41,8 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "images" / "other.png"
 
 
-def run(batch: Batch, session: Session, *given: Given) -> list[Row]:
-    assert list(batch.run(given, session.shown))
+def run(batch: Batch, session: Session, *given: UploadedFile) -> list[Row]:
+    assert list(batch.run(given, session.view_state))
     return batch.rows
 
 
@@ -58,8 +58,8 @@ def packed(path: Path, **files: bytes) -> Path:
     [
         (["a.png", "b.png"], ["a.png", "b.png"]),
         (["a.png", "A.png", "a (2).png"], ["a.png", "A (2).png", "a (2) (2).png"]),
-        (["../../etc/passwd", "C:\\films\\a.dcm", "/"], ["passwd", "a.dcm", "picture"]),
-        ([".hidden", "a\nb\x00.png", ""], ["hidden", "ab.png", "picture"]),
+        (["../../etc/passwd", "C:\\films\\a.dcm", "/"], ["passwd", "a.dcm", "image"]),
+        ([".hidden", "a\nb\x00.png", ""], ["hidden", "ab.png", "image"]),
         (["x" * 80 + ".png"], ["x" * 46 + ".png"]),
     ],
 )
@@ -69,8 +69,8 @@ def test_visitors_names_become_names_of_files_that_stay_in_their_folder(names: l
 
 def test_pictures_are_segmented_as_the_first_tab_is_set(session: Session, picture: Path) -> None:
     session.remix((0, 1), 0.4, 0.3)
-    (row,) = run(Batch(), session, Given(picture, "mine.png"))
-    expected = session.shown.ensemble.predict(medseg.read_image(picture), weights=(0, 1), threshold=0.4)
+    (row,) = run(Batch(), session, UploadedFile(picture, "mine.png"))
+    expected = session.view_state.ensemble.predict(medseg.read_image(picture), weights=(0, 1), threshold=0.4)
     assert row.areas["blob"]["px"] == expected.masks.sum()
     assert row.agreement is None  # one member alone has nobody to agree with
 
@@ -80,11 +80,11 @@ def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr(batch_module, "MAX_PICTURES", 2)
     given = [
-        Given(packed(tmp_path / "0.zip", a=b"", b=b"", c=b""), "many.zip"),
-        Given(packed(tmp_path / "1.zip", __MACOSX__=b""), "none.zip"),
-        Given(packed(tmp_path / "2.zip", **{"..__out": b"x"}), "out.zip"),
-        Given(picture, "broken.zip"),
-        Given(picture, "good.png"),
+        UploadedFile(packed(tmp_path / "0.zip", a=b"", b=b"", c=b""), "many.zip"),
+        UploadedFile(packed(tmp_path / "1.zip", __MACOSX__=b""), "none.zip"),
+        UploadedFile(packed(tmp_path / "2.zip", **{"..__out": b"x"}), "out.zip"),
+        UploadedFile(picture, "broken.zip"),
+        UploadedFile(picture, "good.png"),
     ]
     rows = run(Batch(), session, *given)
     reasons = {row.file: row.reason for row in rows}
@@ -101,12 +101,12 @@ def test_more_files_than_are_allowed_are_refused_before_the_first(
 ) -> None:
     monkeypatch.setattr(batch_module, "MAX_PICTURES", 1)
     with pytest.raises(InputError, match="These are 2 files, and here up to 1 are segmented at once"):
-        next(Batch().run([Given(picture, "a.png"), Given(picture, "b.png")], session.shown))
+        next(Batch().run([UploadedFile(picture, "a.png"), UploadedFile(picture, "b.png")], session.view_state))
 
 
 def test_a_run_that_is_cancelled_keeps_what_is_done(session: Session, picture: Path) -> None:
     batch = Batch()
-    for _ in batch.run([Given(picture, f"{n}.png") for n in range(5)], session.shown):
+    for _ in batch.run([UploadedFile(picture, f"{n}.png") for n in range(5)], session.view_state):
         batch.cancelled.set()
     assert [row.file for row in batch.rows] == ["0.png"]
     with zipfile.ZipFile(batch.write()) as archive:
@@ -118,7 +118,7 @@ def test_an_unexpected_failure_is_a_row_too(session: Session, picture: Path, mon
         raise MemoryError("/secret/place")
 
     monkeypatch.setattr(batch_module, "row_of", fail)
-    (row,) = run(Batch(), session, Given(picture, "a.png"))
+    (row,) = run(Batch(), session, UploadedFile(picture, "a.png"))
     assert row.reason.startswith("Something went wrong on our side")
 
 
@@ -127,7 +127,7 @@ def test_what_came_before_goes_with_the_next_run_and_with_the_visitor(
 ) -> None:
     batch = Batch()
     for _ in range(2):
-        run(batch, session, Given(picture, "a.png"))
+        run(batch, session, UploadedFile(picture, "a.png"))
     assert len(list(folder.iterdir())) == 1
     del batch
     assert list(folder.iterdir()) == []
@@ -140,7 +140,7 @@ def test_failures_stand_before_what_is_doubted_and_that_before_the_rest_by_agree
         Row("sure", place, agreement=0.9),
         Row("alone", place),
         Row("unsure", place, agreement=0.2),
-        Row("odd", place, agreement=0.95, doubts=("unlike",)),
+        Row("odd", place, agreement=0.95, domain_warnings=("unlike",)),
         Row("failed", place, reason="no"),
     ]
     assert [row.file for row in batch.rows] == ["failed", "odd", "unsure", "sure", "alone"]
@@ -151,9 +151,9 @@ def test_in_the_table_and_the_csv_a_strangers_name_does_nothing(tmp_path: Path) 
         Row("=1+1<script>.png", Path("x"), areas={"<b>": {"px": 3.0, "mm2": 1.5}}),
         Row("@x", Path("x"), reason="<i>"),
     ]
-    shown = html_table(rows)
-    assert not [tag for tag in ("<script>", "<b>", "<i>") if tag in shown]
-    assert "3 px, 1.5 mm²" in shown
+    view_state = html_table(rows)
+    assert not [tag for tag in ("<script>", "<b>", "<i>") if tag in view_state]
+    assert "3 px, 1.5 mm²" in view_state
     write_table(rows, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="") as stream:
         assert [line["file"] for line in csv.DictReader(stream)] == ["'=1+1<script>.png", "'@x"]
@@ -161,10 +161,7 @@ def test_in_the_table_and_the_csv_a_strangers_name_does_nothing(tmp_path: Path) 
 
 def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(session: Session) -> None:
     said = _settings(session)
-    assert (
-        said
-        == "As set in “One picture”: **tiny-binary** with random-0 0.75, random-1 0.25; weighted mean, threshold 0.50."
-    )
+    assert said == "As set in “Image”: **tiny-binary** with random-0 0.75, random-1 0.25; weighted mean, cut-off 0.50."
     session.average_over("flips")
     session.drop_pieces(9)
-    assert _settings(session).endswith("threshold 0.50, without pieces under 9 px, each model averaged over flips.")
+    assert _settings(session).endswith("cut-off 0.50, without pieces under 9 px, each model averaged over flips.")

@@ -13,8 +13,8 @@ import pytest
 import medseg
 import medseg.app.state.fit
 from medseg import schema
-from medseg.app.state.fit import Tuning
-from medseg.app.state.uploaded_files import Given
+from medseg.app.state.fit import DataFit
+from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.fit import recommendation, table
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select
@@ -49,21 +49,21 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path / "pairs"
 
 
-def zipped(pairs: Path, leave_out: str = "") -> list[Given]:
+def zipped(pairs: Path, leave_out: str = "") -> list[UploadedFile]:
     path = pairs.parent / "0123.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in pairs.rglob("*"):
             if file.is_file() and file.name != leave_out:
                 archive.write(file, Path("mine") / file.relative_to(pairs))
-    return [Given(path, "mine.zip")]
+    return [UploadedFile(path, "mine.zip")]
 
 
-def given(pairs: Path, kind: str) -> list[Given]:
-    return [Given(path, path.name) for path in sorted((pairs / kind).iterdir())]
+def given(pairs: Path, kind: str) -> list[UploadedFile]:
+    return [UploadedFile(path, path.name) for path in sorted((pairs / kind).iterdir())]
 
 
 def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensemble: Ensemble, pairs: Path) -> None:
-    found = Tuning().run(ensemble, zipped(pairs), [])
+    found = DataFit().run(ensemble, zipped(pairs), [])
     expected = fit_to(ensemble.members, select(load_data(pairs).samples, "val"))
     assert found.fitted == expected.fitted
     assert found.nested == expected.nested
@@ -74,8 +74,8 @@ def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensem
 def test_without_a_division_all_pictures_are_used_from_a_zip_and_from_files_alike(
     ensemble: Ensemble, pairs: Path, folder: Path
 ) -> None:
-    zip_found = Tuning().run(ensemble, zipped(pairs, leave_out="splits.json"), [])
-    found = Tuning().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    zip_found = DataFit().run(ensemble, zipped(pairs, leave_out="splits.json"), [])
+    found = DataFit().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
     assert zip_found.nested == found.nested
     assert found.nested is not None
     assert found.nested.fitted.n == 6
@@ -85,36 +85,36 @@ def test_without_a_division_all_pictures_are_used_from_a_zip_and_from_files_alik
 def test_what_is_saved_opens_in_place_of_the_ensembles_own(
     ensemble: Ensemble, pairs: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
-    tuning = Tuning()
-    found = tuning.run(ensemble, zipped(pairs), [])
+    data_fit = DataFit()
+    found = data_fit.run(ensemble, zipped(pairs), [])
     shutil.copytree(tiny_ensemble, tmp_path / "copy")
-    shutil.copy(tuning.write(), tmp_path / "copy" / "ensemble.json")
+    shutil.copy(data_fit.write(), tmp_path / "copy" / "ensemble.json")
     opened = medseg.Ensemble.from_pretrained(tmp_path / "copy")
-    choice = tuning.choice(ensemble)
+    choice = data_fit.choice(ensemble)
     assert choice == found.choice(found.recommended)
     assert opened.weights == pytest.approx(choice.weights, abs=1e-3)
     assert opened.config.threshold == choice.threshold
     assert opened.config.fitted is not None
-    assert opened.config.fitted.data == "4 uploaded pictures"
+    assert opened.config.fitted.data == "4 uploaded images"
 
 
 @pytest.mark.parametrize(
     ("images", "masks", "sentence"),
     [
-        ([], [], "Wanted pictures and their masks"),
-        (["c0.png"], [], "Wanted pictures and their masks"),
-        (["c0.png", "x.zip"], ["c0.png"], "Wanted pictures and their masks"),
+        ([], [], "Wanted images and their masks"),
+        (["c0.png"], [], "Wanted images and their masks"),
+        (["c0.png", "x.zip"], ["c0.png"], "Wanted images and their masks"),
         (["c0.png", "c1.png"], ["c0.png"], "no partner .* c1"),
     ],
 )
 def test_what_cannot_be_paired_is_refused(
     ensemble: Ensemble, pairs: Path, images: list[str], masks: list[str], sentence: str
 ) -> None:
-    def sent(kind: str, names: list[str]) -> list[Given]:
-        return [Given(pairs / kind / "c0.png", name) for name in names]
+    def sent(kind: str, names: list[str]) -> list[UploadedFile]:
+        return [UploadedFile(pairs / kind / "c0.png", name) for name in names]
 
     with pytest.raises(InputError, match=sentence):
-        Tuning().run(ensemble, sent("images", images), sent("masks", masks))
+        DataFit().run(ensemble, sent("images", images), sent("masks", masks))
 
 
 def test_no_file_outside_the_zip_can_be_named(ensemble: Ensemble, pairs: Path) -> None:
@@ -125,38 +125,38 @@ def test_no_file_outside_the_zip_can_be_named(ensemble: Ensemble, pairs: Path) -
         archive.writestr("data.json", f'{{"labels": ["blob"], "samples": [{sample}]}}')
 
     with pytest.raises(InputError, match="wanted images/ and masks/"):
-        Tuning().run(ensemble, [Given(path, "manifest.zip")], [])
+        DataFit().run(ensemble, [UploadedFile(path, "manifest.zip")], [])
 
 
 def test_a_damaged_zip_is_refused_without_its_name_here(ensemble: Ensemble, pairs: Path) -> None:
     with pytest.raises(InputError, match=r"^The zip cannot be unpacked"):
-        Tuning().run(ensemble, [Given(pairs / "images" / "c0.png", "mine.zip")], [])
+        DataFit().run(ensemble, [UploadedFile(pairs / "images" / "c0.png", "mine.zip")], [])
 
 
 def test_more_pictures_than_are_allowed_are_refused(
     ensemble: Ensemble, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(medseg.app.state.fit, "MAX_PICTURES", 3)
-    with pytest.raises(InputError, match="These are 6 pictures, and here up to 3"):
-        Tuning().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    with pytest.raises(InputError, match="These are 6 images, and here up to 3"):
+        DataFit().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
 
 
 def test_a_fit_that_is_stopped_changes_nothing_and_leaves_nothing(
     ensemble: Ensemble, pairs: Path, folder: Path
 ) -> None:
-    tuning = Tuning()
+    data_fit = DataFit()
     with pytest.raises(InputError, match="was stopped, and nothing has changed"):
-        tuning.run(ensemble, zipped(pairs), [], lambda done, total: tuning.cancelled.set())
-    with pytest.raises(InputError, match="tune it first"):
-        tuning.choice(ensemble)
+        data_fit.run(ensemble, zipped(pairs), [], lambda done, total: data_fit.cancelled.set())
+    with pytest.raises(InputError, match="fit it first"):
+        data_fit.choice(ensemble)
     assert list(folder.iterdir()) == []
 
 
 def test_weights_are_not_applied_to_another_ensemble(ensemble: Ensemble, pairs: Path, plain_ensemble: Path) -> None:
-    tuning = Tuning()
-    tuning.run(ensemble, zipped(pairs), [])
+    data_fit = DataFit()
+    data_fit.run(ensemble, zipped(pairs), [])
     with pytest.raises(InputError, match="There are no weights for the ensemble"):
-        tuning.choice(medseg.Ensemble.from_pretrained(plain_ensemble))
+        data_fit.choice(medseg.Ensemble.from_pretrained(plain_ensemble))
 
 
 @pytest.fixture
@@ -164,14 +164,14 @@ def halves() -> Fit:
     """A fit to six pictures where each member is right about one of two labels."""
     truths = [disc((40, 40), (20, 10 + 4 * number), 6) for number in range(6)]
 
-    def shown(first: int, second: int) -> Callable[[Image], np.ndarray]:
+    def wrong_by(first: int, second: int) -> Callable[[Image], np.ndarray]:
         return lambda image: np.stack([np.abs(image.pixels[..., 0] - wrong) for wrong in (first, second)])
 
     pictures = [Image(truth[..., np.newaxis].astype(np.float32)) for truth in truths]
     masks = [np.stack([truth, truth]) for truth in truths]
     drawn = [PaintedSample(*both, f"case{i}") for i, both in enumerate(zip(pictures, masks, strict=True))]
     members = [
-        fake_member(name, shown(*wrong), labels=("disc", "rest"), task="multilabel")
+        fake_member(name, wrong_by(*wrong), labels=("disc", "rest"), task="multilabel")
         for name, wrong in (("one", (0, 1)), ("two", (1, 0)))
     ]
     return fit_to(members, drawn)
@@ -190,10 +190,10 @@ def test_weights_for_each_label_are_applied_and_saved(
     folder = make_ensemble(tmp_path / "two", (1, 1), labels=("disc", "rest"), task="multilabel", plain=True)
     ensemble = medseg.Ensemble.from_pretrained(folder)
     monkeypatch.setattr("medseg.fitting.fit.fit", lambda *arguments, **settings: halves)
-    tuning = Tuning()
-    tuning.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
-    assert tuning.choice(ensemble).weights == ((1, 0), (0, 1))
-    saved = schema.load(EnsembleConfig, tuning.write())
+    data_fit = DataFit()
+    data_fit.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    assert data_fit.choice(ensemble).weights == ((1, 0), (0, 1))
+    saved = schema.load(EnsembleConfig, data_fit.write())
     assert [member.weight for member in saved.members] == [(1, 0), (0, 1)]
 
 

@@ -23,7 +23,7 @@ from medseg.app.render import charts, text
 from medseg.app.state import scores
 from medseg.app.state.scores import solo
 from medseg.app.state.session import Session
-from medseg.app.state.view_state import Shown
+from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.truth import EVIDENCE, against_truth
 
 SIZE = (6, 8)
@@ -59,7 +59,7 @@ def session(names: tuple[str, str] = ("one", "two"), fill_holes: bool = False) -
     )
     opened = Session()
     known = {"truth": truth, "truth_source": "the test's own"}
-    opened._now = Shown(HalfAndHalf(), prediction, prediction, (0.5, 0.5), **known)  # type: ignore[arg-type]
+    opened._now = ViewState(HalfAndHalf(), prediction, prediction, (0.5, 0.5), **known)  # type: ignore[arg-type]
     return opened
 
 
@@ -71,25 +71,25 @@ def drawn(opened: Session, tab: str) -> str:
 def test_bars_are_the_scores_of_the_chosen_label() -> None:
     opened = session()
     opened.wanted_label = "heart"
-    shown = opened.shown
-    assert shown.truth is not None
-    masks = [shown.prediction.masks, *(solo(shown, shown.prediction, index).masks for index in range(2))]
-    wanted = [f"{metrics.confusion(mask[1], shown.truth[1]).dice:.3f}" for mask in masks]
+    view_state = opened.view_state
+    assert view_state.truth is not None
+    masks = [view_state.prediction.masks, *(solo(view_state, view_state.prediction, index).masks for index in range(2))]
+    wanted = [f"{metrics.confusion(mask[1], view_state.truth[1]).dice:.3f}" for mask in masks]
     assert re.findall(r"<b>([\d.]+)</b>", drawn(opened, "Bars")) == wanted
     assert wanted[1] == "1.000"
 
 
 def test_the_curve_is_a_plain_loop_over_thresholds() -> None:
     opened = session()
-    shown = opened.shown
-    assert shown.truth is not None
-    predictions = [shown.prediction, *(solo(shown, shown.prediction, index) for index in range(2))]
-    for curve, prediction in zip(opened.curves.rows(shown, shown.truth), predictions, strict=True):
+    view_state = opened.view_state
+    assert view_state.truth is not None
+    predictions = [view_state.prediction, *(solo(view_state, view_state.prediction, index) for index in range(2))]
+    for curve, prediction in zip(opened.curves.rows(view_state, view_state.truth), predictions, strict=True):
         for at, threshold in enumerate(charts.THRESHOLDS.tolist()):
             masks = to_masks(prediction.probabilities, threshold, "multilabel")
-            wanted = [metrics.confusion(mask, true).dice for mask, true in zip(masks, shown.truth, strict=True)]
+            wanted = [metrics.confusion(mask, true).dice for mask, true in zip(masks, view_state.truth, strict=True)]
             assert curve[:, at].tolist() == wanted
-    best = opened.curves.rows(shown, shown.truth)[0][0].max()
+    best = opened.curves.rows(view_state, view_state.truth)[0][0].max()
     assert f"best {best:.3f} at" in drawn(opened, "Threshold")
     assert "now 0.40" in drawn(opened, "Threshold")
 
@@ -101,7 +101,7 @@ def test_the_members_curves_are_worked_out_once_while_sliders_move(monkeypatch: 
     dice = scores._dice
     monkeypatch.setattr(scores, "_dice", lambda *args: counted.append(None) or dice(*args))
     opened._now = dataclasses.replace(
-        opened.shown, prediction=opened.shown.prediction.remix(weights=(1, 0), threshold=0.6)
+        opened.view_state, prediction=opened.view_state.prediction.remix(weights=(1, 0), threshold=0.6)
     )
     assert "now 0.60" in drawn(opened, "Threshold")
     assert len(counted) == 1
@@ -109,9 +109,9 @@ def test_the_members_curves_are_worked_out_once_while_sliders_move(monkeypatch: 
 
 def test_the_error_map_shows_and_counts_hits_false_alarms_and_misses() -> None:
     opened = session()
-    shown = opened.shown
-    assert shown.truth is not None
-    found = metrics.confusion(shown.prediction.masks[0], shown.truth[0])
+    view_state = opened.view_state
+    assert view_state.truth is not None
+    found = metrics.confusion(view_state.prediction.masks[0], view_state.truth[0])
     html = drawn(opened, "Error map")
     assert re.findall(r"<b>(\d+) px</b>", html) == [str(found.tp), str(found.fp), str(found.fn)]
     encoded = re.search(r'base64,([^"]+)"', html)
@@ -125,7 +125,7 @@ def test_only_the_open_tab_is_drawn_and_without_a_truth_it_says_how_to_get_one()
     for tab in EVIDENCE:
         opened.evidence = tab
         assert [isinstance(value, str) for value in against_truth(opened)] == [tab == name for name in EVIDENCE]
-    opened._now = dataclasses.replace(opened.shown, truth=None)
+    opened._now = dataclasses.replace(opened.view_state, truth=None)
     assert drawn(opened, "Bars") == text.NO_TRUTH
 
 

@@ -57,17 +57,17 @@ def corner(size: tuple[int, int] = (48, 64)) -> np.ndarray:
 def test_a_truth_drawn_on_an_empty_mask_is_what_the_models_are_scored_against(session: Session) -> None:
     correct.restart("an empty mask", session)
     _, _, _, table, *_ = correct.use_as_truth(session, *strokes(session, corner()))
-    shown = session.shown
-    assert shown.truth is not None
-    assert np.array_equal(shown.truth[0], corner())
+    view_state = session.view_state
+    assert view_state.truth is not None
+    assert np.array_equal(view_state.truth[0], corner())
     assert "Truth: drawn here, begun with an empty mask." in table
-    both = int((shown.prediction.masks[0] & corner()).sum())
-    dice = 2 * both / (int(shown.prediction.masks.sum()) + 200)
-    assert session.scores.rows(shown)[0]["dice"] == pytest.approx(dice)
+    both = int((view_state.prediction.masks[0] & corner()).sum())
+    dice = 2 * both / (int(view_state.prediction.masks.sum()) + 200)
+    assert session.scores.rows(view_state)[0]["dice"] == pytest.approx(dice)
 
 
 def test_what_changed_is_told_in_pixels_and_overlap(session: Session) -> None:
-    before = session.shown.prediction.masks[0]
+    before = session.view_state.prediction.masks[0]
     painted, erased = corner() & ~before, ~corner() & before
     table = correct.see_change(session, *strokes(session, painted, erased))
     added, removed = f"{int(painted.sum()):,} px", f"{int(erased.sum()):,} px"
@@ -82,7 +82,7 @@ def medseg_dice(one: np.ndarray, other: np.ndarray) -> float:
 def test_strokes_taken_back_leave_the_ensembles_mask_as_it_was(session: Session) -> None:
     correct.see_change(session, *strokes(session, corner()))
     correct.use_as_truth(session, *strokes(session, np.zeros((48, 64), bool)))
-    assert np.array_equal(session.shown.truth, session.shown.prediction.masks)
+    assert np.array_equal(session.view_state.truth, session.view_state.prediction.masks)
 
 
 def test_a_training_pair_holds_the_picture_and_the_corrected_mask(
@@ -92,8 +92,8 @@ def test_a_training_pair_holds_the_picture_and_the_corrected_mask(
     path = Path(correct.write_pair(session, *strokes(session, corner())))
     (sample,) = load_data(path, labels=["blob"]).samples
     picture, masks = sample.read(["blob"])
-    assert picture.sha256 == session.shown.prediction.image.sha256
-    assert np.array_equal(masks, session.shown.prediction.masks | corner())
+    assert picture.sha256 == session.view_state.prediction.image.sha256
+    assert np.array_equal(masks, session.view_state.prediction.masks | corner())
     assert "disc" not in path.name
 
 
@@ -104,7 +104,7 @@ def test_a_large_picture_is_drawn_on_small_and_corrected_whole(ensemble: Ensembl
     value, *_ = correct.restart("the ensemble's mask", opened)
     assert value["background"].shape == (473, 1024, 3)
     correct.use_as_truth(opened, *strokes(opened, corner((473, 1024))))
-    truth, before = opened.shown.truth, opened.shown.prediction.masks
+    truth, before = opened.view_state.truth, opened.view_state.prediction.masks
     assert truth is not None
     touched = to_grid(corner((473, 1024)), (600, 1300))
     assert truth[0][touched].all()
@@ -122,7 +122,7 @@ def test_another_label_keeps_the_strokes_on_the_first(tmp_path: Path) -> None:
     table = correct.see_change(opened, *strokes(opened, ~corner()))
     assert "| lung |" in table
     correct.use_as_truth(opened, *strokes(opened, ~corner()))
-    assert np.array_equal(opened.shown.truth, np.stack([corner(), ~corner()]))
+    assert np.array_equal(opened.view_state.truth, np.stack([corner(), ~corner()]))
 
 
 def test_strokes_made_on_another_picture_are_refused_and_the_editor_shows_the_new_one(
@@ -131,9 +131,9 @@ def test_strokes_made_on_another_picture_are_refused_and_the_editor_shows_the_ne
     late = strokes(session, corner())
     write_disc_pair(tmp_path, "next", 6)
     session.open(tmp_path / "images" / "next.png", ensemble)
-    with pytest.warns(UserWarning, match="belongs to another picture"):
+    with pytest.warns(UserWarning, match="belongs to another image"):
         correct.use_as_truth(session, *late)
-    assert session.shown.truth is None
+    assert session.view_state.truth is None
     value, token, *_ = correct.refresh(session)
     assert value["background"].shape == (48, 64, 3)
     assert token != late[0]

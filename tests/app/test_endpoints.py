@@ -24,9 +24,9 @@ from tests.running_app import running_app
 pytest.importorskip("gradio")
 
 from medseg.app.server import endpoints
-from medseg.app.server.settings import Serving, serving
+from medseg.app.server.settings import Settings, read_settings
 from medseg.app.state import registry
-from medseg.app.state.registry import Shelf
+from medseg.app.state.registry import Registry
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
 
@@ -109,7 +109,7 @@ def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
     monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
 ) -> None:
     families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
-    monkeypatch.setattr(registry, "shelf", Shelf(families))
+    monkeypatch.setattr(registry, "shelf", Registry(families))
     *_, report = endpoints.segment(str(ROOT / "assets" / "examples" / f"{example}.png"), name)
     assert report["ensemble"] == answers
 
@@ -256,14 +256,14 @@ def test_results_go_also_where_nobody_asks_any_more() -> None:
 
 def test_the_owner_sets_logins_queue_and_workers_by_the_environment() -> None:
     given = {"MEDSEG_LOGIN": "ann:a:b bob:c", "MEDSEG_QUEUE": "5", "MEDSEG_WORKERS": "2"}
-    assert serving(given) == Serving((("ann", "a:b"), ("bob", "c")), 5, 2, mcp=False)
-    assert serving({"MEDSEG_MCP": "1"}).mcp
-    assert serving({}) == Serving((), 64, 8, mcp=False)
+    assert read_settings(given) == Settings((("ann", "a:b"), ("bob", "c")), 5, 2, mcp=False)
+    assert read_settings({"MEDSEG_MCP": "1"}).mcp
+    assert read_settings({}) == Settings((), 64, 8, mcp=False)
 
 
 def test_agents_do_not_pass_by_the_login() -> None:
     with pytest.raises(InputError, match="MEDSEG_MCP=1 knows no login"):
-        serving({"MEDSEG_MCP": "1", "MEDSEG_LOGIN": "ann:secret"})
+        read_settings({"MEDSEG_MCP": "1", "MEDSEG_LOGIN": "ann:secret"})
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_agents_do_not_pass_by_the_login() -> None:
 )
 def test_what_cannot_be_meant_is_refused_without_repeating_a_password(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} wants") as refused:
-        serving({name: value})
+        read_settings({name: value})
     assert "secret" not in str(refused.value)
 
 

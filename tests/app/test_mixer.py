@@ -97,7 +97,7 @@ def several(picture: Path, tmp_path: Path) -> Session:
 
 
 def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_on(agreeing: Session) -> None:
-    said = text.verdict(agreeing.shown)
+    said = text.verdict(agreeing.view_state)
     assert said.startswith("**Predicted Dice 0.99**, 90 % interval 0.97 to 1.00.")
     assert "discs (n = 40)" in said
     assert "Look at this yourself" not in said
@@ -105,9 +105,9 @@ def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_
 
 def test_members_that_contradict_each_other_send_the_visitor_to_look(picture: Path, tmp_path: Path) -> None:
     apart = visitor(ensemble_of(fake_member("one", nested), fake_member("two", contrary)), picture, tmp_path)
-    assert apart.shown.prediction.masks.any()
-    assert "**Predicted Dice 0.01**" in text.verdict(apart.shown)
-    assert "Look at this yourself" in text.verdict(apart.shown)
+    assert apart.view_state.prediction.masks.any()
+    assert "**Predicted Dice 0.01**" in text.verdict(apart.view_state)
+    assert "Look at this yourself" in text.verdict(apart.view_state)
 
 
 @pytest.mark.parametrize("away", ["weights", "threshold", "blend", "least area", "flips"])
@@ -120,11 +120,11 @@ def test_settings_that_were_not_calibrated_get_no_number_until_they_are_back(agr
         changed = {"weights": ((1, 0), 0.5, None), "threshold": ((1, 1), 0.6, None), "blend": ((1, 1), 0.5, "median")}
         weights, threshold, blend = changed[away]
         agreeing.remix(weights, threshold, 0.3, blend)
-    assert text.verdict(agreeing.shown).startswith("No predicted Dice: these settings are not calibrated")
+    assert text.verdict(agreeing.view_state).startswith("No predicted Dice: these settings are not calibrated")
     handlers.drop_pieces(agreeing, None)
     handlers.average_over(agreeing, False, quiet)
     agreeing.remix((3, 3), 0.5, 0.8, "weighted mean")
-    assert "Predicted Dice 0.99" in text.verdict(agreeing.shown)
+    assert "Predicted Dice 0.99" in text.verdict(agreeing.view_state)
 
 
 def quiet(*args: Any, **kwargs: Any) -> None:
@@ -142,18 +142,18 @@ def test_without_a_calibration_that_fits_nothing_is_predicted(
     picture: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     ensemble = ensemble_of(fake_member("one", nested), fake_member("two", nested))
-    assert words in text.verdict(visitor(ensemble, picture, tmp_path, **changes).shown)
-    assert "has not been calibrated" in text.verdict(visitor(ensemble, picture).shown)
+    assert words in text.verdict(visitor(ensemble, picture, tmp_path, **changes).view_state)
+    assert "has not been calibrated" in text.verdict(visitor(ensemble, picture).view_state)
 
 
 def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
     several: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "Look at this yourself" not in text.verdict(several.shown)
-    film = dataclasses.replace(several.shown.prediction.image, modality="CR")
+    assert "Look at this yourself" not in text.verdict(several.view_state)
+    film = dataclasses.replace(several.view_state.prediction.image, modality="CR")
     monkeypatch.setattr("medseg.app.state.session.read_image", lambda path: film)
-    several.open(picture, several.shown.ensemble)
-    said = text.verdict(several.shown)
+    several.open(picture, several.view_state.ensemble)
+    said = text.verdict(several.view_state)
     assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")
     assert "modality is CR, not ES" in said
 
@@ -170,63 +170,65 @@ def test_the_html_page_of_a_result_says_what_is_predicted_and_nothing_at_other_s
 def test_the_bounds_are_drawn_as_thin_lines_and_only_at_the_calibrated_settings(agreeing: Session) -> None:
     handlers.draw_bounds(agreeing, 0.1)
     colour = list(label_colour(0))
-    drawn = images.overlay(agreeing.shown)
+    drawn = images.overlay(agreeing.view_state)
     assert drawn[20, 6].tolist() == colour  # the outer mask's first column
     assert drawn[20, 10].tolist() == colour  # the mask's
     assert drawn[20, 15].tolist() == colour  # the inner mask's
-    assert "misses at most 10% of what is there" in text.summary(agreeing.shown)
+    assert "misses at most 10% of the truth" in text.summary(agreeing.view_state)
     agreeing.remix((1, 0), 0.5, 0.3)
-    drawn = images.overlay(agreeing.shown)
+    drawn = images.overlay(agreeing.view_state)
     assert [drawn[20, column].tolist() == colour for column in (6, 10, 15)] == [False, True, False]
-    assert "misses" not in text.summary(agreeing.shown)
+    assert "misses" not in text.summary(agreeing.view_state)
 
 
 def test_a_rate_of_0_draws_no_bounds(agreeing: Session) -> None:
-    before = images.overlay(agreeing.shown)
+    before = images.overlay(agreeing.view_state)
     handlers.draw_bounds(agreeing, 0.1)
     handlers.draw_bounds(agreeing, 0)
-    assert np.array_equal(images.overlay(agreeing.shown), before)
+    assert np.array_equal(images.overlay(agreeing.view_state), before)
 
 
 # --- least area, flips
 
 
 def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_picture(agreeing: Session, picture: Path) -> None:
-    assert agreeing.shown.prediction.masks.sum() == 404
+    assert agreeing.view_state.prediction.masks.sum() == 404
     handlers.drop_pieces(agreeing, 5)
-    assert agreeing.shown.prediction.masks.sum() == 400
-    assert "without pieces under 5 px." in text.summary(agreeing.shown)
-    agreeing.open(picture, agreeing.shown.ensemble)
-    assert agreeing.shown.prediction.report()["cleanup"]["min_area_px"] == 5
-    assert agreeing.shown.prediction.masks.sum() == 400
+    assert agreeing.view_state.prediction.masks.sum() == 400
+    assert "without pieces under 5 px." in text.summary(agreeing.view_state)
+    agreeing.open(picture, agreeing.view_state.ensemble)
+    assert agreeing.view_state.prediction.report()["cleanup"]["min_area_px"] == 5
+    assert agreeing.view_state.prediction.masks.sum() == 400
 
 
 def test_the_least_area_is_said_in_square_millimetres_where_the_spacing_is_known(agreeing: Session) -> None:
     handlers.drop_pieces(agreeing, 5)
-    image = dataclasses.replace(agreeing.shown.prediction.image, spacing_mm=(0.5, 2.0))
-    prediction = dataclasses.replace(agreeing.shown.prediction, image=image)
-    assert "pieces under 5 px (5.0 mm²)" in text.summary(dataclasses.replace(agreeing.shown, prediction=prediction))
+    image = dataclasses.replace(agreeing.view_state.prediction.image, spacing_mm=(0.5, 2.0))
+    prediction = dataclasses.replace(agreeing.view_state.prediction, image=image)
+    assert "pieces under 5 px (5.0 mm²)" in text.summary(
+        dataclasses.replace(agreeing.view_state, prediction=prediction)
+    )
 
 
 def test_a_negative_least_area_is_refused_and_changes_nothing(agreeing: Session) -> None:
-    before = agreeing.shown
+    before = agreeing.view_state
     with pytest.warns(UserWarning, match="min_area_px must be 0 or more"):
         handlers.drop_pieces(agreeing, -1)
-    assert agreeing.shown is before
+    assert agreeing.view_state is before
 
 
 def test_flips_are_the_librarys_and_keep_settings_and_truth(several: Session) -> None:
     several.remix((0.1, 0.9), 0.45, 0.3)
-    plain = several.shown.prediction
-    several._now = dataclasses.replace(several.shown, truth=plain.masks, truth_source="test")
+    plain = several.view_state.prediction
+    several._now = dataclasses.replace(several.view_state, truth=plain.masks, truth_source="test")
     handlers.average_over(several, True, quiet)
-    shown = several.shown
-    expected = shown.ensemble.predict(plain.image, weights=(0.1, 0.9), threshold=0.45, tta=True)
-    assert np.array_equal(shown.prediction.probabilities, expected.probabilities)
-    assert not np.array_equal(shown.prediction.probabilities, plain.probabilities)
-    assert (shown.prediction.tta, shown.truth_source) == ("flips", "test")
+    view_state = several.view_state
+    expected = view_state.ensemble.predict(plain.image, weights=(0.1, 0.9), threshold=0.45, tta=True)
+    assert np.array_equal(view_state.prediction.probabilities, expected.probabilities)
+    assert not np.array_equal(view_state.prediction.probabilities, plain.probabilities)
+    assert (view_state.prediction.tta, view_state.truth_source) == ("flips", "test")
     handlers.average_over(several, False, quiet)
-    assert np.array_equal(several.shown.prediction.probabilities, plain.probabilities)
+    assert np.array_equal(several.view_state.prediction.probabilities, plain.probabilities)
 
 
 # --- weights and toggles for each label
@@ -235,7 +237,7 @@ def test_flips_are_the_librarys_and_keep_settings_and_truth(several: Session) ->
 def test_a_slider_moves_the_weights_of_the_chosen_label_alone(several: Session) -> None:
     assert handlers.choose_label(several, 1) == [0.75, 0.25]
     handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0.25)
-    prediction = several.shown.prediction
+    prediction = several.view_state.prediction
     assert prediction.weights == ((0.75, 0), (0.25, 1))
     members = prediction.members.astype(np.float32)
     assert np.allclose(prediction.probabilities[0], 0.75 * members[0, 0] + 0.25 * members[1, 0])
@@ -249,26 +251,26 @@ def test_each_label_shows_its_own_weights_and_all_of_them_their_mean(several: Se
     assert handlers.choose_label(several, 1) == [0.25, 0.75]
     assert handlers.choose_label(several, -1) == [0.5, 0.5]
     handlers.remix(several, "weighted mean", 0.4, 0.3, 0.5, 0.5)  # the threshold moved, and no weight
-    assert several.shown.prediction.weights == ((0.75, 0.25), (0.25, 0.75))
+    assert several.view_state.prediction.weights == ((0.75, 0.25), (0.25, 0.75))
     handlers.reweigh(several, "weighted mean", 0.4, 0.3, 0.5, 0)
-    assert several.shown.prediction.weights == (1, 0)
+    assert several.view_state.prediction.weights == (1, 0)
 
 
 def test_a_label_whose_weights_are_all_0_is_refused_and_nothing_changes(several: Session) -> None:
     handlers.choose_label(several, 0)
-    before = several.shown
+    before = several.view_state
     with pytest.warns(UserWarning, match="All weights are 0 for one of the labels"):
         handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0)
-    assert several.shown is before
+    assert several.view_state is before
 
 
 def test_a_label_is_hidden_from_the_picture_and_stays_in_the_result(several: Session) -> None:
     several.remix((1, 1), 0.01, 0.3)
-    prediction = several.shown.prediction
+    prediction = several.view_state.prediction
     assert prediction.masks.all()
     handlers.draw_labels(several, ["heart"])
-    drawn = images.overlay(several.shown)
+    drawn = images.overlay(several.view_state)
     assert drawn[0, 0].tolist() == list(label_colour(1))
-    assert several.shown.prediction is prediction
+    assert several.view_state.prediction is prediction
     handlers.draw_labels(several, [])
-    assert images.overlay(several.shown)[0, 0].tolist() == [90, 60, 50]
+    assert images.overlay(several.view_state)[0, 0].tolist() == [90, 60, 50]

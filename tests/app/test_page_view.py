@@ -24,7 +24,7 @@ pytest.importorskip("gradio")
 
 from medseg.app.render import images
 from medseg.app.state import registry
-from medseg.app.state.registry import Shelf
+from medseg.app.state.registry import Registry
 from medseg.app.state.session import Session
 from medseg.app.tabs import frames, handlers, window
 
@@ -41,9 +41,9 @@ SKIN = TrainingData("skin", "CC0-1.0", pictures="skin", appearance=REDDISH)
 
 @pytest.fixture
 def ensemble(plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
-    """A quick ensemble, the only one on the page's shelf."""
-    monkeypatch.setattr(registry, "shelf", Shelf([plain_ensemble]))
-    return registry.shelf.get(None)
+    """A quick ensemble, the only one on the page's registry."""
+    monkeypatch.setattr(registry, "shelf", Registry([plain_ensemble]))
+    return registry.ensembles.get(None)
 
 
 @pytest.fixture
@@ -67,47 +67,47 @@ def test_another_frame_is_the_librarys_at_the_same_settings(session: Session, en
     session.remix((0.2, 0.8), 0.4, 0.3)
     frames.show_frame(session, 3)
     expected = ensemble.predict(medseg.read_image(scan, frame=2), weights=(0.2, 0.8), threshold=0.4)
-    assert session.shown.prediction.image.frame == 2
-    assert np.array_equal(session.shown.prediction.probabilities, expected.probabilities)
+    assert session.view_state.prediction.image.frame == 2
+    assert np.array_equal(session.view_state.prediction.probabilities, expected.probabilities)
 
 
 def test_another_frame_has_another_truth_and_another_window_the_same(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("L", (32, 32), 255).save(tmp_path / "truth.png")
     session.add_truth(tmp_path / "truth.png", "test")
     window.choose(session, "Lung")
-    assert session.shown.truth is not None
+    assert session.view_state.truth is not None
     frames.show_frame(session, 2)
-    assert session.shown.truth is None
+    assert session.view_state.truth is None
 
 
 def test_the_window_stays_while_frames_change(session: Session, scan: Path) -> None:
     window.choose(session, "Bone")
     frames.show_frame(session, 2)
-    assert session.shown.prediction.image.window == (400, 1800)
+    assert session.view_state.prediction.image.window == (400, 1800)
     expected = medseg.read_image(scan, frame=1, window=(400, 1800))
-    assert np.array_equal(session.shown.prediction.image.pixels, expected.pixels)
+    assert np.array_equal(session.view_state.prediction.image.pixels, expected.pixels)
 
 
 def test_a_ct_offers_its_own_windows_those_in_use_and_the_full_range(session: Session) -> None:
-    offered = window.windows_of(session.shown.prediction.image)
+    offered = window.windows_of(session.view_state.prediction.image)
     names = [window.AS_FILE, "The file's -500 / 600", "Lung", "Soft tissue", "Bone", "Brain", window.FULL]
     assert list(offered) == names
 
 
 def test_the_full_range_spreads_the_darkest_to_black_and_the_brightest_to_white(session: Session) -> None:
     window.choose(session, window.FULL)
-    pixels = session.shown.prediction.image.pixels[..., 0]
+    pixels = session.view_state.prediction.image.pixels[..., 0]
     assert pixels.ravel() == pytest.approx(np.arange(1024) / 1023, abs=1e-6)
 
 
 def test_moving_a_slider_is_a_window_of_ones_own(session: Session) -> None:
     name, *_ = window.move(session, 100, 250)
     assert name == window.OWN
-    assert session.shown.prediction.image.window == (100, 250)
+    assert session.view_state.prediction.image.window == (100, 250)
 
 
 def test_every_window_that_is_offered_has_its_place_on_the_sliders(session: Session) -> None:
-    for name in window.windows_of(session.shown.prediction.image):
+    for name in window.windows_of(session.view_state.prediction.image):
         centre, width, *_ = window.choose(session, name)
         assert centre["minimum"] <= centre["value"] <= centre["maximum"]
         assert width["minimum"] <= width["value"] <= width["maximum"]
@@ -130,8 +130,8 @@ def test_a_photograph_takes_no_window() -> None:
 
 def test_all_frames_are_a_table_in_square_millimetres_and_a_zip(session: Session, ensemble: Ensemble) -> None:
     said, table, masks = frames.segment_all(session)
-    assert "3 frames by the weighted mean at threshold 0.50" in said
-    alone = ensemble.predict(medseg.read_image(session.shown.path, frame=1))
+    assert "3 frames by the weighted mean at cut-off 0.50" in said
+    alone = ensemble.predict(medseg.read_image(session.view_state.path, frame=1))
     assert table["value"][1] == [2, int(alone.masks.sum())]  # pixels of 1 mm²
     with zipfile.ZipFile(masks["value"]) as archive:
         assert "frame-003.png" in archive.namelist()
@@ -147,7 +147,7 @@ def test_a_run_over_all_frames_ends_when_it_is_stopped(session: Session) -> None
 
 
 def test_a_file_that_is_no_longer_kept_is_asked_for_again(session: Session) -> None:
-    session.shown.path.unlink()
+    session.view_state.path.unlink()
     with pytest.raises(InputError, match="drop it again"):
         session.look_again(1, None)
 
@@ -155,9 +155,9 @@ def test_a_file_that_is_no_longer_kept_is_asked_for_again(session: Session) -> N
 def test_the_overlay_is_described_in_words(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.zeros((1, 32, 32), np.bool_)
     mask[0, 20:28, 0:8] = True
-    described = images.described(dataclasses.replace(session.shown, view=Painted(("blob",), mask)))  # type: ignore[arg-type]
-    assert described.endswith("blob: lower left, 6.2% of the picture.")
-    described = images.described(dataclasses.replace(session.shown, view=Painted(("blob",), mask & False)))  # type: ignore[arg-type]
+    described = images.described(dataclasses.replace(session.view_state, view=Painted(("blob",), mask)))  # type: ignore[arg-type]
+    assert described.endswith("blob: lower left, 6.2% of the image.")
+    described = images.described(dataclasses.replace(session.view_state, view=Painted(("blob",), mask & False)))  # type: ignore[arg-type]
     assert described.endswith("blob: nothing found.")
 
 
@@ -171,9 +171,9 @@ class Painted:
 
 def test_before_and_after_differ_just_where_the_mask_is_drawn(session: Session) -> None:
     session.remix((1, 0), 0.99, 0.3)
-    before, after = images.before_after(session.shown)
-    assert np.array_equal(before, images.plain(session.shown.view.image))
-    assert np.array_equal(after, images.overlay(session.shown))
+    before, after = images.compare(session.view_state)
+    assert np.array_equal(before, images.plain(session.view_state.view.image))
+    assert np.array_equal(after, images.overlay(session.view_state))
 
 
 # Which ensemble suits a picture
@@ -191,9 +191,9 @@ def trained_on(folder: Path, data: TrainingData) -> Path:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """Four ensembles: kvasir and skin for coloured pictures, films and heads for grey ones."""
-    filled = Shelf([trained_on(tmp_path / data.name, data) for data in (COLON, FILMS, HEADS, SKIN)])
+    filled = Registry([trained_on(tmp_path / data.name, data) for data in (COLON, FILMS, HEADS, SKIN)])
     monkeypatch.setattr(registry, "shelf", filled)
     return filled
 
@@ -220,19 +220,19 @@ RED, PALE = coloured(0.6, 0.3, 0.2), coloured(0.5)
     ],
 )
 def test_the_ensemble_with_the_fewest_doubts_is_taken_the_present_one_among_equals(
-    shelf: Shelf, image: Image, present: str | None, suiting: str
+    ensembles: Registry, image: Image, present: str | None, suiting: str
 ) -> None:
-    assert shelf.suiting(image, present) == suiting
+    assert ensembles.suiting(image, present) == suiting
 
 
-def test_an_ensemble_of_which_nothing_is_known_yet_stays(shelf: Shelf) -> None:
-    assert shelf.suiting(PALE, "owner/unused") == "owner/unused"
+def test_an_ensemble_of_which_nothing_is_known_yet_stays(ensembles: Registry) -> None:
+    assert ensembles.suiting(PALE, "owner/unused") == "owner/unused"
 
 
-def test_no_weights_are_read_to_choose_an_ensemble(shelf: Shelf, tmp_path: Path) -> None:
+def test_no_weights_are_read_to_choose_an_ensemble(ensembles: Registry, tmp_path: Path) -> None:
     for weights in tmp_path.rglob("*.safetensors"):
         weights.unlink()
-    assert shelf.suiting(PALE, "kvasir") == "films"
+    assert ensembles.suiting(PALE, "kvasir") == "films"
 
 
 def write_grey(path: Path) -> str:
@@ -240,15 +240,15 @@ def write_grey(path: Path) -> str:
     return str(path)
 
 
-def test_a_grey_picture_takes_the_ensemble_for_grey_ones_and_says_why(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_grey_picture_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: Registry, tmp_path: Path) -> None:
     session = Session()
     name, *_, notes, mixed, number = handlers.open_file(session, "kvasir", write_grey(tmp_path / "grey.png"))
     assert (name, mixed, number) == ("films", "films", 1)
     assert "The ensemble films was chosen: it was trained on chest films. Others are in the list." in notes
-    assert session.shown.ensemble is shelf.get("films")
+    assert session.view_state.ensemble is ensembles.get("films")
 
 
-def test_a_choice_by_hand_lasts_until_another_suits_the_next_picture_better(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_choice_by_hand_lasts_until_another_suits_the_next_image_better(ensembles: Registry, tmp_path: Path) -> None:
     session = Session()
     grey = write_grey(tmp_path / "grey.png")
     handlers.open_file(session, "films", grey)
@@ -260,8 +260,8 @@ def test_a_choice_by_hand_lasts_until_another_suits_the_next_picture_better(shel
     assert name == "films"
 
 
-def test_the_page_opens_on_the_first_ensemble_with_an_example_that_it_suits(shelf: Shelf) -> None:
+def test_the_page_opens_on_the_first_ensemble_with_an_example_that_it_suits(ensembles: Registry) -> None:
     session = Session()
     name, *_ = handlers.show_first(session, "films")
     assert name == "films"
-    assert session.shown.path.name == "chest-1.png"
+    assert session.view_state.path.name == "chest-1.png"

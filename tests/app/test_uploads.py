@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from medseg.app.server import uploads
 from medseg.app.server.upload_folder import sweep
-from medseg.app.server.uploads import Arrivals, Renamer, anonymous
+from medseg.app.server.uploads import Renamer, UploadMiddleware, anonymous
 from tests.conftest import ROOT
 from tests.running_app import running_app
 
@@ -140,7 +140,7 @@ def answered(headers: dict[str, str], receive: Callable[[], Any] | None = None) 
 
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": pairs}
-    asyncio.run(Arrivals(app)(scope, receive or nothing, send))
+    asyncio.run(UploadMiddleware(app)(scope, receive or nothing, send))
     return sent[0]["status"], sent[1]["body"].decode()
 
 

@@ -49,7 +49,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.fixture
 def page(lent: list[str], plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The page's only ensemble is the plain one; no answer is kept from elsewhere."""
-    monkeypatch.setattr(registry, "shelf", registry.Shelf([plain_ensemble]))
+    monkeypatch.setattr(registry, "shelf", registry.Registry([plain_ensemble]))
     monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(0))
     return lent
 
@@ -72,7 +72,7 @@ def test_what_comes_from_the_lent_gpu_is_what_the_networks_say(
     page: list[str], plain_ensemble: Path, tmp_path: Path
 ) -> None:
     image = medseg.read_image(picture(tmp_path, "a", 1))
-    ours = registry.shelf.get(None).predict(image, tta="flips")
+    ours = registry.ensembles.get(None).predict(image, tta="flips")
     direct = medseg.Ensemble.from_pretrained(plain_ensemble).predict(image, tta="flips")
     assert np.array_equal(ours.members, direct.members)
     assert page == ["run_networks"]
@@ -84,7 +84,7 @@ def test_only_the_last_pictures_answers_are_kept(
     monkeypatch.setattr(zero_gpu, "KEPT", 1)
     images = [medseg.read_image(picture(tmp_path, name, seed)) for seed, name in enumerate("ab")]
     for index in (0, 0, 1, 0):
-        registry.shelf.get(None).predict(images[index])
+        registry.ensembles.get(None).predict(images[index])
     assert len(page) == 3
 
 

@@ -131,7 +131,7 @@ def test_a_slider_follows_the_mouse(page: Page) -> None:
 
 
 def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
-    for button, weights in (("Solo", [1, 0]), ("Equal", [0.5, 0.5]), ("Fitted", [0.75, 0.25])):
+    for button, weights in (("Only this model", [1, 0]), ("All equal", [0.5, 0.5]), ("Recommended", [0.75, 0.25])):
         before = shown_picture(page)
         page.locator("#mixer").get_by_role("button", name=button).first.click()
         wait_for_another_picture(page, before)
@@ -143,7 +143,7 @@ def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Pa
     page.locator("#blend input").click()
     page.get_by_role("option", name="median").click()
     wait_for_another_picture(page, before)
-    page.wait_for_function("() => document.querySelector('#blend').innerText.includes('The middle answer')")
+    page.wait_for_function("() => document.querySelector('#blend').innerText.includes('The middle probability')")
     page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by the median blend')")
     press(page, 0, "Home")  # and it stays while a weight is moved
     assert page.locator("#blend input").input_value() == "median"
@@ -182,7 +182,11 @@ def test_a_text_named_png_gives_the_sentence_and_the_old_picture_stays(page: Pag
 
 
 def test_every_view_and_download_can_be_had(page: Page, tmp_path: Path) -> None:
-    for tab, name in (("Probability", "probability"), ("Disagreement", "disagreement"), ("Members", "members")):
+    for tab, name in (
+        ("Probability", "probability"),
+        ("Where models differ", "disagreement"),
+        ("Each model", "members"),
+    ):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_selector(f"#{name} img")
     assert "random-0 · weight 75%" in page.inner_text("#members")

@@ -35,19 +35,19 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 def send(page: Page, files: list[Path]) -> None:
-    page.get_by_role("tab", name="Many pictures").click()
-    page.wait_for_function("() => document.querySelector('#many-settings').innerText.includes('threshold')")
-    page.set_input_files("#many input[type=file]", files)
+    page.get_by_role("tab", name="Batch").click()
+    page.wait_for_function("() => document.querySelector('#batch-settings').innerText.includes('cut-off')")
+    page.set_input_files("#batch-files input[type=file]", files)
     page.wait_for_function(
-        "count => document.querySelectorAll('#many .file-preview tr').length >= count", arg=len(files)
+        "count => document.querySelectorAll('#batch-files .file-preview tr').length >= count", arg=len(files)
     )
-    page.click("#many-start")
+    page.click("#batch-start")
 
 
 def wait_for_table(page: Page) -> list[str]:
     """The text of every row."""
-    page.wait_for_selector("#many-table tbody tr")
-    return page.locator("#many-table tbody tr").all_inner_texts()
+    page.wait_for_selector("#batch-table tbody tr")
+    return page.locator("#batch-table tbody tr").all_inner_texts()
 
 
 def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_librarys_masks_as_a_zip(
@@ -57,7 +57,7 @@ def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_libr
     rows = wait_for_table(page)
     ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
     named = {"plain.png": "plain.png", HOSTILE: HOSTILE[-50:], "zipped.png": "films/zipped.png"}
-    found = {shown: ensemble.predict(medseg.read_image(tmp_path / name)) for name, shown in named.items()}
+    found = {view_state: ensemble.predict(medseg.read_image(tmp_path / name)) for name, view_state in named.items()}
     worth = {name: agreement(thin(one.members), "binary") for name, one in found.items()}
     assert "notes.png" in rows[0]
     assert "is none of PNG, JPEG" in rows[0]
@@ -100,14 +100,14 @@ def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
     for number in range(60):
         write_disc_pair(tmp_path, f"disc{number:02d}", number)
     send(page, sorted((tmp_path / "images").iterdir()))
-    page.wait_for_selector("#many-status:has-text('pictures done')")
-    page.click("#many-stop")
+    page.wait_for_selector("#batch-status:has-text('images done')")
+    page.click("#batch-stop")
     rows = wait_for_table(page)
     assert 0 < len(rows) < 60
-    assert f"{len(rows)} segmented, 0 without a result. Stopped" in page.inner_text("#many-status")
+    assert f"{len(rows)} segmented, 0 without a result. Stopped" in page.inner_text("#batch-status")
 
 
 def test_nothing_to_segment_is_said(page: Page) -> None:
-    page.get_by_role("tab", name="Many pictures").click()
-    page.click("#many-start")
-    page.wait_for_selector("text=drop pictures or a zip first")
+    page.get_by_role("tab", name="Batch").click()
+    page.click("#batch-start")
+    page.wait_for_selector("text=drop images or a zip first")

@@ -78,7 +78,7 @@ def test_a_dicom_seg_of_an_example_is_refused_with_the_reason(page: Page) -> Non
     page.click("#download")
     toast = page.wait_for_selector(".toast-body")
     assert toast
-    assert "this picture's file is a PNG" in toast.inner_text()
+    assert "file is a PNG" in toast.inner_text()
     assert "Traceback" not in page.inner_text("body")
 
 

@@ -101,10 +101,10 @@ def test_a_photograph_has_neither_frames_nor_window(page: Page) -> None:
 
 
 def test_entropy_and_before_and_after_can_be_seen(page: Page) -> None:
-    page.get_by_role("tab", name="Entropy").click()
+    page.get_by_role("tab", name="Uncertainty").click()
     page.wait_for_selector("#entropy img")
-    page.get_by_role("tab", name="Before and after").click()
-    page.wait_for_function("() => document.querySelectorAll('#before-after img').length === 2")
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_function("() => document.querySelectorAll('#compare img').length === 2")
 
 
 UNNAMED = """() => [...document.querySelectorAll('input, button, select, textarea, img')]
@@ -134,8 +134,8 @@ def test_on_a_phone_the_picture_stays_in_sight_of_its_sliders(opened: Page) -> N
     opened.locator("#mixer input[type=range]").last.scroll_into_view_if_needed()
     opened.wait_for_function("() => document.querySelector('#overlay').getBoundingClientRect().bottom > 200")
     slider = opened.locator("#mixer input[type=range]").last.bounding_box()
-    shown = opened.locator("#overlay").bounding_box()
+    view_state = opened.locator("#overlay").bounding_box()
     assert slider
-    assert shown
-    assert shown["y"] >= 0
-    assert shown["y"] + shown["height"] <= slider["y"] <= 844
+    assert view_state
+    assert view_state["y"] >= 0
+    assert view_state["y"] + view_state["height"] <= slider["y"] <= 844

@@ -87,7 +87,7 @@ def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
 
 
 def open_more(page: Page) -> None:
-    page.click("#more > button")
+    page.click("#fine-settings > button")
     page.get_by_label("Average over flips").wait_for()
 
 
@@ -170,7 +170,7 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
     says(page, "#trust", "No predicted Dice: these settings are not calibrated")
     page.wait_for_selector("#rate", state="hidden")
     assert "misses at most" not in page.inner_text("#summary")
-    page.get_by_role("button", name="Fitted").click()
+    page.get_by_role("button", name="Recommended").click()
     says(page, "#trust", f"Predicted Dice {trust.dice:.2f}")
     page.wait_for_selector("#rate", state="visible")
 

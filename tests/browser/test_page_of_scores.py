@@ -35,20 +35,20 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 def opened(browser: Browser, report: str) -> Iterator[Page]:
     """On a phone."""
     context = browser.new_context(viewport={"width": 390, "height": 800})
-    shown = context.new_page()
-    shown.goto(report)
-    yield shown
+    view_state = context.new_page()
+    view_state.goto(report)
+    yield view_state
     context.close()
 
 
 def test_nothing_runs_and_nothing_is_fetched_even_where_something_got_in(browser: Browser, report: str) -> None:
     context = browser.new_context()
-    shown = context.new_page()
+    view_state = context.new_page()
     asked: list[str] = []
-    shown.on("response", lambda response: asked.append(response.url))
-    shown.on("requestfailed", lambda request: asked.append(f"{request.failure} {request.url}"))
-    shown.goto(report)
-    assert shown.title() == "by-hand on the test split"
+    view_state.on("response", lambda response: asked.append(response.url))
+    view_state.on("requestfailed", lambda request: asked.append(f"{request.failure} {request.url}"))
+    view_state.goto(report)
+    assert view_state.title() == "by-hand on the test split"
     foreign = [url for url in asked if "127.0.0.1" in url]
     assert foreign in ([], ["csp http://127.0.0.1:9/x"])
     context.close()

@@ -63,8 +63,8 @@ def test_the_error_map_counts_what_the_library_counts(page: Page, tiny_ensemble:
 
 
 def test_the_curve_marks_the_present_threshold_and_moves_with_it(page: Page, tiny_ensemble: Path) -> None:
-    assert "now 0.50" in open_tab(page, "Threshold", "#threshold figure")
+    assert "now 0.50" in open_tab(page, "Cut-off", "#cut-off figure")
     page.locator("#mixer input[type=range]").nth(2).focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => document.querySelector('#threshold figure')?.innerHTML.includes('now 0.51')")
-    assert f"Ensemble: {dice(library(tiny_ensemble, (0.75, 0.25), 0.51))} now" in page.inner_text("#threshold ul")
+    page.wait_for_function("() => document.querySelector('#cut-off figure')?.innerHTML.includes('now 0.51')")
+    assert f"Ensemble: {dice(library(tiny_ensemble, (0.75, 0.25), 0.51))} now" in page.inner_text("#cut-off ul")

@@ -1,8 +1,7 @@
-"""What came of each of many pictures, as a row: with its worth, as a table on the page and as csv."""
+"""What came of each of many images, as a row: with its worth, as a table on the page and as csv."""
 
 from __future__ import annotations
 
-import csv
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,11 @@ from medseg.app.state.trust import is_calibrated, judged
 from medseg.inference import domain_check
 from medseg.inference.record import areas
 from medseg.overlay import draw_overlay
-from medseg.report.csv import plain_cell
+from medseg.report.csv import write_csv
 from medseg.report.html import data_uri
 
 if TYPE_CHECKING:
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.calibration.trust import Trust
     from medseg.inference.prediction import Prediction
 
@@ -29,10 +28,11 @@ _COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "predicted_dice", "
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one picture. `file` is the visitor's name for it, `path` where it lies, `thumbnail` a data: address.
+    """What came of one image. `file` is the visitor's name for it, `path` where it lies, `thumbnail` a data: address.
 
     `trust` is there where the calibration holds, else `agreement` (the mean Dice between the members' masks) where
-    there are two members. `doubts` say why the picture is none of the ensemble's, `reason` why there is no result.
+    there are two members. `domain_warnings` are sentences of the domain check, `reason` says
+    why there is no result.
     """
 
     file: str
@@ -43,20 +43,20 @@ class Row:
     areas: dict[str, dict[str, float]] = field(default_factory=dict)
     trust: Trust | None = None
     agreement: float | None = None
-    doubts: tuple[str, ...] = ()
+    domain_warnings: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def worth(self) -> tuple[int, float]:
         """What rows are sorted by: those without result first, then the doubted ones, then by Dice or agreement."""
         known = self.trust.dice if self.trust is not None else self.agreement
-        return (0 if self.reason else 1 if self.doubts else 2, 1.0 if known is None else known)
+        return (0 if self.reason else 1 if self.domain_warnings else 2, 1.0 if known is None else known)
 
 
-def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
-    """The row of a picture that was segmented as `shown` is."""
+def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path) -> Row:
+    """The row of an image that was segmented as `view_state` is."""
     image = prediction.image
-    doubts = tuple(domain_check.doubts(image, shown.ensemble.members[0].config.training_data))
+    domain_warnings = tuple(domain_check.doubts(image, view_state.ensemble.members[0].config.training_data))
     return Row(
         file,
         path,
@@ -64,9 +64,9 @@ def row_of(prediction: Prediction, shown: Shown, file: str, path: Path) -> Row:
         image.frames,
         _thumbnail(prediction),
         areas(prediction.masks, prediction.labels, image),
-        judged(shown.calibration, prediction, doubts),
-        None if is_calibrated(shown.calibration, prediction) else _agreement(prediction),
-        doubts,
+        judged(view_state.calibration, prediction, domain_warnings),
+        None if is_calibrated(view_state.calibration, prediction) else _agreement(prediction),
+        domain_warnings,
     )
 
 
@@ -80,19 +80,15 @@ def _agreement(prediction: Prediction) -> float | None:
 
 
 def _thumbnail(prediction: Prediction) -> str:
-    """The picture with its contours, small, for looking only."""
+    """The image with its contours, small, for looking only."""
     step = max(1, max(prediction.image.size) // (2 * THUMBNAIL))
     small = draw_overlay(prediction.image.pixels[::step, ::step], prediction.masks[:, ::step, ::step])
     return data_uri(small, THUMBNAIL)
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """results.csv: a line for each label of each picture, and for each file without a result."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, _COLUMNS)
-        table.writeheader()
-        for row in rows:
-            table.writerows({name: plain_cell(cell) for name, cell in line.items()} for line in _lines(row))
+    """results.csv: a line for each label of each image, and for each file without a result."""
+    write_csv(path, _COLUMNS, (line for row in rows for line in _lines(row)))
 
 
 def _lines(row: Row) -> Iterator[dict[str, object]]:
@@ -106,11 +102,11 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
 
 
 def html_table(rows: Sequence[Row]) -> str:
-    """The rows in their order; a picture is a button that names its row. Names and sentences may be a stranger's."""
+    """The rows in their order; an image is a button that names its row. Names and sentences may be a stranger's."""
     if not rows:
         return ""
     worth = "Predicted Dice" if any(row.trust for row in rows) else "Agreement of the models"
-    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Picture", "File", "Area", worth))
+    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Image", "File", "Area", worth))
     body = "".join(_html_row(index, row, worth) for index, row in enumerate(rows))
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -134,8 +130,8 @@ def _area(label: str, area: dict[str, float], several: bool) -> str:
 
 
 def _worth(row: Row) -> str:
-    if row.doubts:
-        return f"⚠ {html.escape(' '.join(row.doubts))}"
+    if row.domain_warnings:
+        return f"⚠ {html.escape(' '.join(row.domain_warnings))}"
     if row.trust is not None:
         look = "⚠ look yourself, " if row.trust.look_yourself else ""
         return f"{look}{row.trust.dice:.2f} [{row.trust.low:.2f}, {row.trust.high:.2f}]"

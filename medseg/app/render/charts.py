@@ -1,26 +1,23 @@
-"""The scores as pictures: Dice by model, the error map, Dice over the threshold.
+"""The scores as images: Dice by model, the error map, Dice over the cut-off.
 
 HTML and SVG in the page's own colours, so they are as readable in the dark and on a phone as its text.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 from typing import TYPE_CHECKING
-
-import PIL.Image
 
 from medseg.app.render import text
 from medseg.correct import to_grid
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.metrics import confusion
-from medseg.overlay import ERRORS, Rgb, draw_overlay, errors, label_colour
+from medseg.overlay import ERRORS, draw_overlay, errors, label_colour
+from medseg.report.html import data_uri
 
 if TYPE_CHECKING:
     from medseg.app.state.session import Session
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.arrays import Masks
 
 _STYLES = ((2, "7 4"), (3, "2 3"), (4, "10 3 2 3"), (6, "1 5"), (5, "14 4"))
@@ -32,7 +29,7 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 280, 36, 12, 28, 38
 
 def draw_table(session: Session, truth: Masks) -> str:
     """Every metric of every label."""
-    return text.score_table(session.shown, session.scores.rows(session.shown))
+    return text.score_table(session.view_state, session.scores.rows(session.view_state))
 
 
 def draw_bars(session: Session, truth: Masks) -> str:
@@ -41,31 +38,31 @@ def draw_bars(session: Session, truth: Masks) -> str:
         f'<dt>{escape(str(row["mask"]))}</dt><dd><i style="width:{row["dice"]:.1%}"></i><b>{row["dice"]:.3f}</b></dd>'
         for row in _rows(session)
     )
-    protocol = escape(text.protocol(session.shown))
+    protocol = escape(text.protocol(session.view_state))
     return f'<dl class="bars">{bars}</dl><p>Dice of {escape(session.label)}. {protocol}</p>'
 
 
 def draw_errors(session: Session, truth: Masks) -> str:
-    """The picture with hits, false alarms and misses, and how many pixels of its own grid each of them has."""
-    view, label = session.shown.view, session.label
+    """The image with hits, false alarms and misses, and how many pixels of its own grid each of them has."""
+    view, label = session.view_state.view, session.label
     index = view.labels.index(label)
-    found = confusion(session.shown.prediction.masks[index], truth[index])
+    counts = confusion(session.view_state.prediction.masks[index], truth[index])
     legend = "".join(
         f'<li><i style="background:rgb{label_colour(number)}"></i>{name}: <b>{count:,} px</b></li>'
-        for number, (name, count) in enumerate(zip(ERRORS, (found.tp, found.fp, found.fn), strict=True))
+        for number, (name, count) in enumerate(zip(ERRORS, (counts.tp, counts.fp, counts.fn), strict=True))
     )
     parts = errors(view.masks[index], to_grid(truth[index], view.image.size))
-    picture = _jpeg(draw_overlay(view.image.pixels, parts, 0.5))
-    alt = f"The picture with the hits, false alarms and misses of {escape(label)}"
-    return f'<figure class="errors"><img alt="{alt}" src="{picture}"><ul>{legend}</ul></figure>'
+    address = data_uri(draw_overlay(view.image.pixels, parts, 0.5))
+    alt = f"The image with the hits, false alarms and misses of {escape(label)}"
+    return f'<figure class="errors"><img alt="{alt}" src="{address}"><ul>{legend}</ul></figure>'
 
 
 def draw_curve(session: Session, truth: Masks) -> str:
-    """Dice over the threshold for the ensemble and every member, the present threshold marked."""
-    shown, label = session.shown, session.label
-    threshold, index = shown.prediction.threshold, shown.prediction.labels.index(label)
+    """Dice over the cut-off for the ensemble and every member, the present threshold marked."""
+    view_state, label = session.view_state, session.label
+    threshold, index = view_state.prediction.threshold, view_state.prediction.labels.index(label)
     lines, legend = "", ""
-    for number, (row, dice) in enumerate(zip(_rows(session), session.curves.rows(shown, truth), strict=True)):
+    for number, (row, dice) in enumerate(zip(_rows(session), session.curves.rows(view_state, truth), strict=True)):
         style, best = _style(number), int(dice[index].argmax())
         points = " ".join(f"{_x(at):.1f},{_y(value):.1f}" for at, value in zip(THRESHOLDS, dice[index], strict=True))
         lines += f'<polyline points="{points}" {style}/>'
@@ -75,20 +72,20 @@ def draw_curve(session: Session, truth: Masks) -> str:
             f"{THRESHOLDS[best]:.2f}</li>"
         )
     return (
-        f'<figure class="curve"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Dice over the threshold">'
-        f"{_axes(threshold)}{lines}</svg><ul>{legend}</ul></figure><p>Dice of {escape(label)} in this one picture at "
-        f"{len(THRESHOLDS)} thresholds{_before_clean_up(shown)}. One picture is no reason to change the threshold.</p>"
+        f'<figure class="curve"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Dice over the cut-off">'
+        f"{_axes(threshold)}{lines}</svg><ul>{legend}</ul></figure><p>Dice of {escape(label)} in this one image at "
+        f"{len(THRESHOLDS)} cut-offs{_before_clean_up(view_state)}. One image is no reason to change the cut-off.</p>"
     )
 
 
-def _before_clean_up(shown: Shown) -> str:
-    cleanup = shown.prediction.cleanup
+def _before_clean_up(view_state: ViewState) -> str:
+    cleanup = view_state.prediction.cleanup
     return ", before the clean-up" if cleanup != type(cleanup)() else ""
 
 
 def _rows(session: Session) -> list[dict[str, object]]:
     """The score rows of the chosen label, the ensemble's first."""
-    return [row for row in session.scores.rows(session.shown) if row["label"] == session.label]
+    return [row for row in session.scores.rows(session.view_state) if row["label"] == session.label]
 
 
 def _style(number: int) -> str:
@@ -110,7 +107,7 @@ def _axes(threshold: float) -> str:
     at, side, aside = (_x(threshold), "end", -5) if threshold > 0.5 else (_x(threshold), "start", 5)
     parts.append(f'<line class="now" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 4}" y2="{bottom}"/>')
     parts.append(f'<text x="{at + aside:.1f}" y="{bottom - 6}" text-anchor="{side}">now {threshold:.2f}</text>')
-    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 5}" text-anchor="middle">threshold</text>')
+    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 5}" text-anchor="middle">cut-off</text>')
     parts.append('<text x="0" y="13">Dice</text>')
     return "".join(parts)
 
@@ -121,10 +118,3 @@ def _x(threshold: float) -> float:
 
 def _y(dice: float) -> float:
     return _TOP + (1 - dice) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _jpeg(picture: Rgb) -> str:
-    """`picture` as an address that holds it; full colour resolution, or thin misses would lose theirs."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(picture).save(file, format="JPEG", quality=90, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

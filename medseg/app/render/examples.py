@@ -1,4 +1,4 @@
-"""The pictures that a visitor can try: synthetic ones with known masks, and a real film where one is installed."""
+"""The images that a visitor can try: synthetic ones with known masks, and a real film where one is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file, its caption, and the file of its known mask where there is one."""
+    """An image file, its caption, and the file of its known mask where there is one."""
 
     path: Path
     caption: str
@@ -30,14 +30,14 @@ class Example:
 
 @cache
 def examples() -> tuple[Example, ...]:
-    """The synthetic pictures, endoscopy first as the embedded ensemble is made for it, then the real film."""
-    pictures = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask"))
-    pictures.sort(key=lambda path: not path.stem.startswith("endoscopy"))  # stable: the rest stays in order
-    return tuple(_synthetic(path) for path in pictures) + _real()
+    """The synthetic images, endoscopy first as the embedded ensemble is made for it, then the real film."""
+    images = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask"))
+    images.sort(key=lambda path: not path.stem.startswith("endoscopy"))  # stable: the rest stays in order
+    return tuple(_synthetic(path) for path in images) + _real()
 
 
 def thumbnails() -> list[tuple[PIL.Image.Image, str]]:
-    """Small pictures with captions, in the order of `examples`."""
+    """Small images with captions, in the order of `examples`."""
     return [(thumbnail(read_image(example.path)), example.caption) for example in examples()]
 
 
@@ -51,11 +51,11 @@ def _real() -> tuple[Example, ...]:
     try:
         from pydicom.data import get_testdata_file
 
-        found = get_testdata_file(REAL_FILM, download=False)
-        if not isinstance(found, str):
+        film = get_testdata_file(REAL_FILM, download=False)
+        if not isinstance(film, str):
             return ()
-        read_image(found)
+        read_image(film)
     except (ImportError, OSError, ValueError, MedsegError) as error:
         log.info("The example film is not there: %s", type(error).__name__)
         return ()
-    return (Example(Path(found), "Real chest film"),)
+    return (Example(Path(film), "Real chest film"),)

@@ -1,4 +1,4 @@
-"""The numbers and sentences beside the picture, all on the image's own grid."""
+"""The numbers and sentences beside the image, all on the image's own grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medseg.inference.record import areas
 
 if TYPE_CHECKING:
     from medseg.app.state.editing import Editing
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
 
@@ -25,12 +25,12 @@ COLUMNS = {
 }
 
 BLENDS = {
-    "weighted mean": "The average answer; each model counts as its slider says.",
+    "weighted mean": "The average probability; each model counts as its slider says.",
     "geometric": "The average of the models' log-odds: who is sure counts for more.",
-    "median": "The middle answer: a model that is far off moves it little.",
-    "majority vote": "The share of models that say yes; the threshold is the share needed.",
-    "STAPLE": "Judges from this picture whom to trust; every model above 0 takes part.",
-    "stacking": "A further network decides from all answers; the sliders rest.",
+    "median": "The middle probability: a model that is far off moves it little.",
+    "majority vote": "The share of models that say yes; the cut-off is the share needed.",
+    "STAPLE": "Judges from this image whom to trust; every model above 0 takes part.",
+    "stacking": "A further network decides from the probabilities of all models; the sliders rest.",
 }
 """What each blend is, in one line."""
 
@@ -38,16 +38,16 @@ BLENDS = {
 LOOK = "⚠ **Look at this yourself.**"
 
 NO_TRUTH = (
-    "Add the true mask of this picture, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
+    "Add the true mask of this image, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
 )
 
 
-def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
+def score_table(view_state: ViewState, rows: list[dict[str, object]]) -> str:
     """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
     if not rows:
         return NO_TRUTH
     columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
-    several = len(shown.prediction.labels) > 1
+    several = len(view_state.prediction.labels) > 1
     heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
     lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row in rows:
@@ -55,51 +55,51 @@ def score_table(shown: Shown, rows: list[dict[str, object]]) -> str:
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
         label = [plain(str(row["label"]))] if several else []
         lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
-    return "\n".join(lines) + "\n\n" + protocol(shown)
+    return "\n".join(lines) + "\n\n" + protocol(view_state)
 
 
-def protocol(shown: Shown) -> str:
-    """What every score of this picture is measured by."""
-    height, width = shown.prediction.image.size
+def protocol(view_state: ViewState) -> str:
+    """What every score of this image is measured by."""
+    height, width = view_state.prediction.image.size
     return (
-        f"Truth: {shown.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "
+        f"Truth: {view_state.truth_source}. One image on its own grid ({width} × {height} px); foreground only, but "
         "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
         "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
     )
 
 
-def change_table(shown: Shown, editing: Editing) -> str:
+def change_table(view_state: ViewState, editing: Editing) -> str:
     """What strokes changed: overlap with what was begun with, and areas, as a Markdown table."""
-    several = len(shown.prediction.labels) > 1
+    several = len(view_state.prediction.labels) > 1
     heads = [*(["Label"] if several else []), "Dice", "IoU", "Added", "Removed", "Area before", "Area after"]
     lines = [_line(heads), _line(["---:"] * len(heads))]
-    for label, change in zip(shown.prediction.labels, editing.now.changes, strict=True):
+    for label, change in zip(view_state.prediction.labels, editing.now.changes, strict=True):
         pixels = (change.fp, change.fn, change.tp + change.fn, change.tp + change.fp)
         cells = [f"{change.dice:.3f}", f"{change.iou:.3f}", *(f"{count:,} px" for count in pixels)]
         lines.append(_line([*([plain(label)] if several else []), *cells]))
-    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the picture's own grid."
+    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the image's own grid."
 
 
-def summary(shown: Shown) -> str:
+def summary(view_state: ViewState) -> str:
     """What was found, in plain words: each label's area, and the settings."""
-    image, prediction = shown.prediction.image, shown.prediction
+    image, prediction = view_state.prediction.image, view_state.prediction
     pixels = image.size[0] * image.size[1]
-    found = []
+    areas_of_labels = []
     for label, area in areas(prediction.masks, prediction.labels, image).items():
         if not area["px"]:
-            found.append(f"**{plain(label)}**: nothing found")
+            areas_of_labels.append(f"**{plain(label)}**: nothing found")
             continue
         square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
         share = area["px"] / pixels
-        found.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the picture)")
+        areas_of_labels.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the image)")
     unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
-    return f"{'; '.join(found)}, {_settings(shown)}.{unit}{_bounds(shown)}"
+    return f"{'; '.join(areas_of_labels)}, {_settings(view_state)}.{unit}{_bounds(view_state)}"
 
 
-def _settings(shown: Shown) -> str:
-    prediction = shown.prediction
+def _settings(view_state: ViewState) -> str:
+    prediction = view_state.prediction
     blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
-    return f"{blend}at threshold {prediction.threshold:.2f}{_extras(prediction)}"
+    return f"{blend}at cut-off {prediction.threshold:.2f}{_extras(prediction)}"
 
 
 def _extras(prediction: Prediction) -> str:
@@ -112,45 +112,45 @@ def _extras(prediction: Prediction) -> str:
     return words + (f", each model averaged over {prediction.tta}" if prediction.tta else "")
 
 
-def _bounds(shown: Shown) -> str:
-    if shown.bounds is None:
+def _bounds(view_state: ViewState) -> str:
+    if view_state.bounds is None:
         return ""
-    rate = f"{shown.bounds.alpha:.0%}"
+    rate = f"{view_state.bounds.alpha:.0%}"
     return (
-        f" Thin lines: an outer mask that misses at most {rate} of what is there, and an inner one of which at most "
-        f"{rate} is false, on average over pictures like those of the calibration."
+        f" Thin lines: “possibly” misses at most {rate} of the truth, and of “surely” at most "
+        f"{rate} is false, on average over images like those of the calibration."
     )
 
 
-def setting(shown: Shown) -> str:
-    """What pictures are segmented with, in one line: ensemble, weights, threshold, blend."""
-    prediction = shown.prediction
-    names = zip(prediction.member_names, shown.sliders, strict=True)
+def setting(view_state: ViewState) -> str:
+    """What images are segmented with, in one line: ensemble, weights, threshold, blend."""
+    prediction = view_state.prediction
+    names = zip(prediction.member_names, view_state.sliders, strict=True)
     weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
-    ensemble = plain(shown.ensemble.config.name)
-    threshold = f"threshold {prediction.threshold:.2f}"
-    return f"**{ensemble}** with {weights}; {prediction.blend}, {threshold}{_extras(prediction)}."
+    ensemble = plain(view_state.ensemble.config.name)
+    cut_off = f"cut-off {prediction.threshold:.2f}"
+    return f"**{ensemble}** with {weights}; {prediction.blend}, {cut_off}{_extras(prediction)}."
 
 
 def choice(name: str | None, ensemble: Ensemble) -> str:
-    """Why the page took `ensemble`, which it calls `name`, for a picture."""
+    """Why the page took `ensemble`, which it calls `name`, for an image."""
     data = ensemble.members[0].config.training_data
     return f"The ensemble {name} was chosen: it was trained on {data.pictures or data.name}. Others are in the list."
 
 
-def notes(shown: Shown) -> str:
-    """What the user should know of picture and models, a line each."""
-    image, ensemble = shown.prediction.image, shown.ensemble
+def notes(view_state: ViewState) -> str:
+    """What the user should know of image and models, a line each."""
+    image, ensemble = view_state.prediction.image, view_state.ensemble
     left_out = [f"{sentence} It was left out, and the others share its weight." for sentence in ensemble.quarantined]
     height, width = image.size
     about = [f"{width} × {height} px"]
     about += [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
-    about += [f"window {shown.window[0]:g} / {shown.window[1]:g}"] if shown.window else []
+    about += [f"window {view_state.window[0]:g} / {view_state.window[1]:g}"] if view_state.window else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
     lines = [f"- ⚠ {plain(sentence)}" for sentence in left_out]
-    chosen = [shown.choice] if shown.choice else []
-    lines += [f"- {plain(sentence)}" for sentence in [*chosen, f"Picture: {', '.join(about)}.", *image.notes]]
+    chosen = [view_state.choice] if view_state.choice else []
+    lines += [f"- {plain(sentence)}" for sentence in [*chosen, f"Image: {', '.join(about)}.", *image.notes]]
     return "\n".join(lines)
 
 
@@ -170,24 +170,23 @@ def plain(text: str) -> str:
     return "".join("\\" + c if c in "\\`*_[]<>|#!" else c for c in text.replace("\n", " "))
 
 
-def verdict(shown: Shown) -> str:
+def verdict(view_state: ViewState) -> str:
     """The predicted Dice and whether to look at the mask oneself; else why there is none."""
-    if shown.doubts:
-        return f"{LOOK} {plain(' '.join(shown.doubts))} So no Dice is predicted."
-    found = shown.calibration
-    if found is None:
-        what = "the models that are left have" if shown.ensemble.quarantined else "this ensemble, as it is, has"
+    if view_state.domain_warnings:
+        return f"{LOOK} {plain(' '.join(view_state.domain_warnings))} So no Dice is predicted."
+    calibration = view_state.calibration
+    if calibration is None:
+        what = "the models that are left have" if view_state.ensemble.quarantined else "this ensemble, as it is, has"
         return f"No predicted Dice: {what} not been calibrated."
-    if not trust.is_calibrated(found, shown.prediction):
+    if not trust.is_calibrated(calibration, view_state.prediction):
         return (
-            "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its fitted weights, "
-            f"weighted mean, threshold {found.threshold:.2f}, no flips, no other least area."
+            "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its recommended "
+            f"weights, weighted mean, cut-off {calibration.threshold:.2f}, no flips, no other least area."
         )
-    judged = trust.judged(found, shown.prediction, shown.doubts)
+    judged = trust.judged(calibration, view_state.prediction, view_state.domain_warnings)
     if judged is None:
         return "No predicted Dice: the ensemble was calibrated on too few cases for one."
     expected = f"**Predicted Dice {judged.dice:.2f}**, 90 % interval {judged.low:.2f} to {judged.high:.2f}."
-    learnt = (
-        f"From how far the models agree, as learnt on {plain(found.data)} (n = {found.n}); for pictures like those."
-    )
+    data = f"{plain(calibration.data)} (n = {calibration.n})"
+    learnt = f"From how far the models agree, as learnt on {data}; for images like those."
     return f"{expected} {LOOK} {learnt}" if judged.look_yourself else f"{expected} {learnt}"

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-PICTURE_HEIGHT = 540
+IMAGE_HEIGHT = 540
 """Of the views, in pixels: with the sliders beside them they fit on one screen of a laptop."""
 CONTROLS_WIDTH = 340
 """Least width of the column with the sliders, in pixels; on a phone the columns stand below each other."""
@@ -17,9 +17,9 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { max-width: 1500px !important; overflow: clip !important; } /* under "hidden" nothing is sticky */
 #head p { margin: 0; }
-#scores, #change, #tune-found { overflow-x: auto; }
-:is(#scores, #change, #tune-found) table { font-variant-numeric: tabular-nums; }
-:is(#scores, #change, #tune-found) :is(th, td) { white-space: nowrap; padding: 6px 10px;
+#scores, #change, #fit-result { overflow-x: auto; }
+:is(#scores, #change, #fit-result) table { font-variant-numeric: tabular-nums; }
+:is(#scores, #change, #fit-result) :is(th, td) { white-space: nowrap; padding: 6px 10px;
     border-color: var(--border-color-primary); }
 #mixer input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #mixer input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
@@ -30,16 +30,16 @@ CSS = """
 #examples .grid-container { gap: 8px; padding-top: 24px; align-items: start; }
 .captioned .gallery-item button { height: auto; aspect-ratio: auto; }
 #examples img { height: 84px; }
-#many-table table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-#many-table th, #many-table td { text-align: left; padding: 6px 10px; overflow-wrap: anywhere;
+#batch-table table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+#batch-table th, #batch-table td { text-align: left; padding: 6px 10px; overflow-wrap: anywhere;
     border: solid var(--border-color-primary); border-width: 0 0 1px; }
-#many-table table, #many-table tr { border: 0; }
-#many-table td:first-child { width: 1px; }
-#many-table button { padding: 0; border: 0; background: none; cursor: pointer; }
-#many-table button:focus-visible { outline: 3px solid var(--slider-color); }
-#many-table img { max-width: none; margin: 0; }
-#views img { object-fit: contain; } /* small pictures fill the place too */
-#editor [aria-label="Clear canvas"] { display: none; } /* it would clear the picture too */
+#batch-table table, #batch-table tr { border: 0; }
+#batch-table td:first-child { width: 1px; }
+#batch-table button { padding: 0; border: 0; background: none; cursor: pointer; }
+#batch-table button:focus-visible { outline: 3px solid var(--slider-color); }
+#batch-table img { max-width: none; margin: 0; }
+#views img { object-fit: contain; } /* small images fill the place too */
+#editor [aria-label="Clear canvas"] { display: none; } /* it would clear the image too */
 .evidence { line-height: 1.45; }
 .evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
 .evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
@@ -58,22 +58,22 @@ CSS = """
 .curve .now { stroke: currentColor; stroke-dasharray: 5 4; opacity: 0.7; }
 .curve li svg { display: inline-block; width: 34px; height: 8px; margin-right: 6px; }
 @media (max-width: 768px) {
-    /* the picture first; it stays in sight while its sliders below are moved */
+    /* the image first; it stays in sight while its sliders below are moved */
     #work { flex-direction: column; flex-wrap: nowrap; }
-    #picture { display: contents; }
+    #image { display: contents; }
     #views { position: sticky; top: 0; z-index: var(--layer-5); background: var(--body-background-fill); }
     #looking { order: 1; }
     #controls { order: 2; }
-    #notes, #picture > .row { order: 3; }
-    #overlay, #probability, #disagreement, #entropy, #members, #before-after { height: min(380px, 42vh) !important; }
+    #notes, #image > .row { order: 3; }
+    #overlay, #probability, #disagreement, #uncertainty, #members, #compare { height: min(380px, 42vh) !important; }
     .bars { grid-template-columns: 1fr; gap: 2px; }
     .bars dd { margin-bottom: 6px; }
     #members .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
     #examples .grid-container { grid-template-columns: repeat(5, 84px) !important; overflow-x: auto; }
-    #many-table thead { display: none; } /* a row becomes a card: the picture, beside it the rest */
-    #many-table tr { display: grid; grid-template-columns: 140px 1fr; padding: 8px 0; }
-    #many-table td { border: 0; padding: 2px 6px; }
-    #many-table td:first-child { grid-row: span 3; }
-    #many-table td[data-head]::before { content: attr(data-head) ": "; }
+    #batch-table thead { display: none; } /* a row becomes a card: the image, beside it the rest */
+    #batch-table tr { display: grid; grid-template-columns: 140px 1fr; padding: 8px 0; }
+    #batch-table td { border: 0; padding: 2px 6px; }
+    #batch-table td:first-child { grid-row: span 3; }
+    #batch-table td[data-head]::before { content: attr(data-head) ": "; }
 }
 """

@@ -18,7 +18,7 @@ from medseg.app.state.results import Results
 from medseg.app.state.session import Session
 from medseg.app.state.view_state import OPACITY
 from medseg.app.tabs.downloads import write
-from medseg.app.tabs.events import refusing
+from medseg.app.tabs.events import refusal
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_image
 
@@ -30,26 +30,26 @@ WEIGHTS_SCHEMA = {
 }
 
 
-@refusing
+@refusal
 def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dict[str, Any]]:
-    """Segment a picture (PNG, JPEG, TIFF, DICOM or NIfTI) with an ensemble of this app, at its fitted settings.
+    """Segment an image (PNG, JPEG, TIFF, DICOM or NIfTI) with an ensemble of this app, at its fitted settings.
     Research use only, not for diagnosis.
 
     Args:
-        image: the picture's file, uploaded or as data:image/png;base64,...; links are not fetched.
-        ensemble: a name that /ensembles gives; where empty the first, or one whose training pictures it is more like.
+        image: the image's file, uploaded or as data:image/png;base64,...; links are not fetched.
+        ensemble: a name that /ensembles gives; where empty the first, or one whose training images it is more like.
 
     Returns:
-        The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the picture's own
+        The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the image's own
         grid; the report (models, hashes, weights, settings, areas).
     """
-    session, shelf, picture = Session(), registry.shelf, read_image(image)
-    name = ensemble or shelf.suiting(picture, next(iter(shelf.names), None))
-    session.take(picture, Path(image), shelf.get(name))
-    return results.keep(session), *_answer(session)
+    session, opened = Session(), read_image(image)
+    name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
+    session.take(opened, Path(image), registry.ensembles.get(name))
+    return results.keep(session), *_outputs(session)
 
 
-@refusing
+@refusal
 def remix(
     result: str,
     weights: list[Any],
@@ -71,12 +71,12 @@ def remix(
     """
     session = results.get(result)
     session.remix(weights, threshold, opacity, blend)  # type: ignore[arg-type]
-    return _answer(session)
+    return _outputs(session)
 
 
-@refusing
+@refusal
 def score(result: str, truth: str) -> list[dict[str, Any]]:
-    """Score a result, at its settings of now, and every member against the picture's true mask.
+    """Score a result, at its settings of now, and every member against the image's true mask.
 
     Args:
         result: the identifier that /segment gave.
@@ -88,17 +88,17 @@ def score(result: str, truth: str) -> list[dict[str, Any]]:
     """
     session = results.get(result)
     session.add_truth(truth, "the uploaded mask")
-    rows = session.scores.rows(session.shown)
+    rows = session.scores.rows(session.view_state)
     return [
         {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
         for row in rows
     ]
 
 
-@refusing
+@refusal
 def ensembles() -> list[dict[str, Any]]:
     """The ensembles of this app: name, task, labels, members, fitted weights and threshold."""
-    return registry.shelf.describe()
+    return registry.ensembles.describe()
 
 
 def add_endpoints() -> None:
@@ -113,14 +113,14 @@ def add_endpoints() -> None:
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
         report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
     setattr(weights, "api_info", lambda: WEIGHTS_SCHEMA)  # noqa: B010 - that of gr.JSON is no JSON schema, and agents' clients refuse it
-    answer = [overlay, mask, report]
-    gr.on([], segment, [image, name], [result, *answer], api_name="segment")
-    gr.on([], remix, [result, weights, threshold, blend, opacity], answer, api_name="remix")
+    outputs = [overlay, mask, report]
+    gr.on([], segment, [image, name], [result, *outputs], api_name="segment")
+    gr.on([], remix, [result, weights, threshold, blend, opacity], outputs, api_name="remix")
     gr.on([], score, [result, truth], table, api_name="score")
     gr.on([], ensembles, None, shelf_list, api_name="ensembles")
 
 
-def _answer(session: Session) -> tuple[Any, str, dict[str, Any]]:
-    shown = session.shown
-    report = {"notice": NOTICE, **shown.prediction.report()}
-    return images.overlay(shown), str(write(session, "mask")), report
+def _outputs(session: Session) -> tuple[Any, str, dict[str, Any]]:
+    view_state = session.view_state
+    report = {"notice": NOTICE, **view_state.prediction.report()}
+    return images.overlay(view_state), str(write(session, "mask")), report

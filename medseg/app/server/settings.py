@@ -13,7 +13,7 @@ from medseg.errors import InputError
 
 
 @dataclass(frozen=True)
-class Serving:
+class Settings:
     """`logins` are (name, password) pairs, none: everybody may come in. `queue` events may wait, and `workers` run at
     once; more are refused. `mcp`: the endpoints are also tools for agents."""
 
@@ -23,17 +23,17 @@ class Serving:
     mcp: bool = False
 
 
-def serving(environment: Mapping[str, str] = os.environ) -> Serving:
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """MEDSEG_LOGIN, MEDSEG_QUEUE, MEDSEG_WORKERS and MEDSEG_MCP. Raises InputError for values that cannot be meant."""
-    found = Serving(
+    settings = Settings(
         logins=tuple(_login(entry) for entry in environment.get("MEDSEG_LOGIN", "").split()),
-        queue=_count(environment, "MEDSEG_QUEUE", Serving.queue),
-        workers=_count(environment, "MEDSEG_WORKERS", Serving.workers),
+        queue=_count(environment, "MEDSEG_QUEUE", Settings.queue),
+        workers=_count(environment, "MEDSEG_WORKERS", Settings.workers),
         mcp=environment.get("MEDSEG_MCP") == "1",
     )
-    if found.mcp and found.logins:  # Gradio's login page does not stand before its MCP routes
+    if settings.mcp and settings.logins:  # Gradio's login page does not stand before its MCP routes
         raise InputError("MEDSEG_MCP=1 knows no login: leave out MEDSEG_LOGIN, and let a proxy say who may come in.")
-    return found
+    return settings
 
 
 def refuse_links() -> None:
@@ -58,7 +58,7 @@ def _login(entry: str) -> tuple[str, str]:
 
 
 def _count(environment: Mapping[str, str], name: str, otherwise: int) -> int:
-    given = environment.get(name, "")
-    if given and not (given.isdecimal() and 0 < int(given) <= 10_000):
-        raise InputError(f"{name} wants a whole number from 1 to 10000, not {given[:40]!r}.")
-    return int(given) if given else otherwise
+    text = environment.get(name, "")
+    if text and not (text.isdecimal() and 0 < int(text) <= 10_000):
+        raise InputError(f"{name} wants a whole number from 1 to 10000, not {text[:40]!r}.")
+    return int(text) if text else otherwise

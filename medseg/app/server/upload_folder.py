@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 
@@ -52,14 +53,21 @@ def claim_folder() -> str:
 
 
 def visitors_folder() -> Path:
-    """What `claim_folder` made, around Gradio's place: for a visitor's work that is not to be served."""
+    """What `claim_folder` made, around Gradio's place."""
     return Path(os.environ["GRADIO_TEMP_DIR"]).parent
+
+
+def new_folder(owner: object) -> Path:
+    """A new folder of a random name for a visitor's work; it goes with its `owner`."""
+    folder = Path(tempfile.mkdtemp(dir=visitors_folder()))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def keep_clean() -> None:
     """Start the janitor: from now on a thread removes whatever has lain in the folder too long.
 
-    What is there already stays: the examples' pictures, which every visitor sees.
+    What is there already stays: the examples' images, which every visitor sees.
     """
     folder, seconds = visitors_folder(), keep_seconds()
     kept = frozenset(folder.rglob("*"))

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from medseg.app.server.upload_folder import max_bytes, visitors_folder
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".zip", ".json")
-"""What is kept of a name; files are told apart by content all the same."""
+"""The part of a name that stays; files are told apart by content all the same."""
 
 PATIENCE_S = 60
 """Longest wait for the next bytes of an upload."""
@@ -33,7 +33,7 @@ MAX_HEADERS = 2**14
 _DISPOSITION = re.compile(rb"^content-disposition:[ \t]*(.*?)(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
 
-class Arrivals:
+class UploadMiddleware:
     """ASGI middleware for everything that comes as multipart/form-data."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -68,8 +68,8 @@ class Renamer:
         passed = []
         while True:
             end = b"\r\n\r\n" if self._in_headers else self._delimiter
-            piece, found, rest = self._held.partition(end)
-            if not found:
+            piece, end_seen, rest = self._held.partition(end)
+            if not end_seen:
                 break
             passed.append(anonymous(piece) + end if self._in_headers else piece + end)
             self._held, self._in_headers = rest, not self._in_headers
@@ -97,8 +97,8 @@ def anonymous(headers: bytes) -> bytes:
 
 
 def _random(name: bytes) -> bytes:
-    given = name.decode("utf-8", "replace").lower()
-    ending = next((ending for ending in ENDINGS if given.endswith(ending)), "")
+    text = name.decode("utf-8", "replace").lower()
+    ending = next((ending for ending in ENDINGS if text.endswith(ending)), "")
     return (secrets.token_hex(16) + ending).encode()
 
 

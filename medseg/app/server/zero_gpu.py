@@ -1,6 +1,6 @@
 """On a ZeroGPU Space a GPU is lent for one function call at a time, on the visitor's quota: that call is here.
 
-Everything else, a re-mix above all, works on answers that this process keeps and needs no GPU.
+Everything else, a re-mix above all, works on probabilities that this process keeps and needs no GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LENT: WeakValueDictionary[str, Ensemble] = WeakValueDictionary()
 """The ensembles by the names that `run_networks` takes."""
 
 KEPT = 16
-"""Pictures whose answers are kept for one ensemble, at most 6 MB each for three members."""
+"""Images whose probabilities are kept for one ensemble, at most 6 MB each for three members."""
 
 
 def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
@@ -45,23 +45,23 @@ if GPU is not None:
 
 
 def on_lent_gpu(ensemble: Ensemble, name: str) -> Ensemble:
-    """`ensemble`, which the shelf calls `name`, with its networks run by `run_networks` and their answers kept on this
-    side; as it is where no GPU is lent."""
+    """`ensemble`, which the registry calls `name`, with its networks run by `run_networks` and their probabilities
+    kept on this side; as it is where no GPU is lent."""
     if GPU is None:
         return ensemble
     _LENT[name] = ensemble
-    kept: OrderedDict[Any, tuple[Stack, Answer | None]] = OrderedDict()
+    cache: OrderedDict[Any, tuple[Stack, Answer | None]] = OrderedDict()
     asking = threading.Lock()
 
     def answers(image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
         with asking:
             key = (image.sha256, tta)
-            if key not in kept:
-                kept[key] = run_networks(name, image, tta)
-            kept.move_to_end(key)
-            while len(kept) > KEPT:
-                kept.popitem(last=False)
-            return kept[key]
+            if key not in cache:
+                cache[key] = run_networks(name, image, tta)
+            cache.move_to_end(key)
+            while len(cache) > KEPT:
+                cache.popitem(last=False)
+            return cache[key]
 
     ensemble.answers = answers  # type: ignore[method-assign]
     return ensemble

@@ -1,28 +1,27 @@
-"""Many pictures of one visitor through the ensemble of the page, and their results as one zip."""
+"""Many images of one visitor through the ensemble of the page, and their results as one zip."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import threading
-import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.app.render.batch_table import Row, row_of, write_table
-from medseg.app.server.upload_folder import visitors_folder
+from medseg.app.server.upload_folder import new_folder
 from medseg.app.state.refusals import sentence_of
-from medseg.app.state.uploaded_files import Given, unique
+from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.errors import InputError, MedsegError
 from medseg.reading.archive import unpack_into
 
 if TYPE_CHECKING:
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.inference.batch import Job
 
-MAX_PICTURES = 500
+MAX_IMAGES = 500
 MAX_UNPACKED = 2**30
 """Most bytes that one zip unpacks to."""
 
@@ -44,24 +43,24 @@ class Batch:
         """The most doubtful first, and before them the files without a result."""
         return sorted(self._rows, key=lambda row: row.worth)
 
-    def run(self, given: Sequence[Given], shown: Shown) -> Iterator[tuple[int, int]]:
-        """Segment the files at the settings of `shown`; gives (files done, files) after each picture and failure.
+    def run(self, uploads: Sequence[UploadedFile], view_state: ViewState) -> Iterator[tuple[int, int]]:
+        """Segment the files at the settings of `view_state`; gives (files done, files) after each image and failure.
 
         A file that fails is a row with its reason, and the others go on. Ends early when it is cancelled, and after
-        MAX_PICTURES pictures. Raises InputError without files, or for more than that.
+        MAX_IMAGES images. Raises InputError without files, or for more than that.
         """
         from medseg.inference.batch import segment_job
 
         self.cancelled.clear()
         self._rows = []
         folder = self._new_folder()
-        jobs = self._find(given, folder)
+        jobs = self._find(uploads, folder)
         for done, job in enumerate(jobs, start=1):
             try:
-                for prediction in segment_job(shown.ensemble, job, folder / "results", shown.settings):
-                    self._rows.append(row_of(prediction, shown, job.stem, job.path))
+                for prediction in segment_job(view_state.ensemble, job, folder / "results", view_state.settings):
+                    self._rows.append(row_of(prediction, view_state, job.stem, job.path))
                     yield done, len(jobs)
-                    if self.cancelled.is_set() or len(self._rows) >= MAX_PICTURES:
+                    if self.cancelled.is_set() or len(self._rows) >= MAX_IMAGES:
                         return
             except Exception as error:
                 self._rows.append(Row(job.stem, job.path, reason=_reason(error)))
@@ -70,7 +69,7 @@ class Batch:
     def write(self) -> Path:
         """A zip of all masks and reports, and results.csv. Raises InputError before there are any."""
         if self._folder is None or not self._rows:
-            raise InputError("There are no results yet: segment some pictures first.")
+            raise InputError("There are no results yet: segment some images first.")
         results = self._folder / "results"
         results.mkdir(exist_ok=True)
         write_table(self.rows, results / "results.csv")
@@ -81,24 +80,24 @@ class Batch:
                     archive.write(path, path.relative_to(results))
         return target
 
-    def _find(self, given: Sequence[Given], folder: Path) -> list[Job]:
+    def _find(self, uploads: Sequence[UploadedFile], folder: Path) -> list[Job]:
         """The files, those in zips too; a zip that is refused becomes a row."""
         from medseg.inference.batch import Job
 
         jobs: list[Job] = []
-        for one, name in zip(given, unique([one.name for one in given]), strict=True):
+        for upload, name in zip(uploads, unique([upload.name for upload in uploads]), strict=True):
             if not name.lower().endswith(".zip"):
-                jobs.append(Job(one.path, name))
+                jobs.append(Job(upload.path, name))
                 continue
             try:
-                jobs += [Job(job.path, f"{name[:-4]}/{job.stem}") for job in _unpacked(one.path, folder)]
+                jobs += [Job(job.path, f"{name[:-4]}/{job.stem}") for job in _unpacked(upload.path, folder)]
             except MedsegError as error:
-                self._rows.append(Row(name, one.path, reason=str(error).replace(one.path.name, "It")))
+                self._rows.append(Row(name, upload.path, reason=str(error).replace(upload.path.name, "It")))
         if not jobs and not self._rows:
-            raise InputError("There is nothing to segment yet: drop pictures or a zip first.")
-        if len(jobs) > MAX_PICTURES:
+            raise InputError("There is nothing to segment yet: drop images or a zip first.")
+        if len(jobs) > MAX_IMAGES:
             raise InputError(
-                f"These are {len(jobs)} files, and here up to {MAX_PICTURES} are segmented at once: send them in "
+                f"These are {len(jobs)} files, and here up to {MAX_IMAGES} are segmented at once: send them in "
                 "parts, or use `python -m medseg predict`."
             )
         return jobs
@@ -107,8 +106,7 @@ class Batch:
         """For this run alone: what came of the run before goes, and this goes with the visitor."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = Path(tempfile.mkdtemp(dir=visitors_folder()))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = new_folder(self)
         return self._folder
 
 
@@ -116,7 +114,7 @@ def _unpacked(path: Path, folder: Path) -> list[Job]:
     from medseg.inference.batch import find_jobs
 
     place = Path(tempfile.mkdtemp(dir=folder)) / "content"
-    unpack_into(place, path, MAX_PICTURES, MAX_UNPACKED)
+    unpack_into(place, path, MAX_IMAGES, MAX_UNPACKED)
     try:
         return find_jobs([str(place)], folder / "results")
     except InputError:

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.correct import Correction
     from medseg.image import Image
     from medseg.inference.ensemble import Ensemble
@@ -26,6 +26,6 @@ class Editing:
     label: int = 0
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
-    def is_of(self, shown: Shown) -> bool:
-        """Whether picture and ensemble are still the ones on the page."""
-        return self.image is shown.prediction.image and self.ensemble is shown.ensemble
+    def is_of(self, view_state: ViewState) -> bool:
+        """Whether image and ensemble are still the ones on the page."""
+        return self.image is view_state.prediction.image and self.ensemble is view_state.ensemble

@@ -1,20 +1,18 @@
-"""Weights and threshold chosen on a visitor's own labelled pictures, and what they are worth."""
+"""Weights and threshold chosen on a visitor's own labelled images, and what they are worth."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg import schema
-from medseg.app.server.upload_folder import visitors_folder
-from medseg.app.state.uploaded_files import Given, unique
+from medseg.app.server.upload_folder import new_folder, visitors_folder
+from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_into, without_wrapper
 
@@ -24,13 +22,13 @@ if TYPE_CHECKING:
     from medseg.fitting.fit import Choice, Fit
     from medseg.inference.ensemble import Ensemble
 
-MAX_PICTURES = 200
-"""Most pictures of one fit: minutes of a processor's time, and at most 13 MB of histograms."""
+MAX_IMAGES = 200
+"""Most images of one fit: minutes of a processor's time, and at most 13 MB of histograms."""
 
 MAX_UNPACKED = 2**30
 
 
-class Tuning:
+class DataFit:
     """One visitor's newest fit. `cancelled` ends the one that runs."""
 
     def __init__(self) -> None:
@@ -38,21 +36,21 @@ class Tuning:
         self._now: tuple[Ensemble, Fit, EnsembleConfig] | None = None
         self.cancelled = threading.Event()
 
-    def __deepcopy__(self, memo: object) -> Tuning:
+    def __deepcopy__(self, memo: object) -> DataFit:
         """A new one: Gradio makes each visitor's state as a copy of the page's."""
-        return Tuning()
+        return DataFit()
 
     def run(
         self,
         ensemble: Ensemble,
-        pictures: Sequence[Given],
-        masks: Sequence[Given],
+        images: Sequence[UploadedFile],
+        masks: Sequence[UploadedFile],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Fit:
-        """Fit the members of `ensemble` to pictures and masks of the same names, or to one zip of images/ and masks/.
+        """Fit the members of `ensemble` to images and masks of the same names, or to one zip of images/ and masks/.
 
-        Where the zip has a splits.json its val part is used, else all pictures. What was sent is copied nowhere that
-        outlives the fit. Raises InputError for what cannot be paired, more than MAX_PICTURES or a cancelled fit,
+        Where the zip has a splits.json its val part is used, else all images. What was sent is copied nowhere that
+        outlives the fit. Raises InputError for what cannot be paired, more than MAX_IMAGES or a cancelled fit,
         ReadError for a file that cannot be read.
         """
         from medseg.fitting.fit import fit
@@ -62,49 +60,46 @@ class Tuning:
 
         def step(done: int, total: int) -> None:
             if self.cancelled.is_set():
-                raise InputError("The tuning was stopped, and nothing has changed.")
+                raise InputError("The fit was stopped, and nothing has changed.")
             progress(done, total)
 
         with tempfile.TemporaryDirectory(dir=visitors_folder()) as folder:
-            samples = _samples(_arranged(pictures, masks, Path(folder) / "The upload"))
-            found = fit(observe(ensemble.members, samples, progress=step))
-        self._now = (ensemble, found, _settings(ensemble, found, samples))
-        return found
+            samples = _samples(_arranged(images, masks, Path(folder) / "The upload"))
+            fitted = fit(observe(ensemble.members, samples, progress=step))
+        self._now = (ensemble, fitted, _settings(ensemble, fitted, samples))
+        return fitted
 
     def choice(self, ensemble: Ensemble) -> Choice:
         """The recommended weights and threshold. Raises InputError where they are of another ensemble, or of none."""
         if self._now is None or self._now[0] is not ensemble:
-            raise InputError("There are no weights for the ensemble of “One picture” yet: tune it first.")
+            raise InputError("There are no weights for the ensemble of “Image” yet: fit it first.")
         return self._now[1].choice(self._now[1].recommended)
 
     def write(self) -> Path:
         """ensemble.json with the recommended weights and threshold, to stand in place of the ensemble's own."""
         if self._now is None:
-            raise InputError("There is nothing to save yet: tune first.")
+            raise InputError("There is nothing to save yet: fit first.")
         if self._folder is None or not self._folder.is_dir():
-            self._folder = Path(tempfile.mkdtemp(dir=visitors_folder()))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder = new_folder(self)
         schema.dump(self._now[2], self._folder / "ensemble.json")
         return self._folder / "ensemble.json"
 
 
-def _arranged(pictures: Sequence[Given], masks: Sequence[Given], folder: Path) -> Path:
+def _arranged(images: Sequence[UploadedFile], masks: Sequence[UploadedFile], folder: Path) -> Path:
     """The folder with images/ and masks/."""
-    is_zip = [one.name.lower().endswith(".zip") for one in [*pictures, *masks]]
-    if is_zip == [True] and pictures:
+    is_zip = [file.name.lower().endswith(".zip") for file in [*images, *masks]]
+    if is_zip == [True] and images:
         try:
-            unpack_into(folder, pictures[0].path, 4 * MAX_PICTURES, MAX_UNPACKED)
+            unpack_into(folder, images[0].path, 4 * MAX_IMAGES, MAX_UNPACKED)
         except InputError as error:
-            raise InputError(str(error).replace(pictures[0].path.name, "The zip")) from None
+            raise InputError(str(error).replace(images[0].path.name, "The zip")) from None
         return without_wrapper(folder)
-    if any(is_zip) or not pictures or not masks:
-        raise InputError(
-            "Wanted pictures and their masks, of the same names, or one zip with images/ and masks/ in it."
-        )
-    for name, files in (("images", pictures), ("masks", masks)):
+    if any(is_zip) or not images or not masks:
+        raise InputError("Wanted images and their masks, of the same names, or one zip with images/ and masks/ in it.")
+    for name, files in (("images", images), ("masks", masks)):
         (folder / name).mkdir(parents=True)
-        for one, place in zip(files, unique([one.name for one in files]), strict=True):
-            os.link(one.path, folder / name / place)
+        for file, place in zip(files, unique([file.name for file in files]), strict=True):
+            os.link(file.path, folder / name / place)
     return folder
 
 
@@ -113,19 +108,19 @@ def _samples(root: Path) -> list[Sample]:
     from medseg.data.layouts_folders import is_class_folders
     from medseg.data.samples import load_data, select
 
-    found = load_data(root, layout="class-folders" if is_class_folders(root) else "pairs", divide=False).samples
-    divided = any(sample.split for sample in found)
-    chosen = select(found, "val") if divided else [dataclasses.replace(sample, split="val") for sample in found]
-    if len(chosen) > MAX_PICTURES:
+    fitted = load_data(root, layout="class-folders" if is_class_folders(root) else "pairs", divide=False).samples
+    divided = any(sample.split for sample in fitted)
+    chosen = select(fitted, "val") if divided else [dataclasses.replace(sample, split="val") for sample in fitted]
+    if len(chosen) > MAX_IMAGES:
         raise InputError(
-            f"These are {len(chosen)} pictures, and here up to {MAX_PICTURES} are fitted to: send fewer, or use "
+            f"These are {len(chosen)} images, and here up to {MAX_IMAGES} are fitted to: send fewer, or use "
             "`python -m medseg fit`."
         )
     return chosen
 
 
-def _settings(ensemble: Ensemble, found: Fit, samples: Sequence[Sample]) -> EnsembleConfig:
-    chosen = found.choice(found.recommended)
+def _settings(ensemble: Ensemble, fitted: Fit, samples: Sequence[Sample]) -> EnsembleConfig:
+    chosen = fitted.choice(fitted.recommended)
     weighed = zip(ensemble.config.members, chosen.written, strict=True)
     members = tuple(dataclasses.replace(member, weight=weight) for member, weight in weighed)
     return dataclasses.replace(
@@ -133,5 +128,5 @@ def _settings(ensemble: Ensemble, found: Fit, samples: Sequence[Sample]) -> Ense
         members=members,
         threshold=chosen.threshold,
         blend="weighted mean",
-        fitted=found.record(ensemble.names, samples, f"{len(samples)} uploaded pictures"),
+        fitted=fitted.record(ensemble.names, samples, f"{len(samples)} uploaded images"),
     )

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def sentence_of(error: Exception) -> str:
-    """What the user is told of `error`: a refusal in its own words, anything else in one plain sentence.
+    """The sentence for the user: a refusal in its own words, anything else in one plain sentence.
 
     The log gets the place of an unexpected error but not its message, which may hold a file name, and so a patient's.
     """

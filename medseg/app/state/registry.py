@@ -37,7 +37,7 @@ MAX_FETCHED = 4
 log = logging.getLogger(__name__)
 
 
-class Shelf:
+class Registry:
     """The ensembles that the owner of this machine names, by the name in their JSON (Hub repositories by their id), and
     those that visitors fetch. A visitor chooses a name and never a path.
 
@@ -90,7 +90,7 @@ class Shelf:
             return self._loaded[name]
 
     def prepare(self) -> None:
-        """Load the first ensemble before anybody asks, unless that would ask the Hub; what fails is told who asks."""
+        """Load the first ensemble before anybody asks, unless that would ask the Hub; who asks gets the error."""
         first = next(iter(self._sources.values()), None)
         if isinstance(first, Path):
             with contextlib.suppress(MedsegError):
@@ -118,10 +118,10 @@ class Shelf:
         return repository
 
     def suiting(self, image: Image, present: str | None) -> str | None:
-        """The name of the ensemble whose training pictures `image` is most like, by `scope.reasons` against it.
+        """The name of the ensemble whose training images `image` is most like, by `domain_check.reasons` against it.
 
-        The present one stays unless another has fewer against it, so a choice by hand lasts until a picture comes that
-        another suits better. Among others the shelf's order decides. A Hub repository not used yet neither is chosen
+        The present one stays unless another has fewer against it, so a choice by hand lasts until an image comes that
+        another suits better. Among others the order here decides. A Hub repository not used yet neither is chosen
         nor gives way, as nothing is known of it.
         """
         if present and self.training(present) is None:
@@ -151,14 +151,14 @@ class Shelf:
     def _describe(self, name: str, source: Source) -> dict[str, object]:
         if isinstance(source, str) and name not in self._loaded:
             return {}
-        found = self._loaded[name].config if isinstance(source, str) else _settings(source)
+        settings = self._loaded[name].config if isinstance(source, str) else _settings(source)
         return {
-            "task": found.task,
-            "labels": list(found.labels),
-            "members": [member.source for member in found.members],
-            "weights": [member.weight for member in found.members],
-            "threshold": found.threshold,
-            "blend": found.blend,
+            "task": settings.task,
+            "labels": list(settings.labels),
+            "members": [member.source for member in settings.members],
+            "weights": [member.weight for member in settings.members],
+            "threshold": settings.threshold,
+            "blend": settings.blend,
         }
 
     def _add(self, source: Source) -> None:
@@ -211,5 +211,5 @@ def _settings(folder: Path) -> EnsembleConfig:
     return config.load_ensemble(folder)[0]
 
 
-shelf = Shelf(standard_sources())
+ensembles = Registry(standard_sources())
 """The ensembles of this process."""

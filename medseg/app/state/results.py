@@ -21,7 +21,7 @@ TTL_S = 3600.0
 class Results:
     """Sessions by identifier: 128 random bits, which are all that stands between a result and a stranger.
 
-    A result holds the picture's pixels and the members' answers, and nothing of file name or patient. It goes when
+    A result holds the image's pixels and the members' probabilities, and nothing of file name or patient. It goes when
     `limit` others are younger, or `ttl_s` seconds after its last use.
     """
 
@@ -52,7 +52,7 @@ class Results:
             if identifier not in self._kept:
                 raise InputError(
                     f"There is no result of that identifier here: the last {self.limit} are kept, each for "
-                    f"{self.ttl_s / 60:.0f} minutes after its last use. Segment the picture again."
+                    f"{self.ttl_s / 60:.0f} minutes after its last use. Segment the image again."
                 )
             _, session = self._kept.pop(identifier)
             self._kept[identifier] = (self._now(), session)

@@ -12,7 +12,7 @@ from medseg.fitting.measure import Measure
 from medseg.fitting.thresholds import decision_values, threshold_counts
 
 if TYPE_CHECKING:
-    from medseg.app.state.view_state import Shown
+    from medseg.app.state.view_state import ViewState
     from medseg.arrays import Masks
     from medseg.inference.prediction import Prediction
 
@@ -23,25 +23,25 @@ class Scores:
     def __init__(self) -> None:
         self._kept: tuple[object, object, float, list[dict[str, object]]] | None = None
 
-    def rows(self, shown: Shown) -> list[dict[str, object]]:
+    def rows(self, view_state: ViewState) -> list[dict[str, object]]:
         """Ensemble first, then every member, each with its metrics per label; empty without a truth."""
-        if shown.truth is None:
+        if view_state.truth is None:
             return []
-        return _rows("Ensemble", 1.0, shown.prediction, shown.truth) + [
-            row | {"weight": _weight(shown.prediction, int(str(row["member"])), str(row["label"]))}
-            for row in self._members(shown, shown.truth)
+        return _rows("Ensemble", 1.0, view_state.prediction, view_state.truth) + [
+            row | {"weight": _weight(view_state.prediction, int(str(row["member"])), str(row["label"]))}
+            for row in self._members(view_state, view_state.truth)
         ]
 
-    def _members(self, shown: Shown, truth: Masks) -> list[dict[str, object]]:
-        threshold, kept = shown.prediction.threshold, self._kept
-        if kept and kept[0] is truth and kept[1] is shown.ensemble and kept[2] == threshold:
-            return kept[3]
+    def _members(self, view_state: ViewState, truth: Masks) -> list[dict[str, object]]:
+        threshold, cached = view_state.prediction.threshold, self._kept
+        if cached and cached[0] is truth and cached[1] is view_state.ensemble and cached[2] == threshold:
+            return cached[3]
         rows = [
             row | {"member": index}
-            for index, name in enumerate(shown.prediction.member_names)
-            for row in _rows(name, 0.0, solo(shown, shown.prediction, index), truth)
+            for index, name in enumerate(view_state.prediction.member_names)
+            for row in _rows(name, 0.0, solo(view_state, view_state.prediction, index), truth)
         ]
-        self._kept = (truth, shown.ensemble, threshold, rows)
+        self._kept = (truth, view_state.ensemble, threshold, rows)
         return rows
 
 
@@ -58,21 +58,21 @@ def _weight(prediction: Prediction, member: int, label: str) -> float:
 
 
 class Curves:
-    """Dice at each of THRESHOLDS; the members' curves are kept while picture and truth stay."""
+    """Dice at each of THRESHOLDS; the members' curves are kept while image and truth stay."""
 
     def __init__(self) -> None:
         self._kept: tuple[object, object, list[np.ndarray]] | None = None
 
-    def rows(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
+    def rows(self, view_state: ViewState, truth: Masks) -> list[np.ndarray]:
         """(K, thresholds) of the ensemble and then of every member, all without clean-up."""
-        return [_dice(shown.prediction, truth), *self._members(shown, truth)]
+        return [_dice(view_state.prediction, truth), *self._members(view_state, truth)]
 
-    def _members(self, shown: Shown, truth: Masks) -> list[np.ndarray]:
-        answers, kept = shown.prediction.members, self._kept
-        if kept and kept[0] is truth and kept[1] is answers:
-            return kept[2]
-        curves = [_dice(solo(shown, shown.prediction, index), truth) for index in range(len(answers))]
-        self._kept = (truth, answers, curves)
+    def _members(self, view_state: ViewState, truth: Masks) -> list[np.ndarray]:
+        members, cached = view_state.prediction.members, self._kept
+        if cached and cached[0] is truth and cached[1] is members:
+            return cached[2]
+        curves = [_dice(solo(view_state, view_state.prediction, index), truth) for index in range(len(members))]
+        self._kept = (truth, members, curves)
         return curves
 
 
@@ -81,6 +81,6 @@ def _dice(prediction: Prediction, truth: Masks) -> np.ndarray:
     return Measure().ratio(threshold_counts(values, truth))
 
 
-def solo(shown: Shown, prediction: Prediction, index: int) -> Prediction:
+def solo(view_state: ViewState, prediction: Prediction, index: int) -> Prediction:
     """What `prediction` would be if the member `index` had all the weight."""
-    return dataclasses.replace(prediction, weights=shown.ensemble.solo(index), blend="weighted mean")
+    return dataclasses.replace(prediction, weights=view_state.ensemble.solo(index), blend="weighted mean")

@@ -1,20 +1,17 @@
-"""What one visitor has open: picture, ensemble, settings, truth and result. No other visitor sees any of it."""
+"""What one visitor has open: image, ensemble, settings, truth and result. No other visitor sees any of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.app.server.upload_folder import visitors_folder
+from medseg.app.server.upload_folder import new_folder
 from medseg.app.state import trust
 from medseg.app.state.scores import Curves, Scores
-from medseg.app.state.view_state import OPACITY, Shown
+from medseg.app.state.view_state import OPACITY, ViewState
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
@@ -32,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """The newest `Shown`, and how events replace it. A refused event leaves it as it was."""
+    """The newest `ViewState`, and how events replace it. A refused event leaves it as it was."""
 
     def __init__(self) -> None:
-        self._now: Shown | None = None
+        self._now: ViewState | None = None
         self._changing = threading.Lock()
         self._downloads: Path | None = None
         self.opened = 0  # how many files so far
-        self.tab = "Overlay"
+        self.tab = "Mask"
         self.evidence = "Scores"
         self.scores = Scores()
         self.curves = Curves()
@@ -54,10 +51,10 @@ class Session:
         return Session()
 
     @property
-    def shown(self) -> Shown:
-        """Raises InputError before the first picture."""
+    def view_state(self) -> ViewState:
+        """Raises InputError before the first image."""
         if self._now is None:
-            raise InputError("No picture is open yet: choose an example or drop a file first.")
+            raise InputError("No image is open yet: choose an example or drop a file first.")
         return self._now
 
     @property
@@ -67,11 +64,11 @@ class Session:
     @property
     def label(self) -> str:
         """The label whose scores are drawn: the one that was asked for, where the ensemble has it, else its first."""
-        labels = self.shown.prediction.labels
+        labels = self.view_state.prediction.labels
         return self.wanted_label if self.wanted_label in labels else labels[0]
 
     def open(self, path: str | Path, ensemble: Ensemble) -> None:
-        """Segment the picture in the file `path`."""
+        """Segment the image in the file `path`."""
         self.take(read_image(path), Path(path), ensemble)
 
     def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
@@ -85,14 +82,16 @@ class Session:
     def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
         """Segment `frame` (counted from 0) of the open file through `window`, at the same settings; a truth is that of
         its frame. Raises InputError where the file is no longer kept."""
-        before = self.shown
+        before = self.view_state
         if not before.path.exists():
-            raise InputError("The picture's file is no longer kept here: drop it again.")
+            raise InputError("The image's file is no longer kept here: drop it again.")
         image = read_image(before.path, frame=frame, window=window)
         prediction = self._predict(image, before.ensemble)
         with self._changing:
-            now = self.shown
-            if now.path is not before.path or now.ensemble is not before.ensemble:  # something else was opened meanwhile
+            now = self.view_state
+            if (
+                now.path is not before.path or now.ensemble is not before.ensemble
+            ):  # something else was opened meanwhile
                 return
             self._show(prediction, now.ensemble)
             self._change(path=now.path, window=window, choice=now.choice)
@@ -100,12 +99,12 @@ class Session:
                 self._change(truth=now.truth, truth_source=now.truth_source)
 
     def change_ensemble(self, ensemble: Ensemble) -> None:
-        """Segment the open picture with another ensemble; a truth for other labels is dropped."""
-        image = self.shown.prediction.image
+        """Segment the open image with another ensemble; a truth for other labels is dropped."""
+        image = self.view_state.prediction.image
         prediction = self._predict(image, ensemble)
         with self._changing:
-            before = self.shown
-            if before.prediction.image is not image:  # another picture was opened meanwhile
+            before = self.view_state
+            if before.prediction.image is not image:  # another image was opened meanwhile
                 return
             self._show(prediction, ensemble)
             self._change(path=before.path, window=before.window)
@@ -113,9 +112,9 @@ class Session:
                 self._change(truth=before.truth, truth_source=before.truth_source)
 
     def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
-        """Blend again from the kept answers, as before where `blend` is None; no network runs."""
+        """Blend again from the kept probabilities, as before where `blend` is None; no network runs."""
         with self._changing:
-            before = self.shown
+            before = self.view_state
             prediction = before.prediction.remix(weights=weights, threshold=threshold, blend=blend)
             if not 0 <= opacity <= 1:
                 raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
@@ -125,20 +124,20 @@ class Session:
     def drop_pieces(self, min_area_px: int) -> None:
         """Drop components under `min_area_px` pixels of the image's own grid, in place of the ensemble's own bound."""
         with self._changing:
-            before = self.shown.prediction
+            before = self.view_state.prediction
             cleanup = dataclasses.replace(before.cleanup, min_area_px=min_area_px)
             prediction = dataclasses.replace(before, cleanup=cleanup)
-            self._change(prediction=prediction, view=_with_image(prediction, self.shown.view.image))
+            self._change(prediction=prediction, view=_with_image(prediction, self.view_state.view.image))
 
     def average_over(self, tta: Augmentation) -> None:
-        """Run the networks on the open picture's flips too, or take their plain answers again; sliders stay."""
-        before = self.shown
-        answers = before.ensemble.predict(before.prediction.image, tta=tta)  # the slow part, outside the lock
+        """Run the networks on the open image's flips too, or on the image alone again; sliders stay."""
+        before = self.view_state
+        run = before.ensemble.predict(before.prediction.image, tta=tta)  # the slow part, outside the lock
         with self._changing:
-            now = self.shown
+            now = self.view_state
             if now.prediction.image is before.prediction.image and now.ensemble is before.ensemble:
-                members, stacked = answers.members, answers.stacked
-                prediction = dataclasses.replace(now.prediction, tta=answers.tta, members=members, stacked=stacked)
+                members, stacked = run.members, run.stacked
+                prediction = dataclasses.replace(now.prediction, tta=run.tta, members=members, stacked=stacked)
                 self._change(prediction=prediction, view=_with_image(prediction, now.view.image))
 
     def choose_label(self, label: int | None) -> None:
@@ -152,34 +151,34 @@ class Session:
             self._change(hidden=hidden, rate=rate)
 
     def add_truth(self, path: str | Path, source: str) -> None:
-        """Take the true mask from a file; it must fit the open picture."""
-        before = self.shown
+        """Take the true mask from a file; it must fit the open image."""
+        before = self.view_state
         image, labels = before.prediction.image, before.ensemble.config.labels
         self.set_truth(image, read_masks(path, labels, like=image), source)
 
     def set_truth(self, image: Image, masks: Masks, source: str) -> None:
-        """Take `masks` (K, H, W) as the truth of the open picture, where that is still `image`."""
+        """Take `masks` (K, H, W) as the truth of the open image, where that is still `image`."""
         with self._changing:
-            if self.shown.prediction.image is image:  # else another picture was opened meanwhile
+            if self.view_state.prediction.image is image:  # else another image was opened meanwhile
                 self._change(truth=masks, truth_source=source)
 
     def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
         """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where
-        the visitor stopped it or opened another picture."""
+        the visitor stopped it or opened another image."""
         from medseg.export.frames import segment_frames  # which imports torch
 
         self.stopped.clear()
-        begun, target = self.shown, self.folder() / "medseg-frames.zip"
+        begun, target = self.view_state, self.folder() / "medseg-frames.zip"
 
         def is_over() -> bool:
-            return self.stopped.is_set() or self.shown.path is not begun.path
+            return self.stopped.is_set() or self.view_state.path is not begun.path
 
         settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
         return segment_frames(begun.path, begun.segment, target, **settings), target
 
     def write_pair(self, masks: Masks) -> Path:
-        """The open picture with `masks` (K, H, W) as a zip that training reads."""
-        prediction = self.shown.prediction
+        """The open image with `masks` (K, H, W) as a zip that training reads."""
+        prediction = self.view_state.prediction
         path = self.folder() / f"medseg-pair-{prediction.image.sha256[:12]}.zip"
         write_pair(prediction.image, masks, prediction.labels, path)
         return path
@@ -187,8 +186,7 @@ class Session:
     def folder(self) -> Path:
         """This visitor's own folder for downloads, of a random name; it goes with the session."""
         if self._downloads is None or not self._downloads.exists():  # what was there too long has been removed
-            self._downloads = Path(tempfile.mkdtemp(dir=visitors_folder()))
-            weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
+            self._downloads = new_folder(self)
         return self._downloads
 
     def _predict(self, image: Image, ensemble: Ensemble) -> Prediction:
@@ -198,22 +196,22 @@ class Session:
         return now.segment(image) if now is not None and now.ensemble is ensemble else ensemble.predict(image)
 
     def _change(self, **changes: Any) -> None:
-        self._now = dataclasses.replace(self.shown, **changes)
+        self._now = dataclasses.replace(self.view_state, **changes)
 
     def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
         """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""
         before, image = self._now, prediction.image
-        doubts = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))
+        domain_warnings = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))
         if before is None or before.ensemble is not ensemble:
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
-            found = trust.calibration_of(ensemble)
-            self._now = Shown(ensemble, prediction, view, ensemble.weights, found, doubts, opacity)
+            calibration = trust.calibration_of(ensemble)
+            self._now = ViewState(ensemble, prediction, view, ensemble.weights, calibration, domain_warnings, opacity)
             return
         settings = {name: getattr(before.prediction, name) for name in ("weights", "threshold", "blend", "cleanup")}
         prediction = dataclasses.replace(prediction, **settings)
         view = _with_image(prediction, _view_of(image))
-        self._change(prediction=prediction, view=view, doubts=doubts, truth=None, truth_source=None)
+        self._change(prediction=prediction, view=view, domain_warnings=domain_warnings, truth=None, truth_source=None)
 
 
 def _view_of(image: Image) -> Image:

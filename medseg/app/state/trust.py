@@ -27,17 +27,22 @@ def calibration_of(ensemble: Ensemble) -> Calibration | None:
         return None
 
 
-def is_calibrated(found: Calibration | None, prediction: Prediction) -> bool:
+def is_calibrated(calibration: Calibration | None, prediction: Prediction) -> bool:
     """Whether the prediction's settings are those that were calibrated."""
     from medseg.calibration.calibrate import holds_for
 
-    return found is not None and holds_for(found, prediction)
+    return calibration is not None and holds_for(calibration, prediction)
 
 
-def judged(found: Calibration | None, prediction: Prediction, doubts: Sequence[str]) -> Trust | None:
-    """The predicted Dice, where picture (`doubts`), settings and calibration allow one."""
+def judged(calibration: Calibration | None, prediction: Prediction, domain_warnings: Sequence[str]) -> Trust | None:
+    """The predicted Dice, where image (`domain_warnings`), settings and calibration allow one."""
     from medseg.calibration.calibrate import judge
 
-    if doubts or found is None or found.trust is None or not is_calibrated(found, prediction):
+    if (
+        domain_warnings
+        or calibration is None
+        or calibration.trust is None
+        or not is_calibrated(calibration, prediction)
+    ):
         return None
-    return judge(found, prediction)
+    return judge(calibration, prediction)

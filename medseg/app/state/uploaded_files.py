@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True)
-class Given:
+class UploadedFile:
     """An uploaded file, and what its visitor calls it."""
 
     path: Path
@@ -17,15 +17,15 @@ class Given:
 
 def unique(names: Sequence[str]) -> list[str]:
     """`names` as names of files that stay in their folder; one that stood before gets a number."""
-    found: list[str] = []
+    places: list[str] = []
     taken: set[str] = set()
     for name in names:
         last = PurePosixPath(name.replace("\\", "/")).name
-        plain = PurePosixPath("".join(c for c in last if c.isprintable())[-50:].strip(". ") or "picture")
+        plain = PurePosixPath("".join(c for c in last if c.isprintable())[-50:].strip(". ") or "image")
         place, number = plain.name, 1
         while place.lower() in taken:
             number += 1
             place = f"{plain.stem} ({number}){plain.suffix}"
         taken.add(place.lower())
-        found.append(place)
-    return found
+        places.append(place)
+    return places

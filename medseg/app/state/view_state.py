@@ -1,4 +1,4 @@
-"""One state of a visitor's page: a picture, its result, and the settings that made it."""
+"""One state of a visitor's page: an image, its result, and the settings that made it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ OPACITY = 0.3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shown:
+class ViewState:
     """One state of the page, whole: a handler takes it once and is not disturbed by what follows.
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
-    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `doubts` say how the picture
-    is unlike the training pictures. `truth` (K, H, W) and `truth_source` are None where no truth is known. `path` is
-    the picture's file, which may be gone by then; `window` the (centre, width) that the visitor looks through, None for
-    what the file says. `choice` is why the page took this ensemble, "" where it did not.
+    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `domain_warnings` say how
+    the image is unlike the training images. `truth` (K, H, W) and `truth_source` are None where no truth is known.
+    `path` is the image's file, which may be gone by then; `window` the (centre, width) that the visitor looks through,
+    None for what the file says. `choice` is why the page took this ensemble, "" where it did not.
     """
 
     ensemble: Ensemble
@@ -40,7 +40,7 @@ class Shown:
     view: Prediction
     weights: tuple[Weight, ...]
     calibration: Calibration | None = None
-    doubts: tuple[str, ...] = ()
+    domain_warnings: tuple[str, ...] = ()
     opacity: float = OPACITY
     label: int | None = None
     hidden: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class Shown:
 
     @property
     def settings(self) -> Settings:
-        """What pictures are segmented with."""
+        """What images are segmented with."""
         from medseg.inference.batch import Settings  # needs torch: the page is there before it
 
         now = self.prediction

@@ -1,4 +1,4 @@
-"""The page's second tab: many pictures at once, the most doubtful first."""
+"""The page's second tab: many images at once, the most doubtful first."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from medseg.app.render import text
 from medseg.app.render.batch_table import html_table
 from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.server.upload_folder import keep_seconds
-from medseg.app.state.batch import MAX_PICTURES, Batch
+from medseg.app.state.batch import MAX_IMAGES, Batch
 from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session
-from medseg.app.state.uploaded_files import Given
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, told
-from medseg.app.tabs.image import ONE_PICTURE
+from medseg.app.state.uploaded_files import UploadedFile
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, warning
+from medseg.app.tabs.image import IMAGE_TAB
 from medseg.errors import InputError
 
 CLICKS = """element.addEventListener('click', event => {
     const button = event.target.closest('[data-row]');
     if (button) trigger('click', {row: Number(button.dataset.row)});
 });"""
-ORDER = "The most doubtful come first; click a picture to open it in “One picture”."
+ORDER = "The most doubtful come first; click an image to open it in “Image”."
 
 
-def draw_batch(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
-    """Draw the tab; a click on a row opens its picture in the first of `tabs`, which `changed` tells."""
+def draw_batch_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
+    """Draw the tab; a click on a row opens its image in the first of `tabs`, which `changed` tells."""
     batch = gr.State(Batch())
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            files = named_files(label="Drop pictures or zips of pictures", height=220, elem_id="many")
-            settings = gr.Markdown(elem_id="many-settings")
+            files = named_files(label="Drop images or zips of images", height=220, elem_id="batch-files")
+            settings = gr.Markdown(elem_id="batch-settings")
             with gr.Row():
-                start = gr.Button("Segment them", variant="primary", min_width=120, elem_id="many-start")
-                stop = gr.Button("Stop", min_width=80, elem_id="many-stop")
+                start = gr.Button("Segment them", variant="primary", min_width=120, elem_id="batch-start")
+                stop = gr.Button("Stop", min_width=80, elem_id="batch-stop")
         with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
-            status = gr.Markdown(_before(), elem_id="many-status")
+            status = gr.Markdown(_before(), elem_id="batch-status")
             results = gr.DownloadButton("All results (zip)", size="sm", visible=False, elem_id="get-results")
-            table = gr.HTML(js_on_load=CLICKS, elem_id="many-table")
+            table = gr.HTML(js_on_load=CLICKS, elem_id="batch-table")
     gr.on([tab.select, start.click], _settings, session, settings, **QUIET)
     start.click(
         _segment,
         [session, batch, files],
         [status, table, results],
         show_progress="hidden",
-        concurrency_limit=2,  # of all visitors: who has one picture is not to wait for those who have many
+        concurrency_limit=2,  # of all visitors: who has one image is not to wait for those who have many
         **PRIVATE,
     )
     stop.click(_stop, batch, **QUIET)
@@ -56,24 +56,24 @@ def draw_batch(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State)
 
 def _before() -> str:
     return (
-        f"Up to {MAX_PICTURES} pictures (PNG, JPEG, TIFF, DICOM, NIfTI), also in zips, become a table with areas and "
+        f"Up to {MAX_IMAGES} images (PNG, JPEG, TIFF, DICOM, NIfTI), also in zips, become a table with areas and "
         f"how far to believe each mask, and a zip of masks, reports and results.csv. {ORDER} Nobody else sees your "
         f"files, which are deleted after {keep_seconds() / 60:.0f} minutes."
     )
 
 
-@told
+@warning
 def _settings(session: Session) -> str:
-    """What the pictures are segmented with: one place on the page, the first tab, sets it."""
-    return f"As set in “One picture”: {text.setting(session.shown)}"
+    """What the images are segmented with: one place on the page, the first tab, sets it."""
+    return f"As set in “Image”: {text.setting(session.view_state)}"
 
 
-def _segment(session: Session, batch: Batch, given: list[Given]) -> Iterator[list[Any]]:
+def _segment(session: Session, batch: Batch, uploads: list[UploadedFile]) -> Iterator[list[Any]]:
     """Rows as they come are only counted; the table is drawn once."""
     yield ["Starting …", "", gr.update(visible=False)]
     try:
-        for done, files in batch.run(given, session.shown):
-            yield [f"**{len(batch.rows)} pictures done**, file {done} of {files} …", gr.skip(), gr.skip()]
+        for done, files in batch.run(uploads, session.view_state):
+            yield [f"**{len(batch.rows)} images done**, file {done} of {files} …", gr.skip(), gr.skip()]
         yield [_summary(batch), html_table(batch.rows), gr.update(value=str(batch.write()), visible=True)]
     except Exception as error:
         gr.Warning(sentence_of(error), title="Not possible")
@@ -86,8 +86,8 @@ def _summary(batch: Batch) -> str:
     words = f"**{len(rows) - failed} segmented, {failed} without a result.**"
     if batch.cancelled.is_set():
         words += " Stopped: what was done until then is here."
-    elif len(rows) - failed >= MAX_PICTURES:
-        words += f" Stopped after {MAX_PICTURES} pictures; `python -m medseg predict` knows no such bound."
+    elif len(rows) - failed >= MAX_IMAGES:
+        words += f" Stopped after {MAX_IMAGES} images; `python -m medseg predict` knows no such bound."
     if any(row.trust for row in rows):
         return f"{words} Predicted Dice with its 90 % interval, from the ensemble's calibration. {ORDER}"
     return (
@@ -100,13 +100,13 @@ def _stop(batch: Batch) -> None:
     batch.cancelled.set()
 
 
-@told
+@warning
 def _open(session: Session, batch: Batch, event: gr.EventData) -> list[Any]:
-    """Open a row's picture in the first tab, with the ensemble that is there."""
+    """Open a row's image in the first tab, with the ensemble that is there."""
     row = batch.rows[int(event._data["row"])]
     if not row.path.exists():
-        raise InputError("The picture's file is no longer kept here: drop it again.")
-    session.open(row.path, session.shown.ensemble)
+        raise InputError("The image's file is no longer kept here: drop it again.")
+    session.open(row.path, session.view_state.ensemble)
     if row.frame:
         session.look_again(row.frame, None)
-    return [gr.Tabs(selected=ONE_PICTURE), secrets.token_hex(4)]
+    return [gr.Tabs(selected=IMAGE_TAB), secrets.token_hex(4)]

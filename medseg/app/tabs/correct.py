@@ -16,7 +16,7 @@ from medseg.app.state.editing import Editing
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.downloads import SAVE
-from medseg.app.tabs.events import PRIVATE, QUIET, refusing, told
+from medseg.app.tabs.events import PRIVATE, QUIET, refusal, warning
 from medseg.correct import begin, to_grid
 from medseg.data.rle import decode_rle
 from medseg.errors import InputError
@@ -33,14 +33,14 @@ ADVICE = (
 BEGINNINGS = ("the ensemble's mask", "an empty mask")
 
 _PAINT = 0.6
-"""Opacity of a stroke: the picture stays visible under it."""
+"""Opacity of a stroke: the image stays visible under it."""
 
 STROKES = """async (token, editor) => {
     const layer = editor && editor.layers && editor.layers[0];
     if (!layer) return [token, "", ""];
-    const picture = await createImageBitmap(await (await fetch(layer.url)).blob());
-    const { width, height } = picture, context = new OffscreenCanvas(width, height).getContext("2d");
-    context.drawImage(picture, 0, 0);
+    const bitmap = await createImageBitmap(await (await fetch(layer.url)).blob());
+    const { width, height } = bitmap, context = new OffscreenCanvas(width, height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
     const rgba = context.getImageData(0, 0, width, height).data;
     const runs = holds => {
         const counts = [];
@@ -57,12 +57,12 @@ STROKES = """async (token, editor) => {
     };
     return [token, runs((red, blue) => blue > red), runs((red, blue) => blue <= red)];
 }"""
-"""The blue and the red strokes as run lengths, worked out in the browser, so that no picture from a visitor is decoded
+"""The blue and the red strokes as run lengths, worked out in the browser, so that no image from a visitor is decoded
 in this process. A pixel that a stroke's edge covers by half or more (76 of 153, the paint's alpha) is under it."""
 
 
 def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:
-    """Draw the panel; returns the components that `refresh` fills for another picture."""
+    """Draw the panel; returns the components that `refresh` fills for another image."""
     with gr.Accordion("Draw the truth, or correct the mask", open=False, elem_id="correct") as panel:
         gr.Markdown(ADVICE)
         with gr.Row():
@@ -113,64 +113,64 @@ def _editor() -> gr.ImageEditor:
 
 
 def refresh(session: Session) -> list[Any]:
-    """The editor with the ensemble's mask, where the panel is open and shows another picture or ensemble."""
+    """The editor with the ensemble's mask, where the panel is open and shows another image or ensemble."""
     if session.is_empty or not session.correcting:
         return [gr.skip()] * 4
     editing = session.editing
-    return [gr.skip()] * 4 if editing and editing.is_of(session.shown) else restart(BEGINNINGS[0], session)
+    return [gr.skip()] * 4 if editing and editing.is_of(session.view_state) else restart(BEGINNINGS[0], session)
 
 
-@told
+@warning
 def _opened(is_open: bool, session: Session) -> Any:
     session.correcting = is_open
     return refresh(session) if is_open else None
 
 
-@told
+@warning
 def restart(beginning: str, session: Session) -> list[Any]:
     """The editor with the ensemble's masks or with empty ones, whatever was drawn before."""
-    shown = session.shown
-    prediction = shown.prediction
+    view_state = session.view_state
+    prediction = view_state.prediction
     masks = prediction.masks if beginning == BEGINNINGS[0] else np.zeros_like(prediction.masks)
     correction = begin(masks, prediction.ensemble.task)
-    session.editing = Editing(prediction.image, shown.ensemble, beginning, correction, correction)
+    session.editing = Editing(prediction.image, view_state.ensemble, beginning, correction, correction)
     return _filled(session, session.editing)
 
 
-@told
+@warning
 def see_change(session: Session, token: str, painted: str, erased: str) -> str:
     """What the strokes have changed so far."""
-    return text.change_table(session.shown, _taken(session, token, painted, erased))
+    return text.change_table(session.view_state, _taken(session, token, painted, erased))
 
 
-@told
+@warning
 def turn_to(session: Session, token: str, painted: str, erased: str, label: str) -> list[Any]:
     """Draw on another label; the strokes so far are kept."""
     editing = _taken(session, token, painted, erased)
-    number = session.shown.prediction.labels.index(label)
+    number = session.view_state.prediction.labels.index(label)
     session.editing = dataclasses.replace(editing, base=editing.now, label=number, token=uuid.uuid4().hex)
     return _filled(session, session.editing)
 
 
-@told
+@warning
 def use_as_truth(session: Session, token: str, painted: str, erased: str) -> list[Any]:
     """Score the ensemble and every member against what was drawn."""
     editing = _taken(session, token, painted, erased)
     session.set_truth(editing.image, editing.now.masks, f"drawn here, begun with {editing.beginning}")
-    return [text.change_table(session.shown, editing), *handlers.texts(session)]
+    return [text.change_table(session.view_state, editing), *handlers.texts(session)]
 
 
-@refusing
+@refusal
 def write_pair(session: Session, token: str, painted: str, erased: str) -> str:
     return str(session.write_pair(_taken(session, token, painted, erased).now.masks))
 
 
 def _taken(session: Session, token: str, painted: str, erased: str) -> Editing:
-    """The editing with the strokes; raises InputError where they are of another picture."""
-    editing, shown = session.editing, session.shown
-    if editing is None or token != editing.token or not editing.is_of(shown):
-        raise InputError("What was drawn belongs to another picture: begin again with this one.")
-    size = shown.view.image.size
+    """The editing with the strokes; raises InputError where they are of another image."""
+    editing, view_state = session.editing, session.view_state
+    if editing is None or token != editing.token or not editing.is_of(view_state):
+        raise InputError("What was drawn belongs to another image: begin again with this one.")
+    size = view_state.view.image.size
     nothing = str(size[0] * size[1])  # before the first stroke there is no layer to read
     strokes = (decode_rle(runs or nothing, size, "counts") for runs in (painted, erased))
     session.editing = dataclasses.replace(editing, now=editing.base.drawn(editing.label, *strokes))
@@ -179,11 +179,11 @@ def _taken(session: Session, token: str, painted: str, erased: str) -> Editing:
 
 def _filled(session: Session, editing: Editing) -> list[Any]:
     """Values of editor, token, change and label for what is being edited."""
-    shown = session.shown
-    view, labels = shown.view.image, shown.prediction.labels
+    view_state = session.view_state
+    view, labels = view_state.view.image, view_state.prediction.labels
     mask = to_grid(editing.base.masks[editing.label], view.size)
-    picture = draw_overlay(view.pixels, mask[np.newaxis])
+    background = draw_overlay(view.pixels, mask[np.newaxis])
     names = gr.update(choices=list(labels), value=labels[editing.label], visible=len(labels) > 1)
-    # the mask is in the picture: a layer that came with it would be placed on the canvas that was there before
-    value = {"background": picture, "layers": [], "composite": None}
-    return [value, editing.token, text.change_table(shown, editing), names]
+    # the mask is in the image: a layer that came with it would be placed on the canvas that was there before
+    value = {"background": background, "layers": [], "composite": None}
+    return [value, editing.token, text.change_table(view_state, editing), names]

@@ -11,8 +11,8 @@ import gradio as gr
 
 from medseg.app.state.session import Session
 from medseg.app.state.trust import judged
-from medseg.app.state.view_state import Shown
-from medseg.app.tabs.events import PRIVATE, QUIET, refusing
+from medseg.app.state.view_state import ViewState
+from medseg.app.tabs.events import PRIVATE, QUIET, refusal
 from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
@@ -31,69 +31,71 @@ class Format:
     label: str
     line: str
     file: str
-    write: Callable[[Shown, Path], None]
+    write: Callable[[ViewState, Path], None]
 
 
-def _mask(shown: Shown, path: Path) -> None:
-    write_mask(shown.prediction.masks, shown.prediction.image, path)
+def _mask(view_state: ViewState, path: Path) -> None:
+    write_mask(view_state.prediction.masks, view_state.prediction.image, path)
 
 
-def _probabilities(shown: Shown, path: Path) -> None:
-    found = shown.prediction
-    write_probabilities(found.probabilities, found.labels, found.image, path)
+def _probabilities(view_state: ViewState, path: Path) -> None:
+    prediction = view_state.prediction
+    write_probabilities(prediction.probabilities, prediction.labels, prediction.image, path)
 
 
 # the others bring torch with them, which takes seconds: the page is there before it
 
 
-def _mask_nifti(shown: Shown, path: Path) -> None:
+def _mask_nifti(view_state: ViewState, path: Path) -> None:
     from medseg.export.nifti import write_mask_nifti
 
-    write_mask_nifti(shown.prediction, path)
+    write_mask_nifti(view_state.prediction, path)
 
 
-def _probabilities_nifti(shown: Shown, path: Path) -> None:
+def _probabilities_nifti(view_state: ViewState, path: Path) -> None:
     from medseg.export.nifti import write_probabilities_nifti
 
-    write_probabilities_nifti(shown.prediction, path)
+    write_probabilities_nifti(view_state.prediction, path)
 
 
-def _rle(shown: Shown, path: Path) -> None:
+def _rle(view_state: ViewState, path: Path) -> None:
     from medseg.export.tables import write_rle
 
-    write_rle(shown.prediction, _name(shown), path)
+    write_rle(view_state.prediction, _name(view_state), path)
 
 
-def _coco(shown: Shown, path: Path) -> None:
+def _coco(view_state: ViewState, path: Path) -> None:
     from medseg.export.tables import write_instances
 
-    write_instances(shown.prediction, _name(shown), path)
+    write_instances(view_state.prediction, _name(view_state), path)
 
 
-def _page(shown: Shown, path: Path) -> None:
+def _page(view_state: ViewState, path: Path) -> None:
     from medseg.report.prediction_page import write_page
 
-    write_page(shown.prediction, path, judged(shown.calibration, shown.prediction, shown.doubts))
+    write_page(
+        view_state.prediction, path, judged(view_state.calibration, view_state.prediction, view_state.domain_warnings)
+    )
 
 
-def _dicom_seg(kind: SegKind) -> Callable[[Shown, Path], None]:
-    def write_seg(shown: Shown, path: Path) -> None:
+def _dicom_seg(kind: SegKind) -> Callable[[ViewState, Path], None]:
+    def write_seg(view_state: ViewState, path: Path) -> None:
         from medseg.export.dicom_seg import write_dicom_seg
 
-        if not shown.path.exists():
-            raise InputError("The picture's file has been deleted here after a while: open it again for a DICOM SEG.")
-        write_dicom_seg([shown.prediction], shown.path, path, kind=kind)
+        if not view_state.path.exists():
+            raise InputError("The image's file has been deleted here after a while: open it again for a DICOM SEG.")
+        write_dicom_seg([view_state.prediction], view_state.path, path, kind=kind)
 
     return write_seg
 
 
-def _name(shown: Shown) -> str:
-    """What tables call the picture: its file's name may be a patient's, and is not kept."""
-    return shown.prediction.image.sha256[:16]
+def _name(view_state: ViewState) -> str:
+    """What tables call the image: its file's name may be a patient's, and is not kept."""
+    return view_state.prediction.image.sha256[:16]
 
 
-_IDENTIFIES = "Of a DICOM picture only, and not anonymous: it repeats patient and study, to be filed with them."
-_NAMED = "The picture is called by the first 16 digits of its hash in the report."
+_IDENTIFIES = "Of a DICOM image only, and not anonymous: it repeats patient and study, to be filed with them."
+_NAMED = "The image is called by the first 16 digits of its hash in the report."
 
 FORMATS = {
     "mask": Format(
@@ -124,21 +126,21 @@ FORMATS = {
         "Report · JSON",
         "Models, weights, settings and hashes, for programs.",
         "medseg-report.json",
-        lambda shown, path: write_report(shown.prediction.report(), path),
+        lambda view_state, path: write_report(view_state.prediction.report(), path),
     ),
-    "page": Format("Report · page (HTML)", "The same with pictures, to read and print.", "medseg-report.html", _page),
+    "page": Format("Report · page (HTML)", "The same with images, to read and print.", "medseg-report.html", _page),
 }
 
 
 def write(session: Session, name: str) -> Path:
-    """The file of the format `name` for what `session` shows. Raises MedsegError where the picture cannot have it."""
+    """The file of the format `name` for what `session` shows. Raises MedsegError where the image cannot have it."""
     chosen = FORMATS[name]
     path = session.folder() / chosen.file
-    chosen.write(session.shown, path)
+    chosen.write(session.view_state, path)
     return path
 
 
-@refusing
+@refusal
 def save(session: Session, name: str) -> str:
     return str(write(session, name))
 
@@ -147,7 +149,7 @@ def draw_downloads(session: gr.State) -> None:
     """A list of formats with a line on the chosen one, and a button that writes the file and then saves it: never one
     that was written before."""
     with gr.Row(equal_height=True, elem_classes="downloads"):
-        choices = [(one.label, name) for name, one in FORMATS.items()]
+        choices = [(choice.label, name) for name, choice in FORMATS.items()]
         chosen = gr.Dropdown(
             choices, value="mask", label="Result as a file", info=FORMATS["mask"].line, scale=4, elem_id="format"
         )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from medseg.app.state.refusals import sentence_of
-from medseg.app.state.uploaded_files import Given
+from medseg.app.state.uploaded_files import UploadedFile
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -20,8 +20,8 @@ NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-def told(handler: Handler) -> Handler:
-    """For the page: say the sentence and leave everything as it is (an error would blank the picture that is there)."""
+def warning(handler: Handler) -> Handler:
+    """For the page: say the sentence and leave everything as it is (an error would blank the image that is there)."""
 
     @functools.wraps(handler)
     def guard(*args: Any, **kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ def told(handler: Handler) -> Handler:
     return guard  # type: ignore[return-value]
 
 
-def refusing(endpoint: Handler) -> Handler:
+def refusal(endpoint: Handler) -> Handler:
     """For programs and downloads: raise the sentence as gr.Error; of any other error a client would get null."""
 
     @functools.wraps(endpoint)
@@ -55,5 +55,5 @@ def named_files(**settings: Any) -> gr.File:
     return field
 
 
-def _with_names(payload: Iterable[Any] | None) -> list[Given]:
-    return [Given(Path(file.path), file.orig_name or "") for file in payload or []]
+def _with_names(payload: Iterable[Any] | None) -> list[UploadedFile]:
+    return [UploadedFile(Path(file.path), file.orig_name or "") for file in payload or []]

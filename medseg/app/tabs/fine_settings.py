@@ -9,24 +9,24 @@ import gradio as gr
 
 from medseg.app.state import trust
 from medseg.app.state.session import Session
-from medseg.app.state.view_state import Shown
+from medseg.app.state.view_state import ViewState
 from medseg.app.tabs import handlers
 from medseg.app.tabs.events import NEWEST, PRIVATE
 
-FLIPS = "Each model answers for the picture and its three mirror images: the models run again"
+FLIPS = "Each model runs on the image and its three mirror images"
 LEAST = "Smaller pieces of a mask are dropped"
-RATE = "Thin lines: an outer mask that misses at most so much, an inner one of which at most so much is false"
+RATE = "Thin lines: “possibly” misses at most this share of the truth, of “surely” at most this share is false"
 
 
-def draw_more(shown: Shown, state: gr.State, pictures: Sequence[Any], texts: Sequence[Any]) -> None:
-    """Draw the settings in a fold, and connect them to `pictures` and `texts`."""
-    cleanup, several = shown.prediction.cleanup, list(pictures)
-    with gr.Accordion("More", open=False, elem_id="more"):
-        flips = gr.Checkbox(bool(shown.prediction.tta), label="Average over flips", info=FLIPS, interactive=True)
+def draw_fine_settings(view_state: ViewState, state: gr.State, views: Sequence[Any], texts: Sequence[Any]) -> None:
+    """Draw the settings in a fold, and connect them to `views` and `texts`."""
+    cleanup, several = view_state.prediction.cleanup, list(views)
+    with gr.Accordion("Fine settings", open=False, elem_id="fine-settings"):
+        flips = gr.Checkbox(bool(view_state.prediction.tta), label="Average over flips", info=FLIPS, interactive=True)
         least = gr.Number(
             cleanup.min_area_px, label="Least area, px", info=LEAST, precision=0, minimum=0, interactive=True
         )
-        rate = _rates(shown)
+        rate = _rates(view_state)
     events = [
         flips.input(handlers.average_over, [state, flips], several, show_progress_on=several, **PRIVATE),
         least.input(handlers.drop_pieces, [state, least], several, **NEWEST),
@@ -39,26 +39,26 @@ def draw_more(shown: Shown, state: gr.State, pictures: Sequence[Any], texts: Seq
         event.then(handlers.follow, state, list(texts), **NEWEST)
 
 
-def _is_calibrated(shown: Shown) -> bool:
-    return trust.is_calibrated(shown.calibration, shown.prediction)
+def _is_calibrated(view_state: ViewState) -> bool:
+    return trust.is_calibrated(view_state.calibration, view_state.prediction)
 
 
 def _offered(session: Session) -> Any:
-    return gr.update(visible=_is_calibrated(session.shown))
+    return gr.update(visible=_is_calibrated(session.view_state))
 
 
-def _rates(shown: Shown) -> gr.Dropdown | None:
+def _rates(view_state: ViewState) -> gr.Dropdown | None:
     """The rates that the calibration has bounds for; None where it has none."""
-    if shown.calibration is None or not shown.calibration.bounds:
+    if view_state.calibration is None or not view_state.calibration.bounds:
         return None
-    rates = [(f"{bounds.alpha:.0%}", bounds.alpha) for bounds in shown.calibration.bounds]
+    rates = [(f"{bounds.alpha:.0%}", bounds.alpha) for bounds in view_state.calibration.bounds]
     return gr.Dropdown(
         [("Off", 0), *rates],
-        value=shown.rate or 0,
-        label="Inner and outer mask at a rate of",
+        value=view_state.rate or 0,
+        label="Draw surely and possibly, wrong at most in",
         info=RATE,
         interactive=True,
         filterable=False,
-        visible=_is_calibrated(shown),
+        visible=_is_calibrated(view_state),
         elem_id="rate",
     )

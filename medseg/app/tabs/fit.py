@@ -1,4 +1,4 @@
-"""The page's third tab: weights and threshold from the visitor's own labelled pictures."""
+"""The page's third tab: weights and threshold from the visitor's own labelled images."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from medseg.app.render import text
 from medseg.app.render.theme import CONTROLS_WIDTH
-from medseg.app.state.fit import MAX_PICTURES, Tuning
+from medseg.app.state.fit import MAX_IMAGES, DataFit
 from medseg.app.state.session import Session
-from medseg.app.state.uploaded_files import Given
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, told
+from medseg.app.state.uploaded_files import UploadedFile
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, warning
 from medseg.app.tabs.handlers import PROGRESS
-from medseg.app.tabs.image import ONE_PICTURE
+from medseg.app.tabs.image import IMAGE_TAB
 
 if TYPE_CHECKING:
     from medseg.fitting.fit import Choice, Fit
     from medseg.scores import Contender, Score
 
 ABOUT = (
-    "Weights and threshold are chosen on pictures that you have true masks of. The more they are like those you will "
-    f"segment, the better; up to {MAX_PICTURES} are taken. Of a zip with a splits.json only its val part is used. "
-    "What the choice is worth on new pictures is estimated by nested cross-validation: chosen on four fifths of the "
+    "Weights and cut-off are chosen on images that you have true masks of. The more they are like those you will "
+    f"segment, the better; up to {MAX_IMAGES} are taken. Of a zip with a splits.json only its val part is used. "
+    "What the choice is worth on new images is estimated by nested cross-validation: chosen on four fifths of the "
     "cases, scored on the others."
 )
 
@@ -36,73 +36,75 @@ NAMED: dict[Contender, str] = {
 }
 
 
-def draw_tune(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
+def draw_fit_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.State) -> None:
     """Draw the tab; what it finds can be applied to the sliders in the first of `tabs`, which `changed` tells."""
-    tuning = gr.State(Tuning())
+    data_fit = gr.State(DataFit())
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            pictures = named_files(
-                label="Pictures, or one zip of images/ and masks/", height=180, elem_id="tune-images"
-            )
-            masks = named_files(label="Their true masks, of the same names", height=180, elem_id="tune-masks")
-            ensemble = gr.Markdown(elem_id="tune-ensemble")
+            images = named_files(label="Images, or one zip of images/ and masks/", height=180, elem_id="fit-images")
+            masks = named_files(label="Their true masks, of the same names", height=180, elem_id="fit-masks")
+            ensemble = gr.Markdown(elem_id="fit-ensemble")
             with gr.Row():
-                start = gr.Button("Tune", variant="primary", min_width=120, elem_id="tune-start")
-                stop = gr.Button("Stop", min_width=80, elem_id="tune-stop")
+                start = gr.Button("Fit", variant="primary", min_width=120, elem_id="fit-start")
+                stop = gr.Button("Stop", min_width=80, elem_id="fit-stop")
         with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
-            found = gr.Markdown(ABOUT, elem_id="tune-found", min_height=120)
+            fitted = gr.Markdown(ABOUT, elem_id="fit-result", min_height=120)
             with gr.Row(visible=False) as use:
-                apply = gr.Button("Apply to the sliders", size="sm", elem_id="tune-apply")
+                apply = gr.Button("Apply to the sliders", size="sm", elem_id="fit-apply")
                 save = gr.DownloadButton("ensemble.json", size="sm", elem_id="get-ensemble")
     tab.select(_ensemble, session, ensemble, **QUIET)
     start.click(
-        _tune,
-        [session, tuning, pictures, masks],
-        [found, use, save],
+        _fit,
+        [session, data_fit, images, masks],
+        [fitted, use, save],
         concurrency_limit=1,  # of all visitors: it keeps every core busy for minutes
-        show_progress_on=found,
+        show_progress_on=fitted,
         **PRIVATE,
     )
-    stop.click(_stop, tuning, **QUIET)
-    apply.click(_apply, [session, tuning], [tabs, changed], **QUIET)
+    stop.click(_stop, data_fit, **QUIET)
+    apply.click(_apply, [session, data_fit], [tabs, changed], **QUIET)
 
 
-@told
+@warning
 def _ensemble(session: Session) -> str:
-    return f"The models of **{text.plain(session.shown.ensemble.config.name)}**, as chosen in “One picture”."
+    return f"The models of **{text.plain(session.view_state.ensemble.config.name)}**, as chosen in “Image”."
 
 
-@told
-def _tune(
-    session: Session, tuning: Tuning, pictures: list[Given], masks: list[Given], progress: gr.Progress = PROGRESS
+@warning
+def _fit(
+    session: Session,
+    data_fit: DataFit,
+    images: list[UploadedFile],
+    masks: list[UploadedFile],
+    progress: gr.Progress = PROGRESS,
 ) -> list[Any]:
     def step(done: int, total: int) -> None:
-        words = "Comparing weights" if done == total else f"Running the models: {done} of {total} pictures"
+        words = "Comparing weights" if done == total else f"Running the models: {done} of {total} images"
         progress((done, total), desc=words)
 
     progress(None, desc="Reading what you sent")
-    ensemble = session.shown.ensemble
-    found = tuning.run(ensemble, pictures, masks, step)
-    text = f"{recommendation(found)}\n\n{table(found, ensemble.names, ensemble.config.labels)}"
-    return [text, gr.update(visible=True), gr.update(value=str(tuning.write()))]
+    ensemble = session.view_state.ensemble
+    fitted = data_fit.run(ensemble, images, masks, step)
+    text = f"{recommendation(fitted)}\n\n{table(fitted, ensemble.names, ensemble.config.labels)}"
+    return [text, gr.update(visible=True), gr.update(value=str(data_fit.write()))]
 
 
-def _stop(tuning: Tuning) -> None:
-    tuning.cancelled.set()
+def _stop(data_fit: DataFit) -> None:
+    data_fit.cancelled.set()
 
 
-@told
-def _apply(session: Session, tuning: Tuning) -> list[Any]:
-    shown = session.shown
-    choice = tuning.choice(shown.ensemble)
-    session.remix(choice.weights, choice.threshold, shown.opacity, "weighted mean")
-    return [gr.Tabs(selected=ONE_PICTURE), secrets.token_hex(4)]
+@warning
+def _apply(session: Session, data_fit: DataFit) -> list[Any]:
+    view_state = session.view_state
+    choice = data_fit.choice(view_state.ensemble)
+    session.remix(choice.weights, choice.threshold, view_state.opacity, "weighted mean")
+    return [gr.Tabs(selected=IMAGE_TAB), secrets.token_hex(4)]
 
 
-def recommendation(found: Fit) -> str:
+def recommendation(fitted: Fit) -> str:
     """Which weights to take, and why, in words."""
-    advice = f"**Recommended: {NAMED[found.recommended]}**, with their own threshold."
-    nested = found.nested
+    advice = f"**Recommended: {NAMED[fitted.recommended]}**, with their own cut-off."
+    nested = fitted.nested
     if nested is None:
         return f"{advice} These are fewer than three cases, so what the choice is worth on others cannot be estimated."
     compared = [nested.over_equal, nested.over_best_single]
@@ -116,25 +118,25 @@ def recommendation(found: Fit) -> str:
     return advice if all(map(_is_clear, compared)) else f"{advice} A difference whose interval holds 0 may be chance."
 
 
-def table(found: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    """The contenders as a Markdown table: Dice on the pictures, and on cases that had no part in the choice."""
-    nested = found.nested
-    best = f"Best model: {text.plain(names[found.best_single])}"
+def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    """The contenders as a Markdown table: Dice on the images, and on cases that had no part in the choice."""
+    nested = fitted.nested
+    best = f"Best model: {text.plain(names[fitted.best_single])}"
     rows = [
-        (best, found.choice("best single"), nested.best_single if nested else None),
-        ("Equal weights", found.equal, nested.equal if nested else None),
-        ("Fitted weights", found.fitted, nested.fitted if nested else None),
+        (best, fitted.choice("best single"), nested.best_single if nested else None),
+        ("Equal weights", fitted.equal, nested.equal if nested else None),
+        ("Fitted weights", fitted.fitted, nested.fitted if nested else None),
     ]
-    if found.per_label:
-        rows.append(("Weights for each label", found.per_label, nested.per_label if nested else None))
-    heads = "| | Dice here | Dice on other cases | Weights | Threshold |\n|---|---:|---:|---|---:|"
+    if fitted.per_label:
+        rows.append(("Weights for each label", fitted.per_label, nested.per_label if nested else None))
+    heads = "| | Dice here | Dice on other cases | Weights | Cut-off |\n|---|---:|---:|---|---:|"
     lines = [
         f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | {choice.threshold:.2f} |"
         for name, choice, score in rows
     ]
     members = " / ".join(text.plain(name) for name in names)
     notes = f"Weights in the order {members}. In brackets 95 % intervals by case; “here” flatters, as it chose here."
-    broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than a blind answer." for i in found.broken]
+    broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than the baseline." for i in fitted.broken]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
 
 

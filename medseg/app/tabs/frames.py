@@ -9,12 +9,12 @@ import gradio as gr
 
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, told
+from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, warning
 
 
-def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
-    """Draw the slider and the run for the session's file, where it has several frames; `seen` shows the chosen one."""
-    image = session.shown.prediction.image
+def draw_frames(session: Session, state: gr.State, displayed: Sequence[Any]) -> None:
+    """Draw the slider and the run for the session's file, where it has several frames, shown by `displayed`."""
+    image = session.view_state.prediction.image
     if image.frames == 1:
         return
     slider = gr.Slider(
@@ -27,7 +27,7 @@ def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
         buttons=[],
         elem_id="frame",
     )
-    slider.input(show_frame, [state, slider], list(seen), **NEWEST)  # not .release, which keys do not raise
+    slider.input(show_frame, [state, slider], list(displayed), **NEWEST)  # not .release, which keys do not raise
     with gr.Accordion("All frames", open=False, elem_id="all-frames"):
         with gr.Row():
             run = gr.Button(f"Segment all {image.frames} frames", size="sm", min_width=160)
@@ -46,17 +46,17 @@ def draw_frames(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
         save = gr.DownloadButton("Masks of all frames (zip)", size="sm", visible=False, elem_id="get-frames")
     run.click(segment_all, state, [said, table, save], show_progress_on=said, **PRIVATE)
     stop.click(stop_run, state, **QUIET)
-    table.select(open_row, state, [slider, *seen], **NEWEST)
+    table.select(open_row, state, [slider, *displayed], **NEWEST)
 
 
-@told
+@warning
 def show_frame(session: Session, number: float) -> list[Any]:
     """Another frame, counted from 1."""
-    session.look_again(int(number) - 1, session.shown.window)
-    return handlers.seen(session)
+    session.look_again(int(number) - 1, session.view_state.window)
+    return handlers.displayed(session)
 
 
-@told
+@warning
 def open_row(session: Session, event: gr.SelectData) -> list[Any]:
     row = int(event.index[0])
     return [row + 1, *show_frame(session, row + 1)]
@@ -66,26 +66,26 @@ def stop_run(session: Session) -> None:
     session.stopped.set()
 
 
-@told
+@warning
 def segment_all(session: Session, progress: gr.Progress = handlers.PROGRESS) -> list[Any]:
     """Every frame at the settings of now: what was found, the table, the zip."""
-    prediction = session.shown.prediction
+    prediction = session.view_state.prediction
     progress(0, desc=f"Frame 1 of {prediction.image.frames}")
     areas, masks = session.segment_frames(
         lambda done, total: progress((done, total), desc=f"Frame {min(done + 1, total)} of {total}")
     )
     if not areas:
         return ["Cancelled; nothing was kept.", gr.skip(), gr.skip()]
-    how = f"by the {prediction.blend} at threshold {prediction.threshold:.2f}"
+    how = f"by the {prediction.blend} at cut-off {prediction.threshold:.2f}"
     sentence = f"{len(areas)} frames {how}; sliders moved since do not change them. A row opens its frame."
-    rows = [[number, *_cells(found)] for number, found in enumerate(areas, start=1)]
+    rows = [[number, *_cells(area)] for number, area in enumerate(areas, start=1)]
     table = gr.update(value=rows, visible=True)
     return [sentence, table, gr.update(value=str(masks), visible=True)]
 
 
 def _headers(session: Session) -> list[str]:
-    unit = "px" if session.shown.prediction.image.spacing_mm is None else "mm²"
-    return ["Frame", *(f"{label} ({unit})" for label in session.shown.prediction.labels)]
+    unit = "px" if session.view_state.prediction.image.spacing_mm is None else "mm²"
+    return ["Frame", *(f"{label} ({unit})" for label in session.view_state.prediction.labels)]
 
 
 def _cells(areas: dict[str, dict[str, float]]) -> list[float]:

@@ -1,4 +1,4 @@
-"""The sliders, made anew for whatever ensemble is loaded: one for each member, then threshold and opacity."""
+"""The sliders, made anew for whatever ensemble is loaded: one for each member, then cut-off and opacity."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import gradio as gr
 
 from medseg.app.render import text
 from medseg.app.state.session import Session
-from medseg.app.state.view_state import Shown, of_label
+from medseg.app.state.view_state import ViewState, of_label
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST, told
-from medseg.app.tabs.fine_settings import draw_more
+from medseg.app.tabs.events import NEWEST, warning
+from medseg.app.tabs.fine_settings import draw_fine_settings
 
-THRESHOLD = "Probability from which a pixel belongs to the mask"
+CUT_OFF = "Probability from which a pixel belongs to the mask"
 PER_LABEL = "For all labels a slider shows the mean of their weights, and moving it weighs them alike."
 OPACITY = "Of the tint; the contour stays"
 SLIDER: dict[str, Any] = {"interactive": True, "buttons": []}
 
 
-def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts: Sequence[Any]) -> None:
-    """Draw the controls for the session's ensemble and connect them to `pictures` and `texts`."""
+def draw_mixer(session: Session, state: gr.State, views: Sequence[Any], texts: Sequence[Any]) -> None:
+    """Draw the controls for the session's ensemble and connect them to `views` and `texts`."""
     if session.is_empty:
         return
-    shown = session.shown
-    gr.Markdown("### Mix the models\nHow much each one counts. The picture follows at once; no network runs again.")
-    label = _label_picker(shown)
-    weights, buttons = _members(shown)
-    blend, threshold, opacity = _blending(shown)
+    view_state = session.view_state
+    gr.Markdown("### Mix the models\nHow much each one counts. The image follows at once; no network runs again.")
+    label = _label_picker(view_state)
+    weights, buttons = _members(view_state)
+    blend, threshold, opacity = _blending(view_state)
     if label:
         label.input(handlers.choose_label, [state, label], weights, **NEWEST)
-        _label_toggles(shown, state, pictures)
-    draw_more(shown, state, pictures, texts)
+        _label_toggles(view_state, state, views)
+    draw_fine_settings(view_state, state, views, texts)
 
     settings = [state, blend, threshold, opacity]
-    mixed = [blend, *pictures]
+    mixed = [blend, *views]
     sliders = [weight.input for weight in weights]
     others = [blend.input, threshold.input, opacity.input]
     events = [
@@ -48,15 +48,15 @@ def draw_mixer(session: Session, state: gr.State, pictures: Sequence[Any], texts
         event.then(handlers.follow, state, list(texts), **NEWEST)
 
 
-def _label_picker(shown: Shown) -> gr.Dropdown | None:
+def _label_picker(view_state: ViewState) -> gr.Dropdown | None:
     """Whose weights the sliders show; None where there is one label only."""
-    labels = shown.prediction.labels
+    labels = view_state.prediction.labels
     if len(labels) == 1:
         return None
     choices = [("All labels", -1), *((label, index) for index, label in enumerate(labels))]
     return gr.Dropdown(
         choices,
-        value=-1 if shown.label is None else shown.label,
+        value=-1 if view_state.label is None else view_state.label,
         label="Weights of",
         info=PER_LABEL,
         interactive=True,
@@ -64,38 +64,38 @@ def _label_picker(shown: Shown) -> gr.Dropdown | None:
     )
 
 
-def _label_toggles(shown: Shown, state: gr.State, pictures: Sequence[Any]) -> None:
-    labels = list(shown.prediction.labels)
-    seen = gr.CheckboxGroup(
+def _label_toggles(view_state: ViewState, state: gr.State, views: Sequence[Any]) -> None:
+    labels = list(view_state.prediction.labels)
+    visible = gr.CheckboxGroup(
         labels,
-        value=[label for label in labels if label not in shown.hidden],
+        value=[label for label in labels if label not in view_state.hidden],
         label="Labels to draw",
         info="Results and downloads keep them all",
         interactive=True,
         elem_id="labels",
     )
-    seen.input(handlers.draw_labels, [state, seen], list(pictures), **NEWEST)
+    visible.input(handlers.draw_labels, [state, visible], list(views), **NEWEST)
 
 
-def _members(shown: Shown) -> tuple[list[gr.Slider], list[tuple[gr.Button, tuple[Any, ...]]]]:
+def _members(view_state: ViewState) -> tuple[list[gr.Slider], list[tuple[gr.Button, tuple[Any, ...]]]]:
     """A slider for each member; and the buttons that set them, each with the weights it sets."""
-    ensemble, sliders = shown.ensemble, []
+    ensemble, sliders = view_state.ensemble, []
     buttons: list[tuple[gr.Button, tuple[Any, ...]]] = []
-    for index, (name, weight) in enumerate(zip(ensemble.names, shown.sliders, strict=True)):
+    for index, (name, weight) in enumerate(zip(ensemble.names, view_state.sliders, strict=True)):
         with gr.Row(equal_height=True, elem_classes="member"):
             sliders.append(gr.Slider(0, 1, weight, step=0.01, label=name, scale=5, min_width=180, **SLIDER))
-            buttons.append((gr.Button("Solo", size="sm", scale=0, min_width=64), ensemble.solo(index)))
+            buttons.append((gr.Button("Only this model", size="sm", scale=0, min_width=120), ensemble.solo(index)))
     with gr.Row():
-        buttons.append((gr.Button("Equal", size="sm", min_width=80), (1 / len(sliders),) * len(sliders)))
-        buttons.append((gr.Button("Fitted", size="sm", min_width=80), ensemble.weights))
+        buttons.append((gr.Button("All equal", size="sm", min_width=80), (1 / len(sliders),) * len(sliders)))
+        buttons.append((gr.Button("Recommended", size="sm", min_width=80), ensemble.weights))
     return sliders, buttons
 
 
-def _blending(shown: Shown) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
-    chosen, threshold = shown.prediction.blend, shown.prediction.threshold
+def _blending(view_state: ViewState) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
+    chosen, threshold = view_state.prediction.blend, view_state.prediction.threshold
     return (
         gr.Dropdown(
-            list(shown.ensemble.blends),
+            list(view_state.ensemble.blends),
             value=chosen,
             label="Blend",
             info=text.BLENDS[chosen],
@@ -103,14 +103,14 @@ def _blending(shown: Shown) -> tuple[gr.Dropdown, gr.Slider, gr.Slider]:
             filterable=False,
             elem_id="blend",
         ),
-        gr.Slider(0.01, 0.99, threshold, step=0.01, label="Threshold", info=THRESHOLD, **SLIDER),
-        gr.Slider(0, 1, shown.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER),
+        gr.Slider(0.01, 0.99, threshold, step=0.01, label="Cut-off", info=CUT_OFF, **SLIDER),
+        gr.Slider(0, 1, view_state.opacity, step=0.05, label="Opacity", info=OPACITY, **SLIDER),
     )
 
 
-@told
+@warning
 def _set(values: Sequence[Any], session: Session, blend: Any, threshold: float, opacity: float) -> list[Any]:
-    """The sliders at `values`, and the blend and picture that go with them."""
-    shown = session.shown
-    mixed = handlers.reweighed(session, blend, threshold, opacity, shown.moved(of_label(values, shown.label)))
-    return [*session.shown.sliders, *mixed]
+    """The sliders at `values`, and the blend and image that go with them."""
+    view_state = session.view_state
+    mixed = handlers.reweighed(session, blend, threshold, opacity, view_state.moved(of_label(values, view_state.label)))
+    return [*session.view_state.sliders, *mixed]

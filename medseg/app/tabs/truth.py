@@ -10,7 +10,7 @@ import gradio as gr
 from medseg.app.render import charts, text
 from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.state.session import Session
-from medseg.app.tabs.events import QUIET, told
+from medseg.app.tabs.events import QUIET, warning
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
@@ -19,7 +19,7 @@ EVIDENCE: dict[str, Callable[[Session, Masks], str]] = {
     "Scores": charts.draw_table,
     "Bars": charts.draw_bars,
     "Error map": charts.draw_errors,
-    "Threshold": charts.draw_curve,
+    "Cut-off": charts.draw_curve,
 }
 
 
@@ -28,8 +28,8 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
     `EVIDENCE`, and the list of labels to look at."""
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            truth = gr.File(label="Score it: drop the true mask of this picture", height=160, elem_id="truth")
-            label = gr.Dropdown(label="Label in the pictures of the scores", visible=False, elem_id="scored-label")
+            truth = gr.File(label="Score it: drop the true mask of this image", height=160, elem_id="truth")
+            label = gr.Dropdown(label="Label in the images of the scores", visible=False, elem_id="scored-label")
         with gr.Column(scale=6, min_width=340), gr.Tabs() as tabs:
             with gr.Tab("Scores"):
                 places: list[Any] = [gr.Markdown(elem_id="scores")]
@@ -41,7 +41,7 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
     return truth, places, label
 
 
-@told
+@warning
 def show_evidence(session: Session, event: gr.SelectData) -> list[Any]:
     """Another tab of the scores is open."""
     if event.value in EVIDENCE:
@@ -49,7 +49,7 @@ def show_evidence(session: Session, event: gr.SelectData) -> list[Any]:
     return [gr.skip() for _ in EVIDENCE] if session.is_empty else against_truth(session)
 
 
-@told
+@warning
 def look_at(session: Session, label: str) -> list[Any]:
     """Draw the scores of another label."""
     session.wanted_label = label
@@ -60,12 +60,12 @@ def offered_labels(session: Session) -> Any:
     """The labels to choose from, shown where there are several."""
     if session.is_empty:
         return gr.skip()
-    labels = session.shown.prediction.labels
+    labels = session.view_state.prediction.labels
     return gr.update(choices=list(labels), value=session.label, visible=len(labels) > 1)
 
 
 def against_truth(session: Session) -> list[Any]:
     """One value for each of EVIDENCE: the open one's, nothing for the others, so no slider waits for what is hidden."""
-    truth = session.shown.truth
+    truth = session.view_state.truth
     now = text.NO_TRUTH if truth is None else EVIDENCE[session.evidence](session, truth)
     return [now if name == session.evidence else gr.skip() for name in EVIDENCE]

@@ -10,7 +10,7 @@ import gradio as gr
 
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.events import NEWEST, told
+from medseg.app.tabs.events import NEWEST, warning
 from medseg.image import Image
 
 Window: TypeAlias = tuple[float, float]
@@ -21,11 +21,11 @@ CT: dict[str, Window] = {"Lung": (-600, 1500), "Soft tissue": (40, 400), "Bone":
 
 
 AS_FILE, FULL, OWN = "As the file says", "Full range", "My own"
-ABOUT = "The networks see the picture through it too, so it changes their answers."
+ABOUT = "The networks see the image through it too, so it changes the probabilities."
 
 
 def windows_of(image: Image) -> dict[str, Window | None]:
-    """What the list offers for `image`, by name; nothing where the picture takes no window."""
+    """What the list offers for `image`, by name; nothing where the image takes no window."""
     if image.extent is None:
         return {}
     offered: dict[str, Window | None] = {AS_FILE: None}
@@ -35,33 +35,33 @@ def windows_of(image: Image) -> dict[str, Window | None]:
     return offered | {FULL: _full(image.extent)}
 
 
-def draw_window(session: Session, state: gr.State, seen: Sequence[Any]) -> None:
-    """Draw the list and two sliders for the session's picture, where it takes a window; `seen` shows the change."""
-    offered = windows_of(session.shown.prediction.image)
+def draw_window(session: Session, state: gr.State, displayed: Sequence[Any]) -> None:
+    """Draw the list and two sliders for the session's image, where it takes a window; `displayed` shows the change."""
+    offered = windows_of(session.view_state.prediction.image)
     if not offered:
         return
     with gr.Row(equal_height=True, elem_id="window"):
         settings: dict[str, Any] = {"interactive": True, "min_width": 180}
         chosen = gr.Dropdown([*offered, OWN], value=AS_FILE, label="Window", info=ABOUT, filterable=False, **settings)
         centre, width = (gr.Slider(**place, buttons=[], **settings) for place in _places(session))
-    chosen.input(choose, [state, chosen], [centre, width, *seen], **NEWEST)
-    gr.on([centre.input, width.input], move, [state, centre, width], [chosen, *seen], **NEWEST)
+    chosen.input(choose, [state, chosen], [centre, width, *displayed], **NEWEST)
+    gr.on([centre.input, width.input], move, [state, centre, width], [chosen, *displayed], **NEWEST)
 
 
-@told
+@warning
 def choose(session: Session, name: str) -> list[Any]:
     """An entry of the list."""
-    shown = session.shown
-    image = shown.prediction.image
-    session.look_again(image.frame, windows_of(image).get(name, shown.window))
-    return [*(gr.update(**place) for place in _places(session)), *handlers.seen(session)]
+    view_state = session.view_state
+    image = view_state.prediction.image
+    session.look_again(image.frame, windows_of(image).get(name, view_state.window))
+    return [*(gr.update(**place) for place in _places(session)), *handlers.displayed(session)]
 
 
-@told
+@warning
 def move(session: Session, centre: float, width: float) -> list[Any]:
     """One of the two sliders."""
-    session.look_again(session.shown.prediction.image.frame, (centre, width))
-    return [OWN, *handlers.seen(session)]
+    session.look_again(session.view_state.prediction.image.frame, (centre, width))
+    return [OWN, *handlers.displayed(session)]
 
 
 def _is_ct(image: Image) -> bool:
@@ -77,10 +77,10 @@ def _full(extent: tuple[float, float]) -> Window:
 
 def _places(session: Session) -> list[dict[str, Any]]:
     """Label, bounds, value and step of the two sliders, so that every window of the list has its place."""
-    image = session.shown.prediction.image
+    image = session.view_state.prediction.image
     extent = image.extent or (0, 1)
     full = _full(extent)
-    now = session.shown.window or image.window or full
+    now = session.view_state.window or image.window or full
     step = 1 if full[1] > 50 else 10.0 ** math.floor(math.log10(full[1] / 100))
     windows = [full, now, *(window for window in windows_of(image).values() if window)]
     centres = [*extent, *(centre for centre, _ in windows)]

@@ -32,25 +32,25 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def start(page: Page, path: Path) -> None:
-    page.get_by_role("tab", name="Tune").click()
-    page.wait_for_function("() => document.querySelector('#tune-ensemble').innerText.includes('tiny-binary')")
-    page.set_input_files("#tune-images input[type=file]", path)
-    page.wait_for_selector("#tune-images .file-preview tr")
-    page.click("#tune-start")
+    page.get_by_role("tab", name="Fit to my data").click()
+    page.wait_for_function("() => document.querySelector('#fit-ensemble').innerText.includes('tiny-binary')")
+    page.set_input_files("#fit-images input[type=file]", path)
+    page.wait_for_selector("#fit-images .file-preview tr")
+    page.click("#fit-start")
 
 
 def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     page: Page, pairs: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
     start(page, pairs.with_suffix(".zip"))
-    page.wait_for_selector("#tune-found:has-text('Recommended')")
+    page.wait_for_selector("#fit-result:has-text('Recommended')")
     samples = [dataclasses.replace(one, split="val") for one in load_data(pairs, divide=False).samples]
     found = fit_to(medseg.Ensemble.from_pretrained(tiny_ensemble).members, samples)
     choice = found.choice(found.recommended)
-    shown = page.inner_text("#tune-found")
+    view_state = page.inner_text("#fit-result")
     assert found.nested is not None
     for score in (found.nested.best_single, found.nested.equal, found.nested.fitted):
-        assert f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" in shown
+        assert f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" in view_state
 
     with page.expect_download() as download:
         page.click("#get-ensemble")
@@ -59,7 +59,7 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     assert [member.weight for member in saved.members] == [round(weight, 4) for weight in choice.weights]
     assert saved.threshold == choice.threshold
 
-    page.click("#tune-apply")
+    page.click("#fit-apply")
     expected = [round(value, 2) for value in (*choice.weights, choice.threshold)]
     page.wait_for_function(
         "expected => expected.every((value, index) =>"
@@ -69,11 +69,11 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     assert page.locator("#overlay").is_visible()
     page.wait_for_function(
         "text => document.querySelector('#summary').innerText.includes(text)",
-        arg=f"at threshold {choice.threshold:.2f}",
+        arg=f"at cut-off {choice.threshold:.2f}",
     )
 
 
 def test_pictures_without_masks_are_refused_in_a_sentence(page: Page, pairs: Path) -> None:
     start(page, pairs / "images" / "c0.png")
-    page.wait_for_selector("text=Wanted pictures and their masks, of the same names")
-    assert page.locator("#tune-apply").is_hidden()
+    page.wait_for_selector("text=Wanted images and their masks, of the same names")
+    assert page.locator("#fit-apply").is_hidden()
