@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
     """The tiny ensemble, the only one on the page's registry."""
-    monkeypatch.setattr(registry, "shelf", Registry([tiny_ensemble]))
+    monkeypatch.setattr(registry, "ensembles", Registry([tiny_ensemble]))
     return registry.ensembles.get(None)
 
 
@@ -422,7 +422,7 @@ def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monk
 def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A visitor who has the picture open in an ensemble that blends by a stacker."""
     folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
-    monkeypatch.setattr(registry, "shelf", Registry([folder]))
+    monkeypatch.setattr(registry, "ensembles", Registry([folder]))
     opened = Session()
     opened.open(picture, registry.ensembles.get(None))
     return opened

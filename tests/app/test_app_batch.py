@@ -78,7 +78,7 @@ def test_pictures_are_segmented_as_the_first_tab_is_set(session: Session, pictur
 def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
     session: Session, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "MAX_PICTURES", 2)
+    monkeypatch.setattr(batch_module, "MAX_IMAGES", 2)
     given = [
         UploadedFile(packed(tmp_path / "0.zip", a=b"", b=b"", c=b""), "many.zip"),
         UploadedFile(packed(tmp_path / "1.zip", __MACOSX__=b""), "none.zip"),
@@ -99,7 +99,7 @@ def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
 def test_more_files_than_are_allowed_are_refused_before_the_first(
     session: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "MAX_PICTURES", 1)
+    monkeypatch.setattr(batch_module, "MAX_IMAGES", 1)
     with pytest.raises(InputError, match="These are 2 files, and here up to 1 are segmented at once"):
         next(Batch().run([UploadedFile(picture, "a.png"), UploadedFile(picture, "b.png")], session.view_state))
 

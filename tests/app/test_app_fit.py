@@ -136,7 +136,7 @@ def test_a_damaged_zip_is_refused_without_its_name_here(ensemble: Ensemble, pair
 def test_more_pictures_than_are_allowed_are_refused(
     ensemble: Ensemble, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(medseg.app.state.fit, "MAX_PICTURES", 3)
+    monkeypatch.setattr(medseg.app.state.fit, "MAX_IMAGES", 3)
     with pytest.raises(InputError, match="These are 6 images, and here up to 3"):
         DataFit().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
 

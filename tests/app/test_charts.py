@@ -90,20 +90,20 @@ def test_the_curve_is_a_plain_loop_over_thresholds() -> None:
             wanted = [metrics.confusion(mask, true).dice for mask, true in zip(masks, view_state.truth, strict=True)]
             assert curve[:, at].tolist() == wanted
     best = opened.curves.rows(view_state, view_state.truth)[0][0].max()
-    assert f"best {best:.3f} at" in drawn(opened, "Threshold")
-    assert "now 0.40" in drawn(opened, "Threshold")
+    assert f"best {best:.3f} at" in drawn(opened, "Cut-off")
+    assert "now 0.40" in drawn(opened, "Cut-off")
 
 
 def test_the_members_curves_are_worked_out_once_while_sliders_move(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = session()
-    drawn(opened, "Threshold")
+    drawn(opened, "Cut-off")
     counted: list[object] = []
     dice = scores._dice
     monkeypatch.setattr(scores, "_dice", lambda *args: counted.append(None) or dice(*args))
     opened._now = dataclasses.replace(
         opened.view_state, prediction=opened.view_state.prediction.remix(weights=(1, 0), threshold=0.6)
     )
-    assert "now 0.60" in drawn(opened, "Threshold")
+    assert "now 0.60" in drawn(opened, "Cut-off")
     assert len(counted) == 1
 
 
@@ -130,11 +130,11 @@ def test_only_the_open_tab_is_drawn_and_without_a_truth_it_says_how_to_get_one()
 
 
 def test_the_curve_says_where_a_clean_up_is_left_out_of_it() -> None:
-    assert "before the clean-up" in drawn(session(fill_holes=True), "Threshold")
-    assert "clean-up" not in drawn(session(), "Threshold")
+    assert "before the clean-up" in drawn(session(fill_holes=True), "Cut-off")
+    assert "clean-up" not in drawn(session(), "Cut-off")
 
 
-@pytest.mark.parametrize("tab", ["Bars", "Threshold"])
+@pytest.mark.parametrize("tab", ["Bars", "Cut-off"])
 def test_a_members_name_is_text_and_never_markup(tab: str) -> None:
     html = drawn(session(("<img src=x onerror=alert(1)>", "two")), tab)
     assert "<img" not in html

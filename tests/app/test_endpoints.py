@@ -109,7 +109,7 @@ def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
     monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
 ) -> None:
     families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
-    monkeypatch.setattr(registry, "shelf", Registry(families))
+    monkeypatch.setattr(registry, "ensembles", Registry(families))
     *_, report = endpoints.segment(str(ROOT / "assets" / "examples" / f"{example}.png"), name)
     assert report["ensemble"] == answers
 

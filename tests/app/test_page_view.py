@@ -42,7 +42,7 @@ SKIN = TrainingData("skin", "CC0-1.0", pictures="skin", appearance=REDDISH)
 @pytest.fixture
 def ensemble(plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
     """A quick ensemble, the only one on the page's registry."""
-    monkeypatch.setattr(registry, "shelf", Registry([plain_ensemble]))
+    monkeypatch.setattr(registry, "ensembles", Registry([plain_ensemble]))
     return registry.ensembles.get(None)
 
 
@@ -194,7 +194,7 @@ def trained_on(folder: Path, data: TrainingData) -> Path:
 def ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """Four ensembles: kvasir and skin for coloured pictures, films and heads for grey ones."""
     filled = Registry([trained_on(tmp_path / data.name, data) for data in (COLON, FILMS, HEADS, SKIN)])
-    monkeypatch.setattr(registry, "shelf", filled)
+    monkeypatch.setattr(registry, "ensembles", filled)
     return filled
 
 
