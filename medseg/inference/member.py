@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Float16
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from medseg import schema
 from medseg.cards.card import member_card
@@ -167,11 +168,21 @@ def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[.
     if architecture is not PlainUNet:
         _check_smp(settings)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _CountingOnTheCpu():
             _check_sketch(architecture(**settings).eval(), member)
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError, ArithmeticError) as error:
         raise ConfigError(f"config.json does not describe a network that can be built: {error}") from None
     return architecture, settings
+
+
+class _CountingOnTheCpu(TorchFunctionMode):
+    """Keeps `torch.linspace` on the CPU: smp's mit_b0 to mit_b5 count their drop path with it, and read the numbers,
+    which the meta device does not hold."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func is torch.linspace else {})})
 
 
 def _check_settings(architecture: type, settings: dict[str, Any], member: MemberConfig) -> None:

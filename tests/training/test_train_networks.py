@@ -22,6 +22,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "deeplabv3plus-resnet50": {"architecture": "deeplabv3plus", "encoder": "resnet50"},
     "unetplusplus-resnet18": {"architecture": "unetplusplus", "encoder": "resnet18"},
     "pspnet-resnet18": {"architecture": "pspnet", "encoder": "resnet18"},
+    "segformer-mit_b0": {"architecture": "segformer", "encoder": "mit_b0"},
     "plainunet": {"architecture": "plainunet", "encoder": "none", "decoder": {"depth": 3, "width": 4}},
 }
 TASKS = {"binary": ("a",), "multiclass": ("a", "b"), "multilabel": ("a", "b")}
