@@ -33,7 +33,7 @@ from medseg.training.encoders import make_network, normalisation
 from medseg.training.losses import make_loss
 from medseg.training.memory import keep_freed_memory
 from medseg.training.push import Pusher
-from medseg.training.recipe import Recipe, Stage
+from medseg.training.recipe import FilledStage, Recipe
 from medseg.training.start import describe, take_over
 from medseg.training.state import Course, Run
 from medseg.training.validate import location_floor, validate, write_sheet
@@ -62,7 +62,7 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     recipe = launch.obey(recipe)
     accelerator = _accelerator(recipe)
     stages = recipe.filled_stages()
-    losses = [make_loss(stage.loss, recipe.task) for stage in stages]
+    losses = [make_loss(stage.loss, recipe.task, recipe.label_weights) for stage in stages]
     with accelerator.main_process_first():
         samples = read(recipe)
     set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
@@ -131,7 +131,8 @@ def _announced(accelerator: Accelerator) -> Accelerator:
 
 def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017)."""
-    return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    average: Any = get_ema_multi_avg_fn  # PyTorch gives it no types
+    return AveragedModel(network, device, multi_avg_fn=average(decay), use_buffers=True)
 
 
 def _share_statistics(network: torch.nn.Module) -> None:
@@ -140,7 +141,7 @@ def _share_statistics(network: torch.nn.Module) -> None:
         broadcast(buffer)
 
 
-def _begin_stage(run: Run, stage: Stage, train: Pairs, loss: Any) -> Course:
+def _begin_stage(run: Run, stage: FilledStage, train: Pairs, loss: Any) -> Course:
     """A new optimiser and schedule over the stage's batches."""
     recipe, accelerator = run.recipe, run.accelerator
     optimizer = torch.optim.AdamW(run.network.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay)
@@ -176,7 +177,8 @@ def _train_epoch(run: Run, course: Course) -> float:
 
 def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The running epoch's batches from the one at its position on."""
-    loader, done = course.loader, run.position.step
+    loader: Any = course.loader  # as Accelerate prepared it
+    done = run.position.step
     loader.set_epoch(run.position.epoch)
     shown = run.accelerator.is_main_process and sys.stderr.isatty()
     bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)

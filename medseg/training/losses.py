@@ -1,9 +1,9 @@
-"""Losses by name, and weighted sums of them: `0.7*bce + 0.3*dice`."""
+"""Losses by name, and weighted sums of them: `0.7*bce + 0.3*tversky(0.3, 0.7)`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import segmentation_models_pytorch as smp
@@ -14,18 +14,29 @@ from medseg.errors import ConfigError
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-_TERM = re.compile(r"(?:(?P<weight>\d*\.?\d+)\s*\*\s*)?(?P<name>[a-z_]+)")
+_NUMBER = r"\d*\.?\d+"
+_TERM = re.compile(
+    rf"(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>[a-z_]+)(?:\((?P<numbers>{_NUMBER}(?:\s*,\s*{_NUMBER})*)\))?"
+)
 
 
-def make_loss(expression: str, task: Task) -> Loss:
+def make_loss(expression: str, task: Task, label_weights: Sequence[float] = ()) -> Loss:
     """The loss of (logits (N, channels, H, W), masks (N, K, H, W)) that `expression` names.
 
     Terms are bce, dice, jaccard, focal, lovasz and tversky, each with an optional weight (1 without); soft_bce (labels
     smoothed by 0.1) and image_dice for binary and multilabel; mcc for binary. For multiclass, bce is the cross-entropy
     over background and labels. dice is one ratio over the pixels of a batch, where small findings hardly count;
-    image_dice is the mean over its pictures with a finding. Raises ConfigError for anything else.
+    image_dice is the mean over its images with a finding. `focal(3)` has the focusing exponent 3 (2 without; Lin et
+    al., Focal loss, ICCV 2017); `tversky(0.3, 0.7)` counts a false positive pixel 0.3 and a missed one 0.7 (both 0.5
+    without, which is dice; Salehi et al., MLMI 2017).
+
+    dice, jaccard, tversky and image_dice have no gradient on a batch in which nothing is marked: alone, they never
+    unlearn false alarms on empty images. A sum with bce or focal does.
+
+    `label_weights` (K, above 0) say how much a marked pixel of each label counts in bce; an unmarked one, or the
+    background, counts 1. Raises ConfigError for anything else.
     """
-    terms = [_parse_term(text.strip(), task) for text in expression.split("+")]
+    terms = [_parse_term(text.strip(), task, label_weights) for text in expression.split("+")]
 
     def loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         target = _target(masks, task)
@@ -34,12 +45,40 @@ def make_loss(expression: str, task: Task) -> Loss:
     return loss
 
 
-def _parse_term(text: str, task: Task) -> tuple[float, Loss]:
+def _parse_term(text: str, task: Task, label_weights: Sequence[float]) -> tuple[float, Loss]:
     match = _TERM.fullmatch(text)
     losses = _losses(task)
     if not match or match["name"] not in losses:
         raise ConfigError(f"loss: {text!r} is not a term; wanted e.g. 0.7*bce, of {', '.join(losses)}.")
-    return float(match["weight"] or 1), losses[match["name"]]
+    name, numbers = match["name"], [float(number) for number in (match["numbers"] or "").split(",") if number]
+    if name == "bce" and label_weights and not numbers:
+        return float(match["weight"] or 1), _weighted_bce(task, label_weights)
+    wanted = {"focal": (0, 1), "tversky": (0, 2)}.get(name, (0,))
+    if len(numbers) not in wanted:
+        raise ConfigError(
+            f"loss: {text!r} has {len(numbers)} numbers in brackets: wanted focal(2) or tversky(0.3, 0.7)."
+        )
+    return float(match["weight"] or 1), _with_numbers(name, numbers, task) if numbers else losses[name]
+
+
+def _with_numbers(name: str, numbers: list[float], task: Task) -> Loss:
+    if name == "focal":
+        loss: Loss = smp.losses.FocalLoss(mode=task, gamma=numbers[0])
+    else:
+        loss = smp.losses.TverskyLoss(mode=task, alpha=numbers[0], beta=numbers[1])
+    return loss
+
+
+def _weighted_bce(task: Task, label_weights: Sequence[float]) -> Loss:
+    weights = torch.tensor([1.0, *label_weights] if task == "multiclass" else [*label_weights])
+
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        factors = weights.to(logits.device)
+        if task == "multiclass":
+            return torch.nn.functional.cross_entropy(logits, target, weight=factors)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, target, pos_weight=factors[:, None, None])
+
+    return loss
 
 
 def _losses(task: Task) -> dict[str, Loss]:
@@ -61,11 +100,11 @@ def _losses(task: Task) -> dict[str, Loss]:
 
 
 def _image_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 - soft Dice (Milletari et al., V-Net, 3DV 2016), the mean over pictures and labels with a finding."""
-    found = logits.sigmoid().flatten(2)
+    """1 - soft Dice (Milletari et al., V-Net, 3DV 2016), the mean over images and labels with a finding."""
+    probabilities = logits.sigmoid().flatten(2)
     truth = target.flatten(2)
     size = truth.sum(dim=2)
-    lost = 1 - 2 * (found * truth).sum(dim=2) / (found.sum(dim=2) + size).clamp(min=1e-6)
+    lost = 1 - 2 * (probabilities * truth).sum(dim=2) / (probabilities.sum(dim=2) + size).clamp(min=1e-6)
     return (lost * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
 
 

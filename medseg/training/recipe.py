@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from medseg.config import Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
@@ -35,12 +35,22 @@ class Stage:
     epochs: int | None = None
     positive_rate: float | None = None
 
-    def check(self) -> None:
-        """Raise ConfigError for a value out of range, once nothing is None."""
-        Preprocess(self.size or 0, self.size or 0)
-        require((self.epochs or 0) > 0, "epochs must be 1 or more")
-        require((self.learning_rate or 0) > 0, "learning_rate must be above 0")
-        require(0 <= (self.positive_rate or 0) <= 1, "positive_rate must lie in 0 to 1")
+
+@dataclass(frozen=True)
+class FilledStage:
+    """A stage with nothing left out."""
+
+    loss: str
+    learning_rate: float
+    size: int
+    epochs: int
+    positive_rate: float
+
+    def __post_init__(self) -> None:
+        Preprocess(self.size, self.size)
+        require(self.epochs > 0, "epochs must be 1 or more")
+        require(self.learning_rate > 0, "learning_rate must be above 0")
+        require(0 <= self.positive_rate <= 1, "positive_rate must lie in 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,15 @@ class Recipe:
         "light",
         "strength of the augmentation; sequences: for channels that are sequences of MRI; centres: for photographs",
     )
-    loss: str = _setting("bce + dice", "weighted sum of losses, as '0.7*bce + 0.3*dice'")
+    loss: str = _setting(
+        "bce + dice",
+        "weighted sum of bce, dice, image_dice, jaccard, focal, tversky, lovasz, mcc, soft_bce, as "
+        "'0.7*bce + 0.3*dice'; focal(3) and tversky(0.3, 0.7) take numbers; those like dice alone never unlearn false "
+        "alarms on empty images",
+    )
+    label_weights: tuple[float, ...] = _setting(
+        (), "how much a marked pixel of each label counts in bce; an unmarked one counts 1; empty: 1 each"
+    )
     epochs: int = _setting(10, "passes over the training split")
     batch_size: int = _setting(16, "samples a step and process")
     learning_rate: float = _setting(2e-3, "peak learning rate of AdamW")
@@ -113,6 +131,10 @@ class Recipe:
         Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
         MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
         require(not self.classes or tuple(self.classes) == self.labels, "classes must unite under the labels, in order")
+        require(
+            len(self.label_weights) in (0, len(self.labels)) and all(0 < weight < 1e6 for weight in self.label_weights),
+            "label_weights needs one number above 0 for each label",
+        )
         require(self.batch_size > 1, "batch_size must be 2 or more (batch norm)")
         require(0 <= self.warmup < 1, "warmup must lie in [0, 1)")
         require(0 <= self.ema_decay < 1, "ema_decay must lie in [0, 1)")
@@ -123,15 +145,15 @@ class Recipe:
             f"push_to_hub needs hub_model_id as owner/name, not {self.hub_model_id!r}",
         )
         require(self.accumulate > 0, "accumulate must be 1 or more")
-        for stage in self.filled_stages():
-            stage.check()
+        self.filled_stages()
 
-    def filled_stages(self) -> tuple[Stage, ...]:
-        """The stages with nothing left out; a recipe without any is one stage."""
+    def filled_stages(self) -> tuple[FilledStage, ...]:
+        """The stages with nothing left out; a recipe without any is one stage. Raises ConfigError for values out of
+        range."""
         names = [entry.name for entry in dataclasses.fields(Stage)]
         own = [{name: getattr(stage, name) for name in names} for stage in self.stages or (Stage(),)]
         return tuple(
-            Stage(**{name: getattr(self, name) if value is None else value for name, value in settings.items()})
+            FilledStage(**{name: getattr(self, name) if value is None else value for name, value in settings.items()})
             for settings in own
         )
 
@@ -164,17 +186,30 @@ class StackRecipe(Recipe):
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
-def recipe_from_arguments(arguments: Sequence[str], kind: type[AnyRecipe] = Recipe) -> AnyRecipe:
+@overload
+def recipe_from_arguments(arguments: Sequence[str]) -> Recipe: ...
+@overload
+def recipe_from_arguments(arguments: Sequence[str], kind: type[AnyRecipe]) -> AnyRecipe: ...
+def recipe_from_arguments(arguments: Sequence[str], kind: type[Any] = Recipe) -> Any:
     """The recipe that the command line asks for: defaults, then the file, then the flags. Raises ConfigError.
 
     Every field of `kind` is a key and a flag.
     """
+    return recipe_from_settings(settings_from_arguments(arguments, kind)[0], kind)
+
+
+def settings_from_arguments(arguments: Sequence[str], kind: type[Recipe] = Recipe) -> tuple[dict[str, Any], bool]:
+    """The settings that the file and the flags name, the flags' before the file's, and whether there is a file."""
     flags = vars(_parser(kind).parse_args(arguments))
     path = flags.pop("recipe")
-    return recipe_from_settings({**(_read_toml(Path(path)) if path else {}), **flags}, kind)
+    return {**(_read_toml(Path(path)) if path else {}), **flags}, bool(path)
 
 
-def recipe_from_settings(settings: dict[str, Any], kind: type[AnyRecipe] = Recipe) -> AnyRecipe:
+@overload
+def recipe_from_settings(settings: dict[str, Any]) -> Recipe: ...
+@overload
+def recipe_from_settings(settings: dict[str, Any], kind: type[AnyRecipe]) -> AnyRecipe: ...
+def recipe_from_settings(settings: dict[str, Any], kind: type[Any] = Recipe) -> Any:
     """A recipe of plain values (as TOML or JSON hold them); unknown keys and wrong types are refused by name.
 
     With `init`, what the settings leave out of a network like that member comes from it (`medseg.training.donor`).
@@ -228,6 +263,8 @@ def _conversion(kind: Any) -> dict[str, Any]:
         return {"choices": get_args(kind)}
     if get_origin(kind) is tuple and get_args(kind)[0] is str:
         return {"nargs": "+", "metavar": "NAME"}
+    if get_origin(kind) is tuple and get_args(kind)[0] is float:
+        return {"nargs": "*", "type": float, "metavar": "NUMBER"}
     if get_origin(kind) in (dict, tuple) or dataclasses.is_dataclass(kind):
         return {"type": _json, "metavar": "JSON"}
     return {"type": kind, "metavar": kind.__name__.upper()}

@@ -212,8 +212,8 @@ def _flags(recipe: Recipe) -> Iterator[str]:
             yield f"--{entry.name.replace('_', '-')}"
         if isinstance(value, bool):
             continue
-        if entry.name == "labels":
-            yield from value
+        if isinstance(value, tuple) and entry.name in ("labels", "label_weights"):
+            yield from map(str, value)
         else:
             yield value if isinstance(value, str) else json.dumps(value, default=_plain)
 

@@ -122,3 +122,45 @@ def test_what_is_no_term_is_refused_by_name(expression: str) -> None:
 def test_a_loss_that_does_not_fit_the_task_is_refused(name: str, task: Task) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' is not a term"):
         make_loss(name, task)
+
+
+@pytest.mark.parametrize(
+    ("name", "silent"),
+    [("dice", True), ("jaccard", True), ("tversky(0.3, 0.7)", True), ("image_dice", True), ("bce + dice", False)],
+)
+def test_what_is_like_dice_has_no_gradient_where_nothing_is_marked(name: str, silent: bool) -> None:
+    logits = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    make_loss(name, "binary")(logits, torch.zeros(2, 1, 4, 4, dtype=torch.bool)).backward()
+    assert logits.grad is not None
+    assert bool((logits.grad == 0).all()) is silent
+
+
+def test_tversky_weighs_false_and_missed_pixels() -> None:
+    """Probability 1/2 everywhere: of 4 marked pixels 2 are hit and 2 missed, and of 12 others 6 are false."""
+    found = make_loss("tversky(0.25, 0.75)", "binary")(torch.zeros(1, 1, 4, 4), quarter()).item()
+    assert found == pytest.approx(1 - 2 / (2 + 0.25 * 6 + 0.75 * 2), abs=1e-6)
+
+
+def test_focal_turns_to_what_is_wrong_by_its_exponent() -> None:
+    """Probability 1/2 everywhere: (1 − 1/2) to the exponent, times ln 2."""
+    for exponent in (1, 3):
+        found = make_loss(f"focal({exponent})", "binary")(torch.zeros(1, 1, 4, 4), quarter()).item()
+        assert found == pytest.approx(0.5**exponent * math.log(2), abs=1e-6)
+
+
+def test_label_weights_count_marked_pixels_of_each_label() -> None:
+    masks = torch.zeros(1, 2, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0, 0] = masks[0, 1, 1, 1] = True
+    several = make_loss("bce", "multilabel", [3.0, 5.0])(torch.zeros(1, 2, 2, 2), masks).item()
+    assert several == pytest.approx((3 + 5 + 6) / 8 * math.log(2), abs=1e-6)
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[0, 0] = math.log(2)  # the background has 1/2, each label 1/4
+    exclusive = make_loss("bce", "multiclass", [3.0, 5.0])(logits, masks).item()
+    # the mean weighted by the true class's weight: two pixels of background, one of each label
+    assert exclusive == pytest.approx((2 * math.log(2) + (3 + 5) * math.log(4)) / (2 + 3 + 5), abs=1e-6)
+
+
+@pytest.mark.parametrize("expression", ["focal(1, 2)", "tversky(0.3)", "dice(2)", "bce(1)"])
+def test_numbers_that_a_loss_does_not_take_are_refused(expression: str) -> None:
+    with pytest.raises(ConfigError, match=r"numbers in brackets: wanted focal\(2\) or tversky\(0\.3, 0\.7\)"):
+        make_loss(expression, "binary")

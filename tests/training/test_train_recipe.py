@@ -13,7 +13,7 @@ import pytest
 
 from medseg.config import TrainingData
 from medseg.errors import ConfigError
-from medseg.training.recipe import Recipe, Stage, recipe_from_arguments, recipe_from_settings
+from medseg.training.recipe import FilledStage, Recipe, Stage, recipe_from_arguments, recipe_from_settings
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
@@ -38,6 +38,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "intensity": (["evened"], "evened"),
     "augmentation": (["medium"], "medium"),
     "loss": (["0.7*bce + 0.3*dice"], "0.7*bce + 0.3*dice"),
+    "label_weights": (["2.5"], (2.5,)),
     "epochs": (["3"], 3),
     "batch_size": (["5"], 5),
     "learning_rate": (["3e-4"], 3e-4),
@@ -112,7 +113,7 @@ def test_the_default_shown_is_the_default() -> None:
     for entry in dataclasses.fields(Recipe):
         shown, value = entry.metadata["default"], getattr(Recipe(), entry.name)
         if not isinstance(value, str | TrainingData | bool):
-            words = list(value) if entry.name == "labels" else [shown]
+            words = list(map(str, value)) if entry.name in ("labels", "label_weights") else [shown]
             assert recipe_from_arguments([f"--{entry.name.replace('_', '-')}", *words]) == Recipe()
 
 
@@ -130,8 +131,8 @@ def test_a_stage_takes_from_the_recipe_what_it_leaves_out(tmp_path: Path) -> Non
     text = 'epochs = 5\nlearning_rate = 1e-3\n[[stages]]\nloss = "bce"\n[[stages]]\nlearning_rate = 1e-4\nepochs = 2\n'
     recipe = recipe_from_arguments(["--recipe", write(tmp_path, text)])
     first, second = recipe.filled_stages()
-    assert first == Stage("bce", 1e-3, recipe.size, 5, 0.0)
-    assert second == Stage(recipe.loss, 1e-4, recipe.size, 2, 0.0)
+    assert first == FilledStage("bce", 1e-3, recipe.size, 5, 0.0)
+    assert second == FilledStage(recipe.loss, 1e-4, recipe.size, 2, 0.0)
     (only,) = Recipe(epochs=7).filled_stages()
     assert only.epochs == 7
 
@@ -172,6 +173,8 @@ def test_every_committed_recipe_parses_and_names_its_member_and_output_alike(pat
         ("[[stages]]\nsize = 100", "multiples of 32"),
         ("[[stages]]\nrate = 1", "unknown key 'rate' in stages[0]"),
         ("stages = 2", "stages must be a list"),
+        ("label_weights = [1.0, 2.0]", "label_weights needs one number above 0 for each label"),
+        ("label_weights = [0.0]", "label_weights needs one number above 0 for each label"),
         ("workers = -1", "workers must be 0 or more"),
         ("[training_data]\nname = 'x'\nlicense = 'y'", "unknown key 'license' in training_data"),
         ("epochs = ", "is not valid TOML"),
