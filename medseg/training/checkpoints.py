@@ -61,7 +61,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     """
     for path in reversed(_all(folder)):
         if path.stem.endswith(_digest(path)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
         print(f"The checkpoint {path} is damaged and passed over.")
     return None
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,7 +20,7 @@ from medseg.image import Image
 from medseg.inference.domain_check import appearance_of, look
 from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
 from medseg.training.augment import augment, make_augmentation
-from medseg.training.recipe import Recipe
+from medseg.training.recipe import Augmentation, Recipe
 
 PHANTOM_COUNT = 240
 PHANTOM_SEED = 1000  # far from the seeds of assets/examples: the member has not seen the pictures that it is shown on
@@ -51,7 +52,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """For each sample whether any pixel of it is marked."""
         return [bool(masks.any()) for _, masks in self.pairs]
 
-    def augmented(self, strength: str, seed: int) -> Pairs:
+    def augmented(self, strength: Augmentation, seed: int) -> Pairs:
         """The same pairs, varied anew in every epoch; these stay as they are."""
         varied = copy.copy(self)
         varied.transform, varied.seed = make_augmentation(strength, self.preprocess.channels), seed
@@ -125,7 +126,7 @@ def _shuffled(items: Sequence[int], generator: torch.Generator) -> list[int]:
     return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]
 
 
-def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) -> DataLoader:
+def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) -> DataLoader[Any]:
     """Batches of the training split, shuffled and augmented. Raises InputError for a split too small for one."""
     sampler = ShuffledEpochs(len(train), recipe.seed)
     if positive_rate:
@@ -138,7 +139,7 @@ def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) ->
     return DataLoader(varied, recipe.batch_size, sampler=sampler, drop_last=single_left, num_workers=recipe.workers)
 
 
-def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader:
+def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader[Any]:
     """Batches of the validation split, in order and as they are."""
     return DataLoader(val, recipe.batch_size, num_workers=recipe.workers)
 

@@ -36,12 +36,13 @@ def make_network(recipe: Recipe, member: MemberConfig) -> torch.nn.Module:
     except ConfigError as error:
         sentence = f"recipe: no network is {recipe.architecture} on {recipe.encoder} with this decoder ({error})"
         raise ConfigError(sentence) from None
+    encoder: Any = getattr(network, "encoder", None)
     if recipe.encoder_weights == "imagenet":
-        network.encoder.load_state_dict(_hub_weights(recipe, settings))
+        encoder.load_state_dict(_hub_weights(recipe, settings))
     elif recipe.encoder_weights == "package":
-        load_package_weights(network.encoder, recipe.encoder)
+        load_package_weights(encoder, recipe.encoder)
     elif recipe.encoder_weights != "none":
-        _load_file(network.encoder, Path(recipe.encoder_weights))
+        _load_file(encoder, Path(recipe.encoder_weights))
     _freeze_unused(network, member)
     return network
 
@@ -84,7 +85,8 @@ def _hub_weights(recipe: Recipe, settings: dict[str, Any]) -> dict[str, torch.Te
     # which weights a `tu-` encoder has stands in its name: smp warns of any other word for them
     wanted = {"encoder_weights": True if recipe.encoder.startswith("tu-") else "imagenet"}
     others = {key: value for key, value in settings.items() if key != "_model_class"}
-    return donor(**{**others, **wanted}).encoder.state_dict()
+    encoder: Any = donor(**{**others, **wanted}).encoder
+    return dict(encoder.state_dict())
 
 
 def load_package_weights(encoder: torch.nn.Module, name: str) -> None:

@@ -35,7 +35,7 @@ class Pusher:
         self.repository = recipe.hub_model_id
         self._private = ["--private"] if recipe.private else []
         self._output = Path(recipe.output).resolve()
-        self._child: subprocess.Popen[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._sending = ""
         self._started = time.monotonic()  # the first epochs' members are not worth a commit
 

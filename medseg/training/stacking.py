@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ PARTS = 3
 class Answered(Sample):
     """A sample whose picture is the file of the members' answers for it; the masks are in the same file."""
 
-    def read(self, labels: tuple[str, ...]) -> tuple[Image, Masks]:
+    def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
         """The stacker's picture and the masks on its grid. Raises ReadError for a file that is damaged."""
         try:
             with self.image.open("rb") as stream, np.load(stream) as kept:
@@ -97,7 +98,7 @@ def held_out_answers(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample]:
     held_out = select(samples, "val")
     choosing = set(deal_folds(held_out, PARTS, recipe.seed)[0])
     folder = Path(recipe.output) / "answers"
-    answered = []
+    answered: list[Sample] = []
     for sample in tqdm(held_out, desc="members' answers", disable=not sys.stderr.isatty()):
         split = "val" if sample.case in choosing else "train"
         answered.append(Answered(_answer(ensemble, sample, folder, recipe.with_image), (), sample.case, split))

@@ -94,7 +94,7 @@ class Run:
 class Course:
     """What one stage trains with, as Accelerate prepared it."""
 
-    loader: DataLoader
+    loader: DataLoader[Any]
     optimizer: Any
     schedule: LambdaLR
     loss: Loss

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from medseg.config import Blend
 from medseg.data.samples import Sample, load_data, select, split_hash
 from medseg.evaluation.conventions import MEAN_IOU, pooled_mean_iou
 from medseg.evaluation.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.record import versions
 from medseg.inference.runtime import choose_device
-from medseg.metrics import Confusion, Estimate, mean_interval, pooled_interval
+from medseg.metrics import Confusion, Estimate, Overlap, mean_interval, pooled_interval
 
 SEARCHED = "searched weights"
-OVERLAPS = ("dice", "iou", "precision", "recall", "accuracy")
+OVERLAPS: tuple[Overlap, ...] = ("dice", "iou", "precision", "recall", "accuracy")
 PER_IMAGE, POSITIVES, POOLED = "per image", "per image with a finding", "pooled"
 Answer = Callable[[Any], Any]
 
@@ -54,17 +55,19 @@ def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], outpu
 
 def _answers(folder: Path, members: Sequence[Path], stackers: Sequence[Path]) -> dict[str, Answer]:
     """Row → what predicts it. The answers of a member are cached: it runs once a picture, in whichever rows it is."""
-    half = {"threshold": MEMBER_THRESHOLD}
+
+    def at_half(ensemble: Ensemble, weights: list[float] | None = None, blend: Blend | None = None) -> Answer:
+        return lambda image: ensemble.predict(image, weights=weights, blend=blend, threshold=MEMBER_THRESHOLD)
+
     alone = {path.name: Ensemble.from_pretrained(path / "member") for path in members}
-    rows: dict[str, Answer] = {name: lambda image, one=one: one.predict(image, **half) for name, one in alone.items()}
+    rows: dict[str, Answer] = {name: at_half(ensemble) for name, ensemble in alone.items()}
     blend = Ensemble.from_pretrained(folder / "ensemble")
     if len(blend.members) > 1:
         equal = [1.0] * len(blend.members)
-        rows[EQUAL] = lambda image: blend.predict(image, weights=equal, **half)
+        rows[EQUAL] = at_half(blend, equal)
         rows[SEARCHED] = blend.predict
     for path in stackers:
-        one = Ensemble.from_pretrained(path / "ensemble")
-        rows[path.name] = lambda image, one=one: one.predict(image, blend="stacking", **half)
+        rows[path.name] = at_half(Ensemble.from_pretrained(path / "ensemble"), blend="stacking")
     return rows
 
 
@@ -92,8 +95,10 @@ def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
     floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
     return {
         row: {
-            kind: {"floor": _place(values["dice"].mean, floors[kind])}
-            | {metric: plain_estimate(value) for metric, value in values.items()}
+            kind: {
+                "floor": _place(values["dice"].mean, floors[kind]),
+                **{metric: plain_estimate(value) for metric, value in values.items()},
+            }
             for kind, values in kinds.items()
         }
         for row, kinds in rows.items()
@@ -117,7 +122,11 @@ def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str
     (folder / "table.md").write_text(text, encoding="utf-8")
     _write_csv(rows, folder / "table.csv")
     draw(rows, study["title"], folder / "figure.png")
-    record = {"study": study, "data": _counted(samples), "trainings": {path.name: _trained(path) for path in trainings}}
+    record: dict[str, Any] = {
+        "study": study,
+        "data": _counted(samples),
+        "trainings": {path.name: _trained(path) for path in trainings},
+    }
     record["ensemble"] = json.loads((folder / "ensemble" / "ensemble.json").read_text(encoding="utf-8"))
     record |= {"versions": versions(), "device": str(choose_device(None))}
     (folder / "study.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -26,7 +27,7 @@ SHOWN = 8
 
 @torch.no_grad()
 def validate(
-    accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader, cases: list[str], recipe: Recipe
+    accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader[Any], cases: list[str], recipe: Recipe
 ) -> Score:
     """Dice of the validation split on the input grid, threshold 0.5: the per-image mean, over labels and images.
 

@@ -101,7 +101,7 @@ class Launches:
         self.names: list[str] = []
         self.stopped_by: str | None = None
 
-    def __call__(self, script: str, recipe: Recipe, lock: int, *more: str) -> None:
+    def __call__(self, recipe: Recipe, lock: int, *more: str) -> None:
         if recipe.name == self.stopped_by:
             raise KeyboardInterrupt
         self.names.append(recipe.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
 from medseg.inference.member import load_member, save_member
 from medseg.training.encoders import load_package_weights, make_network
-from medseg.training.recipe import Recipe, recipe_from_arguments
+from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
@@ -162,8 +163,8 @@ def member_of(recipe: Recipe) -> MemberConfig:
 
 @pytest.mark.parametrize("path", [None, *RECIPES], ids=lambda path: path.stem if path else "defaults")
 def test_the_network_of_every_recipe_makes_a_small_member_that_opens(tmp_path: Path, path: Path | None) -> None:
-    chosen = ["--recipe", str(path)] if path else []
-    recipe = recipe_from_arguments([*chosen, "--encoder-weights", "none"])
+    settings = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+    recipe = recipe_from_settings({**settings, "encoder_weights": "none", "init": ""})
     network = make_network(recipe, member_of(recipe)).eval()
     save_member(network, member_of(recipe), tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size <= 9 * 2**20
