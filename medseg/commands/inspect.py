@@ -1,4 +1,4 @@
-"""The command that looks at a data set: inspect."""
+"""The command that looks at a data set, inspect; and how commands choose and check the data that they use."""
 
 from __future__ import annotations
 
@@ -13,67 +13,104 @@ from tqdm import tqdm
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from medseg.data.manifest import Sample
+    from medseg.data.manifest import DataSet, Sample
+    from medseg.data.verify import Examined
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    inspect = commands.add_parser("inspect", help="counts, sizes and faults of a data set; a contact sheet")
-    inspect.add_argument("data", type=Path, help="folder or zip of a known layout, or a .json file")
-    inspect.add_argument("--layout", default="auto", help="name of the layout (default: found out)")
-    _add_labels(inspect)
+    inspect = commands.add_parser("inspect", help="layout, counts, sizes and faults of a data set; a contact sheet")
+    inspect.add_argument("data", type=Path, help="folder or zip of a known layout, or an annotation file")
+    _add_reading(inspect)
     inspect.add_argument("--sheet", type=Path, help="write a contact sheet to this PNG file")
     inspect.add_argument("--write-splits", type=Path, metavar="FILE", help="deal the cases and write a splits.json")
     inspect.add_argument("--folds", type=int, metavar="K", help="write K folds instead of train, val and test")
     inspect.add_argument("--seed", type=int, default=0, help="of the dealing (default: 0)")
+    inspect.add_argument("--write-masks", type=Path, metavar="FOLDER", help="write every mask as PNG, and a manifest")
+    inspect.add_argument("--write-coco", type=Path, metavar="FILE", help="write the masks as COCO instances")
     inspect.set_defaults(run=_inspect)
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """The options with which a command chooses among a data set's classes and folds; `read_chosen` follows them."""
-    _add_labels(parser)
+    """The options with which a command chooses among a data set's classes and folds; `load_chosen` follows them."""
+    _add_reading(parser)
     parser.add_argument(
         "--fold", type=int, default=0, metavar="K", help="the fold that is tested, where the data come in folds"
     )
 
 
-def read_chosen(options: argparse.Namespace) -> list[Sample]:
-    """The samples of the data set, each with its split."""
+def load_chosen(options: argparse.Namespace, *, divide: bool = True) -> DataSet:
+    """The data set that the options name, each sample with its split ("" where none is given, unless `divide`)."""
     from medseg.data.samples import load_data
 
-    return load_data(options.data, labels=_labels(options.labels), fold=options.fold).samples
+    return load_data(
+        options.data,
+        labels=_labels(options.labels),
+        layout=options.layout,
+        images=options.images,
+        masks=options.masks,
+        fold=options.fold,
+        divide=divide,
+    )
 
 
-def _add_labels(parser: argparse.ArgumentParser) -> None:
+def read_chosen(options: argparse.Namespace) -> list[Sample]:
+    """The samples of the data set, each with its split."""
+    return load_chosen(options).samples
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layout", default="auto", help="name of the layout (default: recognised)")
+    parser.add_argument("--images", default="", metavar="PATTERN", help="the images, as 'scans/*.png', with --masks")
+    parser.add_argument("--masks", default="", metavar="PATTERN", help="their masks, as 'truth/*_bin.png'")
     parser.add_argument(
         "--labels",
         nargs="+",
         default=[],
         metavar="LABEL",
-        help="classes to look at; NAME=A,B unites some, NAME=* all",
+        help="classes to look at; NAME=A,B unites some, NAME=* all; of masks without names: names in the order of "
+        "their values, or NAME=1,2 for values",
     )
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    """Report, sheet and splits; exit status 1 where something is wrong, so that a script can ask before it trains."""
+    """Report, sheet and files; exit status 1 where something is wrong, so that a script can ask before it trains."""
     from PIL import Image
 
-    from medseg.data.samples import load_data
     from medseg.data.survey import choose, describe, draw_sheet
     from medseg.data.verify import examine, findings
 
     _check_splits_options(options)
-    found = load_data(options.data, labels=_labels(options.labels), layout=options.layout, seed=options.seed)
-    labels = found.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
-    with tqdm(total=len(found.samples), desc="reading") as bar:
-        examined = examine(found.samples, labels, progress=lambda done, total: bar.update())
-    faults = findings(examined, labels)
-    print(describe(found, labels, examined, faults))
+    loaded = _load(options)
+    labels = loaded.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
+    with tqdm(total=len(loaded.samples), desc="reading") as bar:
+        examined = examine(loaded.samples, labels, progress=lambda done, total: bar.update())
+    everything = findings(examined, labels)
+    print(describe(loaded, labels, examined, options.data, everything))
     if options.sheet and (chosen := choose(examined)):
         Image.fromarray(draw_sheet(chosen, labels)).save(options.sheet, format="PNG")
     if options.write_splits:
-        _write_splits(options, found.samples)
-    if faults:
+        _write_splits(options, examined, labels)
+    _write_annotations(options, loaded.samples, labels)
+    if any(finding.kind != "doubt" for finding in everything):
         sys.exit(1)
+
+
+def _load(options: argparse.Namespace) -> DataSet:
+    import warnings
+
+    from medseg.data.samples import load_data
+    from medseg.errors import MedsegWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MedsegWarning)  # what is left out stands in the report
+        return load_data(
+            options.data,
+            labels=_labels(options.labels),
+            layout=options.layout,
+            images=options.images,
+            masks=options.masks,
+            seed=options.seed,
+        )
 
 
 def _check_splits_options(options: argparse.Namespace) -> None:
@@ -88,14 +125,28 @@ def _check_splits_options(options: argparse.Namespace) -> None:
         raise InputError(f"{there} is already there and says how the cases are divided: delete it to deal them anew.")
 
 
-def _write_splits(options: argparse.Namespace, samples: Sequence[Sample]) -> None:
-    from medseg.data.splits import deal_folds, write_folds, write_splits
+def _write_splits(options: argparse.Namespace, examined: Sequence[Examined], labels: Sequence[str]) -> None:
+    from medseg.data.splits import deal_folds, deal_rare, write_folds, write_splits
 
+    samples = [one.sample for one in examined]
     if options.folds is not None:
         write_folds(samples, deal_folds(samples, options.folds, options.seed), options.write_splits)
     else:
-        write_splits(samples, options.write_splits)
+        marked = [{label for label, count in zip(labels, one.marked, strict=False) if count} for one in examined]
+        write_splits(deal_rare(samples, marked, options.seed), options.write_splits)
     print(f"wrote {options.write_splits}")
+
+
+def _write_annotations(options: argparse.Namespace, samples: Sequence[Sample], labels: Sequence[str]) -> None:
+    from medseg.data.coco import write_coco
+    from medseg.data.mask_files import write_masks
+
+    if options.write_masks:
+        write_masks(samples, labels, options.write_masks)
+        print(f"wrote {len(samples)} masks to {options.write_masks}")
+    if options.write_coco:
+        write_coco(samples, labels, options.write_coco)
+        print(f"wrote {options.write_coco}")
 
 
 def _labels(texts: Sequence[str]) -> list[str] | dict[str, list[str]] | None:

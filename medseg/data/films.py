@@ -44,7 +44,7 @@ def _film(c: Canvas, ill: bool) -> Scene:
 
 
 def write_siim(folder: Path, count: int, size: tuple[int, int], seed: int = 0) -> None:
-    """Write `count` films, of `seed` and the seeds after it, as `medseg.data.layouts_tables.read_siim` reads them."""
+    """Write `count` films, of `seed` and the seeds after it, as `medseg.data.layouts.siim.read_siim` reads them."""
     folder.mkdir(parents=True)
     rows = ["ImageId, EncodedPixels"]
     for number in range(seed, seed + count):

@@ -1,38 +1,54 @@
-"""One labelled picture, and a data set of them as medseg's manifest, a JSON file
+"""One labelled image, and a data set of them as medseg's manifest, a JSON file
 
     {"labels": ["polyp"], "samples": [{"image": "a.png", "mask": "a_mask.png", "case": "p1", "split": "train"}, …]}
 
 with paths relative to it. `case` is the patient or sequence: splits never divide one. `mask` is a binary mask file, a
-label map, or a list of parts as in `medseg.data.parts`; `frame`, `boxes` and `size` are there where they say something.
+label map, or a list of parts as in `medseg.data.parts`; `frame`, `channels`, `boxes`, `size` and `upright` are there
+where they say something.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.arrays import Masks
-from medseg.data.parts import Box, MaskFile, Part, part_from_json, part_to_json, relative_to
+from medseg.arrays import Mask, Masks
+from medseg.config import TrainingData
+from medseg.data.left_out import LeftOut
+from medseg.data.parts import (
+    Box,
+    Drawn,
+    MaskFile,
+    Part,
+    draw_upright,
+    lies_upright,
+    part_from_json,
+    part_to_json,
+    relative_to,
+)
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
-from medseg.reading.readers import read_image, read_masks
+from medseg.reading.readers import read_image, read_masks, read_values
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture, not yet read.
+    """One labelled image, not yet read.
 
     `mask` is a file (a binary mask, or a label map whose value k is label k), or the parts that make it up; no parts is
-    a picture on which nothing is marked. `frame` is the slice of a volume. `boxes` are bounding boxes that the data set
+    an image on which nothing is marked. `frame` is the slice of a volume. `boxes` are bounding boxes that the data set
     gives beside its masks: they are shown and checked against the mask, and nothing is trained on them. `size` is the
-    (height, width) of the stored picture that the data set states, for `verify` to compare.
+    (height, width) that the data set states for its annotations, which `verify` compares. `upright` says whether
+    coordinates are those of the upright image (else of the file as stored), None where nothing says so. `channels` are
+    further files whose channels follow those of `image`.
     """
 
     image: Path
@@ -42,61 +58,128 @@ class Sample:
     frame: int = 0
     boxes: tuple[Box, ...] = ()
     size: tuple[int, int] | None = None
+    upright: bool | None = None
+    channels: tuple[Path, ...] = ()
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
-        """The picture and its masks (K, H, W) on the same upright grid. Raises ReadError that names the file."""
-        reading = self.image
-        try:
-            image = read_image(reading, frame=self.frame)
-            if isinstance(self.mask, Path):
-                reading = self.mask
-                return image, read_masks(reading, labels, like=image)
-            masks = np.zeros((len(labels), *image.size), dtype=bool)
-            for part in self.mask:
-                if part.label in labels:
-                    reading = part.path if isinstance(part, MaskFile) else self.image
-                    masks[list(labels).index(part.label)] |= part.read(image)
-        except ReadError as error:
-            raise ReadError(f"{reading.parent.name}/{reading.name}: {error}") from None
+        """The image and its masks (K, H, W) on the same upright grid. Raises ReadError that names the file."""
+        image = self._read_image()
+        if isinstance(self.mask, Path):
+            with _naming(self.mask):
+                return image, read_masks(self.mask, labels, like=image)
+        masks = np.zeros((len(labels), *image.size), dtype=bool)
+        place = {label: index for index, label in enumerate(labels)}
+        for part in self.mask:
+            if isinstance(part, MaskFile) and part.label in place and not part.values:
+                with _naming(part.path):
+                    masks[place[part.label]] |= read_masks(part.path, [part.label], like=image)[0]
+            elif not isinstance(part, MaskFile) and part.label in place:
+                masks[place[part.label]] |= self.draw(part, image)
+        for path, parts in self._label_maps(labels).items():
+            with _naming(path):
+                marked = read_values(path, [part.values for part in parts], parts[0].known, like=image)
+            for part, mask in zip(parts, marked, strict=True):
+                masks[place[part.label]] |= mask
         return image, masks
+
+    def draw(self, part: Drawn, image: Image) -> Mask:
+        """`part` on the upright grid of this sample's `image`. Raises ReadError that names the file."""
+        with _naming(self.image):
+            return draw_upright(part, image, upright=self.annotated_upright(image))
+
+    def annotated_upright(self, image: Image) -> bool:
+        """Whether the annotations of this sample's `image` lie on its upright grid. Raises ReadError."""
+        return lies_upright(image, self.upright, self.size)
+
+    def _read_image(self) -> Image:
+        with _naming(self.image):
+            image = read_image(self.image, frame=self.frame)
+        planes = [image.pixels]
+        for path in self.channels:
+            with _naming(path):
+                further = read_image(path, frame=self.frame)
+                if further.pixels.shape[:2] != image.size or further.frames != image.frames:
+                    raise ReadError(
+                        "This channel has another size than the first. Save the channels of one image alike."
+                    )
+            planes.append(further.pixels)
+        return replace(image, pixels=np.concatenate(planes, axis=-1)) if self.channels else image
+
+    def _label_maps(self, labels: Sequence[str]) -> dict[Path, list[MaskFile]]:
+        """The parts that are values of label maps, by file: each is decoded once."""
+        found: dict[Path, list[MaskFile]] = {}
+        for part in self.parts:
+            if isinstance(part, MaskFile) and part.values and part.label in labels:
+                found.setdefault(part.path, []).append(part)
+        return found
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What makes up the mask; () where it is a file as a whole."""
+        return () if isinstance(self.mask, Path) else self.mask
 
     @property
     def files(self) -> list[Path]:
-        """The picture and the mask files that reading it opens."""
+        """The image and mask files that reading it opens."""
         if isinstance(self.mask, Path):
-            return [self.image, self.mask]
-        return [self.image, *(part.path for part in self.mask if isinstance(part, MaskFile))]
+            return [self.image, *self.channels, self.mask]
+        parts = dict.fromkeys(part.path for part in self.parts if isinstance(part, MaskFile))
+        return [self.image, *self.channels, *parts]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's folder and name before the sentence of a ReadError."""
+    try:
+        yield
+    except ReadError as error:
+        raise ReadError(f"{path.parent.name}/{path.name}: {error}") from None
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What was found at a place: the name of the layout, the labels its masks may hold, the samples.
+    """What lies at a place: the name of the layout, the labels its masks may hold, the samples.
 
-    `labels` are () where the files do not tell, as in a folder of pairs; the user names them then.
+    `labels` are () where the files do not tell, as in a folder of pairs; the user names them then. `taken` says what is
+    taken as what, `left_out` what is not taken. `source` is the provenance that the layout knows, None where it knows
+    none.
     """
 
     layout: str
     labels: tuple[str, ...]
     samples: list[Sample] = field(repr=False)
+    left_out: tuple[LeftOut, ...] = ()
+    taken: str = ""
+    source: TrainingData | None = None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, with or without a byte order mark. Raises ValueError or OSError."""
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def read_manifest(path: Path) -> DataSet:
     """The data set that `write_manifest`, or a person, wrote. Raises InputError for what is no manifest."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} is no JSON file ({error}). Write or export it again.") from None
+    try:
         samples = [_from_entry(path.parent, entry) for entry in content["samples"]]
         labels = tuple(str(label) for label in content.get("labels", ()))
         _refuse_other_labels(samples, labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path.name} is not a manifest ({error!r}): see the top of medseg/data/manifest.py."
+            f'{path.name} is no annotation file that medseg knows ({error!r}). Wanted {{"labels": [names], "samples": '
+            '[{"image": file, "mask": file, "case": patient, "split": "train"}, …]}, or COCO, VIA, Label Studio or '
+            "labelme JSON."
         ) from None
-    return DataSet("manifest", labels, samples)
+    return DataSet("manifest", labels, samples, taken="images and masks as the file names them")
 
 
 def _refuse_other_labels(samples: Sequence[Sample], labels: tuple[str, ...]) -> None:
     for sample in samples if labels else ():
-        for part in () if isinstance(sample.mask, Path) else sample.mask:
+        for part in sample.parts:
             if part.label not in labels:
                 raise ValueError(f"{sample.image.name} has a part {part.label!r}, which is none of the labels")
 
@@ -122,6 +205,8 @@ def _from_entry(root: Path, entry: dict[str, Any]) -> Sample:
         int(entry.get("frame", 0)),
         tuple(_box(part_from_json(box, root)) for box in entry.get("boxes", ())),
         (int(size[0]), int(size[1])) if (size := entry.get("size")) else None,
+        None if (upright := entry.get("upright")) is None else bool(upright),
+        tuple(root / channel for channel in entry.get("channels", ())),
     )
 
 
@@ -139,6 +224,10 @@ def _to_entry(root: Path, sample: Sample) -> dict[str, Any]:
         entry["boxes"] = [part_to_json(box, root) for box in sample.boxes]
     if sample.size:
         entry["size"] = list(sample.size)
+    if sample.upright is not None:
+        entry["upright"] = sample.upright
+    if sample.channels:
+        entry["channels"] = [relative_to(path, root) for path in sample.channels]
     return entry
 
 

@@ -5,33 +5,24 @@
     samples = load_data("chestx-det", labels={"finding": ["*"]}).samples            # their union as one label
 
 The layouts are those of `LAYOUTS`, each described where it is read, and medseg's own manifest (`medseg.data.manifest`).
+What a data set holds and is not taken stands in its `left_out`, and is said as a MedsegWarning.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from medseg.data.coco import is_coco, read_coco
-from medseg.data.layouts_folders import (
-    PAIR_FOLDERS,
-    is_class_folders,
-    is_decathlon,
-    is_kvasir,
-    is_lgg,
-    is_pairs,
-    read_class_folders,
-    read_decathlon,
-    read_kvasir,
-    read_lgg,
-    read_pairs,
-)
-from medseg.data.layouts_tables import is_chestx_det, is_chestx_det_json, is_siim, read_chestx_det, read_siim
-from medseg.data.manifest import SPLITS, DataSet, Sample, read_manifest, write_manifest
-from medseg.data.parts import Box, Part
+from medseg.data.catalogue import LAYOUTS, read_place
+from medseg.data.layouts.pairs import UNNAMED, read_patterns
+from medseg.data.left_out import warn_left_out
+from medseg.data.listing import stem_of
+from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
+from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
 from medseg.data.splits import apply_splits, deal, refuse_divided_cases, split_hash
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_zip
@@ -56,31 +47,13 @@ Labels: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 AnyPart = TypeVar("AnyPart", Part, Box)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How one public layout is told (`fits`, for folders) and read."""
-
-    fits: Callable[[Path], bool]
-    read: Callable[[Path], DataSet]
-
-
-LAYOUTS = {
-    "chestx-det": Layout(is_chestx_det, read_chestx_det),
-    "siim-acr": Layout(is_siim, read_siim),
-    "kvasir": Layout(is_kvasir, read_kvasir),
-    "class-folders": Layout(is_class_folders, read_class_folders),
-    "pairs": Layout(is_pairs, read_pairs),
-    "decathlon": Layout(is_decathlon, read_decathlon),
-    "lgg": Layout(is_lgg, read_lgg),
-}
-"""Folder layouts in the order tried: the narrower before the wider, of which "kvasir" is also "pairs"."""
-
-
 def load_data(
     data: Path | str,
     *,
     labels: Labels | None = None,
     layout: str = "auto",
+    images: str = "",
+    masks: str = "",
     splits: Path | None = None,
     fold: int = 0,
     seed: int = 0,
@@ -89,28 +62,34 @@ def load_data(
 ) -> DataSet:
     """The data set at `data`, every sample with its split.
 
-    `data` is a folder in one of the `LAYOUTS`, found out where `layout` is "auto"; a zip of one; or a JSON file, which
-    may be a folder's only one: medseg's manifest, COCO instances, or ChestX-Det's annotations. `labels` chooses or
-    unites classes of sets that name theirs. With `boxes` the bounding boxes, filled, are the masks.
+    `data` is a folder in one of the `LAYOUTS`, recognised where `layout` is "auto"; a zip of one; or an annotation
+    file: medseg's manifest, COCO, VIA, Label Studio or ChestX-Det JSON, CVAT XML, YOLO's data.yaml, a MedSegBench .npz.
+    The patterns `images` and `masks`, as 'scans/*.png' and 'truth/*_bin.png', say what belongs together in a folder of
+    any other layout. `labels` chooses or unites classes of sets that name theirs; for masks without names it names
+    their values in order, or says them: {"disc": ["1", "2"]}. With `boxes` the bounding boxes, filled, are the masks.
 
     A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` as
-    `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), so that adding cases
-    moves no other case; where `divide` is False their split stays "". Raises InputError that says what was looked for,
-    or which files, labels or cases do not fit.
+    `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), as `splits.deal` says;
+    where `divide` is False their split stays "". Raises InputError that says what was looked for, or which files,
+    labels or cases do not fit.
     """
     place = unpack_zip(Path(data)) if Path(data).suffix.lower() == ".zip" else Path(data)
-    found = _read(place, layout)
-    if not found.samples:
-        raise InputError(f"{place.name} holds no samples: wanted at least one picture with a mask.")
+    if bool(images) != bool(masks):
+        raise InputError("Patterns come in pairs: name both the images and the masks.")
+    loaded = read_patterns(place, images, masks) if images else read_place(place, layout)
+    warn_left_out(loaded.left_out)
+    if not loaded.samples:
+        raise InputError(f"{place.name} holds no samples: wanted at least one image with a mask.")
     if boxes:
-        found = _with_boxes(found)
+        loaded = _with_boxes(loaded)
     if labels is not None:
-        found = _relabelled(found, labels)
+        loaded = _relabelled(loaded, labels)
     path = splits or given_splits(place)
-    given = apply_splits(found.samples, path, fold) if path else found.samples
+    samples = _apart(loaded.samples)
+    given = apply_splits(samples, path, fold) if path else samples
     dealt = deal(given, seed) if divide else given
     refuse_divided_cases(dealt)
-    return replace(found, samples=dealt)
+    return replace(loaded, samples=dealt)
 
 
 def select(samples: Iterable[Sample], split: str) -> list[Sample]:
@@ -121,43 +100,20 @@ def select(samples: Iterable[Sample], split: str) -> list[Sample]:
     return chosen
 
 
-def _read(place: Path, layout: str) -> DataSet:
-    if layout not in ("auto", *LAYOUTS):
-        raise InputError(f"There is no layout {layout!r}; there are auto, {', '.join(LAYOUTS)}.")
-    if place.suffix == ".json":
-        return _read_json(place)
-    if not place.is_dir():
-        raise InputError(f"{place.name} is no folder: wanted the folder of a data set, its zip, or a manifest .json.")
-    fitting = [name for name, known in LAYOUTS.items() if layout in ("auto", name) and known.fits(place)]
-    if fitting:
-        return LAYOUTS[fitting[0]].read(place)
-    if layout == "auto" and (table := _only_json(place)):
-        return _read_json(table)
-    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks in PAIR_FOLDERS)
-    raise InputError(
-        f"{place.name} is no folder of pairs: wanted {wanted} inside it, a folder as medseg/data/layouts_*.py describe "
-        f"({', '.join(LAYOUTS)}), or a manifest .json."
-    )
-
-
-def _only_json(place: Path) -> Path | None:
-    """A folder's one JSON file, as COCO's annotations/instances.json. Raises InputError where there are several."""
-    tables = sorted(path for path in [*place.glob("*.json"), *place.glob("annotations/*.json")])
-    tables = [path for path in tables if path.name != "splits.json"]
-    if len(tables) > 1:
-        raise InputError(f"{place.name} holds {len(tables)} JSON files: name the one that is meant.")
-    return tables[0] if tables else None
-
-
-def _read_json(path: Path) -> DataSet:
-    """Told apart by content; what is no JSON is left to the manifest's reader, which says so."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if is_coco(content):
-        return read_coco(path)
-    return read_chestx_det(path) if is_chestx_det_json(content) else read_manifest(path)
+def _apart(samples: Sequence[Sample]) -> list[Sample]:
+    """`samples` with a case each for different images of one stem, as train/1.png and test/1.png are, where nothing
+    but the stem says what case they are."""
+    images: dict[str, set[Path]] = {}
+    for sample in samples:
+        images.setdefault(sample.case, set()).add(sample.image)
+    alike = {case for case, paths in images.items() if len(paths) > 1 and all(stem_of(path) == case for path in paths)}
+    if not alike:
+        return list(samples)
+    root = Path(os.path.commonpath([sample.image.parent for sample in samples]))
+    return [
+        replace(sample, case=relative_to(sample.image.with_name(sample.case), root)) if sample.case in alike else sample
+        for sample in samples
+    ]
 
 
 def given_splits(place: Path) -> Path | None:
@@ -166,26 +122,45 @@ def given_splits(place: Path) -> Path | None:
     return next((folder / "splits.json" for folder in folders if (folder / "splits.json").is_file()), None)
 
 
-def _with_boxes(found: DataSet) -> DataSet:
-    if not any(sample.boxes for sample in found.samples):
-        raise InputError(f"This data set ({found.layout}) holds no bounding boxes. Leave `boxes` out.")
-    return replace(found, samples=[replace(sample, mask=sample.boxes) for sample in found.samples])
+def _with_boxes(loaded: DataSet) -> DataSet:
+    if not any(sample.boxes for sample in loaded.samples):
+        raise InputError(f"This data set ({loaded.layout}) holds no bounding boxes. Leave `boxes` out.")
+    return replace(loaded, samples=[replace(sample, mask=sample.boxes) for sample in loaded.samples])
 
 
-def _relabelled(found: DataSet, labels: Labels) -> DataSet:
-    """`found` with the classes that `labels` chooses, under the names it gives them.
+def _relabelled(loaded: DataSet, labels: Labels) -> DataSet:
+    """`loaded` with the classes that `labels` chooses, under the names it gives them.
 
-    Masks without names (a binary mask, a label map) are named in the order of their values, and can only be named.
+    Masks without names (a binary mask, a label map) are named in the order of their values, or by their values.
     """
     chosen = labels if isinstance(labels, Mapping) else {label: [label] for label in labels}
-    if all(isinstance(sample.mask, Path) for sample in found.samples):
+    if all(isinstance(sample.mask, Path) for sample in loaded.samples):
         if isinstance(labels, Mapping):
-            raise InputError("The masks of this data set do not name their classes: give a list of names, in order.")
-        return replace(found, labels=tuple(labels))
-    unknown = sorted({name for names in chosen.values() for name in names} - {*found.labels, "*"})
+            return _by_values(loaded, labels)
+        return replace(loaded, labels=tuple(labels))
+    if loaded.labels == (UNNAMED,) and len(chosen) == 1 and UNNAMED not in chosen:
+        chosen = {label: ["*"] for label in chosen}
+    unknown = sorted({name for names in chosen.values() for name in names} - {*loaded.labels, "*"})
     if unknown:
-        raise InputError(f"There is no class {', '.join(unknown)} here; there are {', '.join(found.labels)}.")
-    return DataSet(found.layout, tuple(chosen), [_chosen(sample, chosen) for sample in found.samples])
+        raise InputError(f"There is no class {', '.join(unknown)} here; there are {', '.join(loaded.labels)}.")
+    return replace(loaded, labels=tuple(chosen), samples=[_chosen(sample, chosen) for sample in loaded.samples])
+
+
+def _by_values(loaded: DataSet, labels: Mapping[str, Sequence[str]]) -> DataSet:
+    """Masks without names, whose values `labels` names: {"disc": ["0", "128"]}, or ["*"] for all but 0."""
+    for name, values in labels.items():
+        if not all(re.fullmatch(r"\*|\d+", value) for value in values):
+            raise InputError(
+                f"The masks of this data set do not name their classes, so {name} needs values: {name}=1,2 or "
+                f"{name}=*; or give a list of names, in the order of the values."
+            )
+    groups = {name: () if "*" in values else tuple(map(int, values)) for name, values in labels.items()}
+    samples = [
+        replace(sample, mask=tuple(MaskFile(name, Path(sample.mask), values or ANY) for name, values in groups.items()))
+        for sample in loaded.samples
+        if isinstance(sample.mask, Path)
+    ]
+    return replace(loaded, labels=tuple(labels), samples=samples)
 
 
 def _chosen(sample: Sample, chosen: Mapping[str, Sequence[str]]) -> Sample:

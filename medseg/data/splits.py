@@ -27,11 +27,52 @@ _FORM = 'is not of the form {"train": [stems], "val": […], "test": […]} or {
 def deal(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
     """`samples` with a split for each that has none, 70 : 15 : 15 by a hash of (seed, case).
 
-    Adding cases moves no other case. Where some samples are "test" already, as in sets published with a test part, the
-    others are dealt 85 : 15 into train and val.
+    Adding cases moves no other case, but where there are so few that a split would be empty: of three cases or more,
+    val and test (and train) get one each. Where some samples are "test" already, as in sets published with a test part,
+    the others are dealt 85 : 15 into train and val.
     """
     tested = any(sample.split == "test" for sample in samples)
-    return [s if s.split else replace(s, split=_deal(s.case, seed, tested)) for s in samples]
+    splits = _deal_cases({sample.case for sample in samples if not sample.split}, seed, tested)
+    return [sample if sample.split else replace(sample, split=splits[sample.case]) for sample in samples]
+
+
+def deal_rare(samples: Sequence[Sample], marked: Sequence[set[str]], seed: int = 0) -> list[Sample]:
+    """`deal`, with regard to rare labels: of a label that three cases show, val, test and train get one each.
+
+    `marked` are the labels that each sample shows. For each label that a split lacks, the rarest first, one case that
+    shows it changes places with a case of that split whose labels the split has elsewhere too.
+    """
+    dealt = deal(samples, seed)
+    shown: dict[str, set[str]] = {}
+    for sample, labels in zip(dealt, marked, strict=True):
+        shown.setdefault(sample.case, set()).update(labels)
+    splits = {sample.case: sample.split for sample in dealt}
+    for label in sorted(set().union(*shown.values()), key=lambda name: _cases_of(name, shown)):
+        for split in SPLITS:
+            _exchange(label, split, splits, shown, seed)
+    return [replace(sample, split=splits[sample.case]) for sample in dealt]
+
+
+def _cases_of(label: str, shown: dict[str, set[str]]) -> tuple[int, str]:
+    return sum(label in labels for labels in shown.values()), label
+
+
+def _exchange(label: str, split: str, splits: dict[str, str], shown: dict[str, set[str]], seed: int) -> None:
+    """Give `split` a case with `label` for one that it can spare, where it has none and another split has two."""
+    order = sorted(splits, key=lambda case: _position(case, seed))
+    counts = {name: [case for case in order if splits[case] == name and label in shown[case]] for name in SPLITS}
+    if counts[split] or split not in splits.values():
+        return
+    giver = max(SPLITS, key=lambda name: len(counts[name]))
+    if len(counts[giver]) < 2:
+        return
+    inside = [case for case in order if splits[case] == split]
+    needed = {
+        case: {name for name in shown[case] if sum(name in shown[other] for other in inside) == 1} for case in inside
+    }
+    spared = min(inside, key=lambda case: len(needed[case]))
+    if not needed[spared]:
+        splits[counts[giver][0]], splits[spared] = split, giver
 
 
 def deal_folds(samples: Iterable[Sample], count: int, seed: int = 0) -> list[list[str]]:
@@ -114,8 +155,19 @@ def divided_cases(samples: Iterable[Sample]) -> dict[str, list[str]]:
     return {case: list(splits) for case, splits in seen.items() if len(splits) > 1}
 
 
-def _deal(case: str, seed: int, tested: bool) -> str:
-    position = _position(case, seed)
+def _deal_cases(cases: Iterable[str], seed: int, tested: bool) -> dict[str, str]:
+    """Case → split. Splits take the cases in the order of their hashes: train the lowest, then val, then test."""
+    ordered = sorted(cases, key=lambda case: _position(case, seed))
+    wanted = ("train", "val") if tested else SPLITS
+    splits = [_deal(_position(case, seed), tested) for case in ordered]
+    if len(ordered) >= len(wanted) and {*splits} != {*wanted}:
+        few = max(1, round(0.15 * len(ordered)))
+        others = [split for split in wanted[1:] for _ in range(few)]
+        splits = ["train"] * (len(ordered) - len(others)) + others
+    return dict(zip(ordered, splits, strict=True))
+
+
+def _deal(position: float, tested: bool) -> str:
     if tested:
         return "train" if position < 0.85 else "val"
     return "train" if position < 0.7 else "val" if position < 0.85 else "test"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,7 @@ from scipy import ndimage
 
 from medseg.arrays import Mask, Masks
 from medseg.data.manifest import SPLITS, DataSet, Sample
+from medseg.data.parts import relative_to
 from medseg.data.splits import split_hash
 from medseg.data.verify import Examined, Finding
 from medseg.image import Image
@@ -23,13 +25,31 @@ _GROUND = (24, 24, 24)
 _TEXT = (235, 235, 235)
 
 
-def describe(found: DataSet, labels: Sequence[str], examined: Sequence[Examined], faults: Sequence[Finding]) -> str:
-    """The report of `python -m medseg inspect`: counts by split and case, sizes, marked shares, empties, faults."""
+def describe(
+    loaded: DataSet, labels: Sequence[str], examined: Sequence[Examined], root: Path, all_findings: Sequence[Finding]
+) -> str:
+    """The report of `medseg inspect`: layout and what is taken as what, counts by split and case, sizes, marked shares,
+    empties, what is left out, faults, doubts."""
     readable = [one for one in examined if one.size]
-    lines = [f"{found.layout}: {len(examined)} samples of {len({one.sample.case for one in examined})} cases"]
-    lines += [f"splits  sha256 {split_hash(found.samples)}", *_sizes(readable), "", *_table(examined, labels), ""]
+    lines = [f"{loaded.layout}: {len(examined)} samples of {len({one.sample.case for one in examined})} cases"]
+    lines += [f"taken   {loaded.taken}"] if loaded.taken else []
+    lines += [_first(loaded.samples[0], root)]
+    lines += [f"source  {loaded.source.name}; licence: {loaded.source.licence}"] if loaded.source else []
+    lines += [f"splits  sha256 {split_hash(loaded.samples)}", *_sizes(readable), "", *_table(examined, labels), ""]
+    lines += [*map(str, loaded.left_out), ""] if loaded.left_out else []
+    faults = [finding for finding in all_findings if finding.kind != "doubt"]
+    doubts = [finding for finding in all_findings if finding.kind == "doubt"]
+    lines += [f"{len(doubts)} doubts", *(f"  {doubt}" for doubt in doubts)] if doubts else []
     lines += [f"{len(faults)} findings", *(f"  {fault}" for fault in faults)] if faults else ["no findings"]
     return "\n".join(lines)
+
+
+def _first(sample: Sample, root: Path) -> str:
+    """One sample as it is taken, so that a wrong reading shows before anything is trained."""
+    image, *masks = (relative_to(path, root) for path in sample.files)
+    parts = 0 if isinstance(sample.mask, Path) else len(sample.mask)
+    mask = " + ".join(masks[:3]) if masks else f"{parts} annotations"
+    return f"first   image {image}, mask {mask}, case {sample.case}, split {sample.split or '-'}"
 
 
 def draw_sheet(samples: Sequence[Sample], labels: Sequence[str]) -> Rgb:
@@ -134,7 +154,7 @@ def _boxes(
 ) -> list[tuple[str, tuple[float, float, float, float]]]:
     """(label, (left, top, right, bottom)) upright: the data set's boxes, or else those of the masks' parts."""
     if sample.boxes:
-        return [(box.label, _extent(box.read(image))) for box in sample.boxes if box.label in labels]
+        return [(box.label, _extent(sample.draw(box, image))) for box in sample.boxes if box.label in labels]
     found = []
     for label, mask in zip(labels, masks, strict=True):
         parts, _ = ndimage.label(mask)

@@ -1,6 +1,8 @@
 """What is wrong with a data set, found before the first epoch and said with file names.
 
-Training calls `require_sound(samples, labels)`; `verify` gives the same findings as a list.
+Training calls `require_sound(samples, labels)`, which stops at faults; evaluating, fitting and calibrating call
+`check_split`, which stops at faults of the samples that are used and says the rest; `verify` gives all findings as a
+list.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,15 +26,23 @@ from medseg.image import Image
 Progress = Callable[[int, int], None]
 
 _NAMED = 10
-"""Findings that a refusal names; `python -m medseg inspect` prints all."""
+"""Findings that a refusal names; `medseg inspect` prints all."""
+
+_MOST = 0.9
+"""Share of an image that a mask marks where it may be inverted."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: the file (or split, or case) that has it, and a sentence."""
+    """What is wrong: the file (or split, or case) that has it, a sentence, and how far it goes.
+
+    A fault makes a sample useless. A fault of the division makes training or its score useless. A doubt may be right:
+    it is said, and nothing stops.
+    """
 
     where: str
     sentence: str
+    kind: Literal["fault", "division", "doubt"] = "fault"
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence}"
@@ -39,15 +50,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """One sample after reading: (height, width), channels, marked pixels for each label, and its own faults.
+    """One sample after reading: (height, width), channels, marked pixels for each label, whether its mask covers the
+    four corners, and its own findings.
 
-    `size` is None where the sample cannot be read. `digest` is the hash of the picture file's bytes.
+    `size` is None where the sample cannot be, or was not read. `digest` is the hash of the image file's bytes.
     """
 
     sample: Sample
     size: tuple[int, int] | None = None
     channels: int = 0
     marked: tuple[int, ...] = ()
+    cornered: tuple[bool, ...] = ()
     digest: str = ""
     findings: tuple[Finding, ...] = field(default=())
 
@@ -59,43 +72,73 @@ def _silent(done: int, total: int) -> None:
 def verify(samples: Sequence[Sample], labels: Sequence[str], *, progress: Progress = _silent) -> list[Finding]:
     """Every fault of `samples`, [] where there is none. All files are read once.
 
-    Faults of a sample: a file that is missing or cannot be read; a mask of another size than its picture, with values
-    that fit no label, or that marks every pixel; an annotation beyond the picture, or for one of another size; a mask
-    with nothing of it inside the bounding boxes given beside it. Faults of the whole: a case in two splits; pictures of
-    the same bytes in two splits; pictures of other channels than most; a split on which nothing is marked; a label that
-    is never marked in train, or never at all.
-    An empty mask is no fault: it is a picture without the finding.
+    Faults of a sample: a file that is missing or cannot be read; a mask of another size than its image, with values
+    that fit no label, or that marks every pixel; an annotation beyond the image, or for one of another size; a mask
+    with nothing of it inside the bounding boxes given beside it; pixels that are no numbers. Faults of the division: a
+    case in two splits; images of the same bytes in two splits; images of other channels than most; a split on which
+    nothing is marked; a label that is never marked in train, or never at all. Doubts: masks that mark nine tenths of
+    their image, or most of it and its corners, as inverted ones do; a turned photograph whose mask may be turned or
+    not; a label that is marked in train and not in another split; no val or test split.
+    An empty mask is no fault: it is an image without the finding.
     """
     return findings(examine(samples, labels, progress=progress), labels)
 
 
-def require_sound(samples: Sequence[Sample], labels: Sequence[str], *, progress: Progress = _silent) -> None:
-    """Raises InputError that names the first faults that `verify` finds, and their number."""
-    found = verify(samples, labels, progress=progress)
-    if found:
-        named = " ".join(f"({number}) {finding}" for number, finding in enumerate(found[:_NAMED], start=1))
-        more = f" And {len(found) - _NAMED} more: python -m medseg inspect lists them." if len(found) > _NAMED else ""
-        raise InputError(f"The data set has {len(found)} faults. {named}{more}")
+def require_sound(samples: Sequence[Sample], labels: Sequence[str], *, progress: Progress = _silent) -> list[Finding]:
+    """The doubts about `samples`. Raises InputError that names the first faults that `verify` finds, their number, and
+    doubts that may explain them."""
+    all_findings = verify(samples, labels, progress=progress)
+    _refuse([finding for finding in all_findings if finding.kind != "doubt"])
+    return [finding for finding in all_findings if finding.kind == "doubt"]
 
 
-def examine(samples: Sequence[Sample], labels: Sequence[str], *, progress: Progress = _silent) -> list[Examined]:
-    """Every sample read once; what `findings` and `survey` reckon with."""
+def check_split(
+    samples: Sequence[Sample], labels: Sequence[str], split: str, *, progress: Progress = _silent
+) -> list[Finding]:
+    """What is doubtful about scoring or fitting on `split` of `samples`; of the others the bytes alone are read.
+
+    Raises InputError that names the faults of the split's own samples, which would be scored or learnt from.
+    """
+    examined = examine(samples, labels, split=split, progress=progress)
+    everything = findings(examined, labels)
+    _refuse([finding for finding in everything if finding.kind == "fault"])
+    return everything
+
+
+def _refuse(faults: Sequence[Finding]) -> None:
+    if faults:
+        named = " ".join(f"({number}) {fault}" for number, fault in enumerate(faults[:_NAMED], start=1))
+        more = f" And {len(faults) - _NAMED} more: medseg inspect lists them." if len(faults) > _NAMED else ""
+        raise InputError(f"The data set has {len(faults)} faults. {named}{more}")
+
+
+def examine(
+    samples: Sequence[Sample], labels: Sequence[str], *, split: str | None = None, progress: Progress = _silent
+) -> list[Examined]:
+    """Every sample read once; what `findings` and `survey` reckon with. Of samples of other splits than `split` only
+    the bytes of the image are read."""
     digests: dict[Path, str] = {}
     examined = []
     for done, sample in enumerate(samples, start=1):
-        examined.append(_examine(sample, labels, digests))
+        if split in (None, sample.split):
+            examined.append(_examine(sample, labels, digests))
+        elif sample.image.is_file():
+            examined.append(Examined(sample, digest=_digest(sample.image, digests)))
         progress(done, len(samples))
     return examined
 
 
 def findings(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
-    """The samples' own faults, then those of the whole."""
+    """The samples' own findings, then those of the whole."""
     own = [finding for one in examined for finding in one.findings]
     divided = [
-        Finding(f"case {case}", f"stands in {' and '.join(splits)}: pictures of one patient belong to one split.")
+        Finding(
+            f"case {case}", f"stands in {' and '.join(splits)}: images of one patient belong to one split.", "division"
+        )
         for case, splits in divided_cases(one.sample for one in examined).items()
     ]
-    return [*own, *divided, *_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels)]
+    whole = [*_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels), *_rare(examined, labels)]
+    return [*own, *divided, *whole, *_inverted(examined, labels), *_absent(examined)]
 
 
 def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) -> Examined:
@@ -104,85 +147,157 @@ def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) ->
         return Examined(sample, findings=tuple(missing))
     digest = ""
     try:
-        digest = digests.get(sample.image) or digests.setdefault(sample.image, _digest(sample.image))
+        digest = _digest(sample.image, digests)
         image, masks = sample.read(labels)
+        own = (*_faults(sample, image, masks, labels), *_doubts(sample, image, masks, labels))
     except OSError as error:
         return Examined(sample, findings=(Finding(_name(sample.image), f"cannot be opened: {error.strerror}."),))
     except ReadError as error:
         name, _, sentence = str(error).partition(": ")  # as `Sample.read` writes it
         return Examined(sample, digest=digest, findings=(Finding(name, sentence),))
     marked = tuple(int(mask.sum()) for mask in masks)
-    faults = tuple(Finding(_name(sample.image), sentence) for sentence in _faults(sample, image, masks, labels))
-    return Examined(sample, image.size, image.pixels.shape[2], marked, digest, faults)
+    cornered = tuple(bool(mask[0, 0] and mask[0, -1] and mask[-1, 0] and mask[-1, -1]) for mask in masks)
+    return Examined(sample, image.size, image.pixels.shape[2], marked, cornered, digest, own)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path, known: dict[Path, str]) -> str:
+    if path not in known:
+        with path.open("rb") as file:
+            known[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return known[path]
 
 
-def _faults(sample: Sample, image: Image, masks: Masks, labels: Sequence[str]) -> list[str]:
+def _faults(sample: Sample, image: Image, masks: Masks, labels: Sequence[str]) -> list[Finding]:
     """What is wrong with masks that could be read."""
+    where = _name(sample.image)
     faults = [
         f"the mask marks every pixel as {label}: is it inverted, or no mask?"
         for label, mask in zip(labels, masks, strict=True)
         if mask.all()
     ]
-    if sample.size not in (None, stored_size(image)):
-        height, width = stored_size(image)
-        stated = f"{sample.size[1]} × {sample.size[0]}"
-        faults.append(f"the annotations are for {stated} pixels (width × height), the picture has {width} × {height}.")
+    if not np.isfinite(image.pixels).all():
+        faults.append("some pixels are no numbers (NaN or infinite). Save the image without them.")
+    stated = sample.size
+    height, width = image.size if stated and sample.annotated_upright(image) else stored_size(image)
+    if stated not in (None, (height, width)):
+        sides = f"{stated[1]} × {stated[0]}"
+        faults.append(f"the annotations are for {sides} pixels (width × height), the image has {width} × {height}.")
     if any(box.right < box.left or box.bottom < box.top for box in sample.boxes):
         faults.append("a bounding box ends before it begins: are its corners exchanged?")
     inside = np.zeros(image.size, dtype=bool)
     try:
         for box in sample.boxes:
-            inside |= box.read(image)
+            inside |= sample.draw(box, image)
     except ReadError as error:
-        return [*faults, str(error)]
+        return [Finding(where, sentence) for sentence in (*faults, str(error).partition(": ")[2])]
     # Only where boxes and mask share nothing at all: public sets forget a box here and there.
     if inside.any() and not (masks & inside).any():
-        faults.append("nothing is marked inside its bounding boxes: is it the mask of another picture?")
-    return faults
+        faults.append("nothing is marked inside its bounding boxes: is it the mask of another image?")
+    return [Finding(where, sentence) for sentence in faults]
+
+
+def _doubts(sample: Sample, image: Image, masks: Masks, labels: Sequence[str]) -> list[Finding]:
+    """What may be right, and is wrong more often."""
+    doubts = [
+        f"the mask marks {mask.mean():.0%} of the image as {label}: is it inverted?"
+        for label, mask in zip(labels, masks, strict=True)
+        if _MOST <= mask.mean() < 1
+    ]
+    if image.orientation != 1 and len(sample.files) > 1 and _is_ambiguous(image):
+        doubts.append(
+            f"the photograph is turned by its EXIF orientation ({image.orientation}), and its mask may lie on the "
+            "image as stored, as it is taken here, or upright. Save the photograph upright."
+        )
+    return [Finding(_name(sample.image), sentence, "doubt") for sentence in doubts]
+
+
+def _is_ambiguous(image: Image) -> bool:
+    """Whether the stored and the upright grid have one size."""
+    return stored_size(image) == image.size
 
 
 def _duplicates(examined: Sequence[Examined]) -> list[Finding]:
-    """Pictures of the same bytes (and slice) in different splits; within one split a copy does no harm."""
+    """Images of the same bytes (and slice) in different splits; within one split a copy does no harm."""
     first: dict[tuple[str, int], Sample] = {}
-    found = []
+    doubles = []
     for one in examined:
         if not one.digest:
             continue
         other = first.setdefault((one.digest, one.sample.frame), one.sample)
         if other.split != one.sample.split:
             names = f"the same picture as {_name(other.image)}"
-            found.append(
-                Finding(_name(one.sample.image), f"{names}, which is in {other.split} and this in {one.sample.split}.")
-            )
-    return found
+            sentence = f"{names}, which is in {other.split} and this in {one.sample.split}."
+            doubles.append(Finding(_name(one.sample.image), sentence, "division"))
+    return doubles
 
 
 def _odd_channels(examined: Sequence[Examined]) -> list[Finding]:
-    """Pictures of other channels than most; grey and colour are brought to each other, so they count as one."""
+    """Images of other channels than most; grey and colour are brought to each other, so they count as one."""
     kinds = [(one, "1 or 3" if one.channels in (1, 3) else str(one.channels)) for one in examined if one.channels]
     usual = max(Counter(kind for _, kind in kinds).items(), key=lambda item: item[1], default=("", 0))[0]
-    sentence = f"channels, most pictures have {usual}: a model takes one number of them."
+    sentence = f"channels, most images have {usual}: a model takes one number of them."
     return [Finding(_name(one.sample.image), f"has {kind} {sentence}") for one, kind in kinds if kind != usual]
 
 
 def _empty(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
-    found = []
+    empty = []
     readable = [one for one in examined if one.size]
     for split in SPLITS:
         inside = [one for one in readable if one.sample.split == split]
         if inside and not any(map(any, (one.marked for one in inside))):
-            found.append(Finding(f"split {split}", f"all {len(inside)} masks are empty."))
+            empty.append(Finding(f"split {split}", f"all {len(inside)} masks are empty.", "division"))
     training = [one for one in readable if one.sample.split == "train"]
     for index, label in enumerate(labels):
         group, where = (training, "train") if training else (readable, "the data set")
         if group and any(map(any, (one.marked for one in group))) and not any(one.marked[index] for one in group):
-            found.append(Finding(f"label {label}", f"none of the {len(group)} masks of {where} marks it."))
-    return found
+            sentence = f"none of the {len(group)} masks of {where} marks it."
+            empty.append(Finding(f"label {label}", sentence, "division"))
+    return empty
+
+
+def _rare(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
+    """Labels that train has and another split, on which something else is marked, has not."""
+    rare = []
+    for index, label in enumerate(labels):
+        counts = {
+            split: [one.marked[index] > 0 for one in examined if one.size and one.sample.split == split]
+            for split in SPLITS
+        }
+        missing = [split for split in ("val", "test") if counts[split] and not any(counts[split])]
+        if len(labels) > 1 and any(counts["train"]) and missing:
+            sentence = f"marked on {sum(counts['train'])} images of train and on none of {' and '.join(missing)}"
+            rare.append(
+                Finding(f"label {label}", f"{sentence}: inspect --write-splits deals with regard to it.", "doubt")
+            )
+    return rare
+
+
+def _inverted(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
+    """A label whose masks cover most of nearly every image and its corners: lesions do not, inverted masks do."""
+    doubts = []
+    for index, label in enumerate(labels):
+        marked = [one for one in examined if one.size and one.marked[index]]
+        wide = [
+            one
+            for one in marked
+            if one.size and one.cornered[index] and 2 * one.marked[index] > one.size[0] * one.size[1]
+        ]
+        if len(marked) > 1 and len(wide) >= _MOST * len(marked):
+            sentence = f"{len(wide)} of {len(marked)} masks mark more than half of the image and its corners: inverted?"
+            doubts.append(Finding(f"label {label}", sentence, "doubt"))
+    return doubts
+
+
+def _absent(examined: Sequence[Examined]) -> list[Finding]:
+    """Splits without a sample, where the data are divided and not all for testing."""
+    splits = {one.sample.split for one in examined}
+    if not splits <= {*SPLITS} or splits == {"test"}:
+        return []
+    return [
+        Finding(f"split {split}", "no sample belongs to it: with three cases or more each split gets one.", "doubt")
+        for split in SPLITS
+        if split not in splits
+    ]
 
 
 def _name(path: Path) -> str:

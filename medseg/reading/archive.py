@@ -25,7 +25,7 @@ def unpack_zip(path: Path) -> Path:
     folder appears whole or not at all. Raises InputError for a file that is no zip or is damaged, encrypted, names a
     place outside its folder, holds a link, or would write more than MAX_FILES, MAX_BYTES or half of the free disk.
     """
-    target = _cache() / _key(path)
+    target = cache_folder(path, "archives")
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpacking-") as folder:
@@ -38,8 +38,9 @@ def unpack_zip(path: Path) -> Path:
     return without_wrapper(target)
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("MEDSEG_CACHE") or Path.home() / ".cache" / "medseg") / "archives"
+def cache_folder(path: Path, kind: str) -> Path:
+    """Where under $MEDSEG_CACHE what was made of the file `path` is kept, a folder that changes with the file."""
+    return Path(os.environ.get("MEDSEG_CACHE") or Path.home() / ".cache" / "medseg") / kind / _key(path)
 
 
 def _key(path: Path) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from medseg.arrays import Mask, Masks
+from medseg.arrays import Masks
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
 from medseg.reading.grey import check_window, to_grey, to_unit
+from medseg.reading.marks import Value, lie_alike, select_values, to_masks
 from medseg.reading.stored import Stored, from_header
 from medseg.reading.workers import Pool
 
@@ -55,25 +56,48 @@ def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[fl
 
 
 def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Image | None = None) -> Masks:
-    """(K, H, W) bool, upright: one mask per label.
+    """(K, H, W) bool, upright: one mask per label, as `medseg.reading.marks` reads the values of the file.
 
-    One label: a lossless file of at most one value beside 0 marks that value; in JPEG, and in 8-bit greys of more
-    values, more than 127 is marked; in floats within [0, 1] more than 0.5; in colours any channel above 127. Several
-    labels: a label map of the integers 0 (background) to K. The indices of palette files are the values. What does not
-    fit is refused with the values found, and so is a photograph in the mask's place.
+    One label: everything beside 0 in a lossless file of one value; the bright half of soft edges and JPEG. Several
+    labels: a label map of the integers 0 (background) to K; the indices of palette files are the values. What does not
+    fit is refused with the values: a label map for one label, a photograph in the mask's place, a dim JPEG.
 
-    The mask's own EXIF orientation is undone. A mask without one that fits the stored grid of `like`, the picture it
+    The mask's own EXIF orientation is undone. A mask without one that fits the stored grid of `like`, the image it
     belongs to, is turned as that was, also where the upright grid has the same size. Of several frames the one of
-    `like` is read, frame 0 without it. Raises ReadError for a file that is no such mask or not of `like`'s size.
+    `like` is read, frame 0 without it. Raises ReadError for a file that is no such mask, not of `like`'s size, or a
+    NIfTI that lies elsewhere in the patient than `like`.
     """
     if isinstance(labels, str) or not labels:
         raise InputError("Masks are read for a list of one or more labels. Name the labels of the mask.")
+    stored = _read_mask(path, like)
+    return _placed(np.stack(to_masks(stored, len(labels))), stored, like)
+
+
+def read_values(
+    path: str | os.PathLike[str],
+    groups: Sequence[Sequence[Value]],
+    known: Sequence[Value] = (),
+    *,
+    like: Image | None = None,
+) -> Masks:
+    """(K, H, W) bool, upright: of a label map, for each group the pixels that hold one of its values.
+
+    A value is a number (of a palette file the index) or a colour (red, green, blue). `known` are all values that may
+    occur beside 0, () for any. Frames and grid are as for `read_masks`. Raises ReadError for a value that is not known,
+    a JPEG, whose values are not those that were drawn, and what `read_masks` refuses.
+    """
+    stored = _read_mask(path, like)
+    return _placed(np.stack(select_values(stored, groups, known)), stored, like)
+
+
+def _read_mask(path: str | os.PathLike[str], like: Image | None) -> Stored:
     frame = like.frame if like is not None and like.frame and count_frames(path) > 1 else 0
-    stored = _read(path, frame)
-    masks = np.stack(_masks(stored, len(labels)))
-    if like is None:
-        return np.ascontiguousarray(to_upright(masks, stored.orientation))
-    return np.ascontiguousarray(_fitted(masks, stored, like))
+    return _read(path, frame)
+
+
+def _placed(masks: Masks, stored: Stored, like: Image | None) -> Masks:
+    turned = to_upright(masks, stored.orientation) if like is None else _fitted(masks, stored, like)
+    return np.ascontiguousarray(turned)
 
 
 def count_frames(path: str | os.PathLike[str]) -> int:
@@ -136,65 +160,16 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.moveaxis(to_upright(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
 
 
-def _masks(stored: Stored, count: int) -> list[Mask]:
-    """`count` masks on the stored grid."""
-    values = stored.pixels
-    if values.ndim == 3:
-        if (values == values[..., :1]).all():
-            values = values[..., 0]
-        elif values.shape[2] != 3:
-            raise ReadError(f"The mask has {values.shape[2]} channels. {_WANTED.format(count)}")
-        elif count == 1 and values.dtype == np.uint8:
-            return [_cut(values.max(axis=-1))]
-        else:
-            raise ReadError(f"The mask is a colour picture. {_WANTED.format(count)}")
-    return [_one_mask(stored, values)] if count == 1 else _label_map(stored, values, count)
-
-
-_WANTED = "For {0} labels a grey picture of the integers 0 (background) to {0} is wanted; save the mask as one."
-
-
-def _one_mask(stored: Stored, values: np.ndarray) -> Mask:
-    if stored.lossy:
-        return _cut(values)
-    found = np.unique(values)
-    if len(found) <= 2 and found[0] in (0, found[-1]) and found[-1] >= 0:
-        return np.asarray(values > 0)
-    if values.dtype == np.uint8 and stored.palette is None and found[-1] > 127:
-        return _cut(values)
-    if values.dtype.kind == "f" and found[0] >= 0 and found[-1] <= 1:
-        return np.asarray(values > 0.5)
-    raise ReadError(f"The mask holds the values {_some(found)}. For one label 0 and one other value are wanted.")
-
-
-def _cut(values: np.ndarray) -> Mask:
-    """More than 127 is marked; soft edges and JPEG leave few greys between, photographs many on many pixels."""
-    greys = np.bincount(values.ravel(), minlength=256)[64:192]
-    if greys.sum() * 4 > values.size and np.count_nonzero(greys) > 32:
-        raise ReadError("The mask is a picture: a quarter of it and more is neither dark nor bright. Choose its mask.")
-    return np.asarray(values > 127)
-
-
-def _label_map(stored: Stored, values: np.ndarray, count: int) -> list[Mask]:
-    found = np.unique(values)
-    if stored.lossy:
-        raise ReadError(f"The mask is a JPEG, which changes its values. {_WANTED.format(count)}")
-    if not np.isin(found, np.arange(count + 1)).all():
-        raise ReadError(f"The mask holds the values {_some(found)}. {_WANTED.format(count)}")
-    return [np.asarray(values == label) for label in range(1, count + 1)]
-
-
-def _some(values: np.ndarray) -> str:
-    """The first few of `values`, as a sentence names them."""
-    names = ", ".join(f"{value:g}" for value in values[:8])
-    return names if len(values) <= 8 else f"{names} and {len(values) - 8} more"
-
-
 def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:
-    """`masks` turned upright, refused where they do not cover the picture `like`."""
+    """`masks` turned upright, refused where they do not cover the image `like`."""
     if stored.frames not in (1, like.frames):
         raise ReadError(
-            f"The mask file has {stored.frames} frames, the picture's {like.frames}. Choose the mask of this picture."
+            f"The mask file has {stored.frames} frames, the image's {like.frames}. Choose the mask of this image."
+        )
+    if not lie_alike(stored.affine, like):
+        raise ReadError(
+            "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
+            "Save the mask with the image's affine."
         )
     turn = stored.orientation
     if turn == 1 and masks.shape[1:] == to_stored(like.pixels[..., 0], like.orientation).shape:
@@ -202,7 +177,7 @@ def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:
     masks = to_upright(masks, turn)
     if masks.shape[1:] != like.size:
         raise ReadError(
-            f"The mask is {masks.shape[2]} × {masks.shape[1]} pixels (width × height), the picture {like.size[1]} × "
-            f"{like.size[0]}. Choose the mask of this picture."
+            f"The mask is {masks.shape[2]} × {masks.shape[1]} pixels (width × height), the image {like.size[1]} × "
+            f"{like.size[0]}. Choose the mask of this image."
         )
     return masks

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from medseg.data.coco import read_coco, write_coco
@@ -14,7 +16,7 @@ from medseg.data.manifest import Sample
 from medseg.data.parts import Box, Polygon
 from medseg.data.rle import encode_rle, pack_counts
 from medseg.data.samples import load_data
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegWarning
 from tests.conftest import disc
 from tests.data_sets import SIZE, SMALL, TALL, chestx_det, class_folders, save, scene
 
@@ -32,7 +34,7 @@ def written(path: Path, content: dict[str, Any]) -> Path:
 
 
 COUNTS = [int(count) for count in encode_rle(TALL, "counts").split()]
-BOX_OUTLINE = [10.0, 4.0, 19.0, 4.0, 19.0, 8.0, 10.0, 8.0]
+BOX_OUTLINE = [10.0, 4.0, 20.0, 4.0, 20.0, 9.0, 10.0, 9.0]
 
 
 def test_instances_of_polygons_and_run_lengths_are_united(tmp_path: Path) -> None:
@@ -52,8 +54,28 @@ def test_a_folder_with_one_instance_file_is_a_data_set(tmp_path: Path) -> None:
     written(tmp_path / "annotations" / "instances.json", instances())
     assert load_data(tmp_path).layout == "coco"
     written(tmp_path / "annotations" / "more.json", instances())
-    with pytest.raises(InputError, match="holds 2 JSON files: name the one"):
+    with pytest.raises(InputError, match=r"a.png is in instances\.json and in more\.json: name the file"):
         load_data(tmp_path)
+
+
+def test_several_instance_files_are_the_splits_that_they_name(tmp_path: Path) -> None:
+    for split, folder in (("train", "train"), ("val", "valid"), ("test", "test")):
+        save(tmp_path / folder / "a.png", scene(len(folder)))
+        content = instances({"segmentation": [BOX_OUTLINE]})
+        content["categories"] = [
+            {"id": 0, "name": "nuclei-xy", "supercategory": "none"},
+            {"id": 3, "name": "nucleus", "supercategory": "nuclei-xy"},
+        ]
+        written(tmp_path / folder / "_annotations.coco.json", content)
+        content["images"][0]["file_name"] = f"{split}.png"
+        save(tmp_path / "flat" / "images" / f"{split}.png", scene(len(folder)))
+        written(tmp_path / "flat" / "annotations" / f"instances_{split}.json", content)
+    shutil.move(tmp_path / "flat", tmp_path.parent / f"{tmp_path.name}-flat")
+    for root in (tmp_path, tmp_path.parent / f"{tmp_path.name}-flat"):
+        loaded = load_data(root)
+        assert (loaded.layout, loaded.labels) == ("coco", ("nucleus",))  # Roboflow's first category is none
+        assert sorted(sample.split for sample in loaded.samples) == ["test", "train", "val"]
+        assert all(sample.read(["nucleus"])[1].sum() == SMALL.sum() for sample in loaded.samples)
 
 
 def test_what_is_written_reads_back_to_the_same_masks(tmp_path: Path) -> None:
@@ -77,12 +99,35 @@ def test_overlapping_class_folders_survive_the_round_trip(tmp_path: Path) -> Non
 
 
 def test_polygons_stay_polygons(tmp_path: Path) -> None:
-    chestx_det(tmp_path)
-    found = load_data(tmp_path)
-    write_coco(found.samples, found.labels, tmp_path / "out.json")
-    assert [s.mask for s in read_coco(tmp_path / "out.json").samples] == [s.mask for s in found.samples]
+    save(tmp_path / "images" / "a.png", scene())
+    content = instances({"segmentation": [BOX_OUTLINE, [1, 1, 4, 1, 1, 4]]})
+    samples = load_data(written(tmp_path / "in.json", content)).samples
+    write_coco(samples, ["nucleus"], tmp_path / "out.json")
+    assert [s.mask for s in read_coco(tmp_path / "out.json").samples] == [s.mask for s in samples]
     first = json.loads((tmp_path / "out.json").read_text())["annotations"][0]
     assert (first["area"], first["bbox"], first["segmentation"]) == (SMALL.sum(), [10, 4, 10, 5], [BOX_OUTLINE])
+
+
+def test_outlines_of_another_convention_become_run_lengths_of_the_same_mask(tmp_path: Path) -> None:
+    chestx_det(tmp_path)
+    loaded = load_data(tmp_path)
+    write_coco(loaded.samples, loaded.labels, tmp_path / "out.json")
+    for before, after in zip(loaded.samples, read_coco(tmp_path / "out.json").samples, strict=True):
+        np.testing.assert_array_equal(before.read(loaded.labels)[1], after.read(loaded.labels)[1])
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_polygons_on_a_turned_photograph_come_back_on_their_grid(tmp_path: Path, upright: bool) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3
+    PIL.Image.fromarray(scene()).save(tmp_path / "a.jpg", exif=exif)
+    part = Polygon("a", ((1, 1), (9, 1), (9, 5), (1, 5)))
+    sample = Sample(tmp_path / "a.jpg", (part,), "a", "", upright=upright)
+    write_coco([sample], ["a"], tmp_path / "out.json")
+    (again,) = read_coco(tmp_path / "out.json").samples
+    assert (again.upright, again.mask) == (upright, (part,))
+    rows, columns = np.nonzero(again.read(["a"])[1][0])
+    assert (rows.min(), columns.min()) == ((1, 1) if upright else (24 - 5, 32 - 9))
 
 
 def test_pictures_of_parts_that_are_not_asked_for_have_no_annotation(tmp_path: Path) -> None:
@@ -103,7 +148,28 @@ def test_pictures_of_parts_that_are_not_asked_for_have_no_annotation(tmp_path: P
         {"bbox": [1, 2, 3]},
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, broken: dict[str, Any]) -> None:
-    path = written(tmp_path / "c.json", instances(broken))
-    with pytest.raises(InputError, match=r"c\.json is no COCO instance file that holds together"):
+def test_an_annotation_that_cannot_be_drawn_is_left_out_and_named(tmp_path: Path, broken: dict[str, Any]) -> None:
+    path = written(tmp_path / "c.json", instances({"segmentation": [BOX_OUTLINE]}, broken))
+    with pytest.warns(MedsegWarning, match=r"annotations that are no polygon .* \(1\), the first: annotation 1 of "):
+        (sample,) = load_data(path).samples
+    assert sample.mask == (Polygon("nucleus", ((10, 4), (20, 4), (20, 9), (10, 9))),)
+
+
+def test_boxes_without_an_outline_mark_nothing_and_are_counted(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.json", instances({"bbox": [1, 2, 3, 4]}, {"bbox": [1, 2, 3, 4], "segmentation": []}))
+    with pytest.warns(MedsegWarning, match=r"a box and no outline, which mark nothing \(2\)"):
         load_data(path)
+
+
+@pytest.mark.parametrize("content", ['{"images": [{}], "annotations": [], "categories": []}', "[1"])
+def test_a_file_that_does_not_hold_together_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(InputError, match=r"c\.json is no (COCO instance file that holds together|JSON file)"):
+        load_data(tmp_path / "c.json")
+
+
+def test_a_byte_order_mark_before_json_is_none_of_it(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png", scene())
+    path = tmp_path / "c.json"
+    path.write_text("\ufeff" + json.dumps(instances({"segmentation": [BOX_OUTLINE]})), encoding="utf-8")
+    assert load_data(path).samples[0].read(["nucleus"])[1].sum() == SMALL.sum()

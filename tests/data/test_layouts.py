@@ -6,11 +6,12 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from medseg.data.films import write_dicom
-from medseg.data.manifest import Sample
+from medseg.data.manifest import Sample, write_manifest
 from medseg.data.parts import Box
 from medseg.data.samples import load_data, split_hash
 from medseg.errors import InputError, MedsegWarning
@@ -134,7 +135,7 @@ def test_masks_without_class_names_can_be_named_but_not_united(tmp_path: Path) -
 def test_annotated_pictures_that_are_not_there_are_left_out_and_counted(tmp_path: Path) -> None:
     chestx_det(tmp_path)
     (tmp_path / "train_data" / "2.png").unlink()
-    with pytest.warns(MedsegWarning, match=r"1 annotated pictures are not here and are left out, the first: 2\.png"):
+    with pytest.warns(MedsegWarning, match=r"Left out: annotated images that are not here \(1\), the first: 2\.png"):
         assert len(load_data(tmp_path).samples) == 2
 
 
@@ -156,8 +157,8 @@ def test_siim_films_without_row_and_rows_without_film_are_left_out_and_counted(t
     write_dicom(tmp_path / "dicom-images-test" / "9.dcm", scene()[..., 0])
     (tmp_path / "dicom-images-train" / "s1.2.4" / "series" / "1.2.4.dcm").unlink()
     with (
-        pytest.warns(MedsegWarning, match="1 pictures have no row in the table"),
-        pytest.warns(MedsegWarning, match="1 pictures of the table are not here"),
+        pytest.warns(MedsegWarning, match=r"images without a row in the table \(1\)"),
+        pytest.warns(MedsegWarning, match=r"images of the table that are not here \(1\)"),
     ):
         assert [s.case for s in load_data(tmp_path).samples] == ["1.2.3"]
 
@@ -172,12 +173,26 @@ def test_volumes_become_slices_of_one_case(tmp_path: Path, suffix: str) -> None:
     assert marked == [[0, 0], [12, 0], [0, 8], [0, 0]]
 
 
-def test_of_nnunets_channel_files_the_first_is_read_and_the_others_are_counted(tmp_path: Path) -> None:
+def test_nnunets_channel_files_are_joined_in_their_order(tmp_path: Path) -> None:
     decathlon(tmp_path, "_0000")
-    shutil.copy(tmp_path / "imagesTr" / "v_0000.nii.gz", tmp_path / "imagesTr" / "v_0001.nii.gz")
-    with pytest.warns(MedsegWarning, match="1 files of further channels are left out, the first: v_0001"):
-        samples = load_data(tmp_path).samples
-    assert {s.image.name for s in samples} == {"v_0000.nii.gz"}
+    volume = nibabel.load(tmp_path / "imagesTr" / "v_0000.nii.gz")
+    turned = nibabel.Nifti1Image(-np.asarray(volume.dataobj), volume.affine)
+    nibabel.save(turned, tmp_path / "imagesTr" / "v_0001.nii.gz")
+    sample = load_data(tmp_path).samples[1]
+    pixels = sample.read(["Anterior"])[0].pixels
+    assert pixels.shape[2] == 2
+    np.testing.assert_allclose(pixels[..., 0], 1 - pixels[..., 1], atol=1e-6)
+    write_manifest([sample], ["Anterior", "Posterior"], tmp_path / "m.json")
+    assert load_data(tmp_path / "m.json", divide=False).samples == [sample]
+
+
+def test_a_case_without_a_channel_that_others_have_is_refused(tmp_path: Path) -> None:
+    decathlon(tmp_path, "_0000")
+    for folder, name in (("imagesTr", "w_0000"), ("imagesTr", "w_0001"), ("labelsTr", "w")):
+        source = "v_0000" if folder == "imagesTr" else "v"
+        shutil.copy(tmp_path / folder / f"{source}.nii.gz", tmp_path / folder / f"{name}.nii.gz")
+    with pytest.raises(InputError, match=r"v has the channels \[0\], others 2"):
+        load_data(tmp_path)
 
 
 def test_pairs_of_volumes_become_slices(tmp_path: Path) -> None:
@@ -192,7 +207,7 @@ def test_a_layout_may_be_named(tmp_path: Path) -> None:
     assert load_data(tmp_path, layout="pairs").labels == ()
     with pytest.raises(InputError, match="There is no layout 'coco17'"):
         load_data(tmp_path, layout="coco17")
-    with pytest.raises(InputError, match="a folder as medseg/data/layouts"):
+    with pytest.raises(InputError, match=r"in no layout that medseg knows.*Wanted lgg"):
         load_data(tmp_path, layout="lgg")
 
 
@@ -217,13 +232,13 @@ def test_the_real_lgg_is_split_by_patient(real_data: Path) -> None:
 
 
 def test_the_real_chestx_det_outlines_fill_their_boxes(real_data: Path) -> None:
-    with pytest.warns(MedsegWarning, match="3512 annotated pictures"):
+    with pytest.warns(MedsegWarning, match=r"annotated images that are not here \(3512\)"):
         samples = load_data(real_data / "chest" / "chestx-det", fold=2).samples
     assert Counter(s.split for s in samples) == {"train": 40, "val": 12, "test": 14}
     for sample in [s for s in samples if s.boxes][:5]:
         image, _ = sample.read(["Mass"])
         for part, box in zip(sample.mask, sample.boxes, strict=True):
-            rows, columns = (np.flatnonzero(part.read(image).any(axis=axis)) for axis in (1, 0))
+            rows, columns = (np.flatnonzero(part.draw(image.size).any(axis=axis)) for axis in (1, 0))
             edges = [columns[0] - box.left, columns[-1] - box.right, rows[0] - box.top, rows[-1] - box.bottom]
             assert np.abs(edges).max() <= 2
 

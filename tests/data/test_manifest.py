@@ -50,5 +50,5 @@ def test_a_picture_on_which_nothing_is_marked_has_no_parts(disc_pairs: Path) -> 
 )
 def test_entries_of_another_form_are_refused(tmp_path: Path, entry: str) -> None:
     (tmp_path / "data.json").write_text(f'{{"samples": [{entry}]}}', encoding="utf-8")
-    with pytest.raises(InputError, match=r"data\.json is not a manifest"):
+    with pytest.raises(InputError, match=r"data\.json is no annotation file"):
         read_manifest(tmp_path / "data.json")

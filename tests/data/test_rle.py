@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from medseg.data.layouts_tables import read_siim_table
+from medseg.data.layouts.siim import read_siim_table
 from medseg.data.rle import decode_rle, encode_rle, pack_counts, unpack_counts
 from medseg.errors import ReadError
 

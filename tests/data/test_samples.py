@@ -47,7 +47,7 @@ def test_a_compressed_nifti_file_has_the_stem_without_both_endings(tmp_path: Pat
 
 def test_files_without_a_partner_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/c.png")
-    with pytest.raises(InputError, match=r"2 files have no partner .* first: b, c\."):
+    with pytest.raises(InputError, match=r"2 files have no partner .* first: images/b\.png, masks/c\.png\."):
         load_data(tmp_path)
 
 
@@ -58,14 +58,17 @@ def test_two_files_with_one_stem_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused_with_what_was_wanted(tmp_path: Path) -> None:
-    touch(tmp_path, "pictures/a.png")
-    with pytest.raises(InputError, match="wanted images/ and masks/ or train_images/ and train_masks/"):
+    touch(tmp_path, "pictures/a.png", "pictures/b.mha", "c.txt")
+    with pytest.raises(
+        InputError,
+        match=r"It holds 1 \*\.txt, 1 pictures/\*\.png, 1 pictures/\*\.mha\. Wanted images/ and masks/ or another",
+    ):
         load_data(tmp_path)
 
 
 def test_empty_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/x.txt", "masks/x.txt")
-    with pytest.raises(InputError, match="holds no samples"):
+    with pytest.raises(InputError, match="in no layout that medseg knows"):
         load_data(tmp_path)
 
 
@@ -166,18 +169,25 @@ def test_a_case_may_be_numbered_from_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "", "[]", "{}", '{"samples": 5}', '{"samples": ["a.png"]}', '{"samples": [{"image": "a.png"}]}',
+        "[]", "{}", '{"samples": 5}', '{"samples": ["a.png"]}', '{"samples": [{"image": "a.png"}]}',
         '{"samples": [{"image": 1, "mask": "m"}]}', '{"samples": [{"image": "a", "mask": "m", "split": "dev"}]}',
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "data.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"data\.json is not a manifest"):
+    with pytest.raises(InputError, match=r"data\.json is no annotation file"):
+        load_data(tmp_path / "data.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1} x'])
+def test_what_is_no_json_is_refused_with_the_place(tmp_path: Path, content: str) -> None:
+    (tmp_path / "data.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.json is no JSON file \(.* line 1 column"):
         load_data(tmp_path / "data.json")
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.json is not a manifest"):
+    with pytest.raises(InputError, match=r"data\.json is not there"):
         load_data(tmp_path / "data.json")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medseg.data.layouts_tables import read_siim_table
+from medseg.data.layouts.siim import read_siim_table
 from medseg.data.rle import decode_rle
 from medseg.data.samples import load_data
 from medseg.export.tables import write_instances, write_rle

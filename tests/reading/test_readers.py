@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from medseg.errors import InputError, ReadError
 from medseg.image import to_stored
 from medseg.reading import readers
-from medseg.reading.readers import count_frames, read_image, read_masks
+from medseg.reading.readers import count_frames, read_image, read_masks, read_values
 from tests.conftest import ROOT
 
 RAMP = np.arange(6, dtype=np.uint16).reshape(2, 3)
@@ -389,9 +389,99 @@ def test_a_label_map_is_no_mask_of_one_label(tmp_path: Path, values: list[list[i
 
 
 def test_a_jpeg_mask_is_cut_at_127(tmp_path: Path) -> None:
-    Pillow.fromarray(np.kron(CORNER, np.ones((16, 16), np.uint8))).save(tmp_path / "a.jpg", quality=50)
+    corner = np.array([[255, 0, 0], [255, 0, 0]], dtype=np.uint8)
+    Pillow.fromarray(np.kron(corner, np.ones((16, 16), np.uint8))).save(tmp_path / "a.jpg", quality=50)
     masks = read_masks(tmp_path / "a.jpg", ["a"])
     assert masks[0, 8::16, 8::16].tolist() == [[True, False, False], [True, False, False]]
+
+
+def test_an_all_black_jpeg_mask_marks_nothing(tmp_path: Path) -> None:
+    Pillow.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a.jpg", quality=10)
+    assert not read_masks(tmp_path / "a.jpg", ["a"]).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [((255, 128, 0), "a JPEG with areas of several levels"), ((1, 1, 0), "brightest value of this JPEG mask is [12],")],
+)
+def test_a_jpeg_of_a_label_map_is_refused(tmp_path: Path, values: tuple[int, ...], sentence: str) -> None:
+    areas = np.kron(np.array([values], np.uint8), np.ones((16, 16), np.uint8))
+    Pillow.fromarray(areas).save(tmp_path / "a.jpg", quality=90)
+    with pytest.raises(ReadError, match=sentence):
+        read_masks(tmp_path / "a.jpg", ["a"])
+
+
+LEVELS = {
+    "four classes": (0, 85, 170, 255),
+    "disc and cup": (255, 128, 0),
+    "few small numbers": (0, 1, 2, 200),
+    "numbered instances": tuple(range(0, 250, 10)),
+    "no background": (64, 255),
+}
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_areas_of_several_levels_are_no_mask_of_one_label(tmp_path: Path, levels: tuple[int, ...]) -> None:
+    areas = np.kron(np.array([levels], np.uint8), np.ones((6, 6), np.uint8))
+    with pytest.raises(ReadError, match=rf"holds the values {min(levels)}, .*NAME=1,2"):
+        read_masks(write_png(tmp_path / "a", areas), ["a"])
+    chosen = read_values(tmp_path / "a", [[int(levels[0])], [int(v) for v in levels[1:]]])
+    assert (chosen[0] == (areas == levels[0])).all()
+    assert (chosen[1] == (areas != levels[0])).all()
+
+
+@pytest.mark.parametrize("blur", [0.5, 2, 4])
+def test_soft_edges_are_cut_at_their_half(tmp_path: Path, blur: float) -> None:
+    rows, columns = np.mgrid[:80, :80]
+    away = 25 - np.hypot(rows - 40, columns - 40)
+    soft = 255 / (1 + np.exp(-away / blur))
+    mask = read_masks(write_png(tmp_path / "a", soft.round().astype(np.uint8)), ["a"])[0]
+    assert (mask == (soft.round() > 127)).all()
+
+
+def test_a_png_that_was_a_jpeg_once_is_cut_as_the_jpeg_is(tmp_path: Path) -> None:
+    disc = np.hypot(*np.mgrid[-40:40, -40:40]) < 25
+    Pillow.fromarray(disc * np.uint8(255)).save(tmp_path / "a.jpg", quality=30)
+    with Pillow.open(tmp_path / "a.jpg") as decoded:
+        decoded.save(tmp_path / "a.png")
+    masks = [read_masks(tmp_path / f"a.{ending}", ["a"])[0] for ending in ("png", "jpg")]
+    assert (masks[0] == masks[1]).all()
+    assert (masks[0] != disc).sum() < 20
+
+
+def test_two_colours_are_two_classes_and_dark_ones_count(tmp_path: Path) -> None:
+    def painted(*colours: tuple[int, int, int]) -> Path:
+        return write_png(tmp_path / "a", np.kron(np.array([colours], np.uint8), np.ones((6, 6, 1), np.uint8)))
+
+    with pytest.raises(ReadError, match=r"the colours \(128, 0, 0\), \(64, 0, 0\)"):
+        read_masks(painted((0, 0, 0), (128, 0, 0), (64, 0, 0)), ["a"])
+    with pytest.raises(ReadError, match=r"the colours"):
+        read_masks(painted((255, 0, 0), (0, 255, 0)), ["a"])
+    assert read_masks(painted((0, 0, 0), (64, 0, 0)), ["a"]).sum() == 36
+    assert read_values(painted((0, 0, 0), (64, 0, 0), (0, 64, 0)), [[(0, 64, 0)]]).sum() == 36
+
+
+def test_values_that_the_data_set_does_not_name_are_refused(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a", [[0, 1, 2, 7]])
+    assert read_values(path, [[1, 2]]).astype(int).tolist() == [[[0, 1, 1, 0]]]
+    with pytest.raises(ReadError, match="holds 7, and the data set does not say"):
+        read_values(path, [[1]], known=[0, 1, 2])
+
+
+def test_a_nifti_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    voxels, affine = np.arange(24.0).reshape(2, 3, 4), np.diag([-2.0, -2.0, 3.0, 1.0])
+    affine[:3, 3] = 90, 100, -40
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "image.nii")
+    image = read_image(tmp_path / "image.nii", frame=1)
+    almost, shifted = affine + 1e-4, affine.copy()
+    shifted[0, 3] += 2
+    for name, other in (("same", affine), ("almost", almost)):
+        nibabel.save(nibabel.Nifti1Image((voxels > 9).astype(np.uint8), other), tmp_path / f"{name}.nii")
+        assert read_masks(tmp_path / f"{name}.nii", ["a"], like=image).any()
+    for name, other in (("eye", np.eye(4)), ("shifted", shifted), ("none", None)):
+        nibabel.save(nibabel.Nifti1Image((voxels > 9).astype(np.uint8), other), tmp_path / f"{name}.nii")
+        with pytest.raises(ReadError, match="The mask's affine is not that of its image"):
+            read_masks(tmp_path / f"{name}.nii", ["a"], like=image)
 
 
 def test_a_float_mask_is_cut_at_a_half(tmp_path: Path) -> None:
@@ -445,7 +535,7 @@ def test_a_grey_mask_saved_as_rgb_is_grey(tmp_path: Path) -> None:
 def test_a_coloured_mask_marks_any_bright_channel_of_one_label_only(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a", np.array([[[0, 0, 0], [200, 0, 0], [100, 100, 90]]]))
     assert read_masks(path, ["a"]).tolist() == [[[False, True, False]]]
-    with pytest.raises(ReadError, match=r"colour picture\. For 2 labels"):
+    with pytest.raises(ReadError, match=r"colour image\. For 2 labels"):
         read_masks(path, ["a", "b"])
 
 
@@ -461,7 +551,7 @@ def test_a_mask_of_several_channels_is_refused_unless_they_are_equal(tmp_path: P
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     image = read_image(write_png(tmp_path / "a", np.zeros((30, 20))))
-    with pytest.raises(ReadError, match=r"mask is 10 × 12 pixels \(width × height\), the picture 20 × 30"):
+    with pytest.raises(ReadError, match=r"mask is 10 × 12 pixels \(width × height\), the image 20 × 30"):
         read_masks(write_png(tmp_path / "b", np.zeros((12, 10))), ["a"], like=image)
 
 

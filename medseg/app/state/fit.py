@@ -105,7 +105,7 @@ def _arranged(images: Sequence[UploadedFile], masks: Sequence[UploadedFile], fol
 
 def _samples(root: Path) -> list[Sample]:
     """Pairs or masks by class alone: other layouts may name files anywhere, which a visitor shall not."""
-    from medseg.data.layouts_folders import is_class_folders
+    from medseg.data.layouts.pairs import is_class_folders
     from medseg.data.samples import load_data, select
 
     fitted = load_data(root, layout="class-folders" if is_class_folders(root) else "pairs", divide=False).samples

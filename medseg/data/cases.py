@@ -1,0 +1,117 @@
+"""Which patient an image is of, by the csv files beside a data set.
+
+Such tables come with any column names, separators and encodings, and name images by file name, stem or path. So the
+column of patients is found by its name and the column of images by its values; what does not match is counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.data.left_out import LeftOut, left_out
+from medseg.data.listing import stem_of
+from medseg.data.manifest import Sample
+from medseg.errors import InputError
+
+_CASES = (
+    "case", "caseid", "patient", "patientid", "patientnumber", "patientname", "pid", "subject", "subjectid", "person",
+    "personid", "sequence", "sequenceid", "study", "studyid", "lesionid",
+)  # fmt: skip
+"""Names of the column of patients, without what is no letter: the first that is there counts."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: Path
+    rows: list[dict[str, str]]
+
+    def column_of_cases(self) -> str | None:
+        columns = {re.sub(r"[^a-z]", "", name.lower()): name for name in (self.rows[0] if self.rows else {})}
+        return next((columns[name] for name in (*_CASES[2:], *_CASES[:2]) if name in columns), None)
+
+
+def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tuple[LeftOut, ...]]:
+    """`samples` with the cases that the csv files in `root` give, and the rows and images that stay without the other.
+
+    A table counts where one of its columns is of patients. Raises InputError where two rows say different patients of
+    one image.
+    """
+    names = {name: sample for sample in samples for name in _names(sample, root)}
+    cases: dict[Path, str] = {}
+    entries: tuple[LeftOut, ...] = ()
+    for table in _tables(root):
+        column = table.column_of_cases()
+        if column is None:
+            continue
+        image_column = _column_of_images(table, column, names.keys())
+        lost = []
+        for row in table.rows:
+            named, case = row.get(image_column or "", ""), (row.get(column) or "").strip()
+            sample = names.get(_plain(named)) if image_column else None
+            if sample is None or not case:
+                lost.append(named or case or "an empty row")
+            elif cases.setdefault(sample.image, case) != case:
+                raise InputError(f"{table.path.name} gives {sample.image.name} two patients. Mend the table.")
+        entries += left_out(f"rows of {table.path.name} that name no image here, or no {column}", lost)
+    if not cases:
+        return list(samples), entries
+    single = {sample.image.name for sample in samples if sample.image not in cases}
+    entries += left_out("images without a patient in the csv file: each is taken for a case of its own", single)
+    return [replace(sample, case=cases.get(sample.image, sample.case)) for sample in samples], entries
+
+
+def _names(sample: Sample, root: Path) -> list[str]:
+    """All that a table may call a sample: path, file name and stem of its image and of its mask file."""
+    files = sample.files
+    return [
+        _plain(name)
+        for path in reversed(files)  # the image's own names win over those of a mask
+        for name in (*_tails(path, root), *_tails(path.with_name(stem_of(path)), root))
+    ]
+
+
+def _tails(path: Path, root: Path) -> list[str]:
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else (path.name,)
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("\\", "/").removeprefix("./").lower()
+
+
+def _column_of_images(table: _Table, of_cases: str, names: Iterable[str]) -> str | None:
+    """The column whose values name the most images, None where none names any. It may be that of patients too."""
+    known = set(names)
+    columns = [name for name in table.rows[0] if name != of_cases]
+    counts = {name: sum(_plain(row.get(name) or "") in known for row in table.rows) for name in columns}
+    best = max(counts, key=lambda name: counts[name], default=None)
+    return best if best is not None and counts[best] else None
+
+
+def _tables(root: Path) -> list[_Table]:
+    return [_Table(path, _rows(path)) for pattern in ("*.csv", "*.tsv") for path in sorted(root.glob(pattern))]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    lines = read_text(path).splitlines()
+    if not lines:
+        return []
+    separator = max(",;\t", key=lines[0].count)
+    return [
+        {(k or "").strip(): v or "" for k, v in row.items() if k} for row in csv.DictReader(lines, delimiter=separator)
+    ]
+
+
+def read_text(path: Path) -> str:
+    """The text of a table in any encoding that Excel writes: UTF-8, UTF-16 with their mark, or that of Windows."""
+    content = path.read_bytes()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")

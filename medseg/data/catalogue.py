@@ -1,0 +1,154 @@
+"""The layouts that medseg knows, and which of them a folder or file has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.data.coco import read_coco, read_coco_files
+from medseg.data.json_kinds import has_coco, has_label_studio, has_manifest, has_via, json_kind, tables_of
+from medseg.data.layouts.busi import is_busi, read_busi
+from medseg.data.layouts.chest_tb import is_montgomery, is_shenzhen, read_montgomery, read_shenzhen
+from medseg.data.layouts.chestx_det import is_chestx_det, read_chestx_det
+from medseg.data.layouts.cvat import is_cvat, read_cvat
+from medseg.data.layouts.drive import is_drive, read_drive
+from medseg.data.layouts.isic import is_isic, read_isic
+from medseg.data.layouts.kvasir import is_kvasir, read_kvasir
+from medseg.data.layouts.label_studio import read_label_studio
+from medseg.data.layouts.labelme import is_labelme, read_labelme
+from medseg.data.layouts.lgg import is_lgg, read_lgg
+from medseg.data.layouts.medsegbench import is_medsegbench, read_medsegbench
+from medseg.data.layouts.nnunet import is_nnunet, read_nnunet
+from medseg.data.layouts.pairs import is_class_folders, is_pairs, read_class_folders, read_pairs
+from medseg.data.layouts.siim import is_siim, read_siim
+from medseg.data.layouts.via import read_via
+from medseg.data.layouts.voc import is_voc, read_voc
+from medseg.data.layouts.yolo import is_yolo, read_yolo
+from medseg.data.listing import suffix_of, walk
+from medseg.data.manifest import DataSet, read_manifest
+from medseg.errors import InputError
+from medseg.reading.archive import without_wrapper
+
+_WAY_OUT = "name what belongs together with --images PATTERN --masks PATTERN, or write a manifest .json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one layout is told (`fits`, for folders) and read. Of `wider` layouts it is a special case."""
+
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], DataSet]
+    wider: tuple[str, ...] = ()
+
+
+def _read_coco_folder(root: Path) -> DataSet:
+    paths = tables_of(root, "coco")
+    return read_coco(paths[0]) if len(paths) == 1 else read_coco_files(paths)
+
+
+def _read_manifest_folder(root: Path) -> DataSet:
+    return read_manifest(_only(tables_of(root, "manifest"), root))
+
+
+def _read_via_folder(root: Path) -> DataSet:
+    return read_via(_only(tables_of(root, "via"), root))
+
+
+def _read_label_studio_folder(root: Path) -> DataSet:
+    return read_label_studio(_only(tables_of(root, "label-studio"), root))
+
+
+def _only(paths: list[Path], root: Path) -> Path:
+    if len(paths) > 1:
+        raise InputError(f"{root.name} holds {len(paths)} JSON files of annotations: name the one that is meant.")
+    return paths[0]
+
+
+LAYOUTS = {
+    "pairs": Layout(is_pairs, read_pairs),
+    "class-folders": Layout(is_class_folders, read_class_folders),
+    "kvasir": Layout(is_kvasir, read_kvasir, wider=("pairs",)),
+    "lgg": Layout(is_lgg, read_lgg, wider=("pairs",)),
+    "busi": Layout(is_busi, read_busi, wider=("pairs",)),
+    "isic": Layout(is_isic, read_isic, wider=("pairs",)),
+    "drive": Layout(is_drive, read_drive, wider=("pairs",)),
+    "montgomery": Layout(is_montgomery, read_montgomery, wider=("pairs", "class-folders")),
+    "shenzhen": Layout(is_shenzhen, read_shenzhen, wider=("pairs",)),
+    "decathlon": Layout(is_nnunet, read_nnunet, wider=("pairs", "class-folders")),
+    "voc": Layout(is_voc, read_voc, wider=("pairs",)),
+    "chestx-det": Layout(is_chestx_det, read_chestx_det),
+    "siim-acr": Layout(is_siim, read_siim),
+    "coco": Layout(has_coco, _read_coco_folder),
+    "labelme": Layout(is_labelme, read_labelme),
+    "cvat": Layout(is_cvat, read_cvat),
+    "label-studio": Layout(has_label_studio, _read_label_studio_folder),
+    "via": Layout(has_via, _read_via_folder),
+    "yolo": Layout(is_yolo, read_yolo),
+    "medsegbench": Layout(is_medsegbench, read_medsegbench),
+    "manifest": Layout(has_manifest, _read_manifest_folder),
+}
+"""Every layout of a folder; each is described where it is read."""
+
+_FILES: dict[str, Callable[[Path], DataSet]] = {
+    "coco": read_coco,
+    "chestx-det": read_chestx_det,
+    "via": read_via,
+    "label-studio": read_label_studio,
+}
+
+
+def read_place(place: Path, layout: str = "auto") -> DataSet:
+    """The data set at `place`, a folder or an annotation file, whose splits are those that it brings ("" for none).
+
+    Raises InputError for a place of no known layout, or of two: both are named.
+    """
+    if layout not in ("auto", *LAYOUTS):
+        raise InputError(f"There is no layout {layout!r}; there are auto, {', '.join(LAYOUTS)}.")
+    if place.is_file():
+        return _read_file(place)
+    if not place.is_dir():
+        raise InputError(f"{place.name} is not there: wanted the folder of a data set, its zip, or an annotation file.")
+    fitting = [name for name, known in LAYOUTS.items() if layout in ("auto", name) and known.fits(place)]
+    wider = {name for chosen in fitting for name in LAYOUTS[chosen].wider}
+    narrow = [name for name in fitting if name not in wider]
+    if len(narrow) > 1:
+        raise InputError(
+            f"{place.name} can be read as {' and as '.join(narrow)}: name the one that is meant with --layout, or "
+            "keep one of them in the folder."
+        )
+    if narrow:
+        return LAYOUTS[narrow[0]].read(place)
+    if layout == "auto" and len(unknown := _unknown_json(place)) == 1:
+        return _read_file(unknown[0])  # which says what is wrong with it
+    if layout == "auto" and (inside := without_wrapper(place)) != place:
+        return read_place(inside)
+    raise InputError(f"{place.name} is in no layout that medseg knows. {_contents(place)} {_wanted(layout)}")
+
+
+def _read_file(path: Path) -> DataSet:
+    if path.suffix.lower() == ".xml":
+        return read_cvat(path)
+    if path.suffix.lower() == ".npz":
+        return read_medsegbench(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return read_yolo(path)
+    return _FILES.get(json_kind(path), read_manifest)(path)
+
+
+def _unknown_json(place: Path) -> list[Path]:
+    tables = [*place.glob("*.json"), *place.glob("annotations/*.json")]
+    return [path for path in tables if not json_kind(path) and path.name not in ("splits.json", "dataset.json")]
+
+
+def _contents(place: Path) -> str:
+    """What lies there, so that the user sees what was looked at."""
+    counts = Counter(f"{path.parent.relative_to(place).as_posix()}/*{suffix_of(path)}" for path in walk(place))
+    named = ", ".join(f"{count} {name.removeprefix('./')}" for name, count in counts.most_common(6))
+    return f"It holds {named}." if named else "It is empty."
+
+
+def _wanted(layout: str) -> str:
+    known = f"images/ and masks/ or another of the layouts ({', '.join(LAYOUTS)})" if layout == "auto" else layout
+    return f"Wanted {known}; or {_WAY_OUT}."

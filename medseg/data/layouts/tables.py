@@ -1,0 +1,28 @@
+"""What data sets share whose masks stand in one table for all images: rows of a csv, images by name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+from medseg.errors import InputError
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a csv file, column names without the spaces around them."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {(name or "").strip(): value for name, value in row.items()}
+
+
+def images_below(root: Path, pattern: str) -> dict[str, Path]:
+    """The files below `root` that `pattern` names, by file name. Raises InputError for two of one name."""
+    images: dict[str, Path] = {}
+    for path in sorted(root.rglob(pattern)):
+        if path.name in images:
+            raise InputError(f"Two images are named {path.name}: {images[path.name].parent} and {path.parent}.")
+        images[path.name] = path
+    return images

@@ -1,0 +1,141 @@
+"""The files of a data set: which are images, what their folders' names say, which file belongs to which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from medseg.errors import InputError
+
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".dcm", ".dicom",
+    ".nii", ".nii.gz",
+}  # fmt: skip
+"""Endings of the images and masks that medseg reads, in lower case."""
+
+STACKS = {".tif", ".tiff", ".gif", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz", ""}
+"""Endings of files that may hold several frames, pages or slices."""
+
+IMAGE_WORDS = frozenset({"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "input", "inputs"})
+MASK_WORDS = frozenset(
+    {"mask", "masks", "label", "labels", "gt", "gts", "groundtruth", "truth", "segmentation", "segmentations", "seg",
+     "segs", "segm", "annotation", "annotations", "annot", "target", "targets", "manual"}
+)  # fmt: skip
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_ASIDE = {
+    ".csv",
+    ".tsv",
+    ".json",
+    ".txt",
+    ".md",
+    ".pdf",
+    ".xml",
+    ".yaml",
+    ".yml",
+    ".html",
+    ".zip",
+    ".ini",
+    ".db",
+    ".py",
+}
+"""Endings of what lies beside images and is none: read elsewhere or nothing to segment."""
+
+
+def suffix_of(path: Path) -> str:
+    """The ending in lower case, both parts of .nii.gz; "" for a DICOM without one."""
+    if path.name.lower().endswith(".nii.gz"):
+        return ".nii.gz"
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()  # 1.2.840.113…: a UID has no ending
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its ending."""
+    suffix = suffix_of(path)
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name says that medseg reads the file; of names without ending, whether the content is DICOM."""
+    suffix = suffix_of(path)
+    if suffix in SUFFIXES:
+        return True
+    if suffix:
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Every file below `root` but hidden ones (macOS leaves ._files behind), in order."""
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if path.is_file() and not any(part.startswith(".") or part == "__MACOSX" for part in parts):
+            yield path
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders in `root` that are not hidden."""
+    return sorted(
+        entry
+        for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
+    )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images that lie in `folder` itself."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "." and is_image(path)]
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The images in `folder` by stem. Raises InputError for two of one stem."""
+    files: dict[str, Path] = {}
+    for path in images_in(folder):
+        if stem_of(path) in files:
+            raise InputError(f"{folder.name}/ holds two files with the stem {stem_of(path)}: keep one.")
+        files[stem_of(path)] = path
+    return files
+
+
+def unread(root: Path, folder: Path) -> list[str]:
+    """The files below `folder` whose endings are none that medseg knows, by their path below `root`."""
+    strange = (path for path in walk(folder) if not is_image(path) and suffix_of(path) not in _ASIDE)
+    return [path.relative_to(root).as_posix() for path in strange if path.name != "Thumbs.db"]
+
+
+def words(name: str) -> list[str]:
+    """The words of a file's or folder's name in lower case: trainMasks_v2 is train, masks, v2."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return [word for word in re.split(r"[^a-z0-9]+", spaced.lower().replace("ground_truth", "groundtruth")) if word]
+
+
+def split_of(name: str) -> str:
+    """The split that one word of a name stands for, "" where none or several do."""
+    splits = {_SPLIT_WORDS[word] for word in words(name) if word in _SPLIT_WORDS}
+    return splits.pop() if len(splits) == 1 else ""
+
+
+def mask_base(stem: str) -> tuple[str, str] | None:
+    """(stem of the image, number) that a mask's stem such as a_mask_2 names; None where it has no word for masks.
+
+    The number tells apart the masks of several objects of one image.
+    """
+    ending = "|".join(sorted(MASK_WORDS, key=len, reverse=True))
+    for pattern in (rf"(.+?)[ _.-]+(?:ground[ _-]?truth|{ending})[ _.-]?(\d*)", rf"(?:{ending})[ _.-]+(.+?)()"):
+        if match := re.fullmatch(pattern, stem, re.IGNORECASE):
+            return match[1], match[2]
+    return None
+
+
+def without_words(stem: str, role: frozenset[str]) -> str:
+    """The stem without the words for a role, also where a number follows at once: image1 and mask1 are both 1."""
+    pieces = re.split(r"[ _.-]+|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", stem)
+    return "_".join(piece for piece in pieces if piece and piece.lower() not in role)

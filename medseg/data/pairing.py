@@ -1,0 +1,246 @@
+"""Which mask file belongs to which image, by the names of files and folders alone.
+
+Folders say roles (images/, masks/), splits (train/) and groups (a patient, a class); stems say which is which. Both are
+tried in the orders that people use, and a way counts only where every file finds its partner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from medseg.data.listing import (
+    IMAGE_WORDS,
+    MASK_WORDS,
+    is_image,
+    mask_base,
+    split_of,
+    stem_of,
+    walk,
+    without_words,
+    words,
+)
+from medseg.errors import InputError
+
+Place: TypeAlias = tuple[str, tuple[str, ...]]
+"""(split, further folders): images and masks of one place belong together."""
+
+Stem: TypeAlias = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file with what its folders say."""
+
+    path: Path
+    folder: str
+    place: Place
+
+    @property
+    def stem(self) -> str:
+        return stem_of(self.path)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, its mask files, and the split that their folders say ("" for none)."""
+
+    image: Path
+    masks: tuple[Path, ...]
+    split: str
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One way to read the folders: pairs, the files without a partner, other folders' files, and the way in words."""
+
+    pairs: list[Pair]
+    single: list[Path]
+    aside: list[Path]
+    taken: str
+
+
+def pair_up(root: Path) -> Pairing | None:
+    """The first way in which every file has its partner, else the one that leaves the fewest alone; None where nothing
+    looks like masks. Raises InputError where two folders claim one role and no way has a place for both."""
+    ways = list(_ways(root))
+    readable = [way for way in ways if isinstance(way, Pairing)]
+    best = min(readable, key=lambda way: len(way.single), default=None)
+    rivals = [way for way in ways if isinstance(way, str)]
+    if rivals and (best is None or best.single):
+        raise InputError(rivals[0])
+    return best
+
+
+def _ways(root: Path) -> Iterator[Pairing | str]:
+    """Every way to read the folders; a sentence for one that two folders spoil."""
+    files = [path for path in walk(root) if is_image(path)]
+    roles = {path: _role(path, root) for path in files}
+    in_masks = [path for path in files if roles[path] == "mask"]
+    if not in_masks:
+        yield from _by_names(files, root)
+        return
+    named = [path for path in files if roles[path] == "image"]
+    others = [path for path in files if roles[path] == ""]
+    masks = [_entry(path, root) for path in in_masks]
+    if named:
+        yield from _matched([_entry(path, root) for path in named], masks, aside=others)
+    elif others:
+        yield from _matched([_entry(path, root, drop_last=True) for path in others], masks)
+        yield from _matched([_entry(path, root) for path in others], masks)
+
+
+def _by_names(files: Sequence[Path], root: Path) -> Iterator[Pairing | str]:
+    """One folder holds both: a_mask.png is the mask of a.png where that lies beside it."""
+    stems = {(path.parent, stem_of(path)) for path in files}
+    based = {path: mask_base(stem_of(path)) for path in files}
+    masks = [path for path, base in based.items() if base and (path.parent, base[0]) in stems]
+    if masks:
+        images = [path for path in files if path not in {*masks}]
+        yield from _matched([_entry(path, root) for path in images], [_entry(path, root) for path in masks])
+
+
+def _role(path: Path, root: Path) -> str:
+    """What the folders of `path` say; the innermost that says anything."""
+    for part in reversed(path.relative_to(root).parent.parts):
+        said = {*words(part)}
+        if said & MASK_WORDS:
+            return "mask"
+        if said & IMAGE_WORDS:
+            return "image"
+    return ""
+
+
+def _entry(path: Path, root: Path, *, drop_last: bool = False) -> Entry:
+    parts = path.relative_to(root).parent.parts
+    split = next((split for part in parts if (split := split_of(part))), "")
+    kept = parts[:-1] if drop_last else parts
+    groups = tuple(part for part in kept if not _says_role_or_split(part))
+    return Entry(path, "/".join(parts) or ".", (split, groups))
+
+
+def _says_role_or_split(part: str) -> bool:
+    said = {*words(part)}
+    return bool(said & (MASK_WORDS | IMAGE_WORDS)) or bool(split_of(part))
+
+
+def _matched(images: Sequence[Entry], masks: Sequence[Entry], aside: Sequence[Path] = ()) -> Iterator[Pairing | str]:
+    """Every way of stems, for these images and masks; images of places without any mask are put aside."""
+    marked = {mask.place for mask in masks}
+    unmarked = [image.path for image in images if image.place not in marked]
+    images = [image for image in images if image.place in marked]
+    rivals = _rivals(images, "images") or _rivals(masks, "masks")
+    if rivals or not images:
+        yield from [rivals] if rivals else []
+        return
+    for way, of_image, of_mask in _WAYS_OF_STEMS:
+        matched = _match(images, masks, of_image, of_mask)
+        if isinstance(matched, str):
+            yield matched
+        elif matched[0]:
+            yield Pairing(*matched, [*aside, *unmarked], _in_words(images, masks, way))
+    alone = _alone(images, masks)
+    if alone is not None:
+        yield Pairing(
+            alone, [], [*aside, *unmarked], _in_words(images, masks, "all masks beside the one image of a folder")
+        )
+
+
+def _rivals(entries: Sequence[Entry], role: str) -> str:
+    """The sentence for two folders that claim one role at one place, as images/ and imgs/; "" for none."""
+    first: dict[Place, str] = {}
+    for entry in entries:
+        other = first.setdefault(entry.place, entry.folder)
+        if other != entry.folder:
+            return (
+                f"{other}/ and {entry.folder}/ both look like the {role}. Name the one that is meant: --images PATTERN "
+                "--masks PATTERN, as --images 'images/*' --masks 'masks/*'."
+            )
+    return ""
+
+
+def _match(
+    images: Sequence[Entry], masks: Sequence[Entry], of_image: Stem, of_mask: Stem
+) -> tuple[list[Pair], list[Path]] | str:
+    """The pairs by (place, stem) and the files left alone; a sentence where two images, or masks that no number tells
+    apart, would be one."""
+    keyed: dict[tuple[Place, str], Entry] = {}
+    for image in images:
+        other = keyed.setdefault((image.place, of_image(image.stem)), image)
+        if other is not image:
+            return _two_of_one(other, image)
+    matched: dict[tuple[Place, str], list[Entry]] = {key: [] for key in keyed}
+    single = []
+    for mask in masks:
+        entries = matched.get((mask.place, of_mask(mask.stem)))
+        if entries is None:
+            single.append(mask.path)
+        else:
+            entries.append(mask)
+    for entries in matched.values():
+        if len(entries) > 1 and not _are_numbered(entries):
+            return _two_of_one(*entries[:2])
+    pairs = [
+        Pair(keyed[key].path, tuple(mask.path for mask in entries), keyed[key].place[0])
+        for key, entries in matched.items()
+        if entries
+    ]
+    return pairs, single + [keyed[key].path for key, entries in matched.items() if not entries]
+
+
+def _two_of_one(first: Entry, second: Entry) -> str:
+    if first.stem == second.stem:
+        return f"{first.folder}/ holds two files with the stem {first.stem}: keep one."
+    return f"{first.folder}/ holds {first.path.name} and {second.path.name}, which would belong to one image: keep one."
+
+
+def _are_numbered(masks: Sequence[Entry]) -> bool:
+    """a_mask.png, a_mask_1.png, …: one name but for its number."""
+    bases = [mask_base(mask.stem) for mask in masks]
+    if None in bases:
+        return False
+    return len({mask.stem.rstrip("0123456789").rstrip(" _.-") for mask in masks}) == 1
+
+
+def _alone(images: Sequence[Entry], masks: Sequence[Entry]) -> list[Pair] | None:
+    """Each place, a folder of its own, holds one image and all of its masks, whatever they are called."""
+    by_place: dict[Place, list[Path]] = {}
+    for mask in masks:
+        by_place.setdefault(mask.place, []).append(mask.path)
+    places = [image.place for image in images]
+    if len({*places}) < len(places) or by_place.keys() != {*places} or not all(place[1] for place in places):
+        return None
+    return [Pair(image.path, tuple(by_place[image.place]), image.place[0]) for image in images]
+
+
+def _in_words(images: Sequence[Entry], masks: Sequence[Entry], way: str) -> str:
+    folders = [
+        ", ".join(f"{name}/" for name in sorted({entry.folder for entry in group})[:4]) for group in (images, masks)
+    ]
+    return f"images in {folders[0]} ({len(images)}), masks in {folders[1]} ({len(masks)}), {way}"
+
+
+def _same(stem: str) -> str:
+    return stem
+
+
+def _base(stem: str) -> str:
+    base = mask_base(stem)
+    return base[0] if base else stem
+
+
+def _image_base(stem: str) -> str:
+    return without_words(stem, IMAGE_WORDS)
+
+
+def _mask_rest(stem: str) -> str:
+    return without_words(stem, MASK_WORDS)
+
+
+_WAYS_OF_STEMS: tuple[tuple[str, Stem, Stem], ...] = (
+    ("of the same stem", _same, _same),
+    ("of the image's stem with a word for masks", _same, _base),
+    ("of the same stem but for words for images and masks", _image_base, _mask_rest),
+)
