@@ -110,6 +110,8 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
         return _read_file(place)
     if not place.is_dir():
         raise InputError(f"{place.name} is not there: wanted the folder of a data set, its zip, or an annotation file.")
+    while (inside := without_wrapper(place)) != place:  # as archives are unpacked: one folder around all
+        place = inside
     fitting = [name for name, known in LAYOUTS.items() if layout in ("auto", name) and known.fits(place)]
     wider = {name for chosen in fitting for name in LAYOUTS[chosen].wider}
     narrow = [name for name in fitting if name not in wider]
@@ -122,8 +124,6 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
         return LAYOUTS[narrow[0]].read(place)
     if layout == "auto" and len(unknown := _unknown_json(place)) == 1:
         return _read_file(unknown[0])  # which says what is wrong with it
-    if layout == "auto" and (inside := without_wrapper(place)) != place:
-        return read_place(inside)
     raise InputError(f"{place.name} is in no layout that medseg knows. {_contents(place)} {_wanted(layout)}")
 
 

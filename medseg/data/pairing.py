@@ -45,11 +45,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image, its mask files, and the split that their folders say ("" for none)."""
+    """An image, its mask files, and what their folders say: the split ("" for none), and what groups them further."""
 
     image: Path
     masks: tuple[Path, ...]
     split: str
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _match(
         if len(entries) > 1 and not _are_numbered(entries):
             return _two_of_one(*entries[:2])
     pairs = [
-        Pair(keyed[key].path, tuple(mask.path for mask in entries), keyed[key].place[0])
+        Pair(keyed[key].path, tuple(mask.path for mask in entries), *keyed[key].place)
         for key, entries in matched.items()
         if entries
     ]
@@ -212,7 +213,7 @@ def _alone(images: Sequence[Entry], masks: Sequence[Entry]) -> list[Pair] | None
     places = [image.place for image in images]
     if len({*places}) < len(places) or by_place.keys() != {*places} or not all(place[1] for place in places):
         return None
-    return [Pair(image.path, tuple(by_place[image.place]), image.place[0]) for image in images]
+    return [Pair(image.path, tuple(by_place[image.place]), *image.place) for image in images]
 
 
 def _in_words(images: Sequence[Entry], masks: Sequence[Entry], way: str) -> str:

@@ -53,7 +53,8 @@ def read_pairs(root: Path) -> DataSet:
         train/, val/, test/ above or below the folders of images and masks, or in their names, which are the splits
             (without a val, its samples are taken out of train);
         ID/images/a.png with ID/masks/*.png, several masks an image, which are united, as a_mask_1.png, a_mask_2.png.
-        Files of several frames give one sample a frame. A csv beside them gives cases (`medseg.data.cases`).
+        Folders with a number in their names, as patient_07/, are cases; files of several frames give one sample a
+            frame. A csv beside them gives cases (`medseg.data.cases`).
     Licence, citation: those of the data.
     Raises InputError that names the first files without a partner, or two folders that claim one role.
     """
@@ -146,12 +147,13 @@ def settle_splits(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
+    by_patient = _are_patients({pair.groups for pair in pairing.pairs})
     one_mask = all(len(pair.masks) == 1 for pair in pairing.pairs)
     samples = [
         Sample(
             pair.image,
             pair.masks[0] if one_mask else tuple(MaskFile(UNNAMED, mask) for mask in pair.masks),
-            _case(pair.image, root),
+            "/".join(pair.groups) if by_patient else stem_of(pair.image),
             pair.split,
         )
         for pair in sorted(pairing.pairs, key=lambda pair: pair.image)
@@ -163,10 +165,10 @@ def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
     return DataSet(layout, () if one_mask else (UNNAMED,), samples, entries, pairing.taken)
 
 
-def _case(image: Path, root: Path) -> str:
-    """The stem; where images lie in folders of their own, those folders' names, which are patients or the like."""
-    parts = [part for part in image.relative_to(root).parent.parts if not _is_no_class_name(part)]
-    return "/".join(parts) if parts else stem_of(image)
+def _are_patients(groups: set[tuple[str, ...]]) -> bool:
+    """Whether folders around images and masks are patients or sequences: several, all with a number in their names.
+    Names alone, as benign and malignant, are kinds of images."""
+    return len(groups) > 1 and all(re.search(r"\d", "".join(names)) for names in groups)
 
 
 def _matching(root: Path, pattern: str) -> dict[tuple[str, ...], Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.data.layouts.pairs import refuse_single, settle_splits
 from medseg.data.left_out import left_out
-from medseg.data.listing import by_stem, split_of
+from medseg.data.listing import by_stem, images_in, split_of
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import MaskFile
 from medseg.errors import InputError
@@ -23,7 +23,7 @@ _VOID = 255
 
 def is_voc(root: Path) -> bool:
     """JPEGImages/ beside SegmentationClass/ (labelme: SegmentationClassPNG/)."""
-    return (root / "JPEGImages").is_dir() and any((root / name).is_dir() for name in _MASKS)
+    return (root / "JPEGImages").is_dir() and any((root / name).is_dir() and images_in(root / name) for name in _MASKS)
 
 
 def read_voc(root: Path) -> DataSet:
@@ -38,7 +38,7 @@ def read_voc(root: Path) -> DataSet:
     Licence, citation: those of the data; Everingham et al. 2010, The Pascal Visual Object Classes Challenge, IJCV 88.
     Raises InputError for a mask without an image.
     """
-    masks = next(folder for name in _MASKS if by_stem(folder := root / name))
+    masks = next(root / name for name in _MASKS if (root / name).is_dir() and by_stem(root / name))
     images, labelled = by_stem(root / "JPEGImages"), by_stem(masks)
     refuse_single([stem for stem in labelled if stem not in images])
     classes, nothing = _classes(root)
