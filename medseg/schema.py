@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from medseg.errors import ConfigError
+from medseg.writing import replacing
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -64,9 +65,8 @@ def dump(config: Any, path: Path) -> None:
         from_json(type(config), json.loads(text))
     except ConfigError as error:
         raise ConfigError(f"{path.name} cannot be written: {error}") from None
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as writing:
+        writing.write_text(text, encoding="utf-8")
 
 
 def from_json(cls: type[Config], data: Any, where: str = "") -> Config:

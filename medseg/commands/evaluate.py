@@ -63,12 +63,12 @@ def _write_evaluation(
 ) -> None:
     from medseg.report.evaluation_images import show
     from medseg.report.evaluation_page import page
-    from medseg.report.evaluation_table import write_csv
+    from medseg.report.evaluation_table import write_scores
 
     options.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)
     (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
-    write_csv(found.scores, samples, options.output / "scores.csv")
+    write_scores(found.scores, samples, options.output / "scores.csv")
     facts = {"Data": options.data.resolve().name, "Command": options.command}
     html = page(found.report, show(ensemble, samples, found.scores), facts)
     (options.output / "report.html").write_text(html, encoding="utf-8")

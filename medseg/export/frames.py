@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import zipfile
@@ -21,6 +20,7 @@ from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
 from medseg.postprocess import to_label_map
 from medseg.reading.readers import read_image
+from medseg.report.csv import csv_text
 
 Areas: TypeAlias = dict[str, dict[str, float]]
 """Of each label, as `export.areas` gives them."""
@@ -85,10 +85,9 @@ def _png(prediction: Prediction) -> bytes:
 
 def _table(areas: list[Areas]) -> str:
     """A row for each frame (counted from 1) and label; mm2 is empty where the spacing is not known."""
-    stream = io.StringIO()
-    rows = csv.writer(stream)
-    rows.writerow(["frame", "label", "px", "mm2"])
-    for number, found in enumerate(areas, start=1):
-        for label, area in found.items():
-            rows.writerow([number, label, round(area["px"]), area.get("mm2", "")])
-    return stream.getvalue()
+    lines = (
+        (number, label, round(area["px"]), area.get("mm2"))
+        for number, frame in enumerate(areas, start=1)
+        for label, area in frame.items()
+    )
+    return csv_text(["frame", "label", "px", "mm2"], lines)

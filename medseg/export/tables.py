@@ -5,7 +5,6 @@ Both are on the pixel grid of the file that was read, and name the picture as th
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -14,17 +13,19 @@ from medseg.data.rle import encode_rle
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
+from medseg.report.csv import write_csv
 
 
 def write_rle(prediction: Prediction, name: str, path: Path) -> None:
     """A csv with a row for each label: ImageId and EncodedPixels as SIIM-ACR 2019 has them (relative, column-major run
     lengths, -1 for none), then Label, Height and Width of the grid, and the notice."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["ImageId", "EncodedPixels", "Label", "Height", "Width", "Notice"])
-        masks = to_stored(prediction.masks, prediction.image.orientation)
-        for label, mask in zip(prediction.labels, masks, strict=True):
-            table.writerow([name, encode_rle(mask), label, *mask.shape, NOTICE])
+    masks = to_stored(prediction.masks, prediction.image.orientation)
+    runs = [encode_rle(mask) for mask in masks]
+    lines = [
+        (name, -1 if run == "-1" else run, label, *masks.shape[1:], NOTICE)
+        for label, run in zip(prediction.labels, runs, strict=True)
+    ]
+    write_csv(path, ["ImageId", "EncodedPixels", "Label", "Height", "Width", "Notice"], lines)
 
 
 def write_instances(prediction: Prediction, name: str, path: Path) -> None:

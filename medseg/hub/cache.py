@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import HubError
+from medseg.writing import replacing
 
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -52,9 +53,8 @@ class Cache:
         try:
             path = self.folder / "refs" / revision
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.incomplete")
-            temporary.write_text(commit, encoding="ascii")
-            temporary.replace(path)
+            with replacing(path) as writing:
+                writing.write_text(commit, encoding="ascii")
         except OSError:
             pass
 
@@ -156,9 +156,8 @@ def has_digest(path: Path, digest: str) -> bool:
 
 def _link(blob: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.incomplete")
-    try:
-        temporary.symlink_to(os.path.relpath(blob, path.parent))
-    except OSError:  # Windows allows links to few
-        shutil.copyfile(blob, temporary)
-    temporary.replace(path)
+    with replacing(path) as link:
+        try:
+            link.symlink_to(os.path.relpath(blob, path.parent))
+        except OSError:  # Windows allows links to few
+            shutil.copyfile(blob, link)

@@ -8,7 +8,6 @@ predict …`) take files in turn and share the same folder.
 
 from __future__ import annotations
 
-import csv
 import glob
 import hashlib
 import json
@@ -27,7 +26,8 @@ from medseg.inference.prediction import Prediction, checked_blend, checked_thres
 from medseg.inference.record import NOTICE
 from medseg.inference.tta import Augmentation
 from medseg.reading.readers import count_frames, read_image
-from medseg.report.csv import plain_cell
+from medseg.report.csv import write_csv
+from medseg.writing import replacing
 
 Progress = Callable[[], object]
 
@@ -140,9 +140,8 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         if _is_done(_beside(name, ".json"), asked):
             continue
         prediction = ensemble.predict(read_image(job.path, frame=frame), **vars(settings))
-        writing = _beside(name, ".writing")
-        write_mask(prediction.masks, prediction.image, writing)
-        writing.replace(_beside(name, ".png"))
+        with replacing(_beside(name, ".png")) as writing:
+            write_mask(prediction.masks, prediction.image, writing)
         report = {"notice": NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
         _write_json(report, _beside(name, ".json"))
         yield prediction
@@ -161,10 +160,7 @@ def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
         reports = [_read_json(path) for path in [_beside(target, ".json"), *_frames(target)]]
         rows += [row for report in reports if report is not None for row in _rows(report)]
         done += any(reports)
-    with (output / TABLE).open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, _COLUMNS)
-        table.writeheader()
-        table.writerows({name: plain_cell(cell) for name, cell in row.items()} for row in rows)
+    write_csv(output / TABLE, _COLUMNS, rows)
     return done, failed
 
 
@@ -212,6 +208,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
-    writing = _beside(path, ".writing")
-    writing.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    writing.replace(path)
+    with replacing(path) as writing:
+        writing.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,20 +1,19 @@
-"""What `evaluate` found, as a Markdown table and as csv."""
+"""The report of `evaluate` as a Markdown table and as csv."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medseg.data.samples import Sample
 from medseg.evaluation.evaluate import EMPTY, PRIOR, Evaluation
-from medseg.report.csv import plain_cell
+from medseg.report.csv import write_csv
 
 
 def table(report: dict[str, Any], label: str) -> str:
-    """The report's main figures for one label as a Markdown table. Pictures with a finding have a column of their own
-    where there are others, and cases (patients, sequences) where they have several pictures."""
+    """The report's main figures for one label as a Markdown table. Images with a finding have a column of their own
+    where there are others, and cases (patients, sequences) where they have several images."""
     columns = _columns(report, label)
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row, labels in report["rows"].items():
@@ -37,13 +36,13 @@ def _columns(report: dict[str, Any], label: str) -> dict[str, tuple[str, str]]:
 
 
 def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_all") -> str:
-    """ " (under the floor)" or " (at the floor)" for a row whose Dice of that kind does not exceed that of the better
-    floor; else, and for the floors themselves, nothing."""
+    """ " (under the baseline)" or " (at the baseline)" for a row whose Dice of that kind does not exceed that of the
+    better baseline; else, and for the baselines themselves, nothing."""
     dice = {name: labels[label][kind]["dice"]["mean"] for name, labels in report["rows"].items()}
-    floor = max(dice[EMPTY], dice[PRIOR])
-    if row in (EMPTY, PRIOR) or dice[row] > floor:
+    baseline = max(dice[EMPTY], dice[PRIOR])
+    if row in (EMPTY, PRIOR) or dice[row] > baseline:
         return ""
-    return " (at the floor)" if dice[row] == floor else " (under the floor)"
+    return " (at the baseline)" if dice[row] == baseline else " (under the baseline)"
 
 
 def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
@@ -63,17 +62,18 @@ def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def write_csv(found: Evaluation, samples: Sequence[Sample], path: Path) -> None:
-    """One line for each picture, row of the report and label, with every metric of the pair; `samples` are those that
-    `found` scored, in their order. A metric that a picture lacks (millimetres without spacing) is left empty; the
+def write_scores(found: Evaluation, samples: Sequence[Sample], path: Path) -> None:
+    """One line for each image, row of the report and label, with every metric of the pair; `samples` are those that
+    `found` scored, in their order. A metric that an image lacks (millimetres without spacing) is left empty; the
     distance to an empty mask is inf."""
     scores = [(row, label, values) for row, labels in found.scores.items() for label, values in labels.items()]
     metrics = list(dict.fromkeys(name for _, _, values in scores for pair in values for name in pair))
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        lines = csv.writer(stream)
-        lines.writerow(["picture", "frame", "case", "split", "row", "label", *metrics])
-        for index, sample in enumerate(samples):
-            picture = (sample.image.name, sample.frame, sample.case, sample.split)
-            for row, label, values in scores:
-                figures = (values[index].get(metric, "") for metric in metrics)
-                lines.writerow(plain_cell(cell) for cell in (*picture, row, label, *figures))
+    lines = (
+        [
+            *(sample.image.name, sample.frame, sample.case, sample.split, row, label),
+            *[values[index].get(metric) for metric in metrics],
+        ]
+        for index, sample in enumerate(samples)
+        for row, label, values in scores
+    )
+    write_csv(path, ["picture", "frame", "case", "split", "row", "label", *metrics], lines)

@@ -1,12 +1,11 @@
-"""One picture's result as one HTML page: what was found, how sure the models are, and what made it.
+"""One image's result as one HTML page: what the ensemble found, how sure the models are, and what made it.
 
-The page holds small pictures of the picture itself, so it is as confidential as that.
+The page holds small copies of the image itself, so it is as confidential as that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,90 +13,42 @@ import numpy as np
 
 from medseg.calibration.trust import Trust
 from medseg.inference.prediction import Prediction
-from medseg.inference.record import NOTICE
 from medseg.overlay import add_colour_bar, draw_heatmap, draw_overlay, label_colour
-from medseg.report.html import data_uri, definitions, document
+from medseg.report.html import data_uri, render
+from medseg.report.words import area_words
 
 LONGEST_SIDE = 640
-
-_STYLE = """
-.views { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: .8rem; }
-.views img { height: 17rem; object-fit: contain; background: #101010; }
-.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .5em; border: 1px solid #101010; }
-td, th { white-space: normal; } td.hash { overflow-wrap: anywhere; text-align: left; font-size: .8em; }
-@media print { .views { grid-template-columns: repeat(4, 1fr); } .views img { height: 4.5cm; }
-  h2 { margin-top: 1rem; } }
-"""
 
 
 def write_page(prediction: Prediction, path: Path, trust: Trust | None = None) -> None:
     """Write the page. `trust` is what `medseg.calibration.calibrate.judge` says of this prediction, where it can."""
     report = prediction.report()
-    title = escape(f"{report['ensemble']}: one picture")
-    sections = [
-        f'<h1>{title}</h1>\n<p class="notice">{NOTICE}</p>',
-        _found(prediction, report),
-        *([] if trust is None else [_trust(trust)]),
-        _views(prediction),
-        "<h2>Models</h2>",
-        _members(report),
-        "<h2>Settings and hashes</h2>",
-        definitions(_settings(report)),
-    ]
-    path.write_text(document(title, "\n".join(sections), _STYLE), encoding="utf-8")
-
-
-def _found(prediction: Prediction, report: dict[str, Any]) -> str:
-    """A row for each label: its colour, area and share of the picture."""
-    height, width = prediction.image.size
-    rows = [
-        f'<tr><th scope="row"><span class="swatch" style="background: rgb{label_colour(index)}"></span>'
-        f"{escape(label)}</th><td>{_area(area)}</td><td>{area['px'] / (height * width):.1%}</td></tr>"
-        for index, (label, area) in enumerate(report["areas"].items())
-    ]
-    head = '<th scope="col">Found</th><th scope="col">Area</th><th scope="col">Of the picture</th>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _area(area: dict[str, float]) -> str:
-    if not area["px"]:
-        return "nothing found"
-    return f"{area['px']:,.0f} px" + (f", {area['mm2']:,.1f} mm²" if "mm2" in area else "")
-
-
-def _trust(trust: Trust) -> str:
-    doubt = " The mask may well be wrong: look yourself." if trust.look_yourself else ""
-    return (
-        f"<p>Expected Dice {trust.dice:.2f}, with 90 % between {trust.low:.2f} and {trust.high:.2f}, from how far the "
-        f"models agree, for pictures like those of the validation split.{doubt}</p>"
+    page = render(
+        "prediction",
+        title=f"{report['ensemble']}: one image",
+        labels=_labels(prediction, report),
+        trust=trust,
+        views=[(name, data_uri(view, LONGEST_SIDE)) for name, view in _views(prediction)],
+        members=[(member["name"], _weight(member["weight"]), member["sha256"]) for member in report["members"]],
+        settings=_settings(report),
     )
+    path.write_text(page, encoding="utf-8")
 
 
-def _views(prediction: Prediction) -> str:
+def _labels(prediction: Prediction, report: dict[str, Any]) -> Iterator[tuple[str, str, str, float]]:
+    """Each label with its colour, its area and its share of the image."""
+    height, width = prediction.image.size
+    for index, (label, area) in enumerate(report["areas"].items()):
+        yield label, f"rgb{label_colour(index)}", area_words(area), area["px"] / (height * width)
+
+
+def _views(prediction: Prediction) -> Iterator[tuple[str, np.ndarray]]:
     pixels, masks = prediction.image.pixels, prediction.masks
-    views = {
-        "The picture": draw_overlay(pixels, np.zeros_like(masks)),
-        "With what was found": draw_overlay(pixels, masks),
-        "Probability, of several labels the largest": add_colour_bar(
-            draw_heatmap(prediction.probabilities.max(axis=0), pixels)
-        ),
-        "Disagreement of the models": add_colour_bar(draw_heatmap(prediction.disagreement, pixels)),
-    }
-    figures = [
-        f'<figure><img src="{data_uri(view, LONGEST_SIDE)}" alt="{name}"><figcaption>{name}</figcaption></figure>'
-        for name, view in views.items()
-    ]
-    return f'<div class="views">{"".join(figures)}</div>'
-
-
-def _members(report: dict[str, Any]) -> str:
-    rows = [
-        f'<tr><th scope="row">{escape(member["name"])}</th><td>{_weight(member["weight"])}</td>'
-        f'<td class="hash"><code>{member["sha256"]}</code></td></tr>'
-        for member in report["members"]
-    ]
-    head = '<th scope="col">Model</th><th scope="col">Weight</th><th scope="col">sha256 of member.json</th>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    largest = prediction.probabilities.max(axis=0)
+    yield "The image", draw_overlay(pixels, np.zeros_like(masks))
+    yield "With the masks", draw_overlay(pixels, masks)
+    yield "Probability, of several labels the largest", add_colour_bar(draw_heatmap(largest, pixels))
+    yield "Where models differ", add_colour_bar(draw_heatmap(prediction.disagreement, pixels))
 
 
 def _weight(weight: float | tuple[float, ...]) -> str:
@@ -107,7 +58,7 @@ def _weight(weight: float | tuple[float, ...]) -> str:
 def _settings(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The report's other entries, one line each, in words where a line has some."""
     image, source = report["image"], report["source"]
-    yield "Picture", f"{image['width']} × {image['height']} px, frame {image['frame'] + 1} of {image['frames']}"
+    yield "Image", f"{image['width']} × {image['height']} px, frame {image['frame'] + 1} of {image['frames']}"
     yield from (("Note", note) for note in image["notes"])
     if image["window"]:
         yield "Window", "centre {:g}, width {:g}".format(*image["window"])
@@ -117,12 +68,12 @@ def _settings(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Threshold", f"{report['threshold']:g}"
     done = [f"{step.replace('_', ' ')} {value}" for step, value in report["cleanup"].items() if value]
     yield "Clean-up", ", ".join(done) or "none"
-    yield "Averaged over", report["tta"] or "nothing: each model saw the picture once"
+    yield "Averaged over", report["tta"] or "nothing: each model saw the image once"
     yield from (("Left out", reason) for reason in report["left_out"])
     if source:
         yield "Ensemble", " ".join(source[key] for key in ("name", "revision", "sha256") if source[key])
-    yield "Picture's pixels", image["sha256"]
+    yield "Pixels of the image", image["sha256"]
     if image["file_sha256"]:
-        yield "Picture's file", image["file_sha256"]
+        yield "File of the image", image["file_sha256"]
     yield "Masks", report["masks_sha256"]
     yield "Versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())

@@ -32,3 +32,10 @@ def gain_words(score: Score) -> str:
 def weight_words(member: MemberReference) -> str:
     """One weight, or one for each label in their order."""
     return ", ".join(f"{w:g}" for w in (member.weight if isinstance(member.weight, tuple) else (member.weight,)))
+
+
+def area_words(area: dict[str, float]) -> str:
+    """An area of `medseg.inference.record.areas` in pixels and, where the spacing is known, square millimetres."""
+    if not area["px"]:
+        return "nothing found"
+    return f"{area['px']:,.0f} px" + (f", {area['mm2']:,.1f} mm²" if "mm2" in area else "")

@@ -33,6 +33,7 @@ from medseg.training.data import read_recipe_samples
 from medseg.training.loop import train
 from medseg.training.push import Pusher
 from medseg.training.recipe import StackRecipe
+from medseg.writing import replacing
 
 SOURCE = "stacker"
 """The stacker's folder in the ensemble folder."""
@@ -142,9 +143,8 @@ def _answer(ensemble: Ensemble, sample: Sample, folder: Path, with_image: bool) 
     masks = to_image_grid(truth.astype(np.float32), picture.size) >= 0.5
     with checkpoints.refusing_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        writing = folder / "writing.npz"
-        np.savez_compressed(writing, picture=picture.pixels.astype(np.float16), masks=masks)
-        writing.replace(path)  # a kill leaves no half of a file under its name
+        with replacing(path) as writing, writing.open("wb") as stream:
+            np.savez_compressed(stream, picture=picture.pixels.astype(np.float16), masks=masks)
     return path
 
 

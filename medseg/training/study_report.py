@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from medseg.inference.ensemble import Ensemble
 from medseg.inference.record import versions
 from medseg.inference.runtime import choose_device
 from medseg.metrics import Confusion, Estimate, Overlap, mean_interval, pooled_interval
+from medseg.report.csv import write_csv
 
 SEARCHED = "searched weights"
 OVERLAPS: tuple[Overlap, ...] = ("dice", "iou", "precision", "recall", "accuracy")
@@ -156,14 +156,19 @@ def _cell(value: dict[str, float | None]) -> str:
 
 
 def _write_csv(rows: dict[str, Any], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        lines = csv.writer(stream)
-        lines.writerow(["row", "kind", "metric", "mean", "low", "high", "n", "cases", "floor"])
-        for row, kinds in rows.items():
-            for kind, metrics in kinds.items():
-                for metric in (name for name in metrics if name != "floor"):
-                    figures = [metrics[metric][name] for name in ("mean", "low", "high", "n", "cases")]
-                    lines.writerow([row, kind, metric, *figures, metrics["floor"]])
+    lines = (
+        [
+            row,
+            kind,
+            metric,
+            *[metrics[metric][name] for name in ("mean", "low", "high", "n", "cases")],
+            metrics["floor"],
+        ]
+        for row, kinds in rows.items()
+        for kind, metrics in kinds.items()
+        for metric in (name for name in metrics if name != "floor")
+    )
+    write_csv(path, ["row", "kind", "metric", "mean", "low", "high", "n", "cases", "floor"], lines)
 
 
 def draw(rows: dict[str, Any], title: str, path: Path) -> None:

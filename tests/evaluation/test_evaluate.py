@@ -16,7 +16,7 @@ from medseg.errors import InputError
 from medseg.evaluation.evaluate import Evaluation, LocationPrior, evaluate, location_prior
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
-from medseg.report.evaluation_table import figures, table, write_csv
+from medseg.report.evaluation_table import figures, table, write_scores
 from medseg.scores import Fitted, Score
 from tests.conftest import FakeMember, PaintedSample, fake_member
 
@@ -138,8 +138,8 @@ def test_several_labels_have_a_table_each() -> None:
     report = evaluate(made_of([swapped], [1]), drawn, drawn).report
     assert [dice(report, "swapped", label=label) for label in labels] == [1, 0]
     assert "| swapped | 1.000" in table(report, "left")
-    assert "| swapped (at the floor) | 0.000" not in table(report, "left")
-    assert "| swapped (under the floor) | 0.000" in table(report, "right")  # the prior knows the right half
+    assert "| swapped (at the baseline) | 0.000" not in table(report, "left")
+    assert "| swapped (under the baseline) | 0.000" in table(report, "right")  # the prior knows the right half
     assert "geometric" not in report["rows"], "all blends of one member are that member"
 
 
@@ -301,7 +301,7 @@ def test_the_table_shows_differences_with_their_sign() -> None:
 def test_the_csv_has_a_line_for_each_picture_row_and_label(tmp_path: Path) -> None:
     drawn = [painted("a", UPPER, spacing_mm=(1.0, 1.0)), painted("bb", UPPER)]
     found = evaluate(two_members(), drawn, TRAINING)
-    write_csv(found.scores, drawn, tmp_path / "scores.csv")
+    write_scores(found.scores, drawn, tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == 2 * len(found.report["rows"])
@@ -314,13 +314,13 @@ def test_the_csv_has_a_line_for_each_picture_row_and_label(tmp_path: Path) -> No
 
 def test_no_name_in_the_csv_is_a_formula(tmp_path: Path) -> None:
     drawn = [painted("=1+1", UPPER)]
-    write_csv(evaluate(two_members(), drawn, TRAINING).scores, drawn, tmp_path / "scores.csv")
+    write_scores(evaluate(two_members(), drawn, TRAINING).scores, drawn, tmp_path / "scores.csv")
     assert "'=1+1.png,0,'=1+1,test," in (tmp_path / "scores.csv").read_text(encoding="utf-8")
 
 
 def test_rows_that_learned_nothing_are_stamped() -> None:
     shown = table(evaluate(two_members(), SAMPLES, TRAINING).report, "blob")
-    assert "| nothing (under the floor) | 0.250" in shown
+    assert "| nothing (under the baseline) | 0.250" in shown
     assert "| perfect | 1.000" in shown
 
 

@@ -69,10 +69,10 @@ def test_the_page_says_what_was_evaluated_and_what_it_is_not_for(found: Result) 
 def test_every_section_is_there(found: Result) -> None:
     text = Elements(written(found)).text
     for heading in (
-        "Mean per picture, n = 4",
-        "Mean per picture with a finding, n = 3",
-        "Pixels of all pictures pooled, n = 4",
-        "Differences, paired by picture",
+        "Mean per image, n = 4",
+        "Mean per image with a finding, n = 3",
+        "Pixels of all images pooled, n = 4",
+        "Differences, paired by image",
         "What each member is worth",
         "The same predictions, as others count",
         "Worst by Dice",
@@ -87,8 +87,8 @@ def test_where_every_picture_has_a_finding_that_is_not_shown_twice() -> None:
 
 def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: Result) -> None:
     estimate = found.report["rows"]["nothing"]["blob"]["per_image_all"]["dice"]
-    text = Elements(written(found)).text
-    assert f"nothing (under the floor)0.250[{estimate['low']:.3f}, {estimate['high']:.3f}]" in text
+    text = " ".join(Elements(written(found)).text.split())
+    assert f"nothing (under the baseline) 0.250[{estimate['low']:.3f}, {estimate['high']:.3f}]" in text
     assert "3 infinite" in text
 
 
@@ -97,9 +97,9 @@ def test_a_row_is_stamped_by_the_floor_of_its_own_table() -> None:
     drawn = [SAMPLES[0], *(dataclasses.replace(SAMPLES[3], case=case) for case in ("e", "f"))]
     result = evaluate(made_of([fake_member("silent", lambda image: np.zeros((1, *image.size)))], [1]), drawn, SAMPLES)
     text = Elements(page(result.report, [], {})).text
-    every, positives = text.split("Mean per picture with a finding")
-    assert "silent (at the floor)" in every
-    assert "silent (under the floor)" in positives  # the location prior finds something there
+    every, positives = text.split("Mean per image with a finding")
+    assert "silent (at the baseline)" in every
+    assert "silent (under the baseline)" in positives  # the location prior finds something there
 
 
 def test_the_page_needs_no_script_and_no_other_file(found: Result) -> None:

@@ -1,0 +1,21 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A neighbour of `path` to write to. It takes the place of `path` at the end, and goes where writing fails, so that
+    nobody sees half a file under that name."""
+    neighbour = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.writing")
+    try:
+        yield neighbour
+        neighbour.replace(path)
+    except BaseException:
+        neighbour.unlink(missing_ok=True)
+        raise
