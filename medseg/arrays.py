@@ -17,7 +17,7 @@ WORKING_SIDE = 1024
 """Longest side of the working grid in pixels: above it a screen shows no more, and five members still fit the cache."""
 
 Pixels: TypeAlias = Float32[np.ndarray, "H W C"]
-"""An upright picture, values in [0, 1], C = 1 (grey), 3 (RGB), or as many channels as the file measures."""
+"""An upright image, values in [0, 1], C = 1 (grey), 3 (RGB), or as many channels as the file measures."""
 
 Mask: TypeAlias = Bool[np.ndarray, "H W"]
 Masks: TypeAlias = Bool[np.ndarray, "K H W"]

@@ -38,7 +38,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 class Preprocess:
     """How an image becomes a member's input.
 
-    The picture is resized to (height, width), each a multiple of 32 as five-stage encoders need: `stretch` ignores the
+    The image is resized to (height, width), each a multiple of 32 as five-stage encoders need: `stretch` ignores the
     aspect ratio, `letterbox` keeps it and pads with black. Where its intensity is `evened`, each channel is scaled to a
     common median, as MR sequences need, whose numbers have no unit. Then (value − mean) / std per channel.
     """
@@ -71,7 +71,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Appearance:
-    """The range (low, high) in the training pictures of each statistic of `medseg.inference.domain_check.look`."""
+    """The range (low, high) in the training images of each statistic of `medseg.inference.domain_check.look`."""
 
     brightness: tuple[float, float]
     red_green: tuple[float, float]
@@ -80,7 +80,7 @@ class Appearance:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a member was trained on. `modalities` are DICOM (0008,0060) codes that such pictures may carry;
+    """What a member was trained on. `modalities` are DICOM (0008,0060) codes that such images may carry;
     `split_sha256` is the hash of the division into train, val and test that its training kept to ("": not recorded)."""
 
     name: str
@@ -189,7 +189,7 @@ class MemberReference:
 class StackerReference:
     """The network that answers from the members' answers: the folder `source` beside ensemble.json, in a member's form.
 
-    Its input channels are the members' probabilities, member by member and label by label, then the picture's three
+    Its input channels are the members' probabilities, member by member and label by label, then the image's three
     channels where `with_image`. `sha256` is that of its member.json.
     """
 

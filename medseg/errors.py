@@ -10,7 +10,7 @@ class MedsegError(Exception):
 
 
 class ReadError(MedsegError):
-    """A file is not a picture or mask that medseg reads."""
+    """A file is not an image or mask that medseg reads."""
 
 
 class ConfigError(MedsegError):

@@ -1,4 +1,4 @@
-"""A picture ready for the networks, with what is known of its geometry and nothing of the patient."""
+"""An image ready for the networks, with what is known of its geometry and nothing of the patient."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Image:
     `spacing_mm` is (row, column) on the upright grid, None where the file is silent. `modality` is DICOM's (0008,0060)
     code, None outside DICOM. `frame` of `frames` (counted from 0) is the one held.
     `window` is the (centre, width) applied, in the units after the modality step; `windows` are those the file offers,
-    and `extent` its lowest and highest value in these units, None where the picture takes no window. `orientation` is
-    the EXIF code 1 to 8 that was undone to make the picture upright. `notes` are sentences the user should see beside
-    the picture. `file_sha256` is the hash of the file that was read, None where there was none. `affine` is that of the
+    and `extent` its lowest and highest value in these units, None where the image takes no window. `orientation` is
+    the EXIF code 1 to 8 that was undone to make the image upright. `notes` are sentences the user should see beside
+    the image. `file_sha256` is the hash of the file that was read, None where there was none. `affine` is that of the
     whole NIfTI volume that the frame is an axial slice of (voxel indices to mm right, front, up); None elsewhere.
     """
 
@@ -46,7 +46,7 @@ class Image:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape and pixel values: the same picture gives the same hash, whatever file it came in."""
+        """Hash of shape and pixel values: the same image gives the same hash, whatever file it came in."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels, dtype="<f4").data)
         return digest.hexdigest()

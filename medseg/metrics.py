@@ -42,7 +42,7 @@ class Confusion:
     Each ratio lies in [0, 1]. Where its denominator is 0 there was nothing to find: 1.0 if nothing was marked wrongly
     either (both masks empty), else 0.0. So precision is 0.0 for an empty prediction of a non-empty truth, recall is 0.0
     for a prediction without truth, and specificity, the recall of the background, is 0.0 where the truth fills the
-    picture and the prediction does not.
+    image and the prediction does not.
     """
 
     tp: int = 0
@@ -262,7 +262,7 @@ def _surface_distances(
 ) -> tuple[Float64[np.ndarray, "p"], Float64[np.ndarray, "t"]]:
     """Distances from each surface pixel to the other surface, both directions; inf where the other mask is empty.
 
-    A tree over the surface pixels takes 0.02 s for two discs in a 4-megapixel picture where distance transforms take
+    A tree over the surface pixels takes 0.02 s for two discs in a 4-megapixel image where distance transforms take
     0.6 s; only for two masks of pure noise is the tree slower, 3 s against 0.7 s.
     """
     _check_same_grid(prediction, truth)
@@ -273,7 +273,7 @@ def _surface_distances(
 
 
 def surface(mask: Mask) -> Mask:
-    """Mask pixels with at least one of their four neighbours outside the mask; beyond the picture is outside."""
+    """Mask pixels with at least one of their four neighbours outside the mask; beyond the image is outside."""
     padded = np.pad(mask, 1)
     interior = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.asarray(mask & ~interior)

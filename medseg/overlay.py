@@ -1,7 +1,7 @@
-"""What the user sees: masks drawn over a picture, and values as a heatmap with its colour bar.
+"""What the user sees: masks drawn over an image, and values as a heatmap with its colour bar.
 
-A picture of other than three channels is drawn as its first, in grey. Pixels become bytes first; blending is Pillow's,
-contours are shifts of boolean arrays inside each mask's bounding box: a slider redraws a 1024 × 1024 picture within a
+An image of other than three channels is drawn as its first, in grey. Pixels become bytes first; blending is Pillow's,
+contours are shifts of boolean arrays inside each mask's bounding box: a slider redraws a 1024 × 1024 image within a
 frame or two.
 """
 
@@ -37,7 +37,7 @@ _DARK: Colour = (16, 16, 16)
 _LIGHT: Colour = (230, 230, 230)
 
 _SIDE_PER_LINE_PIXEL = 256
-"""Long side of the picture for each pixel of contour thickness: 2 px at 512, 4 px at 1024."""
+"""Long side of the image for each pixel of contour thickness: 2 px at 512, 4 px at 1024."""
 
 _VIRIDIS = ("440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
 """Ten even steps of viridis (Smith and van der Walt 2015, CC0): perceptually uniform, safe for the colour-blind."""
@@ -69,12 +69,12 @@ def label_colour(index: int) -> Colour:
 
 
 def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3) -> Rgb:
-    """The picture with each mask as a tint of `opacity` (0 to 1) under an opaque contour with a dark edge.
+    """The image with each mask as a tint of `opacity` (0 to 1) under an opaque contour with a dark edge.
 
     The contour runs just inside the mask and its edge just outside, so it is seen on any background and at opacity 0.
     Later labels tint over earlier ones; all contours lie above all tints, so overlapping labels stay countable.
     """
-    canvas = _to_picture(pixels)
+    canvas = _to_pillow(pixels)
     shown = [(label_colour(index), _bounds(mask), mask) for index, mask in enumerate(masks) if mask.any()]
     for colour, (rows, columns), mask in shown:
         alpha = mask[rows, columns] * np.uint8(round(255 * opacity))
@@ -89,12 +89,12 @@ def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3) -> Rgb:
     return drawn
 
 
-def draw_lines(picture: Rgb, masks: Masks) -> Rgb:
-    """`picture` with each mask's outermost pixels in the label's colour, half as wide as `draw_overlay`'s contours.
+def draw_lines(image: Rgb, masks: Masks) -> Rgb:
+    """`image` with each mask's outermost pixels in the label's colour, half as wide as `draw_overlay`'s contours.
 
     There is no tint, so that further masks of a label can be shown around the first or inside it.
     """
-    drawn = picture.copy()
+    drawn = image.copy()
     thickness = max(1, round(max(masks.shape[1:]) / _SIDE_PER_LINE_PIXEL / 2))
     for index, mask in enumerate(masks):
         if mask.any():
@@ -104,9 +104,9 @@ def draw_lines(picture: Rgb, masks: Masks) -> Rgb:
 
 
 def draw_heatmap(values: Float[np.ndarray, "H W"], pixels: Pixels | None = None, opacity: float = 0.6) -> Rgb:
-    """`values` (0 to 1, no nan) in the colours of `HEAT`; over a picture where `pixels` are given.
+    """`values` (0 to 1, no nan) in the colours of `HEAT`; over an image where `pixels` are given.
 
-    Over a picture, value 0 is transparent and opacity rises to `opacity` at value 0.5: the anatomy keeps its own
+    Over an image, value 0 is transparent and opacity rises to `opacity` at value 0.5: the anatomy keeps its own
     colours where there is nothing to show.
     """
     levels = Pillow.fromarray(_to_bytes(values))
@@ -116,12 +116,12 @@ def draw_heatmap(values: Float[np.ndarray, "H W"], pixels: Pixels | None = None,
     if pixels is None:
         return np.array(heat)
     alpha = levels.point([round(opacity * min(2 * level, 255)) for level in range(256)])
-    return np.array(Pillow.composite(heat, _to_picture(pixels), alpha))
+    return np.array(Pillow.composite(heat, _to_pillow(pixels), alpha))
 
 
-def add_colour_bar(picture: Rgb, low: float = 0.0, high: float = 1.0) -> UInt8[np.ndarray, "H wider 3"]:
-    """`picture` with the colours of `HEAT` from `low` (bottom) to `high` (top) and labelled ticks on its right."""
-    height = len(picture)
+def add_colour_bar(image: Rgb, low: float = 0.0, high: float = 1.0) -> UInt8[np.ndarray, "H wider 3"]:
+    """`image` with the colours of `HEAT` from `low` (bottom) to `high` (top) and labelled ticks on its right."""
+    height = len(image)
     size = max(10, round(height / 36))
     font = ImageFont.load_default(size)
     ticks = np.linspace(low, high, 5 if height > 12 * size else 2)
@@ -134,7 +134,7 @@ def add_colour_bar(picture: Rgb, low: float = 0.0, high: float = 1.0) -> UInt8[n
     for text, row in zip(texts, np.linspace(top + length - 1, top, len(texts)).round(), strict=True):
         draw.line((bar_end, row, bar_end + size // 4, row), fill=_LIGHT, width=1)
         draw.text((bar_end + size // 2, row), text, fill=_LIGHT, font=font, anchor="lm")
-    return np.concatenate([picture, np.asarray(panel)], axis=1)
+    return np.concatenate([image, np.asarray(panel)], axis=1)
 
 
 def _to_bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
@@ -143,8 +143,8 @@ def _to_bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
     return np.asarray(scaled.astype(np.uint8))
 
 
-def _to_picture(pixels: Pixels) -> Pillow.Image:
-    """The colours, or the first channel in grey of a picture that has other than three."""
+def _to_pillow(pixels: Pixels) -> Pillow.Image:
+    """The colours, or the first channel in grey of an image that has other than three."""
     return Pillow.fromarray(_to_bytes(pixels if pixels.shape[-1] == 3 else pixels[..., 0])).convert("RGB")
 
 
@@ -167,7 +167,7 @@ def _edge_width(thickness: int) -> int:
 
 
 def _inner_line(mask: Mask, thickness: int) -> Mask:
-    """The mask's outermost pixels; beyond the picture is outside, so a mask cut off by the border has a line there."""
+    """The mask's outermost pixels; beyond the image is outside, so a mask cut off by the border has a line there."""
     outside = np.pad(~mask, 1, constant_values=True)
     return np.asarray(mask & _grow(outside, thickness)[1:-1, 1:-1])
 

@@ -32,7 +32,7 @@ def to_masks(probabilities: Probabilities, threshold: float, task: Task) -> Mask
 def clean_up(masks: Masks, cleanup: Cleanup, task: Task) -> Masks:
     """`masks` without holes, stray components and specks, as `cleanup` asks, in this order for each label:
 
-    1. `fill_holes`: background enclosed by the mask (4-connected, not touching the picture's border) joins it. Under
+    1. `fill_holes`: background enclosed by the mask (4-connected, not touching the image's border) joins it. Under
        multiclass a hole that holds pixels of another label stays as it is, so labels remain exclusive.
     2. `largest_component`: only the component with the most pixels stays (the first from the top among equals).
     3. `min_area_px`: components with fewer pixels go.

@@ -39,14 +39,14 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     if pixels.shape[2] == channels:
         return pixels
     if {pixels.shape[2], channels} != {1, 3}:
-        raise InputError(f"This model wants a picture of {channels} channels, this one has {pixels.shape[2]}.")
+        raise InputError(f"This model wants an image of {channels} channels, this one has {pixels.shape[2]}.")
     if pixels.shape[2] == 1:
         return np.repeat(pixels, channels, axis=2)
     return (pixels @ np.array(_LUMA, np.float32))[:, :, np.newaxis]
 
 
 def to_input_grid(pixels: Pixels, preprocess: Preprocess) -> Float[torch.Tensor, "C height width"]:
-    """The picture on the member's input grid, values still in [0, 1]; `to_tensor` without the normalisation.
+    """The image on the member's input grid, values still in [0, 1]; `to_tensor` without the normalisation.
 
     Shrinking is antialiased: without it thin structures fall between the sampled pixels.
     """
@@ -56,7 +56,7 @@ def to_input_grid(pixels: Pixels, preprocess: Preprocess) -> Float[torch.Tensor,
 
 
 def masks_to_input_grid(masks: Masks, preprocess: Preprocess) -> Bool[torch.Tensor, "K height width"]:
-    """Masks moved as `to_input_grid` moves the picture; a pixel belongs to a label that covers half of it or more."""
+    """Masks moved as `to_input_grid` moves the image; a pixel belongs to a label that covers half of it or more."""
     return _onto_input(torch.from_numpy(masks.astype(np.float32)), preprocess) >= 0.5
 
 
@@ -68,7 +68,7 @@ def normalise(batch: Batch, preprocess: Preprocess) -> Batch:
 
 
 def to_tensor(pixels: Pixels, preprocess: Preprocess) -> Batch:
-    """The picture (H, W, C) as a member's input (1, C, height, width), resized and normalised."""
+    """The image (H, W, C) as a member's input (1, C, height, width), resized and normalised."""
     return normalise(to_input_grid(pixels, preprocess).unsqueeze(0), preprocess)
 
 
@@ -107,7 +107,7 @@ def _evened(planes: Float[torch.Tensor, "C height width"]) -> Float[torch.Tensor
 
 
 def _placement(size: Size, preprocess: Preprocess) -> tuple[int, int, int, int]:
-    """(height, width, top, left) of the resized picture inside the input grid."""
+    """(height, width, top, left) of the resized image inside the input grid."""
     if preprocess.resize == "stretch":
         return preprocess.height, preprocess.width, 0, 0
     scale = min(preprocess.height / size[0], preprocess.width / size[1])

@@ -1,4 +1,4 @@
-"""Turning pictures upright and back, against Pillow."""
+"""Turning images upright and back, against Pillow."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Overlays and heatmaps on flat pictures, where the colour of every pixel can be worked out."""
+"""Overlays and heatmaps on flat images, where the colour of every pixel can be worked out."""
 
 import numpy as np
 import pytest

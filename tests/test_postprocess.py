@@ -1,4 +1,4 @@
-"""From probabilities to masks, on pictures drawn in text: `#` is inside."""
+"""From probabilities to masks, on images drawn in text: `#` is inside."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The way from the image's grid to a member's input and back, on pictures that are not square."""
+"""The way from the image's grid to a member's input and back, on images that are not square."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ SIZES = [(48, 64), (90, 200), (200, 90), (333, 500), (128, 128), (1100, 1400)]
 
 
 def plain(height: int, width: int, resize: str) -> Preprocess:
-    """An input grid without normalisation, so that values stay those of the picture."""
+    """An input grid without normalisation, so that values stay those of the image."""
     return Preprocess(height, width, resize=resize, **PLAIN)
 
 
@@ -119,7 +119,7 @@ def test_colour_becomes_its_luma_for_a_grey_network() -> None:
 
 @pytest.mark.parametrize(("has", "wanted"), [(3, 4), (1, 4), (4, 3), (4, 1)])
 def test_a_picture_of_other_channels_is_refused_by_number(has: int, wanted: int) -> None:
-    with pytest.raises(InputError, match=f"wants a picture of {wanted} channels, this one has {has}"):
+    with pytest.raises(InputError, match=f"wants an image of {wanted} channels, this one has {has}"):
         to_channels(np.zeros((2, 2, has), np.float32), wanted)
 
 

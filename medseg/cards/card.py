@@ -41,7 +41,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             *[f"- {score_words(score)}" for score in member.scores],
             "",
             "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
-            "location prior never looks at the picture: what does not exceed it has learned nothing. Command: "
+            "location prior never looks at the image: what does not exceed it has learned nothing. Command: "
             "`accelerate launch train/train.py` with its recipe, of a stacker `train/stack.py`.",
             "",
             *_loading(member, architecture),
@@ -97,7 +97,7 @@ def _preprocessing(preprocess: Preprocess) -> str:
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
     evened = "each channel scaled to a common median (`intensity`), " if preprocess.intensity == "evened" else ""
     return (
-        f"The picture as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
+        f"The image as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
         f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}."
     )
 
@@ -112,7 +112,7 @@ def _loading(member: MemberConfig, architecture: str) -> list[str]:
         "## Load",
         "",
         *_medseg_loading(),
-        f"Or the network alone: a picture as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
+        f"Or the network alone: an image as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
         f"{member.preprocess.width}), goes in, logits come out ({answer}).",
         "",
         "```python",
@@ -130,21 +130,21 @@ def _medseg_loading() -> list[str]:
         "import medseg",
         "",
         'ensemble = medseg.Ensemble.from_pretrained("<this repository or folder>")',
-        'prediction = ensemble.predict(medseg.read_image("picture.png"))',
+        'prediction = ensemble.predict(medseg.read_image("image.png"))',
         "```",
         "",
     ]
 
 
 def _limits(data: TrainingData) -> list[str]:
-    pictures = data.pictures or f"pictures like those of {data.name}"
+    pictures = data.pictures or f"images like those of {data.name}"
     return [
         "## Intended use and limits",
         "",
         f"For research on {pictures}. Not a medical device; no decision about a patient may rest on it.",
         "",
-        "Trained on one data set: other devices, sites, populations and findings give other results. A picture unlike",
-        "the training pictures is answered all the same; medseg only hints at it.",
+        "Trained on one data set: other devices, sites, populations and findings give other results. An image unlike",
+        "the training images is answered all the same; medseg only hints at it.",
         "",
     ]
 
@@ -152,7 +152,7 @@ def _limits(data: TrainingData) -> list[str]:
 def _stacker(settings: EnsembleConfig) -> list[str]:
     if settings.stacker is None:
         return []
-    seen = "the members' answers and the picture" if settings.stacker.with_image else "the members' answers"
+    seen = "the members' answers and the image" if settings.stacker.with_image else "the members' answers"
     return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
 
 
@@ -215,7 +215,7 @@ def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
         *tables,
         "",
         f"Protocol: {report['protocol']}. In brackets 95 % intervals. Empty mask and location prior never look at the "
-        "picture: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
+        "image: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""The commands that segment pictures, and that check what was segmented: predict, replay."""
+"""The commands that segment images, and that check what was segmented: predict, replay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict.set_defaults(run=_predict)
     replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
     replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
-    replay.add_argument("image", type=Path, help="the picture's file")
+    replay.add_argument("image", type=Path, help="the image's file")
     replay.add_argument("--ensemble", help="ensemble or member folder, or Hub id (default: the report's own Hub id)")
     replay.add_argument("--mask", type=Path, help="mask of that time, for a Dice (default: the one `predict` left)")
     replay.set_defaults(run=_replay)
@@ -65,7 +65,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    """Exit status 1 where picture, models or mask are other ones."""
+    """Exit status 1 where image, models or mask are other ones."""
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.replay import hub_source, load_report, replay
 
@@ -80,4 +80,4 @@ def _replay(options: argparse.Namespace) -> None:
         print(sentence)
     if found.differences:
         sys.exit(1)
-    print(f"identical: the same picture, models and mask (sha256 {report['masks_sha256']})")
+    print(f"identical: the same image, models and mask (sha256 {report['masks_sha256']})")

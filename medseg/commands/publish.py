@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info.set_defaults(run=_info)
     selftest = commands.add_parser("selftest", help="does an ensemble answer here as where it was made? status 1: no")
     selftest.add_argument("ensemble", type=Path, help="ensemble folder with golden.png and golden.json")
-    selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this picture with what it answers here")
+    selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it answers here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=Path, help="ensemble or member folder")

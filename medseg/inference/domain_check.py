@@ -19,9 +19,9 @@ _looks: WeakKeyDictionary[Image, dict[str, float]] = WeakKeyDictionary()
 
 
 def look(image: Image) -> dict[str, float]:
-    """Three means over the picture: brightness, and the opponent colours red − green and yellow − blue.
+    """Three means over the image: brightness, and the opponent colours red − green and yellow − blue.
 
-    The colours are 0 for grey and for pictures whose channels are no colours, being other than three.
+    The colours are 0 for grey and for images whose channels are no colours, being other than three.
 
     Source of the opponent axes: Hasler and Süsstrunk, Measuring colourfulness in natural images, SPIE 2003.
     """
@@ -44,7 +44,7 @@ def appearance_of(looks: Sequence[dict[str, float]]) -> Appearance:
 
 
 def doubts(image: Image, training: TrainingData) -> list[str]:
-    """Sentences that say how `image` differs from the training pictures; empty where nothing speaks against it."""
+    """Sentences that say how `image` differs from the training images; empty where nothing speaks against it."""
     found = reasons(image, training)
     if not found:
         return []
@@ -53,7 +53,7 @@ def doubts(image: Image, training: TrainingData) -> list[str]:
 
 
 def reasons(image: Image, training: TrainingData) -> list[str]:
-    """What speaks against `image` being like the training pictures, a clause each: the fewer, the better it suits."""
+    """What speaks against `image` being like the training images, a clause each: the fewer, the better it suits."""
     found = []
     if image.modality and training.modalities and image.modality not in training.modalities:
         found.append(f"its DICOM modality is {image.modality}, not {' or '.join(training.modalities)}")

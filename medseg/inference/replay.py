@@ -1,4 +1,4 @@
-"""A report made true again: the ensemble that it names runs on the picture once more, and every difference is said."""
+"""A report made true again: the ensemble that it names runs on the image once more, and every difference is said."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medseg.reading.readers import read_image, read_masks
 
 @dataclass(frozen=True)
 class Replay:
-    """`differences`, a sentence each, are empty where picture, models and mask are the same; `remarks` change none of
+    """`differences`, a sentence each, are empty where image, models and mask are the same; `remarks` change none of
     them: other versions of what the numbers depend on, or members that were left out then as now."""
 
     differences: tuple[str, ...]
@@ -54,26 +54,26 @@ def hub_source(report: dict[str, Any]) -> str | None:
     return f"{source['name']}@{source['revision']}" if source.get("revision") else None
 
 
-def replay(report: dict[str, Any], picture: Path, ensemble: Ensemble, mask: Path | None = None) -> Replay:
-    """Segment `picture` as `report` says, and compare.
+def replay(report: dict[str, Any], path: Path, ensemble: Ensemble, mask: Path | None = None) -> Replay:
+    """Segment the file `path` as `report` says, and compare.
 
     `mask` is the mask file of that time: with it, a mask that came out otherwise is said with its Dice. Raises
-    ReadError for a picture that cannot be read, InputError for settings in the report that the ensemble does not take.
+    ReadError for an image that cannot be read, InputError for settings in the report that the ensemble does not take.
     """
-    image = _image(report, picture)
-    found = [*_other_picture(report, image), *_other_models(report, ensemble)]
+    image = _image(report, path)
+    found = [*_other_image(report, image), *_other_models(report, ensemble)]
     if len(ensemble.members) == len(report["members"]):
         prediction = _predict(report, image, ensemble)
         found += _other_mask(report, prediction, mask)
     return Replay(tuple(found), tuple(_remarks(report, ensemble)))
 
 
-def _image(report: dict[str, Any], picture: Path) -> Image:
+def _image(report: dict[str, Any], path: Path) -> Image:
     """The frame that the report names, by its window only where the file's own gives other pixels."""
     frame, window = report["image"]["frame"], report["image"].get("window")
-    image = read_image(picture, frame=frame)
+    image = read_image(path, frame=frame)
     if image.sha256 != report["image"]["sha256"] and window is not None:
-        return read_image(picture, frame=frame, window=tuple(window))
+        return read_image(path, frame=frame, window=tuple(window))
     return image
 
 
@@ -86,9 +86,9 @@ def _predict(report: dict[str, Any], image: Image, ensemble: Ensemble) -> Predic
     return dataclasses.replace(prediction, weights=weights)
 
 
-def _other_picture(report: dict[str, Any], image: Image) -> Iterator[str]:
+def _other_image(report: dict[str, Any], image: Image) -> Iterator[str]:
     if (then := report["image"]["sha256"]) != image.sha256:
-        yield f"The picture is another one: its pixels have the sha256 {image.sha256[:12]}…, then {then[:12]}…."
+        yield f"The image is another one: its pixels have the sha256 {image.sha256[:12]}…, then {then[:12]}…."
 
 
 def _other_models(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:

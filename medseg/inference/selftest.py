@@ -1,6 +1,6 @@
-"""A picture and what an ensemble answered where it was made: does it answer the same on this machine?
+"""An image and what an ensemble answered where it was made: does it answer the same on this machine?
 
-Other versions, devices and runtimes may change a prediction without a word. `golden.json` holds, for the picture
+Other versions, devices and runtimes may change a prediction without a word. `golden.json` holds, for the image
 `golden.png` beside it, every member's answer on a coarse grid and the masks; `compare_golden` predicts again.
 """
 
@@ -21,7 +21,7 @@ from medseg.metrics import confusion
 from medseg.preprocess import to_image_grid
 from medseg.reading.readers import read_image
 
-PICTURE, ANSWERS = "golden.png", "golden.json"
+IMAGE, ANSWERS = "golden.png", "golden.json"
 GRID = 8
 TOLERANCE = 0.02
 """Largest difference of a probability on the grid. Half-precision weights on another runtime differ by some 0.001, a
@@ -33,7 +33,7 @@ LEAST_DICE = 0.98
 @dataclass(frozen=True)
 class Golden:
     """What is kept: each member's answer on the grid (K · GRID · GRID numbers), each label's mask as run lengths, and
-    the picture's size (height, width)."""
+    the image's size (height, width)."""
 
     members: dict[str, tuple[float, ...]]
     masks: dict[str, str]
@@ -54,24 +54,24 @@ class Drift:
         return max(self.members.values()) <= TOLERANCE and min(self.masks.values()) >= LEAST_DICE
 
 
-def write_golden(folder: Path, picture: Path) -> None:
-    """Keep a copy of the PNG `picture` and what the ensemble in `folder` answers to it, beside ensemble.json."""
-    shutil.copyfile(picture, folder / PICTURE)
-    found = Ensemble.from_pretrained(folder).predict(read_image(folder / PICTURE))
+def write_golden(folder: Path, path: Path) -> None:
+    """Keep a copy of the PNG `path` and what the ensemble in `folder` answers to it, beside ensemble.json."""
+    shutil.copyfile(path, folder / IMAGE)
+    found = Ensemble.from_pretrained(folder).predict(read_image(folder / IMAGE))
     members = {name: _on_grid(answer) for name, answer in zip(found.member_names, found.members, strict=True)}
     masks = {label: encode_rle(mask, "counts") for label, mask in zip(found.labels, found.masks, strict=True)}
     schema.dump(Golden(members, masks, found.image.size), folder / ANSWERS)
 
 
 def compare_golden(folder: Path) -> Drift:
-    """Predict again, and compare. Raises InputError where `folder` has no such picture, ConfigError where what is kept
+    """Predict again, and compare. Raises InputError where `folder` has no such image, ConfigError where what is kept
     belongs to another ensemble."""
-    if not (folder / ANSWERS).is_file() or not (folder / PICTURE).is_file():
-        raise InputError(f"{folder} has no {PICTURE} with {ANSWERS}: `selftest --write picture.png` keeps one.")
+    if not (folder / ANSWERS).is_file() or not (folder / IMAGE).is_file():
+        raise InputError(f"{folder} has no {IMAGE} with {ANSWERS}: `selftest --write image.png` keeps one.")
     kept = schema.load(Golden, folder / ANSWERS)
-    found = Ensemble.from_pretrained(folder).predict(read_image(folder / PICTURE))
+    found = Ensemble.from_pretrained(folder).predict(read_image(folder / IMAGE))
     if (set(kept.members), set(kept.masks), kept.size) != ({*found.member_names}, {*found.labels}, found.image.size):
-        raise ConfigError(f"{ANSWERS} is not of this ensemble: members, labels or the picture's size differ.")
+        raise ConfigError(f"{ANSWERS} is not of this ensemble: members, labels or the image's size differ.")
     answers = dict(zip(found.member_names, found.members, strict=True))
     masks = dict(zip(found.labels, found.masks, strict=True))
     moved = {name: np.abs(np.subtract(_on_grid(answers[name]), was)) for name, was in kept.members.items()}

@@ -41,7 +41,7 @@ def _patterns(codes: UInt32[np.ndarray, "h w"], observers: int) -> tuple[np.ndar
     if observers > 16:
         distinct, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
         return distinct, place, counts
-    counts = np.bincount(codes.ravel(), minlength=2**observers)  # a tenth of the time that sorting a picture takes
+    counts = np.bincount(codes.ravel(), minlength=2**observers)  # a tenth of the time that sorting an image takes
     distinct = np.flatnonzero(counts).astype(np.uint32)
     row = np.zeros(len(counts), dtype=np.intp)
     row[distinct] = np.arange(len(distinct))

@@ -13,7 +13,7 @@ Turn: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Pair: TypeAlias = tuple[Turn, Turn]
 
 Turns: TypeAlias = Literal["flips", "d4"]
-"""flips: the picture and its three mirror images; d4: these and the four with rows and columns swapped, which are all
+"""flips: the image and its three mirror images; d4: these and the four with rows and columns swapped, which are all
 eight ways to lay a square on itself."""
 
 Augmentation: TypeAlias = Literal["flips", "d4", False]

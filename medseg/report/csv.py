@@ -12,7 +12,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:
-    """Write `rows` under `columns`, each a sequence or a mapping by column; None and what is missing are empty cells."""
+    """Write `rows` under `columns`, each a sequence or a mapping by column; None and what is missing is empty."""
     path.write_bytes(csv_text(columns, rows).encode())
 
 

@@ -1,4 +1,4 @@
-"""The best, middle and worst pictures of an evaluation, drawn small beside their truth."""
+"""The best, middle and worst images of an evaluation, drawn small beside their truth."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WORST, OTHERS = 6, 3
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of a `group`: its name in the data set, its Dice, the mean over labels; and picture, truth and answer
+    """One image of a `group`: its name in the data set, its Dice, the mean over labels; and image, truth and answer
     as data URIs."""
 
     group: str
     name: str
     dice: float
-    picture: str
+    image: str
     truth: str
     answer: str
 
@@ -43,7 +43,7 @@ def show(ensemble: Ensemble, samples: Sequence[Sample], found: Evaluation) -> li
 
 
 def choose(dice: Sequence[float]) -> dict[str, list[int]]:
-    """{group: indices}, the worst first; no picture stands in two groups, so few pictures leave some empty."""
+    """{group: indices}, the worst first; no image stands in two groups, so few images leave some empty."""
     order = sorted(range(len(dice)), key=lambda index: dice[index])
     middle = max((len(order) - OTHERS) // 2, 0)
     worst = order[:WORST]
@@ -60,4 +60,4 @@ def _draw(ensemble: Ensemble, sample: Sample, group: str, dice: float) -> Shown:
     name = f"{sample.image.name}, frame {sample.frame}" if image.frames > 1 else sample.image.name
     answer = ensemble.predict(image).masks
     drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, answer)]
-    return Shown(group, name, dice, *[data_uri(picture, LONGEST_SIDE) for picture in drawn])
+    return Shown(group, name, dice, *[data_uri(image, LONGEST_SIDE) for image in drawn])

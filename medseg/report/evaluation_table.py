@@ -76,4 +76,4 @@ def write_scores(found: Evaluation, samples: Sequence[Sample], path: Path) -> No
         for index, sample in enumerate(samples)
         for row, label, values in scores
     )
-    write_csv(path, ["picture", "frame", "case", "split", "row", "label", *metrics], lines)
+    write_csv(path, ["image", "frame", "case", "split", "row", "label", *metrics], lines)

@@ -34,12 +34,12 @@ def _environment() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def data_uri(picture: Rgb, longest_side: int | None = None) -> str:
-    """`picture` as a JPEG within the page, scaled down to `longest_side` pixels: for looking only.
+def data_uri(image: Rgb, longest_side: int | None = None) -> str:
+    """`image` as a JPEG within the page, scaled down to `longest_side` pixels: for looking only.
 
     The colours keep the full resolution, without which a thin outline loses its own.
     """
-    small = PIL.Image.fromarray(picture)
+    small = PIL.Image.fromarray(image)
     if longest_side is not None:
         small.thumbnail((longest_side, longest_side))
     stream = io.BytesIO()

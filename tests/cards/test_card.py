@@ -128,7 +128,7 @@ def test_an_ensembles_card_names_its_stacker_and_the_blend() -> None:
     stacker = StackerReference("top", "0" * 64, with_image=True)
     card = ensemble_card(dataclasses.replace(ENSEMBLE, blend="stacking", stacker=stacker), BOTH, None, [])
     assert "Blend: stacking." in card
-    assert "in `top/`, was trained to answer from the members' answers and the picture" in card
+    assert "in `top/`, was trained to answer from the members' answers and the image" in card
 
 
 def test_weights_per_label_stand_in_the_order_of_the_labels() -> None:

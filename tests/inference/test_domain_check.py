@@ -1,4 +1,4 @@
-"""Hints that an image is unlike the training pictures."""
+"""Hints that an image is unlike the training images."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from medseg.inference.domain_check import appearance_of, doubts, look
 
 REDDISH = Appearance(brightness=(0.2, 0.5), red_green=(0.1, 0.4), yellow_blue=(0.1, 0.4))
 COLON = TrainingData(
-    "kvasir", "CC-BY-4.0", modalities=("ES",), pictures="colour pictures of colonoscopy", appearance=REDDISH
+    "kvasir", "CC-BY-4.0", modalities=("ES",), pictures="colour images of colonoscopy", appearance=REDDISH
 )
 FILMS = TrainingData(
     "films", "CC-BY-4.0", modalities=("CR", "DX"), appearance=Appearance((0.3, 0.7), (0.0, 0.0), (0.0, 0.0))
@@ -41,7 +41,7 @@ def test_a_typical_picture_raises_no_doubt() -> None:
 
 def test_a_grey_picture_among_coloured_ones_has_no_colour() -> None:
     assert doubts(coloured(0.4), COLON) == [
-        "This image is unlike what the ensemble was trained on (colour pictures of colonoscopy): it has no colour."
+        "This image is unlike what the ensemble was trained on (colour images of colonoscopy): it has no colour."
     ]
 
 

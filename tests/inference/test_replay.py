@@ -78,7 +78,7 @@ def test_another_picture_is_said(
     write_disc_pair(tmp_path, "other", 6)
     status, said = run(capsys, report, tmp_path / "images" / "other.png", "--ensemble", plain_ensemble)
     assert status == 1
-    assert "The picture is another one" in said
+    assert "The image is another one" in said
 
 
 def test_another_member_of_the_same_name_is_said(
@@ -125,7 +125,7 @@ def test_the_clean_up_of_that_time_is_repeated(
     ensemble: Ensemble, report: Path, picture: Path, plain_ensemble: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = dataclasses.replace(ensemble.predict(medseg.read_image(picture)), cleanup=Cleanup(min_area_px=48 * 64 + 1))
-    assert not found.masks.any()  # no piece is larger than the picture
+    assert not found.masks.any()  # no piece is larger than the image
     write_report(found.report(), report)
     assert run(capsys, report, picture, "--ensemble", plain_ensemble)[0] == 0
     changed(report, cleanup={"min_area_px": 0, "fill_holes": False, "largest_component": False})

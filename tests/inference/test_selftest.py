@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from medseg.__main__ import main
 from medseg.errors import ConfigError, InputError
 from medseg.inference.member import file_sha256
-from medseg.inference.selftest import ANSWERS, PICTURE, compare_golden, write_golden
+from medseg.inference.selftest import ANSWERS, IMAGE, compare_golden, write_golden
 from tests.conftest import ROOT, make_ensemble
 
 FAMILIES = sorted(path.parent for path in (ROOT / "assets" / "ensembles").glob("*/ensemble.json"))
@@ -78,7 +78,7 @@ def test_the_command_keeps_a_picture_and_then_tells_a_changed_ensemble(
 
 
 def test_a_folder_without_the_picture_is_refused_in_one_sentence(folder: Path) -> None:
-    (folder / PICTURE).unlink()
+    (folder / IMAGE).unlink()
     with pytest.raises(InputError, match=r"has no golden\.png with golden\.json"):
         compare_golden(folder)
 

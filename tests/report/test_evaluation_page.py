@@ -93,7 +93,7 @@ def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: R
 
 
 def test_a_row_is_stamped_by_the_floor_of_its_own_table() -> None:
-    """Silence is right on two of three pictures, and finds as little as the empty mask on the third."""
+    """Silence is right on two of three images, and finds as little as the empty mask on the third."""
     drawn = [SAMPLES[0], *(dataclasses.replace(SAMPLES[3], case=case) for case in ("e", "f"))]
     result = evaluate(made_of([fake_member("silent", lambda image: np.zeros((1, *image.size)))], [1]), drawn, SAMPLES)
     text = Elements(page(result.report, [], {})).text
@@ -134,11 +134,11 @@ def test_pictures_are_small_and_show_picture_truth_and_answer(found: Result) -> 
     sample = PaintedSample(Image(large), mask, "large", "test")
     blind = made_of([fake_member("blind", lambda image: np.zeros((1, *image.size)))], [1])
     (one,) = show(blind, [sample], evaluate(blind, [sample], TRAINING).scores)
-    opened = [np.asarray(PIL.Image.open(io.BytesIO(b64decode(u.split(",")[1])))) for u in (one.picture, one.truth)]
+    opened = [np.asarray(PIL.Image.open(io.BytesIO(b64decode(u.split(",")[1])))) for u in (one.image, one.truth)]
     assert [picture.shape for picture in opened] == [(320, 229, 3)] * 2
     assert opened[0].max() < 10
     assert opened[1][92:180, 50:130].mean() > 30, "the true mask is drawn"
-    assert one.answer == one.picture, "nothing was found"
+    assert one.answer == one.image, "nothing was found"
     assert (one.group, one.name, one.dice) == ("worst", "large.png", 0)
 
 

@@ -1,4 +1,4 @@
-"""One picture's result as one page: what stands on it, and that nothing of a stranger's gets out of its place."""
+"""One image's result as one page: what stands on it, and that nothing of a stranger's gets out of its place."""
 
 from __future__ import annotations
 
