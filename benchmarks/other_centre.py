@@ -5,7 +5,7 @@
 
 Every picture of CVC-ClinicDB that is there is tested, none chosen on; the location prior is that of the training
 centre. Frames of one sequence are alike, so intervals draw whole sequences: its pictures are numbered through 29 of
-them, whose last frames the data set lists (Bernal et al. 2015). Prints the table of `python -m medseg evaluate`.
+them, whose last frames the data set lists (Bernal et al. 2015). Prints the table of `medseg evaluate`.
 """
 
 from __future__ import annotations

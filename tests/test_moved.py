@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+import medseg.data.samples
 import medseg.export
 from medseg.moved import MOVED
 
@@ -39,3 +40,7 @@ def test_every_writer_can_be_had_from_the_package(name: str) -> None:
 def test_what_never_was_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         medseg.export.nothing  # noqa: B018
+
+
+def test_a_data_set_is_loaded_from_the_package() -> None:
+    assert medseg.data.load_data is medseg.data.samples.load_data

@@ -114,7 +114,7 @@ def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
     if not (same and _alike(found.weights, ensemble.weights)):
         raise InputError(
             f"{CALIBRATION} is of other members, weights, threshold or blend than this ensemble: "
-            "run `python -m medseg calibrate` again."
+            "run `medseg calibrate` again."
         )
     return found
 
@@ -144,7 +144,7 @@ def judge(found: Calibration, prediction: Prediction) -> Trust:
 
 
 def describe(found: Calibration, labels: Sequence[str]) -> str:
-    """The calibration in words and a table, as `python -m medseg calibrate` prints it."""
+    """The calibration in words and a table, as `medseg calibrate` prints it."""
     lines = [
         f"{found.data}: n = {found.n} images of {found.cases} cases, in folds by case; weights and threshold are "
         + ("those that the other folds choose" if found.refitted else "the ensemble's own, which were not chosen here"),

@@ -164,7 +164,7 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
         "## How the weights were chosen",
         "",
         f"On {fitted.data}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
-        f"all {'four' if fitted.per_label else 'three'}; they are no test scores. Command: `python -m medseg fit`.",
+        f"all {'four' if fitted.per_label else 'three'}; they are no test scores. Command: `medseg fit`.",
         "",
         f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
         f"- equal weights: {score_words(fitted.equal)}",
@@ -215,7 +215,7 @@ def _tested(report: dict[str, Any] | None, tables: Sequence[str]) -> list[str]:
         *tables,
         "",
         f"Protocol: {report['protocol']}. In brackets 95 % intervals. Empty mask and location prior never look at the "
-        "image: what does not exceed them has learned nothing. Command: `python -m medseg evaluate`.",
+        "image: what does not exceed them has learned nothing. Command: `medseg evaluate`.",
         "",
     ]
 

@@ -56,7 +56,7 @@ def verified(folder: Path) -> dict[str, Path]:
             if not has_digest(path, digest):
                 raise DamagedError(f"{path} is not what its hash promises, and is not pushed: make the folder anew.")
     if not (folder / "README.md").is_file():
-        raise InputError(f"{folder} has no README.md: write the card first, with `python -m medseg card {folder}`.")
+        raise InputError(f"{folder} has no README.md: write the card first, with `medseg card {folder}`.")
     names = [
         DESCRIPTION,
         CALIBRATION,

@@ -58,7 +58,7 @@ class Pusher:
         while self._is_running():
             time.sleep(0.1)
         if self._is_new():
-            command = f"python -m medseg push {self.folder} {self.repository}"
+            command = f"medseg push {self.folder} {self.repository}"
             sentence = f"Not pushed. Give the same command again, or: {command}"
             print(sentence, file=sys.stderr, flush=True)
 

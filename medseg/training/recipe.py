@@ -180,7 +180,7 @@ class StackRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.ensemble), "ensemble must name the folder of an ensemble (python -m medseg fit writes one)")
+        require(bool(self.ensemble), "ensemble must name the folder of an ensemble (medseg fit writes one)")
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

@@ -223,7 +223,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def fit_members(members: Sequence[Path], folder: Path, name: str, choose: str | None = None) -> None:
-    """`python -m medseg fit` on `folder`/samples.json, into `folder`/ensemble in place of what is there."""
+    """`medseg fit` on `folder`/samples.json, into `folder`/ensemble in place of what is there."""
     from medseg.__main__ import main as medseg
 
     shutil.rmtree(folder / "ensemble", ignore_errors=True)

@@ -109,7 +109,7 @@ def test_a_score_is_shown_with_interval_n_and_protocol() -> None:
 def test_the_figures_have_the_commands_that_print_them() -> None:
     assert "Command: `accelerate launch train/train.py`" in member_card(MEMBER, "Unet", "resnet18")
     card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=FITTED), BOTH, None, [])
-    assert "Command: `python -m medseg fit`." in card
+    assert "Command: `medseg fit`." in card
 
 
 def test_a_score_without_interval_has_dashes() -> None:

@@ -98,7 +98,7 @@ def test_the_scores_are_those_of_the_test_split(published: Path, disc_pairs: Pat
 
 def test_the_page_of_an_evaluation_names_its_command_and_data(published: Path, disc_pairs: Path) -> None:
     text = (published / "report.html").read_text(encoding="utf-8")
-    assert f"python -m medseg evaluate {published}" in text
+    assert f"medseg evaluate {published}" in text
     assert f"<dd>{disc_pairs.name}</dd>" in text
     assert text.count("<img ") % 3 == 0
     assert "<img " in text
@@ -222,7 +222,7 @@ def test_a_member_folder_that_is_not_there_is_refused(
 def test_data_that_are_not_there_are_refused(
     capsys: pytest.CaptureFixture[str], published: Path, tmp_path: Path
 ) -> None:
-    assert "wanted images/ and masks/" in refusal(capsys, "evaluate", published, tmp_path)
+    assert "Wanted images/ and masks/" in refusal(capsys, "evaluate", published, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "card"])

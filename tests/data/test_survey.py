@@ -1,4 +1,4 @@
-"""`python -m medseg inspect`: the report, and the contact sheet."""
+"""`medseg inspect`: the report, and the contact sheet."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_two_pushes_at_once_never_mix(hub: Hub, folder: Path, monkeypatch: pytes
 
 def test_a_folder_without_a_card_is_not_pushed(hub: Hub, folder: Path) -> None:
     (folder / "README.md").unlink()
-    with pytest.raises(InputError, match=r"has no README\.md: .* `python -m medseg card "):
+    with pytest.raises(InputError, match=r"has no README\.md: .* `medseg card "):
         push(folder, REPO)
     assert hub.log == []
 

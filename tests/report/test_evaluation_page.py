@@ -53,10 +53,10 @@ def sources(text: str) -> list[str]:
 
 
 def test_the_page_says_what_was_evaluated_and_what_it_is_not_for(found: Result) -> None:
-    text = Elements(written(found, Command="python -m medseg evaluate x y")).text
+    text = Elements(written(found, Command="medseg evaluate x y")).text
     assert "Research use only, not for diagnosis." in text
     for part in (
-        "python -m medseg evaluate x y",
+        "medseg evaluate x y",
         *found.report["members"],
         found.report["split_sha256"],
         "4 of 4 cases",

@@ -81,7 +81,7 @@ def test_a_push_that_fails_is_said_kept_and_done_later(
     pusher(output).finish()
     said = capfd.readouterr().err
     assert f"The push to {REPO} failed (error: " in said
-    assert f"Not pushed. Give the same command again, or: python -m medseg push {output / 'member'} {REPO}" in said
+    assert f"Not pushed. Give the same command again, or: medseg push {output / 'member'} {REPO}" in said
     assert "Traceback" not in said
     assert commits(hub) <= 1  # the empty one that a new repository begins with
     hub.mend()

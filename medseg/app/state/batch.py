@@ -98,7 +98,7 @@ class Batch:
         if len(jobs) > MAX_IMAGES:
             raise InputError(
                 f"These are {len(jobs)} files, and here up to {MAX_IMAGES} are segmented at once: send them in "
-                "parts, or use `python -m medseg predict`."
+                "parts, or use `medseg predict`."
             )
         return jobs
 

@@ -114,7 +114,7 @@ def _samples(root: Path) -> list[Sample]:
     if len(chosen) > MAX_IMAGES:
         raise InputError(
             f"These are {len(chosen)} images, and here up to {MAX_IMAGES} are fitted to: send fewer, or use "
-            "`python -m medseg fit`."
+            "`medseg fit`."
         )
     return chosen
 

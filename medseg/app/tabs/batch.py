@@ -87,7 +87,7 @@ def _summary(batch: Batch) -> str:
     if batch.cancelled.is_set():
         words += " Stopped: what was done until then is here."
     elif len(rows) - failed >= MAX_IMAGES:
-        words += f" Stopped after {MAX_IMAGES} images; `python -m medseg predict` knows no such bound."
+        words += f" Stopped after {MAX_IMAGES} images; `medseg predict` knows no such bound."
     if any(row.trust for row in rows):
         return f"{words} Predicted Dice with its 90 % interval, from the ensemble's calibration. {ORDER}"
     return (
