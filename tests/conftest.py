@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 # before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # cores are shared: no process may spin while it waits
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medseg-tests-") + "/gradio"  # as app.py claims one
 
