@@ -20,3 +20,8 @@ def embedded(name: str) -> Path | None:
     """
     folder = shipped("assets/ensembles") / name
     return folder if name.isidentifier() and (folder / "ensemble.json").is_file() else None
+
+
+def ensemble_folder(name: str) -> Path:
+    """The folder of an embedded ensemble by its name, or the folder that is named by its path."""
+    return embedded(name) or Path(name)

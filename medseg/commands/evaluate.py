@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from medseg import schema
 from medseg.commands.inspect import add_choice, read_chosen
+from medseg.places import ensemble_folder
 
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
@@ -32,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     evaluate.set_defaults(run=_evaluate)
     calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
-    calibrate.add_argument("ensemble", type=Path, help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument("ensemble", type=ensemble_folder, help="ensemble folder, where calibration.json is written")
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(calibrate)
     calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")

@@ -6,20 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
+from medseg.places import ensemble_folder
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
     info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
     info.set_defaults(run=_info)
     selftest = commands.add_parser("selftest", help="does an ensemble answer here as where it was made? status 1: no")
-    selftest.add_argument("ensemble", type=Path, help="ensemble folder with golden.png and golden.json")
+    selftest.add_argument("ensemble", type=ensemble_folder, help="ensemble folder with golden.png and golden.json")
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it answers here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
-    card.add_argument("ensemble", type=Path, help="ensemble or member folder")
+    card.add_argument("ensemble", type=ensemble_folder, help="ensemble or member folder")
     card.set_defaults(run=_card)
     push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
-    push.add_argument("folder", type=Path, help="member or ensemble folder, with its README.md")
+    push.add_argument("folder", type=ensemble_folder, help="member or ensemble folder, with its README.md")
     push.add_argument("repository", help="owner/name")
     push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
     push.set_defaults(run=_push)

@@ -27,6 +27,7 @@ from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.member import copy_member, file_sha256
 from medseg.inference.stacker import count_channels, stack_image
+from medseg.places import ensemble_folder
 from medseg.preprocess import to_image_grid
 from medseg.training import checkpoints
 from medseg.training.data import read_recipe_samples
@@ -64,7 +65,7 @@ def stack(recipe: StackRecipe) -> Path:
     Raises InputError for an ensemble with a member that is damaged or was trained on another division of the data, and
     what `train` raises.
     """
-    settings, root = load_ensemble(Path(recipe.ensemble))
+    settings, root = load_ensemble(ensemble_folder(recipe.ensemble))
     ensemble = Ensemble.from_pretrained(recipe.ensemble)
     _check(settings, ensemble)
     first = ensemble.members[0].config

@@ -16,7 +16,7 @@ from medseg.app.server.zero_gpu import on_lent_gpu
 from medseg.config import EnsembleConfig, MemberConfig, TrainingData, is_hub_id
 from medseg.errors import InputError, MedsegError
 from medseg.inference import domain_check
-from medseg.places import embedded, shipped
+from medseg.places import ensemble_folder, shipped
 from medseg.schema import load
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def allows_hub() -> bool:
 
 def _source(entry: str) -> Source:
     is_repository = is_hub_id(entry.partition("@")[0]) and not Path(entry).exists()
-    return entry if is_repository else embedded(entry) or Path(entry)
+    return entry if is_repository else ensemble_folder(entry)
 
 
 def _training(source: Source | None) -> TrainingData | None:

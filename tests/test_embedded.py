@@ -1,0 +1,80 @@
+"""What the embedded ensembles are and say stays what it was, whatever is rebuilt around them.
+
+The digests are of commit d153e84. Hashes of files within the JSON do not count: a member may gain a file. Whoever trains,
+fits, calibrates or scores anew puts the new digest here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg.inference.selftest import compare_golden
+from medseg.places import shipped
+
+FAMILIES = ("brain", "chest", "polyp")
+HASHES = ("sha256", "files", "ensemble_sha256")
+SAME = {
+    ("brain", "ensemble.json"): "24ef5ae3484bf31d",
+    ("brain", "calibration.json"): "d8dc0fb1cd68b864",
+    ("brain", "scores.json"): "eb31a4401f458201",
+    ("brain", "golden.json"): "f5061d3e4c305a63",
+    ("brain", "golden.png"): "425ed0f2cb81a76f",
+    ("brain", "brain-deeplabv3plus-lite2/model.safetensors"): "c578f723a242e908",
+    ("brain", "brain-fpn-lite1/model.safetensors"): "dd1f668a1e2845eb",
+    ("brain", "brain-unet-lite0/model.safetensors"): "9723d4d913944ba1",
+    ("chest", "ensemble.json"): "c3b075582b04307a",
+    ("chest", "calibration.json"): "f718a966bde23235",
+    ("chest", "scores.json"): "5f98bb49775da9ad",
+    ("chest", "golden.json"): "fee9b6e35640c1ab",
+    ("chest", "golden.png"): "f63403f2eb1fb5c4",
+    ("chest", "chest-deeplabv3plus-lite2/model.safetensors"): "e8ec5ba82ebf2844",
+    ("chest", "chest-fpn-lite1/model.safetensors"): "e68758f1836f28a4",
+    ("chest", "chest-unet-lite0/model.safetensors"): "a212b8ebfc075480",
+    ("chest", "folds.json"): "2b3a74010c6e95af",
+    ("polyp", "ensemble.json"): "640cd9947bb6293f",
+    ("polyp", "calibration.json"): "f88855d6d24239d0",
+    ("polyp", "scores.json"): "0720f8b66136a164",
+    ("polyp", "golden.json"): "a0b872af287b59d6",
+    ("polyp", "golden.png"): "60dd7b579d55caf4",
+    ("polyp", "polyp-deeplabv3plus-lite2/model.safetensors"): "caf177b0c2be3eff",
+    ("polyp", "polyp-fpn-lite1/model.safetensors"): "b98b7b5f8ab03c1b",
+    ("polyp", "polyp-unet-lite0/model.safetensors"): "a266e1cab70d6949",
+}
+
+
+def without_hashes(content: Any) -> Any:
+    """`content` of a JSON file less the hashes of members and files."""
+    if isinstance(content, dict):
+        return {name: without_hashes(value) for name, value in content.items() if name not in HASHES}
+    if isinstance(content, list):
+        return [without_hashes(value) for value in content if not is_hash(value)]
+    return None if is_hash(content) else content
+
+
+def is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def digest(family: str, name: str) -> str:
+    path = shipped("assets/ensembles") / family / name
+    if path.suffix != ".json":
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    text = json.dumps(without_hashes(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("family", "name"), SAME)
+def test_weights_fits_calibrations_and_scores_are_those_of_before(family: str, name: str) -> None:
+    assert digest(family, name) == SAME[family, name]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_masks_are_those_of_before_to_the_pixel(family: str) -> None:
+    drift = compare_golden(shipped("assets/ensembles") / family)
+    assert np.array(list(drift.masks.values())).min() == 1
+    assert max(drift.members.values()) <= 1e-3  # golden.json keeps four digits
