@@ -79,8 +79,12 @@ def test_the_version_is_said_once_in_each_place() -> None:
 
 def test_no_patient_picture_is_in_the_repository() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    pictures = {line for line in listed.stdout.splitlines() if re.search(r"\.(png|jpe?g|tiff?|dcm|nii|gz)$", line)}
-    allowed = re.compile(r"(assets/(examples/[a-z]+-\d(_mask)?\.png|screenshot\.png)|docs/cases-[a-z]+\.png)$")
+    pictures = {
+        line for line in listed.stdout.splitlines() if re.search(r"\.(png|jpe?g|gif|webp|tiff?|dcm|nii|gz)$", line)
+    }
+    allowed = re.compile(
+        r"(assets/(examples/[a-z]+-\d(_mask)?\.png|screenshot\.png|slider\.gif)|docs/cases-[a-z]+\.png)$"
+    )
     drawn = {path.read_bytes() for path in (ROOT / "assets" / "examples").glob("*.png")}
     others = [path for path in pictures if not allowed.search(path)]
     assert [path for path in others if (ROOT / path).read_bytes() not in drawn] == []
