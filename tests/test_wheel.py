@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -90,6 +91,15 @@ def test_the_code_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"<!-- command: python -->\n```python\n(.*?)```", readme, re.DOTALL)
     assert run(python, tmp_path, "-c", code.replace("assets/ensembles/polyp", "polyp"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="the extra docs is not installed")
+@pytest.mark.parametrize("name", ["image", "own_data", "dicom"])
+def test_a_notebook_runs_without_a_network(python: Path, tmp_path: Path, name: str) -> None:
+    notebook = shutil.copy(ROOT / "docs" / "notebooks" / f"{name}.ipynb", tmp_path)
+    code = "from nbclient.cli import main; main()"
+    run(python, tmp_path, "-c", code, "--inplace", str(notebook), HF_HUB_OFFLINE="1", JUPYTER_PREFER_ENV_PATH="1")
+    assert '"output_type": "error"' not in Path(notebook).read_text(encoding="utf-8")
 
 
 def test_a_bare_training_saves_a_member(python: Path, tmp_path: Path) -> None:

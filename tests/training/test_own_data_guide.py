@@ -1,4 +1,4 @@
-"""README's way from a folder to an ensemble, run as it is written there, with fewer pictures and epochs."""
+"""The guide's way from a folder to an ensemble, run as it is written there, with fewer images and epochs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.conftest import ROOT
 
 def code(kind: str) -> str:
     """The section's block of that language."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## From folder to ensemble\n")[1].split("\n## ")[0]
+    guide = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    section = guide.split("## Train, fit, evaluate\n")[1].split("\n## ")[0]
     (block,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
     return str(block)
 
 
-def test_the_commands_lead_from_a_folder_to_a_picture(tmp_path: Path) -> None:
+def test_the_commands_lead_from_a_folder_to_an_image(tmp_path: Path) -> None:
     script = code("bash")
     for written, smaller in (("60,", "24,"), ("--epochs 20", "--epochs 1 --size 32")):
         assert written in script
@@ -39,7 +39,7 @@ def test_the_commands_lead_from_a_folder_to_a_picture(tmp_path: Path) -> None:
             check=False,
         )
         assert shown.returncode == 0, shown.stderr
-        assert "is not checked" not in shown.stdout  # the stacker's pictures were held out from members trained here
+        assert "is not checked" not in shown.stdout  # the stacker's images were held out from members trained here
     assert (tmp_path / "stack" / "ensemble" / "ensemble.json").is_file()
     with PIL.Image.open(tmp_path / "overlay.png") as overlay:
         assert overlay.size == (128, 128)
