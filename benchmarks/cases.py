@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from medseg.commands.inspect import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, load_chosen
 from medseg.data.samples import Sample, select
 from medseg.inference.ensemble import Ensemble
 from medseg.metrics import confusion
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true", help="draw over the pictures; not to be published")
     options = parser.parse_args()
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    scored = [(dice_of(ensemble, sample), sample) for sample in select(read_chosen(options), "test")]
+    scored = [(dice_of(ensemble, sample), sample) for sample in select(load_chosen(options).samples, "test")]
     ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
     rows = [

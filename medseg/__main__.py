@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from medseg.commands import app, evaluate, fit, inspect, predict, publish, train
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, MedsegWarning
 
 _STATUS = (
     "Exit status: 0 done; 1 refused, with a sentence that says why, or something failed, is faulty or differs; "
@@ -24,11 +26,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     options = parser().parse_args(given, argparse.Namespace(command=shlex.join(["medseg", *given])))
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            options.run(options)
     except (MedsegError, OSError) as error:  # OSError: a full disk, a folder that may not be written
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)  # 128 and the signal's number, as shells count
+
+
+def _note(  # noqa: PLR0917 # as `warnings.showwarning` is called
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What medseg left out or substituted is a sentence for the user; other warnings are as Python writes them."""
+    if issubclass(category, MedsegWarning):
+        sys.stderr.write(f"note: {message}\n")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
-from medseg.commands.inspect import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, read_checked
 from medseg.places import ensemble_folder
 
 if TYPE_CHECKING:
@@ -47,16 +47,23 @@ def _evaluate(options: argparse.Namespace) -> None:
     from medseg.report.evaluation_table import table
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    samples = read_chosen(options)
+    samples, doubts = read_checked(options, ensemble.config.labels, _divisions(ensemble), options.split)
     chosen = select(samples, options.split)
-    training = select(samples, "train")
+    training = [sample for sample in samples if sample.split == "train"]
     with tqdm(total=len(chosen), desc="evaluating") as bar:
         found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
+    found.report["doubts"] = doubts
+    if options.output:
+        _write_evaluation(options, ensemble, chosen, found)
     for label in ensemble.config.labels:
         print(f"\n{label}, {options.split} split, n = {len(chosen)}\n\n{table(found.report, label)}")
     print(f"\nProtocol: {found.report['protocol']}")
-    if options.output:
-        _write_evaluation(options, ensemble, chosen, found)
+
+
+def _divisions(ensemble: Ensemble) -> list[str]:
+    """The hashes of the divisions that the members were trained in, and of the split that weights were fitted to."""
+    trained = [member.config.training_data.split_sha256 for member in ensemble.members]
+    return [*trained, ensemble.config.fitted.split_sha256] if ensemble.config.fitted else trained
 
 
 def _write_evaluation(
@@ -88,7 +95,8 @@ def _calibrate(options: argparse.Namespace) -> None:
     if options.test:
         _check(options, ensemble, load_calibration(options.ensemble, ensemble))
         return
-    samples = select(read_chosen(options), "val")
+    samples, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "val")
+    samples = select(samples, "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = list(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
     name = f"{options.data.resolve().name}, validation split"
@@ -102,7 +110,8 @@ def _check(options: argparse.Namespace, ensemble: Ensemble, found: Calibration) 
     from medseg.calibration.check import check, report
     from medseg.data.samples import select
 
-    samples = select(read_chosen(options), "test")
+    samples, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "test")
+    samples = select(samples, "test")
     with tqdm(total=len(samples), desc="predicting") as bar:
         figures = check(found, ensemble, samples, progress=lambda done, total: bar.update())
     cases = len({sample.case for sample in samples})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
-from medseg.commands.inspect import add_choice, read_chosen
+from medseg.commands.inspect import add_choice, read_checked
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
 from medseg.scores import Average, Contender
@@ -71,7 +71,8 @@ def _fit(options: argparse.Namespace) -> None:
     first, names = members[0].config, [member.config.name for member in members]
     if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
         raise InputError(NOT_APART)  # before hours of predicting
-    samples = select(read_chosen(options), "val")
+    recorded = [member.config.training_data.split_sha256 for member in members]
+    samples = select(read_checked(options, first.labels, recorded, "val")[0], "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
     average: Average = "pooled" if options.average == "pooled" else "per image"

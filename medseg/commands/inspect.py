@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,37 @@ def load_chosen(options: argparse.Namespace, *, divide: bool = True) -> DataSet:
     )
 
 
-def read_chosen(options: argparse.Namespace) -> list[Sample]:
-    """The samples of the data set, each with its split."""
-    return load_chosen(options).samples
+def read_checked(
+    options: argparse.Namespace, labels: Sequence[str], recorded: Iterable[str], split: str
+) -> tuple[list[Sample], list[str]]:
+    """The data set's samples for fitting to its val split or scoring its test split, and what is doubtful about it.
+
+    `recorded` are the hashes of the divisions that the ensemble was trained and fitted in. A data set without splits is
+    dealt as one of them, if it was; else it is all of the test split, as an external set, or dealt anew for any other.
+    The doubts are printed too. Raises InputError for what makes the split's samples useless, for data without the
+    labels, and for a val split on which nothing is marked.
+    """
+    from medseg.data.division import as_trained, with_labels
+    from medseg.data.splits import deal
+    from medseg.data.verify import check_split
+
+    loaded = with_labels(load_chosen(options, divide=False), labels)
+    samples, known, doubts = loaded.samples, {*recorded} - {""}, [str(entry) for entry in loaded.left_out]
+    if not any(sample.split for sample in samples):
+        dealt = as_trained(samples, known)
+        if dealt is None and split == "test":
+            doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are scored.")
+            dealt = [replace(sample, split="test") for sample in samples]
+        elif dealt is None and known:
+            doubts.append("The data set brings no splits, and the members were not trained in the division dealt here.")
+        samples = dealt or samples
+    samples = deal(samples)
+    with tqdm(total=len(samples), desc="checking") as bar:
+        found = check_split(samples, labels, split, marked=split == "val", progress=lambda done, total: bar.update())
+    doubts += map(str, found)
+    for doubt in doubts[len(loaded.left_out) :]:  # what is left out was said when it was loaded
+        print(f"note: {doubt}", file=sys.stderr)
+    return samples, doubts
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

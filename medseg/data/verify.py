@@ -93,15 +93,20 @@ def require_sound(samples: Sequence[Sample], labels: Sequence[str], *, progress:
 
 
 def check_split(
-    samples: Sequence[Sample], labels: Sequence[str], split: str, *, progress: Progress = _silent
+    samples: Sequence[Sample], labels: Sequence[str], split: str, *, marked: bool = False, progress: Progress = _silent
 ) -> list[Finding]:
     """What is doubtful about scoring or fitting on `split` of `samples`; of the others the bytes alone are read.
 
-    Raises InputError that names the faults of the split's own samples, which would be scored or learnt from.
+    Raises InputError that names the faults of the split's own samples, which would be scored or learnt from, and where
+    it must be `marked` and is not.
     """
     examined = examine(samples, labels, split=split, progress=progress)
     everything = findings(examined, labels)
     _refuse([finding for finding in everything if finding.kind == "fault"])
+    if marked and not any(map(any, (one.marked for one in examined))):
+        raise InputError(
+            f"Nothing is marked in the split {split!r}: there is nothing to learn from. Choose other data."
+        )
     return everything
 
 
@@ -291,8 +296,8 @@ def _inverted(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findi
 def _absent(examined: Sequence[Examined]) -> list[Finding]:
     """Splits without a sample, where the data are divided and not all for testing."""
     splits = {one.sample.split for one in examined}
-    if not splits <= {*SPLITS} or splits == {"test"}:
-        return []
+    if not splits <= {*SPLITS} or len(splits) == 1:
+        return []  # undivided, or meant for one thing
     return [
         Finding(f"split {split}", "no sample belongs to it: with three cases or more each split gets one.", "doubt")
         for split in SPLITS

@@ -136,19 +136,20 @@ def evaluate(
 ) -> Result:
     """Score `ensemble` on `samples`, each on its image's own grid; `training` gives the location prior.
 
-    Rows: empty mask, location prior; each member, equal weights and, of several members, the other blends of equal
-    weights, all at threshold 0.5; the stacker at 0.5 where there is one; the weighted mean by the weights and threshold
-    of ensemble.json where its blend is another; the ensemble as ensemble.json has it; and with `tta` that averaged over
-    flips, which runs each network four times more. The report holds `rows` as `Evaluation.summary`, `differences` of
-    the ensemble to the best single member of the fit, to equal weights and to the member that is best here, `n`,
-    `split_sha256` and the protocol in words; `conventions`, the same answers as others count; `contributions` of each
-    of several members with their protocol. What is not a finite number is None, since JSON has no word for it.
+    Rows: empty mask; location prior, where there is a training sample; each member, equal weights and, of several
+    members, the other blends of equal weights, all at threshold 0.5; the stacker at 0.5 where there is one; the
+    weighted mean by the weights and threshold of ensemble.json where its blend is another; the ensemble as
+    ensemble.json has it; and with `tta` that averaged over flips, which runs each network four times more.
+    The report holds `rows` as `Evaluation.summary`, `differences` of the ensemble to the best single member of the fit,
+    to equal weights and to the member that is best here, `n`, `split_sha256` and the protocol in words; `conventions`,
+    the same answers as others count; `contributions` of each of several members with their protocol. What is not a
+    finite number is None, since JSON has no word for it.
     Raises InputError without samples, or for members whose names do not tell the rows apart; ReadError for a sample
     that cannot be read.
     """
-    _check(ensemble, samples, training)
+    _check(ensemble, samples)
     labels = ensemble.config.labels
-    prior = location_prior(training, labels)
+    prior = location_prior(training, labels) if training else None
     found, others = Evaluation(labels), Conventions(labels)
     worth = Contributions(ensemble.config, ensemble.weights)
     for done, sample in enumerate(samples, start=1):
@@ -173,7 +174,7 @@ def evaluate(
         "cases": len(set(found.cases)),
         "split": samples[0].split,
         "split_sha256": split_hash(samples),
-        "protocol": _protocol(ensemble, tta),
+        "protocol": _protocol(ensemble, tta) + ("" if training else "; no training image, so no location prior"),
         "rows": found.summary(),
         "differences": _differences(ensemble, found),
         "conventions": _plain(others.summary(found.confusions, found.cases)),
@@ -182,9 +183,9 @@ def evaluate(
     return Result(report, found)
 
 
-def _check(ensemble: Ensemble, samples: Sequence[Sample], training: Sequence[Sample]) -> None:
-    if not samples or not training:
-        raise InputError(f"Wanted samples to score and training samples, got {len(samples)} and {len(training)}.")
+def _check(ensemble: Ensemble, samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise InputError("Wanted samples to score, got none.")
     others = (EMPTY, PRIOR, EQUAL, *OTHER_BLENDS, STACKED, WEIGHTED, ENSEMBLE, FLIPPED)
     if len({*ensemble.names, *others}) < len(ensemble.names) + len(others):
         raise InputError(f"Members need names of their own, none of them {', '.join(others)}.")
@@ -202,13 +203,14 @@ def _protocol(ensemble: Ensemble, tta: bool) -> str:
 
 
 def _answers(
-    ensemble: Ensemble, chosen: Prediction, prior: LocationPrior, tta: bool
+    ensemble: Ensemble, chosen: Prediction, prior: LocationPrior | None, tta: bool
 ) -> Iterator[tuple[str, Probabilities, Masks]]:
     """Row, probabilities and masks for the picture of `chosen`, one at a time: a dozen of a large picture fill the
     memory."""
     nothing = np.zeros((len(chosen.labels), *chosen.image.size), dtype=np.float32)
     yield EMPTY, nothing, nothing > 0
-    yield PRIOR, to_image_grid(prior.mean, chosen.image.size), prior.masks(chosen.image.size)
+    if prior is not None:
+        yield PRIOR, to_image_grid(prior.mean, chosen.image.size), prior.masks(chosen.image.size)
     for row, prediction in _predictions(ensemble, chosen, tta):
         yield row, prediction.probabilities, prediction.masks
 
@@ -253,7 +255,8 @@ def _contributions(ensemble: Ensemble, worth: Contributions, found: Evaluation) 
     """{label: {"protocol": words, "members": {member: {column: estimate}}}}; empty for a member by itself."""
     if len(ensemble.names) == 1:
         return {}
-    floors = {label: found.best((EMPTY, PRIOR), label) for label in found.labels}
+    baselines = [row for row in (EMPTY, PRIOR) if row in found.scores]
+    floors = {label: found.best(baselines, label) for label in found.labels}
     dice = {label: [scores["dice"] for scores in found.scores[row][label]] for label, row in floors.items()}
     return {
         label: {"protocol": worth.protocol(floors[label]), "members": _plain(members)}

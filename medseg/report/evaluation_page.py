@@ -11,7 +11,7 @@ from medseg.evaluation.conventions import CONVENTIONS
 from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, PRIOR
 from medseg.inference.record import versions
 from medseg.report.evaluation_images import Shown
-from medseg.report.evaluation_table import figures, stamp
+from medseg.report.evaluation_table import baseline_of, figures, scored, stamp
 from medseg.report.html import render
 
 _METRICS = {
@@ -70,6 +70,7 @@ def _facts(report: dict[str, Any], facts: Mapping[str, str]) -> list[tuple[str, 
         ("Images", f"{report['n']} of {report['cases']} cases; split {report['split_sha256']}"),
         *[("Member", f"{name}, weight {_weight(weight)}, {sha256}") for name, sha256, weight in members],
         *[("Left out", reason) for reason in report["left_out"]],
+        *[("Doubt", sentence) for sentence in report.get("doubts", ())],
         *([("Stacker", report["stacker"])] if report["stacker"] else []),
         ("Chosen", f"{report['blend']}, threshold {report['threshold']:g}"),
         ("Protocol", report["protocol"]),
@@ -83,9 +84,8 @@ def _weight(weight: float | Sequence[float]) -> str:
 
 def _tables(report: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
     """Each table of a label under its heading."""
-    empty = report["rows"][EMPTY][label]
     for kind, heading in _KINDS.items():
-        n, whole = empty[kind]["dice"]["n"], empty["per_image_all"]["dice"]["n"]
+        n, whole = scored(report, label, kind), scored(report, label, "per_image_all")
         if kind in ("per_image_all", "pooled_all") or 0 < n < whole:  # the same where every image has a finding
             yield f"{heading}, n = {n}", _scores(report, label, kind)
     differences = {name: {"Dice, mean per image": labels[label]} for name, labels in report["differences"].items()}
@@ -99,7 +99,7 @@ def _tables(report: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
 def _scores(report: dict[str, Any], label: str, kind: str) -> Table:
     """The rows of the report with a bar each, stamped where they do not exceed their baseline."""
     scores = {row: labels[label][kind] for row, labels in report["rows"].items()}
-    baseline = max(scores[EMPTY]["dice"]["mean"], scores[PRIOR]["dice"]["mean"])
+    baseline = baseline_of({row: estimates["dice"]["mean"] for row, estimates in scores.items()})
     plain = _table(scores)
     rows = [
         Row(

@@ -25,7 +25,7 @@ def table(report: dict[str, Any], label: str) -> str:
 
 
 def _columns(report: dict[str, Any], label: str) -> dict[str, tuple[str, str]]:
-    n = {kind: metrics["dice"]["n"] for kind, metrics in report["rows"][EMPTY][label].items()}
+    n = {kind: scored(report, label, kind) for kind in report["rows"][EMPTY][label]}
     whole = n["per_image_all"]
     columns = {"Dice, mean per image": ("per_image_all", "dice"), "IoU, mean per image": ("per_image_all", "iou")}
     if 0 < n.get("per_image_positives", whole) < whole:
@@ -35,11 +35,22 @@ def _columns(report: dict[str, Any], label: str) -> dict[str, tuple[str, str]]:
     return columns | {"Dice, pooled": ("pooled_all", "dice"), "IoU, pooled": ("pooled_all", "iou")}
 
 
+def scored(report: dict[str, Any], label: str, kind: str) -> int:
+    """How many images (or cases) the figures of a kind stand for; 0 where a label has no image with a finding."""
+    estimates = report["rows"][EMPTY][label][kind]
+    return int(estimates["dice"]["n"]) if "dice" in estimates else 0
+
+
+def baseline_of(dice: dict[str, Any]) -> float:
+    """The better of the baselines that a report has: it lacks the location prior where there was no training image."""
+    return float(max(dice[row] for row in (EMPTY, PRIOR) if row in dice))
+
+
 def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_all") -> str:
     """ " (under the baseline)" or " (at the baseline)" for a row whose Dice of that kind does not exceed that of the
     better baseline; else, and for the baselines themselves, nothing."""
     dice = {name: labels[label][kind]["dice"]["mean"] for name, labels in report["rows"].items()}
-    baseline = max(dice[EMPTY], dice[PRIOR])
+    baseline = baseline_of(dice)
     if row in (EMPTY, PRIOR) or dice[row] > baseline:
         return ""
     return " (at the baseline)" if dice[row] == baseline else " (under the baseline)"

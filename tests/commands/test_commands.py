@@ -13,7 +13,7 @@ import pytest
 
 from medseg.__main__ import main, parser
 from medseg.commands import publish as command_publish
-from medseg.commands.inspect import read_chosen
+from medseg.commands.inspect import load_chosen
 from medseg.data.samples import load_data
 from tests.conftest import ROOT
 from tests.data_sets import class_folders
@@ -106,7 +106,7 @@ def test_classes_are_united_and_a_fold_is_chosen_wherever_a_data_set_is_read(giv
     folds = [names[0::3], names[1::3], names[2::3]]
     (data / "splits.json").write_text(json.dumps({"unit": "case", "folds": folds}), encoding="utf-8")
     options = parser().parse_args([*given, str(data), "--labels", "any=*", "--fold", "1"])
-    samples = read_chosen(options)
+    samples = load_chosen(options).samples
     assert samples == load_data(data, labels={"any": ["*"]}, fold=1).samples
     assert {sample.case for sample in samples if sample.split == "test"} == set(folds[1])
     image, masks = samples[0].read(("any",))

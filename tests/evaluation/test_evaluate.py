@@ -354,10 +354,15 @@ def test_scores_are_collected_per_row_and_label() -> None:
 # --- refusals
 
 
-@pytest.mark.parametrize(("samples", "training"), [([], TRAINING), (SAMPLES, [])])
-def test_nothing_to_score_is_refused(samples: list, training: list) -> None:
-    with pytest.raises(InputError, match="Wanted samples to score and training samples"):
-        evaluate(two_members(), samples, training)
+def test_nothing_to_score_is_refused() -> None:
+    with pytest.raises(InputError, match="Wanted samples to score, got none"):
+        evaluate(two_members(), [], TRAINING)
+
+
+def test_without_a_training_sample_the_location_prior_is_left_out_and_said() -> None:
+    report = evaluate(two_members(), SAMPLES, []).report
+    assert list(report["rows"])[:2] == ["empty mask", report["member_names"][0]]
+    assert report["protocol"].endswith("no training image, so no location prior")
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "ensemble"), ("equal weights", "a"), ("empty mask", "a")])

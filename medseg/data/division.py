@@ -1,0 +1,46 @@
+"""A data set as an ensemble is fitted to or scored on it: its labels, and the division that training kept to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from medseg.data.layouts.pairs import UNNAMED
+from medseg.data.manifest import DataSet, Sample
+from medseg.data.splits import deal, split_hash
+from medseg.errors import InputError
+
+_SEEDS = 10
+"""Seeds of training whose dealing is tried: a recipe's seed deals its data."""
+
+
+def with_labels(loaded: DataSet, labels: Sequence[str]) -> DataSet:
+    """`loaded`, whose masks must have the `labels`: of one label that the data set does not name, the name is theirs.
+
+    Raises InputError where parts have other names: nothing would be marked, and every score be wrong.
+    """
+    if all(not sample.parts for sample in loaded.samples) or {*labels} <= {*loaded.labels}:
+        return loaded
+    if loaded.labels == (UNNAMED,) and len(labels) == 1:
+        return replace(loaded, labels=tuple(labels), samples=[_renamed(sample, labels[0]) for sample in loaded.samples])
+    absent = [label for label in labels if label not in loaded.labels]
+    raise InputError(
+        f"The data set has the labels {', '.join(loaded.labels)}, and {', '.join(absent)} is wanted. Say which it is: "
+        f"--labels {absent[0]}={loaded.labels[0] if loaded.labels else 'NAME'}."
+    )
+
+
+def as_trained(samples: Sequence[Sample], recorded: Iterable[str]) -> list[Sample] | None:
+    """`samples` without splits, dealt as the training or the fit that recorded one of these hashes dealt them: that of
+    all samples, or of the val split. None where none of the first seeds gives such a hash, so that nothing was learnt
+    from these data, or in another division."""
+    known = {digest for digest in recorded if digest}
+    for seed in range(_SEEDS if known else 0):
+        dealt = deal(samples, seed)
+        if {split_hash(dealt), split_hash([sample for sample in dealt if sample.split == "val"])} & known:
+            return dealt
+    return None
+
+
+def _renamed(sample: Sample, label: str) -> Sample:
+    return replace(sample, mask=tuple(replace(part, label=label) for part in sample.parts))

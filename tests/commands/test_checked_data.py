@@ -1,0 +1,117 @@
+"""What evaluate, fit and calibrate say of their data, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from medseg.__main__ import main
+from tests.conftest import write_disc_pair
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> Path:
+    """Eight pairs without splits."""
+    for number in range(8):
+        write_disc_pair(tmp_path / "data", f"{number}", number)
+    return tmp_path / "data"
+
+
+def divide(folder: Path, **splits: str) -> None:
+    content = {split: list(stems) for split, stems in splits.items()}
+    (folder / "splits.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def scored(ensemble: Path, folder: Path, output: Path, *options: str) -> dict:
+    main(["evaluate", str(ensemble), str(folder), "--output", str(output), *options])
+    return dict(json.loads((output / "scores.json").read_text(encoding="utf-8")))
+
+
+def test_a_set_without_splits_is_scored_as_a_whole_and_says_so(
+    plain_ensemble: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = scored(plain_ensemble, discs, tmp_path / "out")
+    assert report["n"] == 8
+    assert "location prior" not in report["rows"]
+    assert "no location prior" in report["protocol"]
+    said = "The data set brings no splits: all of its 8 samples are scored."
+    assert said in report["doubts"]
+    assert f"note: {said}" in capsys.readouterr().err
+
+
+def test_an_external_set_that_is_all_for_testing_is_scored(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    divide(discs, test="01234567")
+    assert scored(plain_ensemble, discs, tmp_path / "out")["n"] == 8
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_test_split_without_anything_marked_is_scored(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    divide(discs, train="01234", val="5", test="67")
+    for stem in "67":
+        PIL.Image.fromarray(np.zeros((48, 64), np.uint8)).save(discs / "masks" / f"{stem}.png")
+    report = scored(plain_ensemble, discs, tmp_path / "out")
+    assert report["rows"]["empty mask"]["blob"]["per_image_all"]["dice"]["mean"] == 1.0
+    assert report["doubts"] == ["split test: all 2 masks are empty."]
+
+
+def test_a_training_image_in_the_test_split_is_said(
+    plain_ensemble: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    divide(discs, train="012345", test="67")
+    shutil.copy(discs / "images" / "0.png", discs / "images" / "6.png")
+    report = scored(plain_ensemble, discs, tmp_path / "out")
+    assert "images/6.png: the same picture as images/0.png" in report["doubts"][0]
+    assert "note: images/6.png: the same picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "fit"])
+def test_masks_that_do_not_fit_are_refused_by_name(
+    plain_ensemble: Path, discs: Path, tmp_path: Path, command: str
+) -> None:
+    divide(discs, train="0123", val="45", test="67")
+    for stem in "57":
+        PIL.Image.fromarray(np.zeros((24, 32), np.uint8)).save(discs / "masks" / f"{stem}.png")
+    shutil.copytree(plain_ensemble, tmp_path / "e")
+    members = sorted(str(path.parent) for path in plain_ensemble.rglob("member.json"))
+    arguments = {
+        "evaluate": [str(tmp_path / "e"), str(discs)],
+        "calibrate": [str(tmp_path / "e"), str(discs)],
+        "fit": [*members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"],
+    }[command]
+    with pytest.raises(SystemExit, match=r"1 faults\. \(1\) masks/[57]\.png: The mask is 32 × 24"):
+        main([command, *arguments])
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_fitted_to_a_split_without_a_mark(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    divide(discs, train="012345", val="67")
+    for stem in "67":
+        PIL.Image.fromarray(np.zeros((48, 64), np.uint8)).save(discs / "masks" / f"{stem}.png")
+    members = sorted(str(path.parent) for path in plain_ensemble.rglob("member.json"))
+    with pytest.raises(SystemExit, match="Nothing is marked in the split 'val'"):
+        main(["fit", *members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_other_labels_are_refused_and_can_be_named(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    main(["inspect", str(discs), "--write-coco", str(discs / "c.json"), "--labels", "lesion"])
+    with pytest.raises(SystemExit, match=r"has the labels lesion, and blob is wanted\. .* --labels blob=lesion"):
+        main(["evaluate", str(plain_ensemble), str(discs / "c.json")])
+    report = scored(plain_ensemble, discs / "c.json", tmp_path / "out", "--labels", "blob=lesion")
+    assert report["n"] >= 1
+
+
+def test_masks_are_written_as_files_that_are_a_data_set(discs: Path, tmp_path: Path) -> None:
+    from medseg.data.samples import load_data
+
+    main(["inspect", str(discs), "--labels", "blob", "--write-masks", str(tmp_path / "masks")])
+    again = load_data(tmp_path / "masks" / "manifest.json")
+    before = load_data(discs)
+    assert (again.labels, [s.split for s in again.samples]) == (("blob",), [s.split for s in before.samples])
+    for one, other in zip(again.samples, before.samples, strict=True):
+        np.testing.assert_array_equal(one.read(["blob"])[1], other.read(["blob"])[1])
