@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from medseg.errors import ReadError
-from medseg.reading import dicom, dicom_source, nifti, picture
+from medseg.reading import dicom, dicom_source, nifti, raster
 from medseg.reading.dicom_header import is_bare_dicom, is_part10
 from medseg.reading.nifti import is_nifti
 from medseg.reading.stored import MAX_BYTES, MAX_PIXELS, Stored, to_header
@@ -89,11 +89,11 @@ def _recognise(data: bytes) -> tuple[str, Count, Read, bytes]:
         with _named("gzip archive"):
             data = nifti.unpack(data)
     if data[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" and len(data) > 33:
-        return "PNG", picture.count_png, picture.read_png, data
+        return "PNG", raster.count_png, raster.read_png, data
     if data[:3] == b"\xff\xd8\xff":
-        return "JPEG", picture.count_jpeg, picture.read_jpeg, data
+        return "JPEG", raster.count_jpeg, raster.read_jpeg, data
     if data[:4] in _TIFF:
-        return "TIFF", picture.count_tiff, picture.read_tiff, data
+        return "TIFF", raster.count_tiff, raster.read_tiff, data
     if is_nifti(data):
         return "NIfTI", nifti.count_nifti, nifti.read_nifti, data
     if is_bare_dicom(data):

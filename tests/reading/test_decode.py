@@ -572,7 +572,7 @@ def test_a_decoder_that_panics_past_exception_is_still_a_sentence(monkeypatch: p
     def panic(*_: object) -> None:
         raise PanicError("a traceback")
 
-    monkeypatch.setattr("medseg.reading.picture._from_pillow", panic)
+    monkeypatch.setattr("medseg.reading.raster._from_pillow", panic)
     with pytest.raises(ReadError, match="This PNG cannot be decoded") as caught:
         decode(saved(GREY, "png"))
     assert "traceback" not in str(caught.value)
