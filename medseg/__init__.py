@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
     from medseg.reading.readers import read_image, read_masks
+    from medseg.reading.series import list_series
 
 __version__ = "0.2.0"
-__all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "read_image", "read_masks"]
+__all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "list_series", "read_image", "read_masks"]
 
 _HOME = {
     "Ensemble": "medseg.inference.ensemble",
     "Prediction": "medseg.inference.prediction",
     "MedsegError": "medseg.errors",
     "Image": "medseg.image",
+    "list_series": "medseg.reading.series",
     "read_image": "medseg.reading.readers",
     "read_masks": "medseg.reading.readers",
 }

@@ -19,7 +19,7 @@ from medseg.image import Image
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
 from medseg.postprocess import to_label_map
-from medseg.reading.readers import read_image
+from medseg.reading.readers import read_file
 from medseg.report.csv import csv_text
 
 Areas: TypeAlias = dict[str, dict[str, float]]
@@ -72,7 +72,7 @@ def segment_frames(
 
 def _read(path: Path, frame: int, window: tuple[float, float] | None) -> Image:
     try:
-        return read_image(path, frame=frame, window=window)
+        return read_file(path, frame=frame, window=window)
     except ReadError as error:
         raise ReadError(f"Frame {frame + 1}: {error}") from error
 

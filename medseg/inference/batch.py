@@ -25,7 +25,7 @@ from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction, checked_blend, checked_threshold
 from medseg.inference.record import NOTICE
 from medseg.inference.tta import Augmentation
-from medseg.reading.readers import count_frames, read_image
+from medseg.reading.readers import count_frames, read_file
 from medseg.report.csv import write_csv
 from medseg.writing import replacing
 
@@ -139,7 +139,7 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         }
         if _is_done(_beside(name, ".json"), asked):
             continue
-        prediction = ensemble.predict(read_image(job.path, frame=frame), **vars(settings))
+        prediction = ensemble.predict(read_file(job.path, frame=frame), **vars(settings))
         with replacing(_beside(name, ".png")) as writing:
             write_mask(prediction.masks, prediction.image, writing)
         report = {"notice": NOTICE, "file": job.stem, "asked": asked, **prediction.report()}

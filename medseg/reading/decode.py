@@ -1,13 +1,18 @@
-"""Bytes → stored pixels. `python -m medseg.reading.decode` is the worker that does it for `medseg.reading.readers`.
+"""Bytes → images. `python -m medseg.reading.decode` is the worker that does it for `medseg.reading.readers`.
 
 Decoders are native code that reads what strangers upload, and no Python time-out stops native code. So they run in a
 process of their own with limits on memory, CPU time, files and network, whose death costs one upload and nothing else.
 The content alone decides the type, never the name. Imports no torch.
 
-Protocol: one JSON line in, {"path", "frame"}, or {"path", "frame": null} to count frames, or {"path", "source": [frame,
-…]} for what a DICOM SEG of those frames repeats. Out comes a header, as four bytes of its length and JSON, {"error":
-sentence}, {"frames": n}, {"source", "file_sha256"} or that of `stored.to_header`, the last followed by the pixels'
-bytes.
+Protocol: one JSON line in, {"path", "do", …}. Out comes a header, as four bytes of its length and JSON, followed by the
+bytes of the pixels where there are any. `do` is
+    "image"    with "frame" (null: where the file opens), "window", "extent": header of the `Image`, levels in [0, 1]
+    "stored"   with "frame": header of the `Stored` frame, pixels as they are stored, for masks
+    "frames"   → {"frames", "first"}
+    "extent"   with "frame" → {"extent"}: lowest and highest value of a grey frame
+    "slice"    → {"slice"}: where a DICOM file lies in its series (`dicom_slice.read_slice`)
+    "source"   with "frames" → {"source", "file_sha256"}: what a DICOM result repeats of these frames
+and whatever cannot be read gives {"error": sentence}, with "input": true where the request and not the file is wrong.
 """
 
 from __future__ import annotations
@@ -25,80 +30,133 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
-from medseg.errors import ReadError
-from medseg.reading import dicom, dicom_source, nifti, raster
+from medseg.errors import InputError, ReadError
+from medseg.image import Image
+from medseg.reading import dicom, dicom_slice, dicom_source, jpeg2000, nifti, raster, sandbox, tiff
 from medseg.reading.dicom_header import is_bare_dicom, is_part10
+from medseg.reading.levels import extents_of, is_stretched, to_image
 from medseg.reading.nifti import is_nifti
-from medseg.reading.stored import MAX_BYTES, MAX_PIXELS, Stored, to_header
-
-if sys.platform != "win32":
-    import resource
-
-_MEMORY_BYTES = 2 * 2**30
-_LEAST_CPU_SECONDS = 1.5
-_CPU_SECONDS_PER_BYTE = 0.5e-6
-_MOST_CPU_SECONDS = 8.0  # a decoder still busy then is not going to end; the parent's wall limit is a little longer
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-_REFUSED = (  # audit events: network, other processes, changes on disk
-    *("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.kill"),
-    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "shutil.", "ctypes."),
+from medseg.reading.stored import (
+    MAX_BYTES,
+    Extents,
+    Opened,
+    Stored,
+    check_frame,
+    image_to_header,
+    to_header,
 )
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-Count = Callable[[bytes], int]
-Read = Callable[[bytes, int], Stored]
+_KEEP_SECONDS = 30
+"""How long the last file stays unpacked for the next of its frames."""
+
+_SAMPLED_PIXELS = 8_000_000
+_SAMPLED_FRAMES = 32
+"""Of the frames of one file, or the slices of a series, so many show what the darkest and brightest value is."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_KINDS = "PNG, JPEG, JPEG 2000, TIFF, BMP, GIF, WebP, DICOM, NIfTI"
+_Answer = tuple[dict[str, Any], np.ndarray | None]
+
+
+class File:
+    """A file that is open: its header is understood, and its frames can be read."""
+
+    def __init__(self, data: bytes) -> None:
+        with sandbox.unhurried():
+            self.sha256 = hashlib.sha256(data).hexdigest()
+        self.kind, open_it, data = _recognise(data)
+        with _named(self.kind):
+            self.opened: Opened = open_it(data)
+            check_frame(0, self.opened.frames)
+        self._extents: Extents | None = None
+
+    def stored(self, frame: int | None) -> Stored:
+        """Frame `frame`, the one to begin with for None, as it is stored. Raises ReadError."""
+        frame = self.opened.first if frame is None else frame
+        check_frame(frame, self.opened.frames)
+        with _named(self.kind):
+            return dataclasses.replace(self.opened.read(frame), file_sha256=self.sha256)
+
+    def image(self, frame: int | None, window: Sequence[float] | None, extent: Sequence[float] | None) -> Image:
+        """The upright image of a frame; of several the values of all of them decide what is black and white."""
+        stored = self.stored(frame)
+        if extent is not None:
+            stored = dataclasses.replace(stored, extents=((extent[0], extent[1]),))
+        elif self.opened.frames > 1 and is_stretched(stored):
+            stored = self._with_extents(stored)
+        with sandbox.unhurried():
+            return to_image(stored, None if window is None else (window[0], window[1]))
+
+    def _with_extents(self, stored: Stored) -> Stored:
+        notes: tuple[str, ...] = ()
+        if self.opened.extents is not None:
+            with sandbox.unhurried(), _named(self.kind):
+                self._extents = self._extents or self.opened.extents()
+        else:
+            sample = sampled(self.opened.frames, stored.pixels.size)
+            self._extents = self._extents or self._sample_extents(sample)
+            if len(sample) < self.opened.frames:
+                notes = (f"What is black and white was found in {len(sample)} of the {stored.frames} frames.",)
+        extents = self._extents if self._extents and len(self._extents) == len(extents_of(stored)) else None
+        return dataclasses.replace(stored, extents=extents, notes=(*stored.notes, *notes))
+
+    def _sample_extents(self, sample: Sequence[int]) -> Extents | None:
+        parts = [extents_of(self.stored(frame)) for frame in sample]
+        channels = [[end for end in ends if end is not None] for ends in zip(*parts, strict=False)]
+        if not channels or not all(channels):
+            return None
+        return tuple((min(low for low, _ in ends), max(high for _, high in ends)) for ends in channels)
+
+
+def sampled(frames: int, pixels: int) -> list[int]:
+    """Which of so many frames of so many pixels are looked at: all, or some at equal distances, at least three."""
+    count = min(frames, max(3, min(_SAMPLED_FRAMES, _SAMPLED_PIXELS // max(1, pixels))))
+    return sorted({round(index) for index in np.linspace(0, frames - 1, count)})
 
 
 def decode(data: bytes, frame: int = 0) -> Stored:
-    """Frame `frame` of the picture file `data`, as it is stored.
+    """Frame `frame` of the image file `data`, as it is stored.
 
     Raises ReadError, with a sentence for the user, for whatever cannot be read, however the decoder failed.
     """
-    kind, _, read, unpacked = _recognise(data)
-    with _named(kind):
-        return dataclasses.replace(read(unpacked, frame), file_sha256=hashlib.sha256(data).hexdigest())
+    return File(data).stored(frame)
 
 
 def count_frames(data: bytes) -> int:
-    """How many frames the picture file `data` holds, by its header. Raises ReadError."""
-    kind, count, _, data = _recognise(data)
-    with _named(kind):
-        return count(data)
+    """How many frames the image file `data` holds, by its header. Raises ReadError."""
+    return File(data).opened.frames
 
 
-def describe_source(data: bytes, frames: Sequence[int]) -> list[dict[str, Any]]:
-    """What a DICOM result of `frames` repeats of the DICOM `data` (`dicom_source.read_source`). Raises ReadError."""
-    kind, *_ = _recognise(data)
-    if kind != "DICOM":
-        raise ReadError(
-            f"A DICOM SEG refers to the DICOM that it was made from, and this picture's file is a {kind}. "
-            "Choose another format."
-        )
-    with _named(kind):
-        return dicom_source.read_source(data, frames)
-
-
-def _recognise(data: bytes) -> tuple[str, Count, Read, bytes]:
-    """Name, counter and reader for the first bytes of `data`, and `data` itself, unpacked where it is a .nii.gz."""
+def _recognise(data: bytes) -> tuple[str, Callable[[Any], Opened], Any]:
+    """Name and opener for the first bytes of `data`, and `data` itself, unpacked where it is a .nii.gz."""
     if is_part10(data):  # first of all, because the 128 free bytes before it may be a TIFF's header (PS3.10 7.1)
-        return "DICOM", dicom.count_dicom, dicom.read_dicom, data
+        return "DICOM", dicom.open_file, data
+    content: bytes | bytearray = data
     if data[:2] == b"\x1f\x8b":
-        with _named("gzip archive"):
-            data = nifti.unpack(data)
-    if data[:16] == b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" and len(data) > 33:
-        return "PNG", raster.count_png, raster.read_png, data
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG", raster.count_jpeg, raster.read_jpeg, data
-    if data[:4] in _TIFF:
-        return "TIFF", raster.count_tiff, raster.read_tiff, data
-    if is_nifti(data):
-        return "NIfTI", nifti.count_nifti, nifti.read_nifti, data
-    if is_bare_dicom(data):
-        return "DICOM", dicom.count_dicom, dicom.read_dicom, data
-    raise ReadError("This file's content is none of PNG, JPEG, TIFF, DICOM, NIfTI. Choose a picture of one of these.")
+        with _named("gzip archive"), sandbox.unhurried():
+            content = nifti.unpack(data)
+    for kind, fits, open_it in _FORMATS:
+        if fits(content):
+            return kind, open_it, content
+    raise ReadError(f"This file's content is none of {_KINDS}. Choose an image of one of these.")
+
+
+_FORMATS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any], Opened]], ...] = (
+    ("PNG", lambda data: data[:16] == _PNG_START and len(data) > 33, raster.open_png),
+    ("JPEG", lambda data: data[:3] == b"\xff\xd8\xff", raster.open_jpeg),
+    ("TIFF", tiff.is_tiff, tiff.open_tiff),
+    ("JPEG 2000", jpeg2000.is_jpeg2000, jpeg2000.open_jpeg2000),
+    ("GIF", lambda data: data[:6] in (b"GIF87a", b"GIF89a"), lambda data: raster.open_other(data, "GIF")),
+    (
+        "WebP",
+        lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
+        lambda data: raster.open_other(data, "WEBP"),
+    ),
+    ("NIfTI", is_nifti, nifti.open_nifti),
+    ("BMP", raster.is_bmp, lambda data: raster.open_other(data, "BMP")),
+    ("DICOM", is_bare_dicom, dicom.open_file),
+)
 
 
 @contextlib.contextmanager
@@ -122,7 +180,7 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ReadError("This is a folder or a device. Choose an ordinary picture file.")
+                raise ReadError("This is a folder or a device. Choose an ordinary image file.")
             if status.st_size > MAX_BYTES:
                 raise ReadError(
                     f"This file is {status.st_size // 2**20} MiB long; medseg reads up to {MAX_BYTES // 2**20}."
@@ -138,33 +196,90 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def answer(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The reply to one `request`: a header and, where a picture was asked for and found, its pixels."""
+class Desk:
+    """Answers requests, and keeps the last file open: the frames of a volume are unpacked once, not once each."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] | None = None
+        self._file: File | None = None
+        if hasattr(signal, "SIGALRM") and __name__ == "__main__":
+            signal.signal(signal.SIGALRM, lambda *_: self.clear())
+
+    def clear(self) -> None:
+        """Forget the open file."""
+        self._key = self._file = None
+
+    def answer(self, request: dict[str, Any]) -> _Answer:
+        """The reply to one `request`: a header and, where an image was asked for and read, its pixels."""
+        try:
+            return self._answer(request)
+        except InputError as error:
+            return {"error": str(error), "input": True}, None
+        except ReadError as error:
+            return {"error": str(error)}, None
+        except MemoryError:
+            self.clear()
+            return {"error": "The file needs more memory than medseg allows. Make it smaller first."}, None
+
+    def _answer(self, request: dict[str, Any]) -> _Answer:
+        path, task = request["path"], request["do"]
+        if task == "slice":
+            with _named("DICOM"):
+                return {"slice": dicom_slice.read_slice(path, read_bytes)}, None
+        file = self._opened(path)
+        if task == "source":
+            return {"source": _source(file, path, request["frames"]), "file_sha256": file.sha256}, None
+        if task == "frames":
+            return {"frames": file.opened.frames, "first": file.opened.first}, None
+        if task == "extent":
+            return {"extent": extents_of(file.stored(request["frame"]))[0]}, None
+        if task == "stored":
+            stored = file.stored(request["frame"])
+            # The parent reads native byte order and one block of memory, whatever view the decoder left.
+            pixels = np.ascontiguousarray(stored.pixels, dtype=stored.pixels.dtype.newbyteorder("="))
+            return to_header(dataclasses.replace(stored, pixels=pixels)), pixels
+        image = file.image(request["frame"], request.get("window"), request.get("extent"))
+        return image_to_header(image), image.pixels
+
+    def _opened(self, path: str) -> File:
+        key = _key(path)
+        if self._file is None or key is None or key != self._key:
+            self.clear()
+            with sandbox.unhurried():
+                data = read_bytes(path)
+            self._file, self._key = File(data), key
+        return self._file
+
+
+def _key(path: str) -> tuple[object, ...] | None:
+    """Changes with the file; None where there is none."""
     try:
-        data = read_bytes(request["path"])
-        if "source" in request:
-            source = describe_source(data, request["source"])
-            return {"source": source, "file_sha256": hashlib.sha256(data).hexdigest()}, None
-        if request["frame"] is None:
-            return {"frames": count_frames(data)}, None
-        stored = decode(data, request["frame"])
-        pixels = stored.pixels
-        # The parent reads native byte order and one block of memory, whatever view the decoder left.
-        pixels = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-        return {**to_header(stored), "shape": pixels.shape, "dtype": pixels.dtype.str}, pixels
-    except ReadError as error:
-        return {"error": str(error)}, None
-    except MemoryError:
-        return {"error": "The file needs more memory than medseg allows. Make it smaller first."}, None
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _source(file: File, path: str, frames: Sequence[int]) -> list[dict[str, Any]]:
+    if file.kind != "DICOM":
+        raise ReadError(
+            f"A DICOM SEG refers to the DICOM that it was made from, and this image's file is a {file.kind}. "
+            "Choose another format."
+        )
+    with _named("DICOM"):
+        return dicom_source.read_source(read_bytes(path), frames)
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Say with an empty header that all is imported, then answer until the parent closes its end or dies."""
+    desk = Desk()
     _send(replies, {}, None)
     for line in requests:
         request = json.loads(line)
-        _grant_cpu(request["path"])
-        _send(replies, *answer(request))
+        sandbox.grant_cpu(request["path"])
+        _send(replies, *desk.answer(request))
+        if hasattr(signal, "SIGALRM"):
+            signal.alarm(_KEEP_SECONDS)
 
 
 def _send(replies: BinaryIO, header: dict[str, Any], pixels: np.ndarray | None) -> None:
@@ -175,40 +290,12 @@ def _send(replies: BinaryIO, header: dict[str, Any], pixels: np.ndarray | None) 
     replies.flush()
 
 
-def _limit() -> None:
-    """Take from this process all that decoding does not need. On Windows only the audit hook applies."""
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    if sys.platform != "win32":
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the picture
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses it
-            resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    sys.addaudithook(_refuse)
-
-
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event.startswith(_REFUSED) or (event == "open" and arguments[2] & _WRITING):
-        raise PermissionError(f"a decode worker does not use {event}")
-
-
-def _grant_cpu(path: str) -> None:
-    """Let the process use CPU time in proportion to the length of the file; beyond, the kernel ends it (SIGPROF).
-
-    JPEG 2000, the slowest, takes 0.1 s a megabyte. RLIMIT_CPU would count in whole seconds, too coarse for small files.
-    """
-    if sys.platform != "win32":
-        length = os.path.getsize(path) if os.path.exists(path) else 0
-        signal.setitimer(
-            signal.ITIMER_PROF, min(_LEAST_CPU_SECONDS + length * _CPU_SECONDS_PER_BYTE, _MOST_CPU_SECONDS)
-        )
-
-
 def main() -> None:
     """Serve on stdin and on a private copy of stdout: what native code prints to stdout cannot garble a reply."""
     warnings.simplefilter("ignore")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _limit()
+    sandbox.limit()
     serve(sys.stdin.buffer, replies)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydicom
@@ -17,11 +17,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import ReadError
-from medseg.reading.stored import MAX_BYTES, check_size
+from medseg.reading.stored import MAX_BYTES, check_channels, check_size
 
-_PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _ALLOWED = sorted(
-    _PIXELS
+    {*_PIXELS}
     | {"SOPClassUID", "Modality", "NumberOfFrames", "BurnedInAnnotation"}
     | {"Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"}
     | {
@@ -36,7 +36,7 @@ _ALLOWED = sorted(
     | {"DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"}
     | {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PresentationLUTShape"}
     | {"VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"}
-    | {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"}
+    | {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImagePositionPatient"}
     | {"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"}
     | {
         f"{colour}PaletteColorLookupTable{part}"
@@ -70,12 +70,16 @@ class Geometry:
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
 
     @property
+    def frame_bits(self) -> int:
+        """How many bits of uncompressed Pixel Data one frame takes."""
+        bits = self.rows * self.columns * self.samples * self.allocated
+        # two pixels share one pair of chroma samples, PS3.3 C.7.6.3.1.2
+        return bits * 2 // 3 if self.photometric == "YBR_FULL_422" else bits
+
+    @property
     def native_bytes(self) -> int:
         """How long the uncompressed Pixel Data of all frames must be, before it is padded to an even length."""
-        bits = self.rows * self.columns * self.frames * self.samples * self.allocated
-        if self.photometric == "YBR_FULL_422":  # two pixels share one pair of chroma samples, PS3.3 C.7.6.3.1.2
-            bits = bits * 2 // 3
-        return (bits + 7) // 8  # 1-bit frames follow each other without padding, PS3.5 8.1.1
+        return (self.frame_bits * self.frames + 7) // 8  # 1-bit frames follow each other without padding, PS3.5 8.1.1
 
 
 def is_part10(data: bytes) -> bool:
@@ -96,12 +100,12 @@ def is_bare_dicom(data: bytes) -> bool:
 
 
 def open_dicom(data: bytes) -> Dataset:
-    """The allow-listed attributes of the file; refused by its SOP class where it holds no picture."""
+    """The allow-listed attributes of the file; refused by its SOP class where it holds no image."""
     check_deflated(data)
     header = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_ALLOWED))
-    if not _PIXELS & set(header.dir()):
+    if not any(name in header for name in _PIXELS):
         raise ReadError(
-            f"This DICOM holds no picture (SOP class {_sop_class(header)}). Choose an image file of the study."
+            f"This DICOM holds no image (SOP class {_sop_class(header)}). Choose an image file of the study."
         )
     if "TransferSyntaxUID" not in header.file_meta:
         implicit, little = header.original_encoding
@@ -144,18 +148,23 @@ def geometry(header: Dataset) -> Geometry:
     allocated, bits, high_bit = _bits(header, floating)
     rows, columns = integer(header, "Rows"), integer(header, "Columns")
     check_size(rows, columns, samples * allocated / 8)
-    return Geometry(
-        rows,
-        columns,
-        frame_count(header),
-        samples,
-        photometric,
-        allocated,
-        bits,
-        high_bit,
-        not floating and _is_signed(header),
-        floating,
-    )
+    check_channels(rows, columns, 3 if photometric == "PALETTE COLOR" else samples)
+    signed = not floating and _is_signed(header)
+    shape = Geometry(rows, columns, 1, samples, photometric, allocated, bits, high_bit, signed, floating)
+    return replace(shape, frames=frame_count(header) or _held_frames(header, shape))
+
+
+def _held_frames(header: Dataset, shape: Geometry) -> int:
+    """How many whole frames a file holds that counts none, which readers take for a single one where they are
+    compressed."""
+    if header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 1
+    return max(1, len(pixel_bytes(header)) * 8 // shape.frame_bits)
+
+
+def pixel_bytes(header: Dataset) -> bytes:
+    """The value of whichever attribute holds the pixels."""
+    return header[next(name for name in _PIXELS if name in header)].value or b""
 
 
 def _bits(header: Dataset, floating: bool) -> tuple[int, int, int]:
@@ -176,9 +185,12 @@ def _bits(header: Dataset, floating: bool) -> tuple[int, int, int]:
     return allocated, bits, high_bit
 
 
-def frame_count(header: Dataset) -> int:
-    """Number of Frames (0028,0008); 1 where the attribute is absent, as in all single-frame classes."""
-    return integer(header, "NumberOfFrames") if "NumberOfFrames" in header else 1
+def frame_count(header: Dataset) -> int | None:
+    """Number of Frames (0028,0008); 1 where the attribute is absent, as in all single-frame classes; None where it is
+    empty or 0, as some writers of single frames leave it."""
+    if "NumberOfFrames" not in header:
+        return 1
+    return integer(header, "NumberOfFrames") or None if numbers(header, "NumberOfFrames") else None
 
 
 def _is_signed(header: Dataset) -> bool:

@@ -52,7 +52,7 @@ def read_source(data: bytes, frames: Sequence[int]) -> list[dict[str, Any]]:
         if not header.get(keyword):
             raise ReadError(absent(keyword, "so no DICOM result can refer to it"))
     for frame in frames:
-        check_frame(frame, frame_count(header))
+        check_frame(frame, frame_count(header) or frame + 1)
     return [_frame(header, frame).to_json_dict() for frame in frames]
 
 

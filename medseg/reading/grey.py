@@ -1,10 +1,13 @@
 """Stored values → levels in [0, 1], each step where the DICOM standard puts it.
 
 Grey DICOM: stored values → modality LUT or rescale → VOI LUT or window → inversion for MONOCHROME1 (PS3.4 N.2, PS3.3
-C.11.1, C.11.2, C.7.6.3.1.2). Pictures: divided by their white.
+C.11.1, C.11.2, C.7.6.3.1.2). Other images: divided by their white. Large arrays go through in bands of rows, so that
+what a step needs in between never takes more memory than the image itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,41 +16,47 @@ from medseg.reading.stored import Grey, Lut, Stored
 
 Notes = tuple[str, ...]
 Extent = tuple[float, float]
+Step = Callable[[np.ndarray], np.ndarray]
+
+_BAND = 2**20
+"""Values in one band: its float64 copies stay in the cache of a core."""
 
 
-def to_grey(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes, Extent | None]:
+def to_grey(stored: np.ndarray, grey: Grey, extent: Extent | None = None) -> tuple[np.ndarray, Notes, Extent | None]:
     """The `stored` values as float32 grey levels in [0, 1], 1 = white; what the user should know of it; and the lowest
     and highest value after the modality step, in whose units a window is given (None where all is padding).
 
-    A VOI LUT comes before a window. With neither, the values between the lowest and the highest are shown. Padding and
-    values that are no numbers are black, in MONOCHROME1 too, and take no part in that range.
+    A VOI LUT comes before a window. With neither, the values of `extent` are shown, that of all frames where the file
+    has several, else those between the lowest and the highest. Padding and values that are no numbers are black, in
+    MONOCHROME1 too, and take no part in that range.
     """
-    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
-        return _grey_levels(stored, grey)
-    # Every step looks at one value at a time, and 16 bits have few values: 4 megapixels take 30 ms instead of 300.
-    low = int(stored.min())
-    index = stored.astype(np.intp) - low
-    present = np.zeros(index.max() + 1, dtype=np.bool_)
-    present[index] = True
-    table = np.zeros(present.size, dtype=np.float32)
-    table[present], notes, extent = _grey_levels(np.flatnonzero(present) + low, grey)
-    return table[index], notes, extent
+    extent = extent or measure(stored, grey)
+    show, notes = _shades(grey, extent)
+    finite = extent is not None and np.isfinite(extent[1] - extent[0])
+    return _by_table(stored, show), (*_note_of_gaps(stored), *notes), extent if finite else None
 
 
-def _grey_levels(stored: np.ndarray, grey: Grey) -> tuple[np.ndarray, Notes, Extent | None]:
-    finite = np.isfinite(stored)
-    values = _modality(np.where(finite, stored, 0), grey)
-    notes, shown = _note_of_gaps(finite), finite & ~_padding(stored, grey)
-    if grey.voi_lut is not None:
-        levels = _look_up(values, grey.voi_lut) / (2**grey.voi_lut.bits - 1)
-    elif grey.window is not None:
-        levels = apply_window(values, grey.window, grey.function)
-    else:
-        levels, low, high = _stretch(values, shown)
-        notes += (f"The file gives no window: its values from {low:g} to {high:g} are shown black to white.",)
-    if grey.inverted:
-        levels = 1 - levels
-    return np.where(shown, np.clip(levels, 0, 1), 0).astype(np.float32), notes, _extent(values, shown)
+def measure(stored: np.ndarray, grey: Grey | None = None) -> Extent | None:
+    """The lowest and highest value after the modality step, without padding and what is no number; None of nothing."""
+    grey = grey or Grey()
+    if _is_narrow(stored):
+        values = _modality(_present(stored), grey)[~_padding(_present(stored), grey)]
+        return _extent([values])
+    if grey.modality_lut is None and grey.padding is None:  # a straight line keeps the ends, or exchanges them
+        return _extent([_modality(np.array(ends), grey) for ends in _finite_ends(stored)])
+    return _extent(_modality(band[shown], grey) for band, shown in _shown(stored, grey))
+
+
+def _finite_ends(stored: np.ndarray) -> Iterator[tuple[float, float]]:
+    """The lowest and highest number of each band."""
+    for band, _ in _bands(stored):
+        low, high = band.min(), band.max()
+        if not (np.isfinite(low) and np.isfinite(high)):  # rare, and three times as slow
+            numbers = band[np.isfinite(band)]
+            if not numbers.size:
+                continue
+            low, high = numbers.min(), numbers.max()
+        yield low, high
 
 
 def apply_window(values: np.ndarray, window: tuple[float, float], function: str = "LINEAR") -> np.ndarray:
@@ -76,52 +85,128 @@ def check_window(window: tuple[float, float], function: str) -> tuple[float, flo
 
 
 def to_unit(stored: Stored) -> tuple[np.ndarray, Notes]:
-    """The pixels of a picture as float32 in [0, 1], and what the user should know of it.
+    """The pixels of an image that is no grey DICOM as float32 in [0, 1], and what the user should know of it.
 
-    They are divided by the white of their bits. Of 16 bits only as many count as the largest value needs (8, 10, 12, 14
-    or 16), with a note: 12-bit cameras and detectors write 16-bit files that would be nearly black. DICOM colours are
-    exempt, because their header names their bits. Floats within [0, 1] stay as they are. Everything else is stretched
-    from its lowest to its highest value, with a note.
+    They are divided by the white of the file's own bits, never by what the values of one image happen to need: the same
+    value is the same grey in every image of a series. Floats within [0, 1] stay as they are. Everything else is
+    stretched from its lowest to its highest value, those of all frames where there are several, with a note.
     """
-    pixels = stored.pixels
+    pixels, notes = stored.pixels, _note_of_gaps(stored.pixels)
     if stored.white is not None:
-        bits = _bits_used(stored)
-        if bits is None:
-            return np.clip(pixels.astype(np.float32) / np.float32(stored.white), 0, 1), ()
-        note = f"The file has 16 bits and its values end at {pixels.max()}: it is read as a {bits}-bit picture."
-        return pixels.astype(np.float32) / np.float32(2**bits - 1), (note,)
-    finite = np.isfinite(pixels)
-    notes, values = _note_of_gaps(finite), np.where(finite, pixels, 0)
-    if pixels.dtype.kind == "f" and finite.any() and values.min() >= 0 and values.max() <= 1:
-        return values.astype(np.float32), notes
-    levels, low, high = _stretch(values.astype(np.float64), finite)
-    notes += (f"The file does not name its white: its values from {low:g} to {high:g} are shown black to white.",)
-    return np.where(finite, levels, 0).astype(np.float32), notes
+        white = np.float32(stored.white)
+        levels = _each_band(pixels, lambda band: np.clip(band / white, 0, 1))
+        return _turned(levels, stored.inverted), _note_of_dark(stored)
+    extent = stored.extents[0] if stored.extents else measure(pixels)
+    if pixels.dtype.kind == "f" and extent is not None and extent[0] >= 0 and extent[1] <= 1:
+        extent = (0.0, 1.0)
+    else:
+        low, high = _checked(extent)
+        notes += (f"The file does not name its white: its values from {low:g} to {high:g} are shown black to white.",)
+    show, _ = _shades(Grey(inverted=stored.inverted), extent)
+    return _by_table(pixels, show), notes
 
 
-def _bits_used(stored: Stored) -> int | None:
-    """The bits that a 16-bit picture file needs for its largest value; None where all of them or another file."""
-    if stored.white != 65535 or stored.kind == "DICOM":
-        return None
-    largest = int(stored.pixels.max())
-    return next((bits for bits in (8, 10, 12, 14) if largest < 2**bits), None)
+def entry_bits(lut: Lut) -> int:
+    """The bits of a table's entries: as declared, unless the largest entry needs more, or leaves the highest of more
+    than 8 unused. Agfa's and others' tables declare 16 bits, hold 12, and would come out 16 times too dark."""
+    needed = max(lut.values, default=0).bit_length()
+    return max(needed, min(lut.bits, 8)) if needed else lut.bits
 
 
-def _stretch(values: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """`values` with the lowest and highest of those `shown` brought to 0 and 1, and these two. One value is black."""
-    if not shown.any():
-        raise ReadError("The picture holds no value that is a number and not padding. Export it again.")
-    low, high = float(values[shown].min()), float(values[shown].max())
-    if not np.isfinite(high - low):
-        raise ReadError("The picture's values lie further apart than numbers can say. Export it again.")
-    return (values - low) / ((high - low) or 1), low, high
+def _shades(grey: Grey, extent: Extent | None) -> tuple[Step, Notes]:
+    """From stored values to levels, and how that was chosen."""
+    notes: Notes = ()
+    if grey.voi_lut is not None:
+        lut, white = grey.voi_lut, 2 ** entry_bits(grey.voi_lut) - 1
+
+        def shade(values: np.ndarray) -> np.ndarray:
+            return np.asarray(_look_up(values, lut) / white)
+    elif grey.window is not None:
+        window, function = grey.window, grey.function
+
+        def shade(values: np.ndarray) -> np.ndarray:
+            return apply_window(values, window, function)
+    else:
+        low, high = _checked(extent)
+        notes = (f"The file gives no window: its values from {low:g} to {high:g} are shown black to white.",)
+
+        def shade(values: np.ndarray) -> np.ndarray:
+            return np.asarray((values - low) / ((high - low) or 1))
+
+    def show(stored: np.ndarray) -> np.ndarray:
+        absent = ~np.isfinite(stored) | _padding(stored, grey)
+        levels = shade(_modality(np.where(absent, 0, stored) if absent.any() else stored, grey))
+        np.clip(levels, 0, 1, out=levels)
+        levels = _turned(levels, grey.inverted)
+        levels[absent] = 0
+        return levels
+
+    return show, notes
 
 
-def _extent(values: np.ndarray, shown: np.ndarray) -> Extent | None:
-    if not shown.any():
-        return None
-    low, high = float(values[shown].min()), float(values[shown].max())
-    return (low, high) if np.isfinite(high - low) else None
+def _checked(extent: Extent | None) -> Extent:
+    """The ends of a stretch, refused where there are none or numbers cannot say how far they lie apart."""
+    if extent is None:
+        raise ReadError("The image holds no value that is a number and not padding. Export it again.")
+    if not np.isfinite(extent[1] - extent[0]):
+        raise ReadError("The image's values lie further apart than numbers can say. Export it again.")
+    return extent
+
+
+def _extent(bands: Iterator[np.ndarray] | list[np.ndarray]) -> Extent | None:
+    ends = [(float(band.min()), float(band.max())) for band in bands if band.size]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+# Every step looks at one value at a time, and 16 bits have few values: 4 megapixels take 15 ms instead of 300.
+
+
+def _is_narrow(stored: np.ndarray) -> bool:
+    return stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
+
+
+def _codes(stored: np.ndarray) -> np.ndarray:
+    return stored.view(f"u{stored.dtype.itemsize}")
+
+
+def _present(stored: np.ndarray) -> np.ndarray:
+    """The values that occur in an array of integers of 8 or 16 bits."""
+    present = np.zeros(256**stored.dtype.itemsize, dtype=np.bool_)
+    for band, _ in _bands(_codes(stored)):
+        present[band] = True
+    return np.flatnonzero(present).astype(f"u{stored.dtype.itemsize}").view(stored.dtype)
+
+
+def _by_table(stored: np.ndarray, show: Step) -> np.ndarray:
+    if not _is_narrow(stored):
+        return _each_band(stored, show)
+    every = np.arange(256**stored.dtype.itemsize, dtype=f"u{stored.dtype.itemsize}").view(stored.dtype)
+    table = show(every).astype(np.float32)
+    return _each_band(_codes(stored), lambda band: table[band])
+
+
+def _each_band(array: np.ndarray, step: Step) -> np.ndarray:
+    """`step` of each band of rows, together as float32."""
+    out = np.empty(array.shape, dtype=np.float32)
+    for band, rows in _bands(array):
+        out[rows] = step(band)
+    return out
+
+
+def _bands(array: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
+    height = max(1, _BAND // max(1, array[:1].size))
+    for top in range(0, len(array), height):
+        rows = slice(top, top + height)
+        yield array[rows], rows
+
+
+def _shown(stored: np.ndarray, grey: Grey) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for band, _ in _bands(stored):
+        yield band, np.isfinite(band) & ~_padding(band, grey)
+
+
+def _turned(levels: np.ndarray, inverted: bool) -> np.ndarray:
+    return np.subtract(1, levels, out=levels) if inverted else levels
 
 
 def _modality(values: np.ndarray, grey: Grey) -> np.ndarray:
@@ -142,6 +227,23 @@ def _padding(stored: np.ndarray, grey: Grey) -> np.ndarray:
     return np.asarray((stored >= grey.padding[0]) & (stored <= grey.padding[1]))
 
 
-def _note_of_gaps(finite: np.ndarray) -> Notes:
-    gaps = finite.size - int(finite.sum())
-    return (f"{gaps} pixels hold no finite number and are shown black.",) if gaps else ()
+def _note_of_gaps(stored: np.ndarray) -> Notes:
+    if stored.dtype.kind != "f":
+        return ()
+    gaps = sum(band.size - int(np.isfinite(band).sum()) for band, _ in _bands(stored))
+    return (f"{gaps} values are no finite numbers (NaN or infinite) and are shown black.",) if gaps else ()
+
+
+def _note_of_dark(stored: Stored) -> Notes:
+    """What a 16-bit image that uses few of its bits leaves open: 12-bit cameras write such files, nearly black."""
+    if stored.white != 65535 or stored.kind == "DICOM":
+        return ()
+    largest = int(stored.pixels.max())
+    bits = next((bits for bits in (8, 10, 12, 14) if largest < 2**bits), 16)
+    if bits == 16:
+        return ()
+    white = 2**bits - 1
+    return (
+        f"The file has 16 bits and the values of this image end at {largest}: it is dark. If {bits} bits are meant, "
+        f"give the window ({white / 2:g}, {white}).",
+    )

@@ -12,10 +12,10 @@ channels too, with a note; a model of another number of channels refuses it.
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import nibabel
@@ -24,74 +24,161 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medseg.arrays import Spacing
 from medseg.errors import ReadError
-from medseg.reading.stored import MAX_BYTES, Grey, Stored, check_channels, check_frame, check_size
+from medseg.reading.stored import (
+    MAX_BYTES,
+    Extents,
+    Grey,
+    Opened,
+    Stored,
+    check_channels,
+    check_size,
+    plausible_spacing,
+)
 
 HEADER_BYTES = 540
 """Length of the NIfTI-2 header; NIfTI-1 needs 348 of them."""
+
+_MISSING = 0.01
+"""Part of a volume that may be missing at its end. Writers that stop early are common enough; a cut file lacks more."""
+
+_GZIP = 31
+"""zlib's number for a window of 32 KiB in gzip's wrapping, whose checksum it checks."""
 
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _COLOURS = (("R", "G", "B"), ("R", "G", "B", "A"))
 
 
-def is_nifti(data: bytes) -> bool:
+def is_nifti(data: bytes | bytearray) -> bool:
     """Whether `data` begins with a NIfTI header; that of a .hdr/.img pair counts, to be refused by name."""
     return data[344:348] in (b"n+1\0", b"ni1\0") or data[4:8] in (b"n+2\0", b"ni2\0")
 
 
-def count_nifti(data: bytes) -> int:
-    """How many slices the (first) volume has along its canonical third axis."""
-    volume = _open(data)
-    return _shape(volume)[_axes(_turn(volume))[2]]
+def open_nifti(data: bytes | bytearray) -> Opened:
+    """The slices of the volume along its canonical third axis; it opens in the middle.
 
-
-def read_nifti(data: bytes, frame: int) -> Stored:
-    """Slice `frame` of the volume, scaled by scl_slope and scl_inter; the volumes of a 4-D file are its channels."""
-    volume = _open(data)
-    turn, shape = _turn(volume), _shape(volume)
+    They are scaled by scl_slope and scl_inter; the volumes of a 4-D file are its channels. No voxel is copied before
+    its slice is read.
+    """
+    header = _checked_header(data)
+    turn, shape = _turn(header), _shape(header)
     column, row, axis = _axes(turn)
-    frames = shape[axis]
-    check_frame(frame, frames)
-    itemsize = max(8, volume.get_data_dtype().itemsize)  # 8: scaling makes float64
     check_channels(shape[row], shape[column], shape[3])
-    check_size(shape[row], shape[column], shape[3] * itemsize)
+    check_size(shape[row], shape[column], shape[3] * max(8, header.get_data_dtype().itemsize))  # 8: float64 if scaled
+    dtype, start, count = header.get_data_dtype(), int(header.get_data_offset()), math.prod(shape)
+    missing = max(0, start + count * dtype.itemsize - len(data))
+    if missing:
+        data = data if isinstance(data, bytearray) else bytearray(data)
+        data += bytes(missing)
+    voxels = np.frombuffer(data, dtype, count, offset=start).reshape(shape, order="F")
+    frames = shape[axis]
+    notes = (f"The file ends {-(-missing // dtype.itemsize)} voxels early: they are taken as 0.",) if missing else ()
+
+    def read(frame: int) -> Stored:
+        stored = _read(header, voxels, frame)
+        return replace(stored, notes=(*stored.notes, *notes))
+
+    return Opened("NIfTI", frames, read, frames // 2, lambda: _extents(header, voxels))
+
+
+def _read(header: nibabel.Nifti1Header, voxels: np.ndarray, frame: int) -> Stored:
+    turn = _turn(header)
+    column, row, axis = _axes(turn)
+    frames = voxels.shape[axis]
     index = frame if turn[axis, 1] > 0 else frames - 1 - frame
     where: list[Any] = [slice(None)] * 4
     where[axis] = slice(index, index + 1)
-    block = np.asanyarray(volume.dataobj.reshape(shape)[tuple(where)])
+    block = _scaled(header, voxels[tuple(where)])
     pixels = _plain(apply_orientation(block, turn)[::-1, ::-1, 0].swapaxes(0, 1))
-    zooms = (*volume.header.get_zooms(), 1.0)
-    unit = volume.header.get_xyzt_units()[0]
-    colour = volume.get_data_dtype().names is not None
+    zooms = (*header.get_zooms(), 1.0)
+    unit = header.get_xyzt_units()[0]
+    colour = header.get_data_dtype().names is not None
+    spacing = _spacing(zooms[row], zooms[column], unit)
     return Stored(
         pixels,
         "NIfTI",
         frame,
         frames,
         white=255.0 if colour else None,
-        spacing_mm=_spacing(zooms[row], zooms[column], unit),
+        spacing_mm=spacing,
         grey=None if colour else Grey(function="LINEAR_EXACT"),
-        notes=_notes(volume, shape[3], unit),
-        affine=_affine(volume, unit),
+        notes=_notes(header, voxels.shape[3], unit, spacing),
+        affine=_affine(header, unit),
     )
 
 
-def unpack(data: bytes) -> bytes:
+def _scaled(header: nibabel.Nifti1Header, block: np.ndarray) -> np.ndarray:
+    """The stored numbers in the file's units, by scl_slope and scl_inter; as they are where it names no scale."""
+    slope, inter = header.get_slope_inter()
+    if block.dtype.names or slope is None or (slope, inter) == (1, 0):
+        return block
+    return np.asarray(block.astype(np.float64) * slope + inter)
+
+
+def _extents(header: nibabel.Nifti1Header, voxels: np.ndarray) -> Extents:
+    """The lowest and highest finite value of each channel over all slices."""
+    return tuple(_extent(header, voxels[..., channel]) for channel in range(voxels.shape[3]))
+
+
+def _extent(header: nibabel.Nifti1Header, voxels: np.ndarray) -> tuple[float, float]:
+    ends = [
+        end
+        for index in range(voxels.shape[2])
+        for block in [voxels[..., index]]
+        for finite in [block if block.dtype.kind != "f" else block[np.isfinite(block)]]
+        if finite.size
+        for end in (finite.min(), finite.max())
+    ]
+    if not ends:
+        raise ReadError("This NIfTI holds no value that is a number. Export it again.")
+    scaled = _scaled(header, np.array([min(ends), max(ends)]))
+    return float(scaled.min()), float(scaled.max())
+
+
+def unpack(data: bytes) -> bytearray:
     """A .nii.gz unpacked as far as its header declares, never further: a few kilobytes cannot become gigabytes."""
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-            header = packed.read(HEADER_BYTES)
-            if not is_nifti(header):
-                raise ReadError("This gzip archive holds no NIfTI volume. Unpack it and choose the picture inside.")
-            return header + packed.read(max(0, _declared_bytes(header) - len(header)))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        pieces = _pieces(data)
+        unpacked = bytearray()
+        while len(unpacked) < HEADER_BYTES and (piece := next(pieces, b"")):
+            unpacked += piece
+        if not is_nifti(unpacked):
+            raise ReadError("This gzip archive holds no NIfTI volume. Unpack it and choose the image inside.")
+        declared = _declared_bytes(unpacked)
+        for piece in pieces:
+            unpacked += piece
+            if len(unpacked) >= declared:
+                break
+        return unpacked
+    except (EOFError, zlib.error) as error:
         raise ReadError("This gzip archive is damaged or incomplete. Copy or export it again.") from error
 
 
-def _declared_bytes(header: bytes) -> int:
-    parsed = nibabel.Nifti2Header(header[:540], check=False) if header[4:7] in (b"n+2", b"ni2") else None
-    parsed = parsed or nibabel.Nifti1Header(header[:348], check=False)
-    voxels = math.prod(int(side) for side in parsed.get_data_shape())
-    declared = int(parsed.get_data_offset()) + voxels * int(parsed.get_data_dtype().itemsize)
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """What a gzip archive of one or more members holds, in pieces of up to a mebibyte; the first has a whole header."""
+    member = zlib.decompressobj(_GZIP)
+    packed: bytes | memoryview = memoryview(data)
+    while packed:
+        step = memoryview(packed)[: 2**16]
+        piece = member.decompress(step, 2**20)
+        packed = packed[len(step) - len(member.unconsumed_tail) - len(member.unused_data) :]
+        if piece:
+            yield piece
+        if member.eof:
+            if packed[:2] != b"\x1f\x8b":  # padding, or nothing
+                return
+            member = zlib.decompressobj(_GZIP)
+    raise EOFError
+
+
+def _header(data: bytes | bytearray) -> nibabel.Nifti1Header:
+    two = data[4:7] in (b"n+2", b"ni2")
+    return nibabel.Nifti2Header(bytes(data[:540])) if two else nibabel.Nifti1Header(bytes(data[:348]))
+
+
+def _declared_bytes(data: bytes | bytearray) -> int:
+    header = _header(data)
+    voxels = math.prod(int(side) for side in header.get_data_shape())
+    declared = int(header.get_data_offset()) + voxels * int(header.get_data_dtype().itemsize)
     if declared > MAX_BYTES:
         raise ReadError(
             f"This NIfTI declares {declared // 2**20} MiB of voxels; medseg reads {MAX_BYTES // 2**20}. Crop it."
@@ -99,36 +186,42 @@ def _declared_bytes(header: bytes) -> int:
     return declared
 
 
-def _open(data: bytes) -> nibabel.Nifti1Image:
-    """The volume with no voxel decoded yet; refused where its array is odd or lies beyond the file's end."""
+def _checked_header(data: bytes | bytearray) -> nibabel.Nifti1Header:
+    """The header, refused where its array is odd or lies beyond the file's end."""
     if data[344:348] == b"ni1\0" or data[4:8] == b"ni2\0":
         raise ReadError("This is one half of a NIfTI pair (.hdr and .img). Save it as one .nii or .nii.gz file.")
-    declared = _declared_bytes(data)
-    if declared > len(data):
+    declared, header = _declared_bytes(data), _header(data)
+    if declared - len(data) > _most_missing(header):
         raise ReadError(f"This NIfTI declares {declared} bytes and holds {len(data)}. Copy or export it again.")
-    kind = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
-    volume = kind.from_bytes(data)
-    vectors = len(volume.shape) == 5 and volume.shape[3] == 1
-    if not (2 <= len(volume.shape) <= 4 or vectors) or min(volume.shape) < 1:
-        raise ReadError(f"This NIfTI holds an array of shape {volume.shape}; medseg reads slices of 3-D volumes.")
-    dtype = volume.get_data_dtype()
-    if dtype.names and math.prod(volume.shape[3:]) > 1:
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    vectors = len(shape) == 5 and shape[3] == 1
+    if not (2 <= len(shape) <= 4 or vectors) or min(shape) < 1:
+        raise ReadError(f"This NIfTI holds an array of shape {shape}; medseg reads slices of 3-D volumes.")
+    if dtype.names and math.prod(shape[3:]) > 1:
         raise ReadError("This NIfTI holds several volumes of colours. Save the one that is meant.")
     if dtype.kind not in "uif" and dtype.names not in _COLOURS:
         raise ReadError("This NIfTI holds numbers that are no grey levels or colours. Save it as integers or floats.")
-    return volume
+    return header
 
 
-def _shape(volume: nibabel.Nifti1Image) -> tuple[int, int, int, int]:
+def _most_missing(header: nibabel.Nifti1Header) -> float:
+    """How many bytes a file may be too short: less than its last slice, and no more than a hundredth of the volume."""
+    shape, itemsize = _shape(header), int(header.get_data_dtype().itemsize)
+    return min(shape[0] * shape[1] * itemsize - 1, math.prod(shape) * itemsize * _MISSING)
+
+
+def _shape(header: nibabel.Nifti1Header) -> tuple[int, int, int, int]:
     """The three sides of the array and its channels: a 2-D file is a volume of one slice."""
-    x, y, z = (*volume.shape, 1)[:3]
-    return x, y, z, math.prod(volume.shape[3:])
+    shape = header.get_data_shape()
+    x, y, z = (*shape, 1)[:3]
+    return int(x), int(y), int(z), math.prod(int(side) for side in shape[3:])
 
 
-def _turn(volume: nibabel.Nifti1Image) -> np.ndarray:
+def _turn(header: nibabel.Nifti1Header) -> np.ndarray:
     """For each stored axis, the canonical axis it lies closest to and its direction along it (1 or -1)."""
-    if np.isfinite(volume.affine).all():
-        turn = np.asarray(io_orientation(volume.affine))
+    affine = header.get_best_affine()
+    if np.isfinite(affine).all():
+        turn = np.asarray(io_orientation(affine))
         if np.isfinite(turn).all():
             return turn
     raise ReadError("This NIfTI does not say how its axes lie in the patient: its affine is singular.")
@@ -149,24 +242,25 @@ def _plain(plane: np.ndarray) -> np.ndarray:
 
 
 def _spacing(row: float, column: float, unit: str) -> Spacing | None:
-    spacing = float(row) * _MILLIMETRES[unit], float(column) * _MILLIMETRES[unit]
-    return spacing if all(math.isfinite(v) and v > 0 for v in spacing) else None
+    return plausible_spacing(float(row) * _MILLIMETRES[unit], float(column) * _MILLIMETRES[unit])
 
 
-def _affine(volume: nibabel.Nifti1Image, unit: str) -> list[list[float]] | None:
+def _affine(header: nibabel.Nifti1Header, unit: str) -> list[list[float]] | None:
     """The volume's affine in mm, None where the file does not say how the patient lies."""
-    if not volume.header["sform_code"] and not volume.header["qform_code"]:
+    if not header["sform_code"] and not header["qform_code"]:
         return None
     scale = np.diag([*[_MILLIMETRES[unit]] * 3, 1.0])
-    affine: list[list[float]] = (scale @ volume.affine).tolist()
+    affine: list[list[float]] = (scale @ header.get_best_affine()).tolist()
     return affine
 
 
-def _notes(volume: nibabel.Nifti1Image, channels: int, unit: str) -> tuple[str, ...]:
+def _notes(header: nibabel.Nifti1Header, channels: int, unit: str, spacing: Spacing | None) -> tuple[str, ...]:
     notes = []
-    if unit == "unknown":
+    if spacing is None:
+        notes.append("The file's spacing makes no sense: lengths and areas are counted in pixels.")
+    elif unit == "unknown":
         notes.append("The file names no unit of length: its spacing is taken as millimetres.")
-    if not volume.header["sform_code"] and not volume.header["qform_code"]:
+    if not header["sform_code"] and not header["qform_code"]:
         notes.append("The file does not say how the patient lies: left and right, front and back may be exchanged.")
     if channels > 1:
         notes.append(f"The file holds {channels} volumes: they are read as channels.")

@@ -1,11 +1,10 @@
-"""Files → upright pictures and masks. The files themselves are opened and decoded by worker processes only."""
+"""Files → upright images and masks. The files themselves are opened and decoded by worker processes only."""
 
 from __future__ import annotations
 
 import operator
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,46 +12,46 @@ import numpy as np
 from medseg.arrays import Masks
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
-from medseg.reading.grey import check_window, to_grey, to_unit
 from medseg.reading.marks import Value, lie_alike, select_values, to_masks
+from medseg.reading.series import Series, ask_image, one_series
 from medseg.reading.stored import Stored, from_header
-from medseg.reading.workers import Pool
+from medseg.reading.workers import absolute, pool
 
-_pool = Pool()
+File = str | os.PathLike[str] | Series
 
 
-def read_image(path: str | os.PathLike[str], *, frame: int = 0, window: tuple[float, float] | None = None) -> Image:
-    """The upright picture in a PNG, JPEG, TIFF, DICOM or NIfTI file, told apart by content, not by name.
+def read_image(path: File, *, frame: int | None = None, window: tuple[float, float] | None = None) -> Image:
+    """The upright image in a PNG, JPEG, JPEG 2000, TIFF, BMP, GIF, WebP, DICOM or NIfTI file, told apart by content.
+
+    A folder, a zip or a DICOMDIR of single DICOM files is read where it holds one series, as a stack of slices; of
+    several, pass one of `list_series(path)`.
 
     Grey DICOM goes stored values → modality LUT or rescale → VOI LUT or window → inversion for MONOCHROME1 (PS3.4 N.2);
-    without VOI LUT and window, and for NIfTI, the values between darkest and brightest that are no padding are shown.
-    Pictures are divided by their white, as `grey.to_unit` says. Whatever was assumed stands in `Image.notes`.
+    without VOI LUT and window, and for NIfTI, the values between darkest and brightest that are no padding are shown,
+    those of all frames and slices. Other images are divided by the white of their bits, as `grey.to_unit` says.
+    Whatever was assumed or left out stands in `Image.notes`.
 
     Channels are the samples of a TIFF's pixels, without alpha, and the volumes of a 4-D NIfTI; those of a NIfTI, and of
     a TIFF that names no white and has other than three, are measurements with a range each and are scaled one by one.
 
-    `frame` counts frames, pages or axial slices (feet first) from 0. `window` (centre, width), in the units after the
-    modality step, replaces the file's own window or VOI LUT; its shape is the file's VOI LUT function for DICOM (LINEAR
-    unless it says otherwise) and LINEAR_EXACT for NIfTI. Raises ReadError for a file that cannot be read or has no such
-    frame, InputError for a window that makes no sense or is given for a picture that is not grey DICOM or NIfTI of one
-    channel.
+    `frame` counts frames, pages or slices (feet first) from 0; without it volumes and series open in the middle,
+    everything else at its first. `window` (centre, width), in the units after the modality step, replaces the file's
+    own window or VOI LUT; its shape is the file's VOI LUT function for DICOM (LINEAR unless it says otherwise) and
+    LINEAR_EXACT elsewhere. Raises ReadError for a file that cannot be read or has no such frame, InputError for a
+    window that makes no sense or is given for values that are not grey, or of 8 bits and no DICOM or NIfTI.
     """
-    stored = _read(path, frame)
-    pixels, shown, notes, extent = _levels(stored, window)
-    return Image(
-        np.ascontiguousarray(_upright(pixels, stored.orientation)),
-        stored.spacing_mm,
-        stored.modality,
-        stored.frame,
-        stored.frames,
-        shown,
-        stored.orientation,
-        (*stored.notes, *notes),
-        stored.file_sha256,
-        None if stored.affine is None else np.array(stored.affine),
-        windows=stored.grey.windows if stored.grey else (),
-        extent=extent,
-    )
+    series = one_series(path)
+    return read_file(path, frame=frame, window=window) if series is None else series.read(frame, window)
+
+
+def read_file(
+    path: str | os.PathLike[str] | Series, *, frame: int | None = None, window: tuple[float, float] | None = None
+) -> Image:
+    """As `read_image`, for what strangers upload: folders, zips and what a DICOMDIR lists are refused, not looked
+    into."""
+    if isinstance(path, Series):
+        return path.read(frame, window)
+    return ask_image(absolute(path), None if frame is None else operator.index(frame), window)
 
 
 def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Image | None = None) -> Masks:
@@ -100,9 +99,11 @@ def _placed(masks: Masks, stored: Stored, like: Image | None) -> Masks:
     return np.ascontiguousarray(turned)
 
 
-def count_frames(path: str | os.PathLike[str]) -> int:
-    """How many frames, pages or axial slices the file holds, by its header. Raises ReadError."""
-    header, _ = _pool.ask({"path": _absolute(path), "frame": None})
+def count_frames(path: File) -> int:
+    """How many frames, pages or slices the file or series holds, by its headers. Raises ReadError."""
+    if isinstance(path, Series):
+        return path.frames
+    header, _ = pool.ask({"do": "frames", "path": absolute(path)})
     return int(header["frames"])
 
 
@@ -110,54 +111,15 @@ def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[li
     """What a DICOM result repeats of each of the `frames` (counted from 0) of the DICOM it was made from, patient and
     study included, as DICOM JSON (`dicom_source.read_source`); and the file's sha256. Raises ReadError, also for a file
     that is no DICOM."""
-    header, _ = _pool.ask({"path": _absolute(path), "source": list(frames)})
+    header, _ = pool.ask({"do": "source", "path": absolute(path), "frames": list(frames)})
     return list(header["source"]), str(header["file_sha256"])
 
 
 def _read(path: str | os.PathLike[str], frame: int) -> Stored:
-    header, pixels = _pool.ask({"path": _absolute(path), "frame": operator.index(frame)})
+    header, pixels = pool.ask({"do": "stored", "path": absolute(path), "frame": operator.index(frame)})
     if pixels is None:
         raise ReadError("The file could not be decoded. Export it again.")
     return from_header(header, pixels)
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    """Workers keep the folder they were started in, so they are told where a file is from the root."""
-    return os.path.abspath(os.fspath(path))
-
-
-def _levels(
-    stored: Stored, window: tuple[float, float] | None
-) -> tuple[np.ndarray, tuple[float, float] | None, tuple[str, ...], tuple[float, float] | None]:
-    """(H, W, C) levels in [0, 1] on the stored grid, the window applied, notes, and the range windows choose from."""
-    if stored.pixels.ndim == 3 and (stored.grey is not None or (stored.white is None and stored.pixels.shape[2] != 3)):
-        if window is not None:
-            raise InputError("A window applies to one channel, and this picture has several. Leave the window out.")
-        return _levels_by_channel(stored)
-    if stored.grey is not None:
-        grey = stored.grey
-        if window is not None:
-            grey = replace(grey, voi_lut=None, window=check_window(window, grey.function))
-        levels, notes, extent = to_grey(stored.pixels, grey)
-        return levels[..., None], None if grey.voi_lut else grey.window, notes, extent
-    if window is not None:
-        raise InputError("A window applies to grey DICOM and NIfTI files, and this is neither. Leave the window out.")
-    if stored.palette is not None:
-        return np.asarray(stored.palette, np.float32)[stored.pixels] / np.float32(255), None, (), None
-    levels, notes = to_unit(stored)
-    return levels if levels.ndim == 3 else levels[..., None], None, notes, None
-
-
-def _levels_by_channel(stored: Stored) -> tuple[np.ndarray, None, tuple[str, ...], None]:
-    channels = np.moveaxis(stored.pixels, -1, 0)
-    found = [_levels(replace(stored, pixels=channel), None) for channel in channels]
-    notes = [f"Channel {number}: {note}" for number, (_, _, own, _) in enumerate(found, start=1) for note in own]
-    return np.concatenate([levels for levels, *_ in found], axis=-1), None, tuple(notes), None
-
-
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """`to_upright` for (H, W, C), the order that pictures have."""
-    return np.moveaxis(to_upright(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
 
 
 def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:

@@ -8,7 +8,7 @@ every format checks its *declared* size against them before a single pixel is de
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,19 +16,24 @@ import numpy as np
 
 from medseg.arrays import Spacing
 from medseg.errors import ReadError
+from medseg.image import Image
 
 MAX_PIXELS = 40_000_000
 """Most pixels in one frame: a whole-film mammogram has 17 million, the largest flat panel about 25 million."""
 
-MAX_FRAMES = 512
-"""Most frames, pages or slices in one file."""
+MAX_FRAMES = 65_536
+"""Most frames, pages or slices in one file or series. Each is decoded when it is asked for, so only bytes cost."""
 
 MAX_BYTES = 512 * 2**20
 """Most bytes of one file, of what it unpacks to, and of one decoded frame."""
 
+MAX_VALUES = 90_000_000
+"""Most values (pixels × channels) of one image: as float32 they take less than 400 MB of the process that asks."""
 
 MAX_CHANNELS = 64
-"""Most channels of one picture: as many as a member's input may have (`medseg.config`)."""
+"""Most channels of one image: as many as a member's input may have (`medseg.config`)."""
+
+Extents = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ class Stored:
     `palette` holds a row (red, green, blue), each 0 to 255, per stored index. `orientation` is the EXIF code 1 to 8 of
     the grid. `grey` is given for grey DICOM and for NIfTI alone, alike for all channels. `lossy` is True for JPEGs.
     `file_sha256` is the hash of the whole file; `affine` is a NIfTI volume's, in mm, None where the file does not say
-    how the patient lies.
+    how the patient lies. `inverted` is True where the lowest value is white and the values themselves mean more than
+    their shades do, as in the masks of ImageJ: an image of them is inverted, a mask is not. `extents` are the lowest
+    and highest value (after the modality step) of each channel over all frames, None where each frame has its own.
     """
 
     pixels: np.ndarray
@@ -86,6 +93,23 @@ class Stored:
     notes: tuple[str, ...] = ()
     file_sha256: str | None = None
     affine: list[list[float]] | None = None
+    inverted: bool = False
+    extents: Extents | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file whose header is understood: its `kind`, its number of `frames`, and how to `read` one, counted from 0.
+
+    `first` is the frame to begin with, the middle one of a volume. `extents`, where a format has a quick way to them,
+    gives those of `Stored` over all frames.
+    """
+
+    kind: str
+    frames: int
+    read: Callable[[int], Stored]
+    first: int = 0
+    extents: Callable[[], Extents] | None = None
 
 
 def to_header(stored: Stored) -> dict[str, Any]:
@@ -100,6 +124,7 @@ def from_header(header: Mapping[str, Any], pixels: np.ndarray) -> Stored:
     fields = {name: value for name, value in header.items() if name not in ("shape", "dtype")}
     fields["notes"] = tuple(fields["notes"])
     fields["spacing_mm"] = _pair(fields["spacing_mm"])
+    fields["extents"] = None if fields["extents"] is None else tuple((low, high) for low, high in fields["extents"])
     if fields["grey"]:
         fields["grey"] = _grey(fields["grey"])
     return Stored(pixels=pixels, **fields)
@@ -116,12 +141,30 @@ def _pair(values: list[float] | None) -> tuple[float, float] | None:
     return None if values is None else (values[0], values[1])
 
 
+def image_to_header(image: Image) -> dict[str, Any]:
+    """`image` without its pixels, as JSON can carry it."""
+    fields = {name: value for name, value in vars(image).items() if name not in ("pixels", "sha256")}
+    affine = None if image.affine is None else image.affine.tolist()
+    return {**fields, "affine": affine, "shape": list(image.pixels.shape), "dtype": image.pixels.dtype.str}
+
+
+def image_from_header(header: Mapping[str, Any], pixels: np.ndarray) -> Image:
+    """The inverse of `image_to_header`."""
+    fields = {name: value for name, value in header.items() if name not in ("shape", "dtype")}
+    fields["notes"] = tuple(fields["notes"])
+    fields["windows"] = tuple((centre, width) for centre, width in fields["windows"])
+    for name in ("spacing_mm", "window", "extent"):
+        fields[name] = _pair(fields[name])
+    fields["affine"] = None if fields["affine"] is None else np.array(fields["affine"])
+    return Image(pixels, **fields)
+
+
 def check_frame(frame: int, frames: int) -> None:
     """Refuse a file of too many frames, and a `frame` (counted from 0) that it does not have."""
     if frames > MAX_FRAMES:
         raise ReadError(f"The file holds {frames} frames; medseg reads files of up to {MAX_FRAMES}. Split it first.")
     if frames < 1:
-        raise ReadError(f"The file declares {frames} frames, so there is no picture in it. Export it again.")
+        raise ReadError(f"The file declares {frames} frames, so there is no image in it. Export it again.")
     if not 0 <= frame < frames:
         held = "1 frame" if frames == 1 else f"{frames} frames"
         raise ReadError(f"The file holds {held}, counted from 0, so there is no frame {frame}. Choose another frame.")
@@ -130,10 +173,10 @@ def check_frame(frame: int, frames: int) -> None:
 def check_size(height: int, width: int, bytes_per_pixel: float) -> None:
     """Refuse a declared frame size that is empty or larger than the limits; call it before anything is decoded."""
     if height < 1 or width < 1:
-        raise ReadError(f"The file declares a picture of {width} × {height} pixels, which is empty. Export it again.")
+        raise ReadError(f"The file declares an image of {width} × {height} pixels, which is empty. Export it again.")
     if height * width > MAX_PIXELS:
         raise ReadError(
-            f"The file declares a picture of {width} × {height} pixels; medseg reads up to "
+            f"The file declares an image of {width} × {height} pixels; medseg reads up to "
             f"{MAX_PIXELS // 10**6} million. Scale it down first."
         )
     if math.ceil(height * width * bytes_per_pixel) > MAX_BYTES:
@@ -142,11 +185,21 @@ def check_size(height: int, width: int, bytes_per_pixel: float) -> None:
         )
 
 
+def plausible_spacing(row: float, column: float) -> Spacing | None:
+    """(row, column) in mm where both lie between a nanometre and ten metres; None for what no scanner measures."""
+    return (row, column) if all(1e-6 <= side <= 1e4 for side in (row, column)) else None
+
+
 def check_channels(height: int, width: int, channels: int) -> None:
-    """Refuse a declared picture of too many channels, or of more than fit into memory once they are levels."""
+    """Refuse a declared image of too many channels, or of more values than fit into memory once they are levels."""
     if channels > MAX_CHANNELS:
         raise ReadError(
             f"The file holds {channels} values at every place, which would be channels; medseg reads up to "
             f"{MAX_CHANNELS}. Save the ones that are meant."
         )
-    check_size(height, width, 4 * channels)
+    check_size(height, width, 1)
+    if height * width * channels > MAX_VALUES:
+        raise ReadError(
+            f"The file declares an image of {width} × {height} pixels in {channels} channels; medseg reads up to "
+            f"{MAX_VALUES // channels / 10**6:.0f} million pixels of so many. Scale it down first."
+        )

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from medseg.errors import ReadError
+from medseg.errors import InputError, ReadError
+from medseg.reading.sandbox import ended_for_time
 from medseg.reading.stored import MAX_BYTES
 
 if sys.platform == "linux":
@@ -26,18 +27,19 @@ if sys.platform == "linux":
 POOL_SIZE = 2
 """Workers at a time: one decodes while the other's pixels are copied; each keeps about 70 MB."""
 
-WALL_SECONDS = 10.0
-"""Longest that one file may take, a little more than the CPU time a worker grants itself."""
+WALL_SECONDS = 20.0
+"""Longest that one file may take: the CPU time a worker grants itself, on a busy machine."""
 
 _START_SECONDS = 60.0  # imports take 0.4 s on a quiet machine and many times that on a busy one
 _REQUESTS_PER_WORKER = 200  # bounds what leaks in native decoders can add up to
 _MAX_HEADER_BYTES = 2**22  # two look-up tables of 65,536 entries are 1 MB
 _ROOT = str(Path(__file__).resolve().parents[2])
-_DIED = "The file could not be decoded: its decoder crashed or took too long. It is damaged; export it again."
+_DIED = "The file could not be decoded: its decoder crashed. It is damaged; export it again."
+_TOO_LONG = "The file takes too long to decode, far longer than images of its length do. Export it again."
 
 
 class _LostError(Exception):
-    """The worker died, was killed by its deadline, or answered what is no reply."""
+    """The worker died, was killed by its deadline, or answered with no reply."""
 
 
 class _Worker:
@@ -57,6 +59,8 @@ class _Worker:
         self._replies = cast(io.FileIO, self.process.stdout)
         _widen(self._replies)
         self.answered = 0
+        self.path: str | None = None
+        self._overdue = False
         try:
             with self._deadline(_START_SECONDS):
                 self._receive_json()  # the empty one by which a worker says that it is ready
@@ -66,6 +70,7 @@ class _Worker:
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
         """The reply to `request` and its pixels. Raises _LostError where there is none within WALL_SECONDS."""
+        self.path = request["path"]
         with self._deadline(WALL_SECONDS):
             try:
                 self._requests.write(json.dumps(request).encode() + b"\n")
@@ -96,13 +101,23 @@ class _Worker:
     @contextlib.contextmanager
     def _deadline(self, seconds: float) -> Iterator[None]:
         """Kill the process after `seconds`: its pipe then ends and whoever reads from it goes on."""
-        timer = threading.Timer(seconds, self.process.kill)
+        timer = threading.Timer(seconds, self._kill_overdue)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+
+    def _kill_overdue(self) -> None:
+        self._overdue = True
+        self.process.kill()
+
+    def took_too_long(self) -> bool:
+        """Whether time was what a lost worker ran out of."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return ended_for_time(self.process.wait(timeout=1)) or self._overdue
+        return self._overdue
 
     def end(self) -> None:
         """Kill the process, which keeps nothing worth saving, and collect it."""
@@ -167,26 +182,31 @@ class Pool:
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
         """A worker's answer to a `request` as `medseg.reading.decode` describes it: header and pixels, or header alone.
 
-        Raises ReadError with the worker's sentence, or with ours where the worker died of the file.
+        Raises ReadError with the worker's sentence, or with ours where the worker died of the file; InputError where
+        the request itself makes no sense.
         """
         with self._slots:
-            worker = self._take()
+            worker = self._take(request["path"])
             try:
                 header, pixels = worker.ask(request)
-            except BaseException as error:
+            except _LostError as error:
+                sentence = _TOO_LONG if worker.took_too_long() else _DIED
                 self._drop(worker)
-                if isinstance(error, _LostError):
-                    raise ReadError(_DIED) from error
+                raise ReadError(sentence) from error
+            except BaseException:
+                self._drop(worker)
                 raise
             self._give_back(worker)
         if "error" in header:
-            raise ReadError(str(header["error"]))
+            raise (InputError if header.get("input") else ReadError)(str(header["error"]))
         return header, pixels
 
-    def _take(self) -> _Worker:
+    def _take(self, path: str) -> _Worker:
+        """A worker that has `path` open already, else the one that has rested longest, else a new one."""
         with self._lock:
+            self._idle.sort(key=lambda worker: worker.path == path)  # the last is taken first; sorting keeps the rest
             while self._idle:
-                worker = self._idle.pop()
+                worker = self._idle.pop(-1 if self._idle[-1].path == path else 0)
                 if worker.process.poll() is None:
                     return worker
                 self._forget(worker)  # died between two requests, of no fault of the next file
@@ -219,3 +239,12 @@ class Pool:
             for worker in list(self._all):
                 self._forget(worker)
             self._idle.clear()
+
+
+pool = Pool()
+"""The workers of this process, which everything that reads a file shares."""
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Workers keep the folder they were started in, so they are told where a file is from the root."""
+    return os.path.abspath(os.fspath(path))

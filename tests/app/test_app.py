@@ -191,7 +191,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
     def fail(*_: Any) -> None:
         raise OSError("No space left on device: /tmp/DOE^JOHN.dcm")
 
-    monkeypatch.setattr(handlers, "read_image", fail)
+    monkeypatch.setattr(handlers, "read_file", fail)
     with pytest.warns(UserWarning, match="Something went wrong"):
         handlers.open_file(session, None, "picture.png")
     assert "OSError" in caplog.text

@@ -151,7 +151,7 @@ def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
 ) -> None:
     assert "Look at this yourself" not in text.verdict(several.view_state)
     film = dataclasses.replace(several.view_state.prediction.image, modality="CR")
-    monkeypatch.setattr("medseg.app.state.session.read_image", lambda path: film)
+    monkeypatch.setattr("medseg.app.state.session.read_file", lambda path: film)
     several.open(picture, several.view_state.ensemble)
     said = text.verdict(several.view_state)
     assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")

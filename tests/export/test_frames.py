@@ -124,6 +124,6 @@ def test_a_frame_that_cannot_be_read_is_named(
             raise ReadError("The file could not be decoded.")
         return read_image(path, frame=frame)
 
-    monkeypatch.setattr(frames, "read_image", failing)
+    monkeypatch.setattr(frames, "read_file", failing)
     with pytest.raises(ReadError, match=r"^Frame 2: The file could not be decoded\.$"):
         segment_frames(film, ensemble.predict, tmp_path / "masks.zip")

@@ -23,11 +23,11 @@ from pydicom.uid import UID, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless
 
 from medseg.errors import ReadError
 from medseg.image import Image
-from medseg.reading import readers
 from medseg.reading.decode import count_frames, decode
 from medseg.reading.grey import to_grey
 from medseg.reading.readers import read_image
 from medseg.reading.stored import MAX_BYTES, MAX_CHANNELS, from_header, to_header
+from medseg.reading.workers import pool
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, which the worker ignores too
@@ -253,10 +253,10 @@ def test_float_pixels_come_back_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("test-SR.dcm", r"holds no picture \(SOP class Comprehensive SR Storage\)"),
-        ("rtplan.dcm", r"holds no picture \(SOP class RT Plan Storage\)"),
-        ("waveform_ecg.dcm", r"holds no picture \(SOP class 12-lead ECG Waveform Storage\)"),
-        ("DICOMDIR", r"holds no picture \(SOP class Media Storage Directory Storage\)"),
+        ("test-SR.dcm", r"holds no image \(SOP class Comprehensive SR Storage\)"),
+        ("rtplan.dcm", r"holds no image \(SOP class RT Plan Storage\)"),
+        ("waveform_ecg.dcm", r"holds no image \(SOP class 12-lead ECG Waveform Storage\)"),
+        ("DICOMDIR", r"holds no image \(SOP class Media Storage Directory Storage\)"),
         ("MR_truncated.dcm", "contradicts itself: .* are 8192 bytes, it holds 8130"),
         ("badVR.dcm", r"Number of Frames \(0028,0008\) holds no usable number"),
     ],
@@ -276,8 +276,8 @@ def test_a_dicom_without_a_whole_picture_is_refused_by_name(name: str, words: st
         ({"syntax": UID("1.2.3.4")}, "compressed as something unknown"),
         ({"RescaleSlope": 0}, "Rescale Slope"),
         ({"Rows": 65535, "Columns": 65535}, "65535 × 65535 pixels; medseg reads up to 40 million"),
-        ({"NumberOfFrames": 513}, "513 frames; medseg reads files of up to 512"),
-        ({"NumberOfFrames": 0}, "declares 0 frames"),
+        ({"NumberOfFrames": 65_537}, "65537 frames; medseg reads files of up to 65536"),
+        ({"NumberOfFrames": -1}, "declares -1 frames"),
         ({"syntax": JPEGLSLossless, "PixelData": encapsulate([b"\xff\xd8no stream"])}, "not the JPEG"),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_frame_larger_than_its_header_is_refused_before_it_is_decoded() -> Non
 def test_a_cut_off_jpeg_frame_in_a_dicom_is_refused() -> None:
     dataset = pydicom.dcmread(shipped("SC_rgb_jpeg_dcmtk.dcm"))
     stream = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-    with pytest.raises(ReadError, match="cut off before its end"):
+    with pytest.raises(ReadError, match="JPEG is incomplete"):
         decode(changed("SC_rgb_jpeg_dcmtk.dcm", PixelData=encapsulate([stream[: len(stream) // 2]])))
 
 
@@ -380,7 +380,6 @@ def bombs() -> dict[str, bytes]:
     volume[40:48] = np.array([3, 32000, 32000, 32000], "<i2").tobytes()
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = b"".join(packer.compress(bytes(2**24)) for _ in range(40)) + packer.flush()
-    many = tiff(np.zeros((600, 2, 2), np.uint8), photometric="minisblack")
     plain, tiled = tiff(GREY), tiff(GREY, tile=(16, 16))
     return {
         "PNG": png(huge, huge),
@@ -389,7 +388,6 @@ def bombs() -> dict[str, bytes]:
         "NIfTI": bytes(volume),
         "NIfTI in gzip": gzip.compress(bytes(volume)),
         "zeros in gzip": zeros,
-        "TIFF of 600 pages": many,
         "wide TIFF": retagged(plain, 0x0100, 60000, 0x0101, 60000),
         "TIFF of a huge tile": retagged(tiled, 0x0142, 65520, 0x0143, 65520),
         "TIFF of pixels beyond its end": retagged(plain, 0x0111, 60000),
@@ -406,15 +404,15 @@ def retagged(data: bytes, *tags_and_values: int) -> bytes:
 
 
 def test_bombs_are_refused_before_they_go_off(tmp_path: Path) -> None:
-    readers._pool.close()  # so that no worker is due for its replacement after many requests
+    pool.close()  # so that no worker is due for its replacement after many requests
     read(tmp_path / "nothing")
-    before = {worker.process.pid for worker in readers._pool._all}
+    before = {worker.process.pid for worker in pool._all}
     for name, data in bombs().items():
         (tmp_path / "a").write_bytes(data)
         outcome = read(tmp_path / "a")
         assert isinstance(outcome, str), name
-        assert "crashed or took too long" not in outcome, name
-    assert before == {worker.process.pid for worker in readers._pool._all}
+        assert not re.search("crashed|too long", outcome), name
+    assert before == {worker.process.pid for worker in pool._all}
 
 
 def test_a_deflated_dicom_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
@@ -429,13 +427,13 @@ def test_a_deflated_dicom_that_unpacks_to_too_much_is_refused(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "data",
     [
-        *(b"", b"x", b"hello " * 100, b"%PDF-1.7\n" + bytes(500), b"PK\3\4" + bytes(500), b"<svg/>" * 99),
-        *(b"GIF89a" + bytes(500), b"RIFF\0\0\0\0WEBPVP8 " + bytes(500), b"BM" + bytes(500), b"\x7fELF" + bytes(500)),
+        *(b"", b"x", b"hello " * 100, b"%PDF-1.7\n" + bytes(500), b"<svg/>" * 99, b"\x7fELF" + bytes(500)),
+        *(b"RIFF\0\0\0\0WAVEfmt " + bytes(500), b"BM" + bytes(500)),
     ],
 )
 def test_what_is_not_on_the_list_is_refused_by_its_content(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(ReadError, match="content is none of PNG, JPEG, TIFF, DICOM, NIfTI"):
+    with pytest.raises(ReadError, match="content is none of PNG, JPEG"):
         read_image(tmp_path / "a.png")
 
 
@@ -521,7 +519,7 @@ def test_mutants_end_in_pictures_or_sentences(tmp_path: Path) -> None:
 
 def in_worker(code: str) -> str:
     """What `code` prints in a process that has taken the worker's limits."""
-    script = f"from medseg.reading import decode\ndecode._limit()\n{code}"
+    script = f"from medseg.reading import decode, sandbox\nsandbox.limit()\n{code}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     return done.stdout + done.stderr
 
@@ -547,8 +545,8 @@ def test_a_worker_has_a_limit_of_memory() -> None:
 
 
 def test_a_file_that_takes_too_long_ends_the_worker() -> None:
-    code = "decode._LEAST_CPU_SECONDS = 0.1\ndecode._grant_cpu('none')\nwhile True: pass"
-    script = f"from medseg.reading import decode\n{code}"
+    code = "sandbox._LEAST_CPU_SECONDS = 0.1\nsandbox.grant_cpu('none')\nwhile True: pass"
+    script = f"from medseg.reading import sandbox\n{code}"
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode < 0
 
 

@@ -20,7 +20,7 @@ from medseg.app.state.view_state import OPACITY
 from medseg.app.tabs.downloads import write
 from medseg.app.tabs.events import refusal
 from medseg.inference.record import NOTICE
-from medseg.reading.readers import read_image
+from medseg.reading.readers import read_file
 
 results = Results()
 
@@ -43,7 +43,7 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the image's own
         grid; the report (models, hashes, weights, settings, areas).
     """
-    session, opened = Session(), read_image(image)
+    session, opened = Session(), read_file(image)
     name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
     session.take(opened, Path(image), registry.ensembles.get(name))
     return results.keep(session), *_outputs(session)

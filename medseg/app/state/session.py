@@ -16,7 +16,7 @@ from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
 from medseg.inference import domain_check
-from medseg.reading.readers import read_image, read_masks
+from medseg.reading.readers import read_file, read_masks
 
 if TYPE_CHECKING:
     from medseg.app.state.editing import Editing
@@ -69,7 +69,7 @@ class Session:
 
     def open(self, path: str | Path, ensemble: Ensemble) -> None:
         """Segment the image in the file `path`."""
-        self.take(read_image(path), Path(path), ensemble)
+        self.take(read_file(path), Path(path), ensemble)
 
     def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
         """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
@@ -85,7 +85,7 @@ class Session:
         before = self.view_state
         if not before.path.exists():
             raise InputError("The image's file is no longer kept here: drop it again.")
-        image = read_image(before.path, frame=frame, window=window)
+        image = read_file(before.path, frame=frame, window=window)
         prediction = self._predict(image, before.ensemble)
         with self._changing:
             now = self.view_state

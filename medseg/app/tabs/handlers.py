@@ -15,7 +15,7 @@ from medseg.app.state.session import Session
 from medseg.app.tabs.events import warning
 from medseg.app.tabs.truth import against_truth
 from medseg.errors import MedsegError
-from medseg.reading.readers import read_image
+from medseg.reading.readers import read_file
 
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
@@ -56,7 +56,7 @@ def everything(session: Session, name: str | None) -> list[Any]:
 def show_first(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
     """Open an example for a visitor who has just come: the first that nothing speaks against."""
     offered = examples.examples()
-    suited = (example for example in offered if not registry.ensembles.against(read_image(example.path), name))
+    suited = (example for example in offered if not registry.ensembles.against(read_file(example.path), name))
     return open_image(session, name, next(suited, offered[0]), progress, chooses=False)
 
 
@@ -76,7 +76,7 @@ def open_image(
     session: Session, name: str | None, example: examples.Example, progress: gr.Progress, *, chooses: bool = True
 ) -> list[Any]:
     """Segment `example` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
-    image = read_image(example.path)
+    image = read_file(example.path)
     suiting = registry.ensembles.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
     session.take(image, example.path, ensemble, "" if suiting == name else text.choice(suiting, ensemble))
