@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import re
+import stat
 import types
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,9 @@ def load(cls: type[Config], path: Path) -> Config:
     that is not JSON, an unknown or missing key, a wrong type, or a value out of range.
     """
     try:
-        require(path.stat().st_size <= MAX_FILE_BYTES, f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
+        status = path.stat()
+        require(stat.S_ISREG(status.st_mode), "no ordinary file")  # a pipe or device may never end
+        require(status.st_size <= MAX_FILE_BYTES, f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
         data = json.loads(path.read_bytes())
         return from_json(cls, data)
     except OSError as error:

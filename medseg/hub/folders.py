@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def verified(folder: Path) -> dict[str, Path]:
 def read_settings(path: Path) -> dict[str, Any]:
     """A config.json as it stands, for `build_network` to check. Raises ConfigError where it is no JSON object."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError("config.json is no ordinary file.")
         if path.stat().st_size > schema.MAX_FILE_BYTES:
             raise ConfigError(f"config.json is larger than {schema.MAX_FILE_BYTES} bytes.")
         settings = json.loads(path.read_bytes())

@@ -13,6 +13,7 @@ import inspect
 import json
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from jaxtyping import Float, Float16
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
@@ -46,6 +47,9 @@ ARCHITECTURES = {
         smp.PAN, smp.DeepLabV3, smp.DeepLabV3Plus, smp.UPerNet, smp.Segformer, PlainUNet,
     )
 }  # fmt: skip
+Shapes = dict[str, list[int]]
+"""Name of a tensor → its sides."""
+
 MAX_PARAMETERS = 200_000_000
 _PRUNED = "feature_cls"
 """timm's argument that smp hands on: with "getter" a `tu-` encoder is built without the stages past `encoder_depth`."""
@@ -92,7 +96,7 @@ def build_network(settings: dict[str, Any], member: MemberConfig) -> torch.nn.Mo
     MAX_PARAMETERS, or a network that does not turn `member`'s input into logits of its labels on the same grid (both
     found out on the meta device, before any memory is taken).
     """
-    architecture, checked = _checked(settings, member)
+    architecture, checked, _ = _checked(settings, member)
     network: torch.nn.Module = architecture(**checked)
     return network
 
@@ -134,7 +138,9 @@ def load_member(folder: Path, *, sha256: str | None = None, device: torch.device
     for name in HASHED_FILES:
         if file_sha256(folder / name) != member.files.get(name):
             raise _damaged(folder, f"{name} is not what member.json promises.")
-    network = build_network(read_settings(folder / "config.json"), member)
+    architecture, checked, shapes = _checked(read_settings(folder / "config.json"), member)
+    _check_shapes(shapes, folder / "model.safetensors")
+    network: torch.nn.Module = architecture(**checked)
     _fill(network, folder / "model.safetensors")
     device = device or runtime.choose_device()
     return LoadedMember(member, runtime.prepare(network, device), device, found)
@@ -149,16 +155,21 @@ def copy_member(folder: Path, target: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes. Raises DamagedError where it cannot be read."""
+    """Hash of a file's bytes. Raises DamagedError where it cannot be read, or may never end as pipes do."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _damaged(path.parent, f"{path.name} is no ordinary file.")
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _damaged(path.parent, f"{path.name} cannot be read ({error.strerror}).") from None
 
 
-def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[..., torch.nn.Module], dict[str, Any]]:
-    """The architecture and its arguments that `settings` name, refused as `build_network` says."""
+def _checked(
+    settings: dict[str, Any], member: MemberConfig
+) -> tuple[Callable[..., torch.nn.Module], dict[str, Any], Shapes]:
+    """The architecture and its arguments that `settings` name, and the shapes of its weights; refused as
+    `build_network` says."""
     settings = dict(settings)
     name = settings.pop("_model_class", None)
     if not isinstance(name, str) or name not in ARCHITECTURES:
@@ -169,10 +180,11 @@ def _checked(settings: dict[str, Any], member: MemberConfig) -> tuple[Callable[.
         _check_smp(settings)
     try:
         with torch.device("meta"), _CountingOnTheCpu():
-            _check_sketch(architecture(**settings).eval(), member)
+            sketch = architecture(**settings).eval()
+            _check_sketch(sketch, member)
     except (ValueError, TypeError, KeyError, RuntimeError, AssertionError, IndexError, ArithmeticError) as error:
         raise ConfigError(f"config.json does not describe a network that can be built: {error}") from None
-    return architecture, settings
+    return architecture, settings, {name: list(tensor.shape) for name, tensor in sketch.state_dict().items()}
 
 
 class _CountingOnTheCpu(TorchFunctionMode):
@@ -238,6 +250,21 @@ def _check_encoder(name: Any) -> None:
     known = plain and (timm.is_model(name[3:]) if name.startswith("tu-") else name in smp.encoders.encoders)
     if not known:
         raise ConfigError(f"config.json: the encoder {str(name)[:80]!r} is not one that smp or timm builds by name.")
+
+
+def _check_shapes(shapes: Shapes, path: Path) -> None:
+    """Refuse weights of other names or shapes by the file's header: a network of 200 million parameters takes 800 MB to
+    build, weights that no network asks for any amount to load."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path.parent, f"{path.name} does not fit config.json ({str(error).splitlines()[0]}).") from None
+    odd = sorted(name for name in shapes.keys() | held.keys() if shapes.get(name) != held.get(name))
+    if odd:
+        wanted, given = shapes.get(odd[0], "nothing"), held.get(odd[0], "nothing")
+        name = odd[0][:80]
+        raise _damaged(path.parent, f"{path.name} does not fit config.json ({name!r} is {given}, wanted {wanted}).")
 
 
 def _fill(network: torch.nn.Module, path: Path) -> None:

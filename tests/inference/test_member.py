@@ -1,7 +1,9 @@
 """A member folder: written, opened, and refused where it is hostile or damaged."""
 
 import dataclasses
+import functools
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from medseg.config import MemberConfig
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegError
 from medseg.hub.folders import read_settings
 from medseg.image import Image
+from medseg.inference import member as member_module
 from medseg.inference import runtime
 from medseg.inference.member import build_network, file_sha256, load_member, save_member, to_probabilities
 from medseg.preprocess import to_tensor, to_working_grid
@@ -364,6 +367,35 @@ def test_weights_without_a_tensor_are_refused(member: Path) -> None:
 def test_weights_with_a_tensor_too_many_are_refused(member: Path) -> None:
     tampered(member, lambda state: state.update(extra=torch.zeros(1)))
     assert "does not fit config.json" in refusal(member, DamagedError)
+
+
+def test_a_network_that_its_weights_do_not_fit_is_never_built(member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+
+    class Watched(smp.Unet):
+        @functools.wraps(smp.Unet.__init__)
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            devices.append(torch.empty(0).device.type)
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setitem(member_module.ARCHITECTURES, "Unet", Watched)
+    load_member(member)
+    assert devices == ["meta", "cpu"]
+    tampered(member, lambda state: state.update(extra=torch.zeros(1)))
+    assert "'extra' is [1], wanted nothing" in refusal(member, DamagedError)
+    assert devices == ["meta", "cpu", "meta"]
+
+
+@pytest.mark.parametrize("name", ["member.json", "config.json", "model.safetensors"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(member: Path, name: str) -> None:
+    (member / name).unlink()
+    os.mkfifo(member / name)
+    assert f"{name} is no ordinary file" in refusal(member, DamagedError)
+
+
+def test_a_device_in_place_of_a_description_is_refused() -> None:
+    with pytest.raises(ConfigError, match="zero: no ordinary file"):
+        schema.load(MemberConfig, Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 100_000, b" " * 1_000_001])
