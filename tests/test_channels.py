@@ -90,7 +90,7 @@ def test_five_channels_are_trained_on_and_predicted_from(tmp_path: Path, kind: s
     image = read_image(path)
     assert image.pixels.shape == (*SIZE, 5)
     prediction = ensemble.predict(image)
-    (sample,) = [s for s in load_data(tmp_path / "data").samples if (s.image, s.frame) == (path, 0)]
+    (sample,) = [s for s in load_data(tmp_path / "data").samples if (s.image, s.frame) == (path, image.frame)]
     (found,), (truth,) = prediction.masks, sample.read(["disc"])[1]
     assert (found & truth).sum() > 0.7 * (found | truth).sum()
     drawn = draw_overlay(image.pixels, np.zeros((0, *SIZE), dtype=bool))
