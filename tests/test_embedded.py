@@ -1,7 +1,7 @@
 """What the embedded ensembles are and say stays what it was, whatever is rebuilt around them.
 
-The digests are of commit d153e84. Hashes of files within the JSON do not count: a member may gain a file. Whoever trains,
-fits, calibrates or scores anew puts the new digest here.
+The digests are of commit d153e84. Hashes of files within the JSON do not count: a member may gain a file. Whoever
+trains, fits, calibrates or scores anew puts the new digest here.
 """
 
 from __future__ import annotations
