@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +20,8 @@ MODULES = sorted(
 
 LINE = re.compile(r"^    ( *)([\w./*-]+?)(/|\.py)? +(?:(\d+)  )?(\S.*)$")
 """A line of the tree: indentation, name, floor and phrase."""
+
+IN_MEDSEG = re.compile(r"medseg/.*\.py$")
 
 
 def imports(module: str) -> set[str]:
@@ -42,6 +45,11 @@ def floors() -> dict[str, int]:
     return levels
 
 
+def together(paths: Iterable[str]) -> tuple[str, ...]:
+    """The folders whose modules share one line, as `medseg/commands/*.py`."""
+    return tuple(path.removesuffix("*.py") for path in paths if path.endswith("/*.py"))
+
+
 def read_tree(text: str) -> dict[str, tuple[int | None, str]]:
     """Path → (floor, phrase), as the tree in `text` lists them."""
     parents: dict[int, str] = {}
@@ -62,8 +70,8 @@ def with_floors(text: str) -> str:
     phrases = {path: phrase for path, (_, phrase) in read_tree(text).items()}
     lines = []
     for path in _in_order(phrases, levels):
-        depth = path.rstrip("/").count("/")
-        name = path.rstrip("/").rsplit("/", 1)[-1] + ("/" if path.endswith("/") else "")
+        parts = re.findall(r"[^/]+/?(?:\*\.py)?", path)  # `commands/*.py` is one part
+        depth, name = len(parts) - 1, parts[-1]
         level = levels.get(path.removeprefix("medseg/").removesuffix(".py")) if path.startswith("medseg/") else None
         number = "" if level is None else f"{level:2d}  "
         lines.append(
@@ -74,8 +82,9 @@ def with_floors(text: str) -> str:
 
 def _in_order(phrases: dict[str, str], levels: dict[str, int]) -> list[str]:
     """The paths listed, less modules that are gone, with new ones at the end of their package."""
-    modules = [f"medseg/{module}.py" for module in levels]
-    paths = [path for path in phrases if path in modules or not re.match(r"medseg/.*\.py$", path)]
+    shared = together(phrases)
+    modules = [path for module in levels if not (path := f"medseg/{module}.py").startswith(shared)]
+    paths = [path for path in phrases if path in modules or path.endswith("*.py") or not IN_MEDSEG.match(path)]
     for path in sorted(set(modules) - set(paths)):
         package = path.rsplit("/", 1)[0] + "/"
         there = [index for index, other in enumerate(paths) if other.startswith(package)]
