@@ -60,6 +60,13 @@ def masks_to_input_grid(masks: Masks, preprocess: Preprocess) -> Bool[torch.Tens
     return _onto_input(torch.from_numpy(masks.astype(np.float32)), preprocess) >= 0.5
 
 
+def probabilities_to_input_grid(
+    probabilities: Probabilities, preprocess: Preprocess
+) -> Float[torch.Tensor, "K height width"]:
+    """Probabilities (K, H, W) moved as `to_input_grid` moves the picture."""
+    return _onto_input(torch.from_numpy(probabilities), preprocess)
+
+
 def normalise(batch: Batch, preprocess: Preprocess) -> Batch:
     """(value − mean) / std per channel."""
     mean = torch.tensor(preprocess.mean, device=batch.device).view(1, -1, 1, 1)

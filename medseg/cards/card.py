@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medseg.cards.metadata import front_matter, member_results, tested_results
-from medseg.config import EnsembleConfig, MemberConfig, Preprocess, TrainingData
+from medseg.config import EnsembleConfig, MemberConfig, Preprocess, StartedFrom, TrainingData
 from medseg.report.words import gain_words, score_words, weight_words
 from medseg.scores import Fitted
 
@@ -32,6 +32,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             f"| {_link(data)} | {data.licence} | {member.weights_licence} |",
             "",
             *_citation(data.citation),
+            *_start(member.started_from),
             "## Preprocessing",
             "",
             _preprocessing(member.preprocess),
@@ -48,6 +49,24 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             *_limits(data),
         ]
     )
+
+
+def _start(start: StartedFrom | None) -> list[str]:
+    if start is None:
+        return []
+    taken = f"{start.taken} of its {start.tensors} tensors were taken over"
+    return [f"The training began with the weights of {start.name} (member.json {start.sha256[:12]}…): {taken}.", ""]
+
+
+def distilled_section(compared: dict[str, Any]) -> str:
+    """What a student keeps of its ensemble, as `medseg.training.distilling.compare` measured it."""
+    lines = ["## What the student keeps", "", f"On {compared['n']} validation images, seconds on one machine:", ""]
+    lines += ["| | Dice (95 % interval) | ECE | s an image | MB |", "|---|---|---|---|---|"]
+    for name in ("ensemble", "student"):
+        row = compared[name]
+        overlap = f"{row['dice']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        lines.append(f"| {name} | {overlap} | {row['ece']:.4f} | {row['seconds']:.2f} | {row['megabytes']:.1f} |")
+    return "\n".join([*lines, ""])
 
 
 def ensemble_card(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import config, schema
-from medseg.cards.card import ensemble_card, member_card
+from medseg.cards.card import distilled_section, ensemble_card, member_card
 from medseg.config import EnsembleConfig, MemberConfig
 from medseg.errors import InputError
 from medseg.hub.fetch import fetch
@@ -40,6 +40,8 @@ def _write_member_card(folder: Path) -> MemberConfig:
     member = schema.load(MemberConfig, folder / "member.json")
     network = read_settings(folder / "config.json")
     card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
+    if (folder / "distilled.json").is_file():
+        card += "\n" + distilled_section(json.loads((folder / "distilled.json").read_text(encoding="utf-8")))
     (folder / "README.md").write_text(card, encoding="utf-8")
     return member
 

@@ -1,4 +1,5 @@
-"""The commands that train: train, stack, study, folds. `accelerate launch -m medseg.training` spreads the first two."""
+"""The commands that train: train, stack, distill, study, folds. `accelerate launch -m medseg.training` spreads the
+first three over several processes."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ import importlib
 TRAININGS = {
     "train": ("medseg.training.__main__", "train", "train one member"),
     "stack": ("medseg.training.__main__", "stack", "train a stacker over the members of an ensemble"),
+    "distill": (
+        "medseg.training.__main__",
+        "distill",
+        "train a student of an ensemble, also on images without masks",
+    ),
     "study": ("medseg.training.study", "main", "compare members, blends and baselines under one protocol"),
     "folds": ("medseg.training.folds", "main", "cross-validate an ensemble, for small data sets"),
 }

@@ -1,4 +1,4 @@
-"""The two trainings: `accelerate launch -m medseg.training [stack] …`, of a member and of a stacker."""
+"""The trainings: `accelerate launch -m medseg.training [stack | distill] …`, of a member, a stacker or a student."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medseg.errors import MedsegError
 from medseg.training.defaults import recipe_for_data
 from medseg.training.launch import refuse
-from medseg.training.recipe import StackRecipe, recipe_from_arguments
+from medseg.training.recipe import DistillRecipe, StackRecipe, recipe_from_arguments
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -33,5 +33,20 @@ def stack(arguments: Sequence[str]) -> None:
         refuse(error)
 
 
+def distill(arguments: Sequence[str]) -> None:
+    """Train a student of an ensemble; a refusal is one sentence on stderr and exit status 1."""
+    try:
+        recipe = recipe_from_arguments(arguments, DistillRecipe)
+        from medseg.training.distilling import distill
+
+        distill(recipe)
+    except MedsegError as error:
+        refuse(error)
+
+
 if __name__ == "__main__":
-    stack(sys.argv[2:]) if sys.argv[1:2] == ["stack"] else train(sys.argv[1:])
+    others = {"stack": stack, "distill": distill}
+    if sys.argv[1:] and sys.argv[1] in others:
+        others[sys.argv[1]](sys.argv[2:])
+    else:
+        train(sys.argv[1:])

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from medseg.data.samples import Sample, load_data
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.domain_check import appearance_of, look
-from medseg.preprocess import masks_to_input_grid, normalise, to_input_grid
+from medseg.preprocess import masks_to_input_grid, normalise, probabilities_to_input_grid, to_input_grid
 from medseg.training.augment import augment, make_augmentation
 from medseg.training.recipe import Augmentation, Recipe
 
@@ -27,8 +28,9 @@ PHANTOM_SEED = 1000  # far from the seeds of assets/examples: the member has not
 
 
 class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Pictures (C, height, width) in [0, 1] and masks (K, height, width), read and resized once and kept in memory.
+    """Images (C, height, width) in [0, 1] and masks (K, height, width), read and resized once and kept in memory.
 
+    Masks are bool. Where a sample has probabilities in their place (`medseg.training.distilling`), all become float.
     Half precision keeps 11 bits, more than any augmentation leaves. An index is `visit * len(samples) + sample`, where
     the visit is the epoch (and more for a sample drawn again in it): so the augmentation of a visit is the same in
     whatever process or order it is asked for. Raises InputError that names a picture of other channels.
@@ -42,15 +44,20 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
             image, masks = sample.read(labels)
             looks.append(look(image))
-            pairs.append((_picture(sample, image, preprocess).half(), masks_to_input_grid(masks, preprocess)))
+            pairs.append((_picture(sample, image, preprocess).half(), _target(masks, preprocess)))
         self.pairs = pairs
+        self.soft = any(masks.dtype != torch.bool for _, masks in pairs)
         numbers: dict[str, str] = {}  # a patient's name stays in the data set
         self.cases = [numbers.setdefault(sample.case, str(len(numbers))) for sample in samples]
         self.appearance: Appearance = appearance_of(looks)
 
     def marked(self) -> list[bool]:
         """For each sample whether any pixel of it is marked."""
-        return [bool(masks.any()) for _, masks in self.pairs]
+        return [bool(masks.any()) for masks in self.masks()]
+
+    def masks(self) -> list[torch.Tensor]:
+        """Every sample's masks (K, height, width) bool; of probabilities, where they are 1/2 or more."""
+        return [masks if masks.dtype == torch.bool else masks >= 0.5 for _, masks in self.pairs]
 
     def augmented(self, strength: Augmentation, seed: int) -> Pairs:
         """The same pairs, varied anew in every epoch; these stay as they are."""
@@ -64,10 +71,17 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         visit, sample = divmod(index, len(self.pairs))
         picture, masks = self.pairs[sample]
-        picture = picture.float()
+        picture, masks = picture.float(), masks.float() if self.soft else masks
         if self.transform is not None:
             picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
         return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
+
+
+def _target(masks: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
+    """Masks (K, H, W) bool or probabilities (K, H, W) float32 on the input grid, bool or half."""
+    if masks.dtype == np.bool_:
+        return masks_to_input_grid(masks, preprocess)
+    return probabilities_to_input_grid(masks, preprocess).half()
 
 
 def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:

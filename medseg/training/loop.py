@@ -47,10 +47,15 @@ def read_sound_samples(recipe: Recipe) -> list[Sample]:
     return samples
 
 
-def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_samples) -> Path:
+def train(
+    recipe: Recipe,
+    read: Callable[[Recipe], list[Sample]] = read_sound_samples,
+    teach: Callable[[list[Sample]], list[Sample]] | None = None,
+) -> Path:
     """Train as `recipe` says; returns the member folder, `<output>/member`: the epoch with the best validation Dice.
 
-    `read` gives the samples to train and validate on, those that the recipe names where it is left out. All stages are
+    `read` gives the samples to train and validate on, those that the recipe names where it is left out; `teach` turns
+    those of the training split into what is trained on (`medseg.training.distilling`). All stages are
     scored on the member's own grid. A run that was stopped continues after its last checkpoint when the same recipe is
     given again.
 
@@ -65,10 +70,11 @@ def train(recipe: Recipe, read: Callable[[Recipe], list[Sample]] = read_sound_sa
     losses = [make_loss(stage.loss, recipe.task, recipe.label_weights) for stage in stages]
     with accelerator.main_process_first():
         samples = read(recipe)
+        training = select(samples, "train")
+        training = teach(training) if teach else training
     set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
     preprocess = _preprocess(recipe)
     network, member = _begin(recipe, _describe(recipe, preprocess))
-    training = select(samples, "train")
     pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
     first = pairs(stages[0].size)

@@ -183,6 +183,25 @@ class StackRecipe(Recipe):
         require(bool(self.ensemble), "ensemble must name the folder of an ensemble (medseg fit writes one)")
 
 
+@dataclass(frozen=True)
+class DistillRecipe(Recipe):
+    """A recipe for a student that learns from an ensemble, with settings more.
+
+    Task and labels are those of the ensemble, whatever stands here.
+    """
+
+    ensemble: str = _setting("", "ensemble that teaches: a folder, a Hub repository, or polyp, brain or chest")
+    unlabelled: str = _setting("", "folder of images without masks, which the ensemble labels; empty: none")
+    share: float = _setting(0.5, "weight of the ensemble's probabilities beside the truth on labelled images; 0: none")
+    output: str = _setting("runs/student", "folder for the member, its checkpoints and its log")
+    name: str = _setting("student", "the member's name")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.ensemble), "ensemble must name the ensemble that teaches: a folder, or polyp, brain or chest")
+        require(0 <= self.share <= 1, "share must lie in 0 to 1")
+
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
@@ -239,9 +258,12 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"recipe: {message}; --help lists the settings.")
 
 
+_COMMANDS: dict[type[Recipe], str] = {Recipe: "", StackRecipe: " stack", DistillRecipe: " distill"}
+
+
 def _parser(kind: type[Recipe]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"accelerate launch -m medseg.training{' stack' if kind is StackRecipe else ''}",
+        prog=f"accelerate launch -m medseg.training{_COMMANDS[kind]}",
         description="Train one network. A setting is taken from its flag, else from the recipe file, else its default.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,  # an abbreviation is a typing error, or becomes one when a setting is added

@@ -24,7 +24,8 @@ from medseg.training.losses import Loss
 from medseg.training.recipe import Recipe
 
 _NOT_IN_KEY = (
-    "data", "ensemble", "output", "workers", "checkpoint_steps", "report_to", "push_to_hub", "hub_model_id", "private",
+    "data", "ensemble", "unlabelled", "output", "workers", "checkpoint_steps", "report_to", "push_to_hub",
+    "hub_model_id", "private",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def validate(
 def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
     """Dice of the location prior (`medseg.evaluation.evaluate`) on the validation split, as `validate` reckons it:
     what a member must exceed to have looked at the picture at all."""
-    prior = prior_of([masks.numpy() for _, masks in train.pairs])
+    prior = prior_of([masks.numpy() for masks in train.masks()])
     found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
     values = torch.cat([dice(found, masks.unsqueeze(0)) for _, masks in val.pairs])
     threshold = f"threshold {prior.threshold:g} chosen on train"

@@ -1,0 +1,173 @@
+"""A student that learns from an ensemble: what the ensemble is sure of counts much, what its members dispute little.
+
+The targets are the ensemble's probabilities: where its members disagree they lie near 1/2 and pull hardly at all
+(Hinton et al., Distilling the knowledge in a neural network, 2015). Images without masks have these alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from tqdm import tqdm
+
+from medseg.arrays import Masks, Probabilities
+from medseg.calibration.temperature import ece, pool, reliability
+from medseg.cards.folder import write_cards
+from medseg.data.manifest import Sample
+from medseg.data.samples import select
+from medseg.errors import InputError, ReadError
+from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
+from medseg.metrics import dice, mean_interval
+from medseg.reading.readers import read_image
+from medseg.training import checkpoints
+from medseg.training.data import read_recipe_samples
+from medseg.training.loop import train
+from medseg.training.recipe import DistillRecipe
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"}
+
+
+@dataclass(frozen=True)
+class Taught(Sample):
+    """A sample whose target is a file of what the ensemble predicts, mixed with the truth where there is one."""
+
+    target: Path = Path()
+
+    def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
+        """The image, and in the masks' place probabilities (K, H, W) float32. Raises ReadError for a damaged file."""
+        try:
+            with self.target.open("rb") as stream:
+                target: Probabilities = np.load(stream).astype(np.float32) / 255
+        except (OSError, ValueError, EOFError):
+            raise ReadError(f"{self.target} is damaged: delete it, then give the same command again.") from None
+        return read_image(self.image, frame=self.frame), target
+
+
+def distill(recipe: DistillRecipe) -> Path:
+    """Train a student of the recipe's ensemble; returns the member folder `<output>/member`.
+
+    It learns on the training split, whose masks are mixed with the ensemble's probabilities by `share`, and on the
+    unlabelled images, which have these alone. The validation split has its own masks only. distilled.json says what of
+    the ensemble is kept, and the card shows it. Raises InputError for other labels than the ensemble's, and what
+    `train` raises.
+    """
+    ensemble = Ensemble.from_pretrained(recipe.ensemble)
+    first = ensemble.members[0].config
+    own = replace(recipe, task=ensemble.config.task, labels=ensemble.config.labels)
+    if own.training_data == DistillRecipe(ensemble=recipe.ensemble).training_data:  # nobody has said another
+        own = replace(own, training_data=replace(first.training_data, appearance=None, split_sha256=""))
+        own = replace(own, weights_licence=first.weights_licence)
+    member = train(own, teach=partial(taught_samples, recipe=own, ensemble=ensemble))
+    if PartialState().is_main_process:
+        compared = compare(ensemble, member, select(read_recipe_samples(own), "val"))
+        (member / "distilled.json").write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+        write_cards(member)
+        print(describe(compared))
+    return member
+
+
+def taught_samples(samples: list[Sample], recipe: DistillRecipe, ensemble: Ensemble) -> list[Sample]:
+    """`samples` of the training split and the recipe's unlabelled images, each with its target."""
+    folder = Path(recipe.output) / "targets"
+    taught: list[Sample] = []
+    for sample in tqdm(samples, desc="targets", disable=not sys.stderr.isatty()):
+        target = _target(ensemble, sample, folder, recipe.share)
+        taught.append(Taught(sample.image, (), sample.case, "train", sample.frame, target=target))
+    for image in tqdm(_unlabelled(recipe), desc="unlabelled", disable=not sys.stderr.isatty()):
+        sample = Sample(image, (), f"unlabelled {image.stem}", "train")
+        taught.append(Taught(image, (), sample.case, "train", target=_target(ensemble, sample, folder, 1.0)))
+    return taught
+
+
+def _unlabelled(recipe: DistillRecipe) -> list[Path]:
+    """The unlabelled images, without those that are among the labelled data: the validation and test images must not
+    come in by this door."""
+    if not recipe.unlabelled:
+        return []
+    root = Path(recipe.unlabelled)
+    folder = root / "images" if (root / "images").is_dir() else root
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
+    known = {_digest(sample.image) for sample in read_recipe_samples(recipe)}
+    fresh = [path for path in images if _digest(path) not in known]
+    left_out = f", {len(images) - len(fresh)} more are among the labelled data and are left out"
+    PartialState().print(f"{len(fresh)} unlabelled images{left_out if len(fresh) < len(images) else ''}.")
+    if not fresh:
+        raise InputError(f"unlabelled: {root} holds no images but those of the labelled data.")
+    return fresh
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _target(ensemble: Ensemble, sample: Sample, folder: Path, share: float) -> Path:
+    """The file of the sample's target, in steps of 1/255, named by the hash of all that goes in; made where missing."""
+    image, truth = sample.read(ensemble.config.labels)
+    models = "+".join(member.sha256 for member in ensemble.members)
+    key = f"{image.sha256}\t{models}\t{ensemble.weights}\t{share}\t".encode() + np.packbits(truth).tobytes()
+    path = folder / f"{hashlib.sha256(key).hexdigest()}.npy"
+    if path.exists():
+        return path
+    prediction = ensemble.predict(image)
+    mixed = share * prediction.probabilities + (1 - share) * truth
+    if ensemble.config.task == "multiclass":  # whose cross-entropy wants classes
+        mixed = (prediction.masks if share == 1 else truth).astype(np.float32)
+    with checkpoints.refusing_full_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        writing = folder / ".writing"
+        with writing.open("wb") as stream:
+            np.save(stream, np.rint(mixed * 255).astype(np.uint8))
+        writing.replace(path)
+    return path
+
+
+def compare(ensemble: Ensemble, member: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Ensemble and student on `samples`: Dice (per-image mean over labels, with interval), ECE over all pixels,
+    seconds an image and bytes of weights."""
+    student = Ensemble.from_pretrained(member)
+    rows = {"ensemble": ensemble, "student": student}
+    return {"n": len(samples), **{name: _measure(model, samples) for name, model in rows.items()}}
+
+
+def _measure(ensemble: Ensemble, samples: Sequence[Sample]) -> dict[str, Any]:
+    dices, tables, seconds = [], [], 0.0
+    for sample in samples:
+        image, truth = sample.read(ensemble.config.labels)
+        started = time.perf_counter()
+        prediction = ensemble.predict(image)
+        seconds += time.perf_counter() - started
+        dices.append(float(dice(prediction.masks, truth).mean()))
+        tables.append(reliability(prediction.probabilities, truth))
+    mean = mean_interval(dices, [sample.case for sample in samples])
+    parameters = sum(p.numel() for m in ensemble.members for p in m.network.parameters())
+    return {
+        "dice": mean.mean,
+        "low": mean.low,
+        "high": mean.high,
+        "ece": ece(pool(tables)),
+        "seconds": seconds / len(samples),
+        "megabytes": 2 * parameters / 1e6,
+    }
+
+
+def describe(compared: dict[str, Any]) -> str:
+    """What the student keeps of the ensemble, and what it saves, in two lines."""
+    lines = [f"On {compared['n']} validation images:"]
+    for name in ("ensemble", "student"):
+        row = compared[name]
+        lines.append(
+            f"  {name}: Dice {row['dice']:.3f} ({row['low']:.3f} to {row['high']:.3f}), ECE {row['ece']:.4f}, "
+            f"{row['seconds']:.2f} s an image, {row['megabytes']:.1f} MB"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""A student learns from an ensemble, on labelled images beside the truth, on images without masks alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medseg import schema
+from medseg.config import MemberConfig, Preprocess
+from medseg.data.samples import load_data, select, split_hash
+from medseg.errors import ConfigError, InputError, ReadError
+from medseg.inference.ensemble import Ensemble
+from medseg.training.data import Pairs, training_loader
+from medseg.training.distilling import Taught, distill, taught_samples
+from medseg.training.recipe import DistillRecipe
+from tests.conftest import make_ensemble, write_disc_pair
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
+TINY: dict[str, Any] = {
+    "architecture": "plainunet",
+    "encoder": "none",
+    "decoder": {"depth": 2, "width": 4},
+    "size": 32,
+    "batch_size": 4,
+    "epochs": 1,
+}
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    return make_ensemble(tmp_path / "teacher", (1.0, 2.0), labels=("disc",), plain=True)
+
+
+@pytest.fixture
+def data(disc_pairs: Path, tmp_path: Path) -> Path:
+    """Eight to train on, two to validate on; the other 14 are no part of it."""
+    stems = sorted(path.stem for path in (disc_pairs / "images").iterdir())[:10]
+    samples = [
+        {"image": f"{disc_pairs}/images/{s}.png", "mask": f"{disc_pairs}/masks/{s}.png", "split": split}
+        for s, split in zip(stems, ["train"] * 8 + ["val"] * 2, strict=True)
+    ]
+    path = tmp_path / "discs.json"
+    path.write_text(json.dumps({"labels": ["disc"], "samples": samples}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def unlabelled(disc_pairs: Path, tmp_path: Path) -> Path:
+    """Three images that are new, and one of the validation split."""
+    folder = tmp_path / "unlabelled"
+    for number in (100, 101, 102):
+        write_disc_pair(folder, f"new{number}", number)
+    shutil.copy(disc_pairs / "images" / "case08.png", folder / "images" / "known.png")
+    return folder
+
+
+@pytest.fixture
+def recipe(data: Path, teacher: Path, unlabelled: Path, tmp_path: Path) -> DistillRecipe:
+    places = {"data": str(data), "ensemble": str(teacher), "unlabelled": str(unlabelled)}
+    return DistillRecipe(**places, output=str(tmp_path / "run"), labels=("disc",), **TINY)
+
+
+def test_targets_mix_truth_and_ensemble_and_are_the_ensembles_alone_without_a_mask(
+    recipe: DistillRecipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensemble = Ensemble.from_pretrained(recipe.ensemble)
+    samples = select(load_data(recipe.data).samples, "train")
+    taught = taught_samples(samples, recipe, ensemble)
+    assert "3 unlabelled images, 1 more are among the labelled data and are left out." in capsys.readouterr().out
+    assert [sample.case for sample in taught[8:]] == ["unlabelled new100", "unlabelled new101", "unlabelled new102"]
+    for sample, share in ((taught[0], 0.5), (taught[8], 1.0)):
+        image, target = sample.read(["disc"])
+        truth = samples[0].read(["disc"])[1] if share < 1 else 0
+        expected = share * ensemble.predict(image).probabilities + (1 - share) * np.asarray(truth)
+        assert np.abs(target - expected).max() <= 0.5 / 255 + 1e-6
+
+
+def test_soft_targets_reach_the_batches_and_hard_ones_stay_as_they_are(recipe: DistillRecipe) -> None:
+    samples = select(load_data(recipe.data).samples, "train")
+    taught = taught_samples(samples, recipe, Ensemble.from_pretrained(recipe.ensemble))
+    preprocess = Preprocess(32, 32)
+    pairs = Pairs([*samples[:4], *taught[8:10]], ("disc",), preprocess)
+    _, masks = next(iter(training_loader(recipe, pairs)))
+    assert masks.dtype == torch.float32
+    alone = Pairs(samples, ("disc",), preprocess)
+    assert alone[0][1].dtype == torch.bool
+    assert torch.equal(pairs.masks()[0], alone.masks()[0])
+
+
+def test_a_student_is_a_member_whose_card_says_what_it_keeps(recipe: DistillRecipe, data: Path) -> None:
+    folder = distill(recipe)
+    member = schema.load(MemberConfig, folder / "member.json")
+    assert member.training_data.name == "discs"  # as the ensemble's members say
+    assert member.training_data.split_sha256 == split_hash(load_data(data).samples)
+    compared = json.loads((folder / "distilled.json").read_text(encoding="utf-8"))
+    assert compared["n"] == 2
+    student = Ensemble.from_pretrained(folder)
+    parameters = sum(parameter.numel() for parameter in student.members[0].network.parameters())
+    assert compared["student"]["megabytes"] == pytest.approx(2 * parameters / 1e6)
+    assert "## What the student keeps" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_nothing_but_known_images_is_refused(recipe: DistillRecipe, unlabelled: Path) -> None:
+    for path in (unlabelled / "images").glob("new*"):
+        path.unlink()
+    with pytest.raises(InputError, match="holds no images but those of the labelled data"):
+        distill(recipe)
+
+
+def test_a_damaged_target_is_named(tmp_path: Path, disc_pairs: Path) -> None:
+    (tmp_path / "target.npy").write_bytes(b"no array")
+    sample = Taught(disc_pairs / "images" / "case00.png", (), "a", "train", target=tmp_path / "target.npy")
+    with pytest.raises(ReadError, match=r"target\.npy is damaged: delete it"):
+        sample.read(["disc"])
+
+
+def test_an_ensemble_must_be_named_and_the_share_be_one() -> None:
+    with pytest.raises(ConfigError, match="ensemble must name the ensemble that teaches"):
+        DistillRecipe()
+    with pytest.raises(ConfigError, match="share must lie in 0 to 1"):
+        DistillRecipe(ensemble="polyp", share=2.0)
