@@ -27,6 +27,7 @@ MOVED = {
     "medseg.inference.card_metadata": "medseg.cards.metadata",
     "medseg.inference.scope": "medseg.inference.domain_check",
     "medseg.inference.words": "medseg.report.words",
+    "medseg.reading.picture": "medseg.reading.raster",
     "medseg.commands.cards": "medseg.cards.folder",
     "medseg.commands.data": "medseg.commands.inspect",
     "medseg.commands.folder_run": "medseg.inference.batch",

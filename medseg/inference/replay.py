@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from medseg import schema
 from medseg.arrays import Masks
 from medseg.config import Cleanup
-from medseg.errors import InputError, MedsegError
+from medseg.errors import ConfigError, InputError, MedsegError
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction
@@ -39,13 +40,69 @@ def load_report(path: Path) -> dict[str, Any]:
         if path.stat().st_size > schema.MAX_FILE_BYTES:
             raise ValueError("too large")
         report = json.loads(path.read_text(encoding="utf-8"))
-        weights = {member["name"]: (member["sha256"], member["weight"]) for member in report["members"]}
-        used = [report[key] for key in ("threshold", "blend", "tta", "cleanup", "masks_sha256", "areas", "versions")]
-        if not (weights and report["image"]["sha256"] and used and report["image"]["frame"] >= 0):
-            raise ValueError("empty")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{path.name} is not a report: wanted the JSON file of `predict` or of the page.") from None
-    return dict(report)
+    return _checked(report, path.name)
+
+
+def _checked(report: Any, name: str) -> dict[str, Any]:
+    """`report`, where all that is used of it has the type that `Prediction.report` gives it. Raises InputError."""
+    if not isinstance(report, dict):
+        raise InputError(f"{name} is not a report: wanted the JSON file of `predict` or of the page.")
+    for key, fits in _FIELDS.items():
+        if not fits(report.get(key)):
+            raise InputError(f"{name} is not a report of `predict` or of the page: its {key!r} is missing or changed.")
+    return report
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_weight(value: Any) -> bool:
+    return _is_number(value) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+
+
+def _is_member(value: Any) -> bool:
+    return _has(value, name=str, sha256=str) and _is_weight(value.get("weight"))
+
+
+def _is_image(value: Any) -> bool:
+    if not _has(value, sha256=str, frame=int) or value["frame"] < 0:
+        return False
+    window = value.get("window")
+    return window is None or (isinstance(window, list) and len(window) == 2 and all(map(_is_number, window)))
+
+
+def _is_cleanup(value: Any) -> bool:
+    try:
+        return bool(schema.from_json(Cleanup, value))
+    except ConfigError:
+        return False
+
+
+def _is_area(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _has(value: Any, **types: type) -> bool:
+    return isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in types.items())
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "members": lambda value: isinstance(value, list) and bool(value) and all(map(_is_member, value)),
+    "image": _is_image,
+    "threshold": _is_number,
+    "blend": lambda value: isinstance(value, str),
+    "tta": lambda value: isinstance(value, bool | str),
+    "cleanup": _is_cleanup,
+    "masks_sha256": lambda value: isinstance(value, str),
+    "areas": lambda value: isinstance(value, dict) and all(map(_is_area, value.values())),
+    "versions": lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
+    "source": lambda value: value is None or (_has(value, name=str) and isinstance(value.get("revision"), str | None)),
+    "stacker": lambda value: value is None or _has(value, sha256=str),
+}
+"""What is used of a report, and what it must be."""
 
 
 def hub_source(report: dict[str, Any]) -> str | None:
@@ -60,11 +117,12 @@ def replay(report: dict[str, Any], path: Path, ensemble: Ensemble, mask: Path | 
     `mask` is the mask file of that time: with it, a mask that came out otherwise is said with its Dice. Raises
     ReadError for an image that cannot be read, InputError for settings in the report that the ensemble does not take.
     """
+    report = _checked(report, "This")
     image = _image(report, path)
     found = [*_other_image(report, image), *_other_models(report, ensemble)]
     if len(ensemble.members) == len(report["members"]):
         prediction = _predict(report, image, ensemble)
-        found += _other_mask(report, prediction, mask)
+        found += [*_other_mask(report, prediction, mask), *_other_areas(report, prediction)]
     return Replay(tuple(found), tuple(_remarks(report, ensemble)))
 
 
@@ -118,6 +176,20 @@ def _other_mask(report: dict[str, Any], prediction: Prediction, mask: Path | Non
         before = report["areas"].get(label, {}).get("px", 0)
         dice_now = f", Dice {overlaps[index]:.4f}" if overlaps else ""
         yield f"The mask of {label} has {now[label]['px']:.0f} pixels, then {before:.0f}{dice_now}."
+
+
+def _other_areas(report: dict[str, Any], prediction: Prediction) -> Iterator[str]:
+    """What the report says of areas and its own mask does not; of another mask `_other_mask` says them."""
+    if masks_sha256(prediction.masks) != report["masks_sha256"]:
+        return
+    now, then = areas(prediction.masks, prediction.labels, prediction.image), report["areas"]
+    for label in sorted(now.keys() | then.keys()):
+        here, there = now.get(label, {}), then.get(label, {})
+        for unit in sorted(here.keys() | there.keys()):
+            if not math.isclose(here.get(unit, math.nan), there.get(unit, math.nan), rel_tol=1e-6, abs_tol=1e-3):
+                values = [f"{area[unit]:g}" if unit in area else "none" for area in (here, there)]
+                named = {"px": "pixels", "mm2": "mm²"}.get(unit, unit[:20])
+                yield f"The area of {label[:80]} is {values[0]} {named}, the report says {values[1]}."
 
 
 def _overlaps(prediction: Prediction, mask: Path | None) -> list[float]:

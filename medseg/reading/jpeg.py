@@ -20,6 +20,7 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END, _FIRST = 0xDA, 0xD9, 0xD8
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, FF00 is a sample and FFD0 to FFD7 are restarts
 _MORE = bytes(range(1, 250, 3)) * 2
+_SMALL = 3_000_000  # values: decoding them again takes less than 20 ms
 _FLAT = 4  # grey levels: what the decoder fills in has no structure, what was measured nearly always has more
 _CUT = "This JPEG is incomplete: its data end before its last pixel. Copy or export it again."
 
@@ -59,7 +60,8 @@ def check_whole(stream: bytes, pixels: np.ndarray, decode: Decode) -> None:
         raise ReadError(_CUT)
     if kind in _PROGRESSIVE and not _is_refined(stream, scans):
         raise ReadError(_CUT)
-    if kind not in _PROGRESSIVE | _LOSSLESS and len(scans) == 1 and not _ends_flat(pixels):
+    one_pass = kind not in _PROGRESSIVE | _LOSSLESS and len(scans) == 1
+    if one_pass and pixels.size > _SMALL and not _ends_flat(pixels):
         return
     if not np.array_equal(pixels, decode(stream[:-2] + _MORE + stream[-2:])):
         raise ReadError(_CUT)
@@ -103,7 +105,9 @@ def _is_refined(stream: bytes, scans: list[int]) -> bool:
 
 
 def _ends_flat(pixels: np.ndarray) -> bool:
-    """Whether the last pixels, within one block of 8 × 8, are alike: missing blocks are, of whole ones only some."""
+    """Whether the last pixels, within one block of 8 × 8, are alike, in all channels or in what sets these apart (the
+    chroma, which comes last): missing blocks are, of whole ones only some."""
     rows, columns = (min(4, (side - 1) % 8 + 1) for side in pixels.shape[:2])
-    corner = pixels[-rows:, -columns:].astype(np.int64)
-    return bool((corner.max(axis=(0, 1)) - corner.min(axis=(0, 1)) <= _FLAT).all())
+    corner = pixels[-rows:, -columns:].astype(np.int64).reshape(rows, columns, -1)
+    shades = (corner, np.diff(corner)) if corner.shape[2] > 1 else (corner,)
+    return any(bool((np.ptp(each, axis=(0, 1)) <= _FLAT).all()) for each in shades)

@@ -14,8 +14,9 @@ import pytest
 import medseg
 from medseg.__main__ import main
 from medseg.config import Cleanup
+from medseg.errors import InputError
 from medseg.inference.record import write_report
-from medseg.inference.replay import hub_source, replay
+from medseg.inference.replay import hub_source, load_report, replay
 from tests.conftest import make_ensemble, make_member, write_disc_pair
 
 if TYPE_CHECKING:
@@ -173,3 +174,41 @@ def test_the_frame_of_the_report_is_read_again(
     prediction = ensemble.predict(medseg.read_image(tmp_path / "pages.tif", frame=1))
     write_report(prediction.report(), tmp_path / "report.json")
     assert run(capsys, tmp_path / "report.json", tmp_path / "pages.tif", "--ensemble", plain_ensemble)[0] == 0
+
+
+def test_an_area_that_the_mask_does_not_have_is_said(report: Path, picture: Path, ensemble: Ensemble) -> None:
+    then = json.loads(report.read_text())
+    (label,) = then["areas"]
+    pixels = then["areas"][label]["px"]
+    then["areas"] = {label: {"px": pixels + 1}, "other": {"px": 5}}
+    assert replay(then, picture, ensemble).differences == (
+        f"The area of {label} is {pixels:g} pixels, the report says {pixels + 1:g}.",
+        "The area of other is none pixels, the report says 5.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("members", None), ("members", [{"name": "a"}]), ("members", [{"name": [], "sha256": "", "weight": 1}])),
+        *(("image", {"sha256": "a", "frame": 1.5}), ("image", {"sha256": "a", "frame": 0, "window": [1]})),
+        *(("threshold", "0.5"), ("threshold", [0.5]), ("blend", {}), ("tta", []), ("cleanup", {"min_area_px": "a"})),
+        *(("cleanup", None), ("areas", []), ("areas", {"blob": 3}), ("areas", {"blob": {"px": "many"}})),
+        *(("versions", []), ("versions", {"torch": None}), ("source", "here"), ("stacker", 3), ("masks_sha256", 1)),
+    ],
+)
+def test_an_edited_report_is_refused_by_the_name_of_what_was_changed(report: Path, key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"its '{key}' is missing or changed"):
+        load_report(changed(report, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("threshold", 7), ("blend", "magic"), ("tta", "twirl"), ("members", -1), ("members", [1, 2, 3])]
+)
+def test_settings_that_the_ensemble_does_not_take_are_refused_in_a_sentence(
+    report: Path, picture: Path, ensemble: Ensemble, key: str, value: Any
+) -> None:
+    then = json.loads(report.read_text())
+    then[key] = [member | {"weight": value} for member in then["members"]] if key == "members" else value
+    with pytest.raises(InputError):
+        replay(then, picture, ensemble)
