@@ -6,10 +6,11 @@ exports of medseg that identify a patient.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,12 +19,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medseg import __version__
-from medseg.errors import InputError, ReadError
+from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.placement import depth, is_placed, locate
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_source
 
-Path_: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = str | os.PathLike[str]
+Sources: TypeAlias = Source | Sequence[Source]
+"""The DICOM file of all predictions, or one file of a series for each."""
+
 Frames: TypeAlias = list[tuple[Prediction, Dataset]]
 """Each prediction with what a result repeats of its frame, as `dicom_source.read_source` gives it."""
 
@@ -51,7 +55,7 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def read_frames(predictions: Sequence[Prediction], sources: Path_ | Sequence[Path_]) -> Frames:
+def read_frames(predictions: Sequence[Prediction], sources: Sources) -> Frames:
     """Each prediction with its frame's header; `sources` is the DICOM file of all of them, or one file for each.
 
     Frames that lie in the patient are sorted along the normal of their planes, others stay in order. Raises InputError
@@ -76,7 +80,7 @@ def read_frames(predictions: Sequence[Prediction], sources: Path_ | Sequence[Pat
     return sorted(frames, key=lambda pair: depth(pair[1])) if is_placed(headers) else frames
 
 
-def _read(path: Path_, predictions: list[Prediction]) -> Frames:
+def _read(path: Source, predictions: list[Prediction]) -> Frames:
     headers, file_sha256 = read_source(path, [one.image.frame for one in predictions])
     if any(one.image.file_sha256 != file_sha256 for one in predictions):
         raise InputError("This is not the file that the image was read from, so a DICOM result must not refer to it.")
@@ -197,6 +201,21 @@ def _add_dimensions(result: Dataset, segmented: bool) -> None:
         item.DimensionIndexPointer, item.FunctionalGroupPointer = tag_for_keyword(keyword), tag_for_keyword(group)
         item.DimensionDescriptionLabel = keyword
         result.DimensionIndexSequence.append(item)
+
+
+@contextlib.contextmanager
+def refusing(path: Path, what: str) -> Iterator[None]:
+    """Turn what pydicom raises at a stranger's header into one sentence, and leave no file."""
+    try:
+        yield
+    except MedsegError:
+        raise
+    except Exception as error:
+        path.unlink(missing_ok=True)
+        raise ReadError(
+            f"No {what} can refer to this DICOM: its header lacks or contradicts what one must repeat. "
+            "Choose another format."
+        ) from error
 
 
 def save(result: Dataset, path: Path) -> None:

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from medseg import __version__
-from medseg.errors import InputError, MedsegError, ReadError
+from medseg.errors import InputError
 from medseg.export import derived
 from medseg.export.derived import LO, ST, Frames, code
 from medseg.export.placement import doubts
@@ -31,7 +31,7 @@ _KINDS = {"BINARY": "mask", "FRACTIONAL": "probability", "LABELMAP": "label map"
 
 def write_dicom_seg(
     predictions: Sequence[Prediction],
-    sources: derived.Path_ | Sequence[derived.Path_],
+    sources: derived.Sources,
     path: Path,
     *,
     kind: SegKind = "BINARY",
@@ -47,17 +47,8 @@ def write_dicom_seg(
     where a file is not the one of the prediction's image, the predictions do not belong together, or labels overlap
     in a LABELMAP.
     """
-    try:
-        frames = derived.read_frames(predictions, sources)
-        derived.save(_build(frames, kind), path)
-    except MedsegError:
-        raise
-    except Exception as error:  # pydicom raises whatever a stranger's header leads it to
-        path.unlink(missing_ok=True)
-        raise ReadError(
-            "No DICOM SEG can refer to this DICOM: its header lacks or contradicts what one must repeat. "
-            "Choose another format."
-        ) from error
+    with derived.refusing(path, "DICOM SEG"):
+        derived.save(_build(derived.read_frames(predictions, sources), kind), path)
 
 
 def _build(frames: Frames, kind: SegKind) -> Dataset:

@@ -23,7 +23,7 @@ _IDENTITY = (  # of the patient and study modules no more than what files a resu
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "ReferringPhysicianName"),
 )
-_KINDS = ("Modality", "PatientOrientation", "Laterality", "BodyPartExamined")
+_KINDS = ("Modality", "PatientOrientation", "Laterality", "BurnedInAnnotation")
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _PLACE = ("FrameOfReferenceUID", "PositionReferenceIndicator")
 _GROUPS = {  # functional groups (PS3.3 C.7.6.16.2) and how many numbers each of their attributes holds

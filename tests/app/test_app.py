@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from tests.hub_server import Hub
 
 
+NOT_DICOM = [name for name, one in downloads.FORMATS.items() if not one.file.endswith(".dcm")]
+
+
 @pytest.fixture
 def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
     """The tiny ensemble, the only one on the page's registry."""
@@ -250,7 +253,7 @@ def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path
     assert masks_sha256(view_state.masks) in Path(downloads.save(session, "report")).read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in downloads.FORMATS if not name.endswith("-seg")])
+@pytest.mark.parametrize("name", NOT_DICOM)
 def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session: Session, name: str) -> None:
     path = Path(downloads.save(session, name))
     assert path.name == downloads.FORMATS[name].file
@@ -266,19 +269,20 @@ def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session:
 def test_the_name_of_the_visitors_file_is_in_no_download(ensemble: Ensemble, picture: Path, tmp_path: Path) -> None:
     session = Session()
     session.open(picture.rename(tmp_path / "canary.png"), ensemble)
-    for name in [name for name in downloads.FORMATS if not name.endswith("-seg")]:
+    for name in NOT_DICOM:
         path = downloads.write(session, name)
         assert "canary" not in str(path)
         assert b"canary" not in path.read_bytes()
 
 
-def test_a_dicom_seg_is_had_for_a_dicom_that_is_still_here(ensemble: Ensemble, tmp_path: Path) -> None:
+def test_dicom_results_are_had_for_a_dicom_that_is_still_here(ensemble: Ensemble, tmp_path: Path) -> None:
     film = tmp_path / "film.dcm"
     film.write_bytes(Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes())
     session = Session()
     session.open(film, ensemble)
-    seg = dcmread(downloads.save(session, "mask-seg"))
-    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == dcmread(film).SeriesInstanceUID
+    for name in set(downloads.FORMATS) - set(NOT_DICOM):
+        result = dcmread(downloads.save(session, name))
+        assert result.ReferencedSeriesSequence[0].SeriesInstanceUID == dcmread(film).SeriesInstanceUID
     film.unlink()
     with pytest.raises(gr.Error, match="has been deleted here after a while: open it again"):
         downloads.save(session, "probabilities-seg")

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from medseg.app.state.session import Session
 from medseg.app.state.trust import judged
 from medseg.app.state.view_state import ViewState
+from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal
-from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
 from medseg.inference.record import write_report
-
-if TYPE_CHECKING:
-    from medseg.export.dicom_seg import SegKind
 
 SAVE = "file => Object.assign(document.createElement('a'), {href: file.url, download: file.orig_name}).click()"
 
@@ -78,17 +74,6 @@ def _page(view_state: ViewState, path: Path) -> None:
     )
 
 
-def _dicom_seg(kind: SegKind) -> Callable[[ViewState, Path], None]:
-    def write_seg(view_state: ViewState, path: Path) -> None:
-        from medseg.export.dicom_seg import write_dicom_seg
-
-        if not view_state.path.exists():
-            raise InputError("The image's file has been deleted here after a while: open it again for a DICOM SEG.")
-        write_dicom_seg([view_state.prediction], view_state.path, path, kind=kind)
-
-    return write_seg
-
-
 def _name(view_state: ViewState) -> str:
     """What tables call the image: its file's name may be a patient's, and is not kept."""
     return view_state.prediction.image.sha256[:16]
@@ -106,7 +91,19 @@ FORMATS = {
     ),
     "mask-rle": Format("Mask · run lengths (csv)", f"As SIIM-ACR has them. {_NAMED}", "medseg-mask.csv", _rle),
     "mask-coco": Format("Mask · COCO (JSON)", f"One instance for each label. {_NAMED}", "medseg-coco.json", _coco),
-    "mask-seg": Format("Mask · DICOM SEG", _IDENTIFIES, "medseg-mask.dcm", _dicom_seg("BINARY")),
+    "mask-seg": Format("Mask · DICOM SEG", _IDENTIFIES, "medseg-mask.dcm", write_seg("BINARY")),
+    "label-map-seg": Format(
+        "Mask · DICOM label map",
+        f"Of labels that do not overlap, for newer viewers. {_IDENTIFIES}",
+        "medseg-label-map.dcm",
+        write_seg("LABELMAP"),
+    ),
+    "capture": Format(
+        "Image with outlines · DICOM capture",
+        f"For archives that show no SEG: outlines and areas burnt in. {_IDENTIFIES}",
+        "medseg-capture.dcm",
+        write_capture,
+    ),
     "probabilities": Format(
         "Probabilities · npz", "NumPy, half precision, by label.", "medseg-probabilities.npz", _probabilities
     ),
@@ -120,7 +117,13 @@ FORMATS = {
         "Probabilities · DICOM SEG",
         f"In steps of 1/255. {_IDENTIFIES}",
         "medseg-probabilities.dcm",
-        _dicom_seg("FRACTIONAL"),
+        write_seg("FRACTIONAL"),
+    ),
+    "probabilities-map": Format(
+        "Probabilities · DICOM parametric map",
+        f"Floats, of an ensemble with one label. {_IDENTIFIES}",
+        "medseg-map.dcm",
+        write_map,
     ),
     "report": Format(
         "Report · JSON",
