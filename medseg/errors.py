@@ -33,5 +33,9 @@ class HubDownError(HubError):
     """The Hub as a whole gives no usable answer, so there is no point in asking it for the next thing."""
 
 
+class ArchiveError(MedsegError):
+    """The DICOM archive refuses, gives no usable answer, or is not named."""
+
+
 class MedsegWarning(UserWarning):
     """Something was left out or substituted, and the result says so."""

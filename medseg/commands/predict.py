@@ -8,13 +8,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from medseg.commands.dicom_run import SCHEME, predict_dicom
 from medseg.errors import InputError
+
+KINDS = ("seg", "label-map", "probabilities", "capture", "map")
+"""As `medseg.export.results.KINDS`, which is imported when it is needed; a test compares them."""
+
+_INPUT = f"file, folder or pattern such as 'films/*.dcm'; {SCHEME}STUDY or {SCHEME}STUDY/SERIES of the archive"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
     predict.add_argument("ensemble", help="polyp, brain or chest, an ensemble or member folder, or a Hub id")
-    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern such as 'films/*.dcm'")
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT)
     predict.add_argument(
         "--output",
         type=Path,
@@ -26,6 +32,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
     predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
     predict.add_argument("--ray", action="store_true", help="as a Ray Data job over the machines of a cluster")
+    predict.add_argument(
+        "--dicom", nargs="+", choices=KINDS, default=[], metavar="KIND", help=f"DICOM results alone: {', '.join(KINDS)}"
+    )
+    predict.add_argument("--send", action="store_true", help="store the DICOM results in the archive (default: seg)")
     predict.set_defaults(run=_predict)
     replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
     replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
@@ -37,6 +47,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     """Exit status 1 where a file failed; under `accelerate launch` each process takes its share of the files."""
+    if options.dicom or options.send or any(name.startswith(SCHEME) for name in options.inputs):
+        options.dicom = options.dicom or ["seg"]
+        predict_dicom(options)
+        return
     from accelerate import PartialState
 
     from medseg.inference.batch import Settings, check, find_jobs, predict_jobs, write_table

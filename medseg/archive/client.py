@@ -1,0 +1,234 @@
+"""Find, fetch and store over DICOMweb (PS3.18 10: QIDO-RS, WADO-RS, STOW-RS)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from medseg.archive.session import LimitedSession, said_plainly
+from medseg.archive.settings import URL, Settings, read_settings
+from medseg.errors import ArchiveError, InputError
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+MOST = 100
+"""Studies that one search returns at most."""
+
+_NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A row of a search; it holds nothing that names the patient."""
+
+    uid: str
+    date: str
+    modalities: str
+    description: str
+    accession: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class Series:
+    uid: str
+    modality: str
+    number: str
+    description: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Files in the order of their Instance Numbers, and how many instances of the series or study hold no image."""
+
+    paths: list[Path]
+    left_out: int
+
+
+class Archive:
+    """The archive of `settings`. Every method raises ArchiveError with one sentence where it fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            from dicomweb_client import DICOMwebClient
+        except ImportError as error:
+            raise ArchiveError("The archive needs dicomweb-client: pip install 'medseg[archive]'.") from error
+        self.settings = settings
+        self.session = LimitedSession(settings)
+        self._client = DICOMwebClient(settings.url, session=self.session)
+        self._client.set_http_retry_params(retry=False)  # nothing is sent twice unasked
+
+    def find_studies(
+        self, *, patient: str = "", accession: str = "", date: str = "", modality: str = ""
+    ) -> list[Study]:
+        """Up to MOST studies, the newest first. `patient` is an ID or a part of a name, `date` a day or range as DICOM
+        writes it (20260131, 20260101-20260131)."""
+        if date and not re.fullmatch(r"\d{8}|\d{8}-|-\d{8}|\d{8}-\d{8}", date):
+            raise InputError("A date is 20260131, a range 20260101-20260131.")
+        filters = {"AccessionNumber": accession, "StudyDate": date, "ModalitiesInStudy": modality.upper()}
+        asked = {keyword: value for keyword, value in filters.items() if value}
+        ways: list[dict[str, str]] = [{}]
+        if patient:
+            ways = [{"PatientID": patient}, {"PatientName": f"*{patient}*"}]
+        studies = {}
+        for way in ways:
+            for found in self._ask("search_for_studies", search_filters={**asked, **way}, limit=MOST):
+                studies[_text(found, "StudyInstanceUID")] = found
+        rows = [_study(study) for study in studies.values() if _text(study, "StudyInstanceUID")]
+        return sorted(rows, key=lambda row: row.date, reverse=True)[:MOST]
+
+    def find_series(self, study: str) -> list[Series]:
+        """The series of a study, by their numbers."""
+        found = self._ask("search_for_series", study_instance_uid=checked_uid(study))
+        rows = [_series(one) for one in found]
+        return sorted(rows, key=lambda row: (len(row.number), row.number))
+
+    def fetch(
+        self,
+        folder: Path,
+        study: str,
+        series: str | None = None,
+        *,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Fetched:
+        """The images of a study, or of one of its series, as files 0001.dcm and so on in `folder`.
+
+        They are whole and are what was asked for, or ArchiveError is raised and `folder` holds none of them; so too
+        where `cancelled` says so (CancelledError).
+        """
+        chosen = {"study_instance_uid": checked_uid(study)}
+        if series is not None:
+            chosen["series_instance_uid"] = checked_uid(series)
+        listed = self._ask("search_for_instances", **chosen)
+        images = [one for one in listed if _text(one, "Modality") not in _NO_IMAGES]
+        if not images:
+            raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
+        images.sort(key=lambda one: (_text(one, "SeriesInstanceUID"), _count(one, "InstanceNumber")))
+        paths: list[Path] = []
+        self.session.cancelled = cancelled
+        try:
+            for number, one in enumerate(images, start=1):
+                progress(number - 1, len(images))
+                paths.append(folder / f"{number:04}.dcm")
+                self._fetch_instance(study, one, series, paths[-1])
+        except BaseException:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise
+        finally:
+            self.session.cancelled = lambda: False
+        progress(len(images), len(images))
+        return Fetched(paths, len(listed) - len(images))
+
+    def _fetch_instance(self, study: str, listed: Dataset, series: str | None, path: Path) -> None:
+        uid = _text(listed, "SOPInstanceUID")
+        with said_plainly(self.settings):
+            image = self._client.retrieve_instance(
+                study,
+                series or _text(listed, "SeriesInstanceUID"),
+                uid,
+                media_types=(("application/dicom", "*"),),
+            )
+            if image.SOPInstanceUID != uid:
+                raise ArchiveError(f"The archive at {self.settings.host} sends another image than was asked for.")
+            image.save_as(path, enforce_file_format=True)
+
+    def holds(self, result: Dataset) -> bool:
+        """Whether the archive has this instance."""
+        uids = {"SOPInstanceUID": result.SOPInstanceUID, "SeriesInstanceUID": result.SeriesInstanceUID}
+        found = self._ask("search_for_instances", study_instance_uid=result.StudyInstanceUID, search_filters=uids)
+        return any(_text(one, "SOPInstanceUID") == result.SOPInstanceUID for one in found)
+
+    def store(self, path: Path) -> str:
+        """Store one DICOM file; returns `stored`, or `already there`, where nothing is sent.
+
+        An answer that breaks off leaves open whether the file arrived, so the archive is asked before ArchiveError is
+        raised, and asked again before a file is sent another time. The file stays where it is.
+        """
+        try:
+            result = pydicom.dcmread(path)
+        except Exception as error:
+            raise InputError(f"{path.name} is no DICOM file.") from error
+        if self.holds(result):
+            return "already there"
+        try:
+            with said_plainly(self.settings):
+                answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
+                _check_stored(answer, self.settings.host)
+        except ArchiveError as error:
+            try:
+                arrived = self.holds(result)
+            except ArchiveError:
+                raise error from None
+            if not arrived:
+                raise
+        return "stored"
+
+    def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
+        with said_plainly(self.settings):
+            return [Dataset.from_json(row) for row in getattr(self._client, method)(**arguments)]
+
+
+def open_archive() -> Archive:
+    """The archive that the owner's environment names. Raises ConfigError where it names none."""
+    settings = read_settings()
+    if settings is None:
+        raise ArchiveError(f"No archive is named: set {URL} to the URL of its DICOMweb service.")
+    return Archive(settings)
+
+
+def checked_uid(uid: str) -> str:
+    """`uid`, where it is one (PS3.5 9.1): nothing else may become part of a URL."""
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise InputError("A UID has digits and dots, up to 64, such as 1.2.840.113619.2.1.")
+    return uid
+
+
+def _study(row: Dataset) -> Study:
+    return Study(
+        uid=_text(row, "StudyInstanceUID"),
+        date=_text(row, "StudyDate"),
+        modalities=_text(row, "ModalitiesInStudy"),
+        description=_text(row, "StudyDescription"),
+        accession=_text(row, "AccessionNumber"),
+        instances=_count(row, "NumberOfStudyRelatedInstances"),
+    )
+
+
+def _series(row: Dataset) -> Series:
+    return Series(
+        uid=_text(row, "SeriesInstanceUID"),
+        modality=_text(row, "Modality"),
+        number=_text(row, "SeriesNumber"),
+        description=_text(row, "SeriesDescription"),
+        instances=_count(row, "NumberOfSeriesRelatedInstances"),
+    )
+
+
+def _check_stored(answer: Dataset, host: str) -> None:
+    """Raises ArchiveError for what STOW calls failed within a positive answer (PS3.18 10.5.3.1)."""
+    failed = answer.get("FailedSOPSequence") or []
+    if failed:
+        reason = int(failed[0].get("FailureReason") or 0)
+        raise ArchiveError(f"The archive at {host} does not take it (reason {reason:04X}): ask its administrator.")
+
+
+def _text(row: Dataset, keyword: str) -> str:
+    value = row.get(keyword)
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value)
+
+
+def _count(row: Dataset, keyword: str) -> int:
+    text = _text(row, keyword)
+    return int(text) if text.isdigit() else 0

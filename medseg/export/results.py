@@ -1,0 +1,38 @@
+"""The DICOM results of a file or series by their names, as the command line offers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.export.derived import Source
+from medseg.export.dicom_seg import write_dicom_seg
+from medseg.export.parametric_map import write_parametric_map
+from medseg.export.secondary_capture import write_secondary_capture
+from medseg.inference.prediction import Prediction
+
+KINDS = ("seg", "label-map", "probabilities", "capture", "map")
+"""SEG as BINARY, LABELMAP and FRACTIONAL; Secondary Captures, one a frame; Parametric Maps, one a label."""
+
+_SEG = {"seg": "BINARY", "label-map": "LABELMAP", "probabilities": "FRACTIONAL"}
+
+
+def write_results(
+    predictions: Sequence[Prediction], sources: Sequence[Source], stem: Path, kinds: Sequence[str]
+) -> list[Path]:
+    """Write each of the `kinds` beside `stem`: STEM-seg.dcm and so on; returns the files. Raises as the writers do."""
+    written = []
+    for kind in kinds:
+        if kind in _SEG:
+            path = stem.with_name(f"{stem.name}-{kind}.dcm")
+            write_dicom_seg(predictions, sources, path, kind=_SEG[kind])  # type: ignore[arg-type]
+            written.append(path)
+        elif kind == "map":
+            for number, label in enumerate(predictions[0].labels, start=1):
+                written.append(stem.with_name(f"{stem.name}-map{number}.dcm"))
+                write_parametric_map(predictions, sources, written[-1], label=label)
+        else:
+            for number, (prediction, source) in enumerate(zip(predictions, sources, strict=True), start=1):
+                written.append(stem.with_name(f"{stem.name}-capture{number:03}.dcm"))
+                write_secondary_capture(prediction, source, written[-1])
+    return written

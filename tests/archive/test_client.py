@@ -1,0 +1,232 @@
+"""The archive's client against a service that behaves, and one that does not."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed (extra archive)")
+
+from medseg.archive.client import Archive, open_archive
+from medseg.archive.session import CancelledError
+from medseg.archive.settings import Settings, read_settings
+from medseg.errors import ArchiveError, ConfigError, InputError
+from medseg.export.dicom_seg import write_dicom_seg
+from tests.archive.archive_server import Hospital, running_hospital
+from tests.dicom_sources import write_source
+from tests.segmented import drawing_ensemble, segment_files
+
+TOKEN = "canary-token"  # noqa: S105 - a made-up one
+
+
+@pytest.fixture
+def hospital() -> Iterator[Hospital]:
+    with running_hospital() as service:
+        yield service
+
+
+@pytest.fixture
+def archive(hospital: Hospital) -> Iterator[Archive]:
+    opened = Archive(Settings(hospital.url, token=TOKEN))
+    opened.session.limits = (1.0, 1.0, 2.0)
+    with opened.session:
+        yield opened
+
+
+@pytest.fixture
+def series(hospital: Hospital, tmp_path: Path) -> list[pydicom.Dataset]:
+    paths = write_source("ct-series", tmp_path)
+    hospital.add(*reversed(paths), *write_source("cr", tmp_path))
+    return [pydicom.dcmread(path) for path in paths]
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    predictions, files = segment_files(write_source("cr", tmp_path), drawing_ensemble())
+    write_dicom_seg(predictions, files, tmp_path / "seg.dcm")
+    return tmp_path / "seg.dcm"
+
+
+def fetched(archive: Archive, folder: Path, image: pydicom.Dataset, **options: object) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    return archive.fetch(folder, image.StudyInstanceUID, image.SeriesInstanceUID, **options).paths
+
+
+def test_studies_are_found_without_the_patients_name(archive: Archive, series: list[pydicom.Dataset]) -> None:
+    (study,) = archive.find_studies(patient="Doe^ct")
+    assert study.uid == series[0].StudyInstanceUID
+    assert "Doe" not in repr(study)
+    assert len(archive.find_studies()) == 2
+    assert archive.find_studies(accession="nothing") == []
+    (found,) = archive.find_series(study.uid)
+    assert (found.uid, found.modality) == (series[0].SeriesInstanceUID, "CT")
+
+
+def test_a_series_is_fetched_whole_and_in_order(
+    archive: Archive, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    steps: list[tuple[int, int]] = []
+    paths = fetched(archive, tmp_path / "in", series[0], progress=lambda *step: steps.append(step))
+    assert [path.name for path in paths] == ["0001.dcm", "0002.dcm", "0003.dcm"]
+    assert [pydicom.dcmread(path) for path in paths] == series
+    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_what_holds_no_image_is_left_out_and_counted(
+    archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], result: Path, tmp_path: Path
+) -> None:
+    hospital.add(result)
+    (tmp_path / "in").mkdir()
+    got = archive.fetch(tmp_path / "in", pydicom.dcmread(result).StudyInstanceUID)
+    assert (len(got.paths), got.left_out) == (1, 1)
+
+
+def test_a_result_is_stored_once(archive: Archive, hospital: Hospital, result: Path) -> None:
+    assert archive.store(result) == "stored"
+    assert archive.store(result) == "already there"
+    assert [request.split()[0] for request in hospital.requests].count("POST") == 1
+    assert set(hospital.authorization) == {f"Bearer {TOKEN}"}
+
+
+def test_a_result_that_arrived_though_the_answer_did_not_is_not_sent_twice(
+    archive: Archive, hospital: Hospital, result: Path
+) -> None:
+    hospital.mood["STOW"] = "dies after"
+    assert archive.store(result) == "stored"
+    hospital.mood.clear()
+    assert archive.store(result) == "already there"
+    assert [request.split()[0] for request in hospital.requests].count("POST") == 1
+
+
+FAULTS = [
+    ({"GET": "401"}, "does not know us .401.: check MEDSEG_DICOMWEB_TOKEN"),
+    ({"GET": "403"}, "does not allow this .403."),
+    ({"GET": "404"}, "does not hold this .404."),
+    ({"GET": "500"}, "answers with the status 500"),
+    ({"GET": "silent"}, "does not answer in time"),
+    ({"GET": "web page"}, "is not DICOMweb"),
+    ({"WADO": "half"}, "broke off|cannot be reached"),
+    ({"WADO": "half without length"}, "broke off"),
+    ({"WADO": "slow"}, "does not answer in time"),
+    ({"WADO": "other image"}, "another image than was asked for"),
+]
+
+
+@pytest.mark.parametrize(("mood", "sentence"), FAULTS, ids=[" ".join(*mood.items()) for mood, _ in FAULTS])
+def test_a_fault_while_fetching_is_one_sentence_and_leaves_no_file(
+    mood: dict[str, str], sentence: str, archive: Archive, series: list[pydicom.Dataset], request: pytest.FixtureRequest
+) -> None:
+    hospital, tmp_path = request.getfixturevalue("hospital"), request.getfixturevalue("tmp_path")
+    hospital.mood.update(mood)
+    with pytest.raises(ArchiveError, match=sentence) as caught:
+        fetched(archive, tmp_path / "in", series[0])
+    assert list((tmp_path / "in").iterdir()) == []
+    assert str(caught.value).endswith(".")
+    assert TOKEN not in str(caught.value)
+    hospital.mood.clear()
+    assert len(fetched(archive, tmp_path / "in", series[0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("mood", "sentence"),
+    [
+        ({"POST": "401"}, "does not know us .401."),
+        ({"POST": "409"}, "conflicts with what it holds"),
+        ({"POST": "413"}, "too large .413."),
+        ({"POST": "silent"}, "does not answer in time"),
+        ({"POST": "503"}, "answers with the status 503"),
+        ({"STOW": "fails"}, "does not take it .reason A700."),
+    ],
+)
+def test_a_fault_while_storing_keeps_the_file_for_another_try(
+    mood: dict[str, str], sentence: str, archive: Archive, hospital: Hospital, result: Path
+) -> None:
+    hospital.mood.update(mood)
+    with pytest.raises(ArchiveError, match=sentence):
+        archive.store(result)
+    assert [request.split()[0] for request in hospital.requests].count("POST") == 1
+    hospital.mood.clear()
+    assert archive.store(result) == "stored"
+
+
+def test_an_archive_that_is_down_is_named_without_its_path() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        archive = Archive(Settings(f"http://127.0.0.1:{taken.getsockname()[1]}/secret-path"))
+        with archive.session, pytest.raises(ArchiveError, match="cannot be reached") as caught:
+            archive.find_studies()
+    assert "secret-path" not in str(caught.value)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+def test_a_certificate_of_nobody_is_refused_until_its_file_is_named(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    with running_hospital(both) as hospital:
+        settings = Settings(hospital.url)
+        archive = Archive(settings)
+        with archive.session, pytest.raises(ArchiveError, match="certificate that is not trusted"):
+            archive.find_studies()
+        trusting = Archive(replace(settings, ca=str(certificate)))
+        with trusting.session:
+            assert trusting.find_studies() == []
+
+
+def test_a_cancelled_fetch_leaves_no_file(archive: Archive, series: list[pydicom.Dataset], tmp_path: Path) -> None:
+    calls: list[int] = []
+    with pytest.raises(CancelledError):
+        fetched(archive, tmp_path / "in", series[0], cancelled=lambda: calls.append(1) is None and len(calls) > 1)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_the_token_is_in_no_log(
+    archive: Archive, series: list[pydicom.Dataset], result: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        archive.find_studies()
+        archive.store(result)
+    assert caplog.text
+    assert TOKEN not in caplog.text
+    assert TOKEN not in repr(archive.settings)
+
+
+@pytest.mark.parametrize("uid", ["", "1.2/../../admin", "1.2?x=1", "1" * 65])
+def test_only_a_uid_becomes_part_of_a_url(archive: Archive, uid: str) -> None:
+    with pytest.raises(InputError, match="digits and dots"):
+        archive.find_series(uid)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"MEDSEG_DICOMWEB": "pacs.example"}, "must be the URL"),
+        ({"MEDSEG_DICOMWEB": "file:///etc"}, "must be the URL"),
+        ({"MEDSEG_DICOMWEB": "https://me:canary@pacs.example"}, "must hold no password"),
+        ({"MEDSEG_DICOMWEB": "https://a", "MEDSEG_DICOMWEB_TOKEN": "t", "MEDSEG_DICOMWEB_USER": "a:b"}, "one of them"),
+        ({"MEDSEG_DICOMWEB": "https://a", "MEDSEG_DICOMWEB_USER": "canary"}, "must be name:password"),
+        ({"MEDSEG_DICOMWEB": "https://a", "MEDSEG_DICOMWEB_CA": "/no/such"}, "names no file"),
+    ],
+)
+def test_a_bad_setting_is_named_without_its_value(environment: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        read_settings(environment)
+    assert "canary" not in str(caught.value)
+
+
+def test_without_the_setting_there_is_no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDSEG_DICOMWEB", raising=False)
+    assert read_settings() is None
+    with pytest.raises(ArchiveError, match="set MEDSEG_DICOMWEB to the URL"):
+        open_archive()
