@@ -23,10 +23,12 @@ from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.placement import depth, is_placed, locate
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_source
+from medseg.reading.series import Series, one_series
 
-Source: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = str | os.PathLike[str] | Series
+"""A DICOM file, or a folder, zip or `Series` of them."""
 Sources: TypeAlias = Source | Sequence[Source]
-"""The DICOM file of all predictions, or one file of a series for each."""
+"""The source of all predictions, or one for each."""
 
 Frames: TypeAlias = list[tuple[Prediction, Dataset]]
 """Each prediction with what a result repeats of its frame, as `dicom_source.read_source` gives it."""
@@ -56,20 +58,22 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def read_frames(predictions: Sequence[Prediction], sources: Sources) -> Frames:
-    """Each prediction with its frame's header; `sources` is the DICOM file of all of them, or one file for each.
+    """Each prediction with its frame's header; `sources` is the source of all of them, or one for each.
 
     Frames that lie in the patient are sorted along the normal of their planes, others stay in order. Raises InputError
     where a file is not its prediction's, or the predictions differ in settings or show one frame twice; ReadError where
     a file is no DICOM that a result can refer to, or the files are not of one series and grid.
     """
-    paths = [sources] * len(predictions) if isinstance(sources, (str, os.PathLike)) else list(sources)
+    paths = [sources] * len(predictions) if isinstance(sources, (str, os.PathLike, Series)) else list(sources)
     if not predictions or len(paths) != len(predictions):
         raise InputError(f"{len(predictions)} predictions want one source file, or one each; got {len(paths)}.")
     if len({(one.describe(), one.labels) for one in predictions}) > 1:
         raise InputError("One DICOM result holds frames under the same settings. Write one file for each.")
-    frames: Frames = []
-    for path in dict.fromkeys(paths):
-        frames += _read(path, [one for one, its in zip(predictions, paths, strict=True) if its == path])
+    asked: dict[str, list[tuple[Prediction, int]]] = {}
+    for prediction, path in zip(predictions, paths, strict=True):
+        file, frame = _place(path, prediction.image.frame)
+        asked.setdefault(file, []).append((prediction, frame))
+    frames = [pair for file, its in asked.items() for pair in _read(file, its)]
     headers = [header for _, header in frames]
     if len({(one.SOPInstanceUID, one.get("ReferencedFrameNumber")) for one in headers}) < len(headers):
         raise InputError("One DICOM result holds different frames under the same settings, and these repeat one.")
@@ -80,11 +84,17 @@ def read_frames(predictions: Sequence[Prediction], sources: Sources) -> Frames:
     return sorted(frames, key=lambda pair: depth(pair[1])) if is_placed(headers) else frames
 
 
-def _read(path: Source, predictions: list[Prediction]) -> Frames:
-    headers, file_sha256 = read_source(path, [one.image.frame for one in predictions])
-    if any(one.image.file_sha256 != file_sha256 for one in predictions):
+def _place(source: Source, frame: int) -> tuple[str, int]:
+    """The file of `frame`, and its frame there: a folder or zip holds a file for each slice of its series."""
+    series = one_series(source)
+    return (os.fspath(source), frame) if series is None else series.place(frame)  # type: ignore[arg-type]
+
+
+def _read(file: str, asked: list[tuple[Prediction, int]]) -> Frames:
+    headers, file_sha256 = read_source(file, [frame for _, frame in asked])
+    if any(one.image.file_sha256 != file_sha256 for one, _ in asked):
         raise InputError("This is not the file that the image was read from, so a DICOM result must not refer to it.")
-    return [(one, Dataset.from_json(header)) for one, header in zip(predictions, headers, strict=True)]
+    return [(one, Dataset.from_json(header)) for (one, _), header in zip(asked, headers, strict=True)]
 
 
 def begin(header: Dataset, sop_class: str, modality: str, description: str) -> Dataset:

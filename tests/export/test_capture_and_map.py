@@ -108,6 +108,6 @@ def test_a_photograph_in_png_has_neither(write: object, tmp_path: Path) -> None:
 
     png = next((ROOT / "assets" / "examples").glob("endoscopy-*.png"))
     prediction = drawing_ensemble(("polyp",)).predict(read_image(png))
-    with pytest.raises(ReadError, match="this picture's file is a PNG"):
+    with pytest.raises(ReadError, match="file is a PNG"):
         write(prediction, png, tmp_path / "result.dcm")
     assert not (tmp_path / "result.dcm").exists()

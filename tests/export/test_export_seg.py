@@ -236,7 +236,7 @@ def test_predictions_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_no_dicom_is_refused_with_its_kind(tmp_path: Path) -> None:
     PIL.Image.new("L", (32, 32)).save(tmp_path / "a.png")
-    with pytest.raises(ReadError, match="refers to the DICOM that it was made from, and this picture's file is a PNG"):
+    with pytest.raises(ReadError, match="refers to the DICOM that it was made from, and this image's file is a PNG"):
         written(tmp_path, tmp_path / "a.png")
 
 

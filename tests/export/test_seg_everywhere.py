@@ -18,6 +18,7 @@ from medseg.errors import InputError, ReadError
 from medseg.export.dicom_seg import SegKind, cielab, write_dicom_seg
 from medseg.export.segment_codes import property_codes
 from medseg.inference.prediction import Prediction
+from medseg.reading.readers import read_image
 from tests.dicom_sources import KINDS, write_source
 from tests.segmented import LABELS, drawing_ensemble, segment_files
 
@@ -117,6 +118,17 @@ def test_slices_of_a_series_are_sorted_and_their_distance_is_given(tmp_path: Pat
     for group, path in zip(groups, files, strict=True):
         place = pydicom.dcmread(path).ImagePositionPatient
         assert group.PlanePositionSequence[0].ImagePositionPatient == place
+
+
+def test_a_folder_of_slices_is_a_source_too(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    files = write_source("ct-series", tmp_path / "in")
+    ensemble = drawing_ensemble(("polyp",))
+    predictions = [ensemble.predict(read_image(tmp_path / "in", frame=frame)) for frame in (2, 1)]
+    write_dicom_seg(predictions, tmp_path / "in", tmp_path / "seg.dcm")
+    groups = pydicom.dcmread(tmp_path / "seg.dcm").PerFrameFunctionalGroupsSequence
+    named = [one.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID for one in groups]
+    assert named == [pydicom.dcmread(path).SOPInstanceUID for path in files[1:]]
 
 
 def test_files_of_two_series_need_a_seg_each(tmp_path: Path) -> None:
