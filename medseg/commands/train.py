@@ -1,5 +1,5 @@
-"""The commands that train: train, stack, distill, study, folds. `accelerate launch -m medseg.training` spreads the
-first three over several processes."""
+"""The commands that train: train, stack, distill, continue, study, folds. `accelerate launch -m medseg.training`
+spreads the first three over several processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TRAININGS = {
         "distill",
         "train a student of an ensemble, also on images without masks",
     ),
+    "continue": ("medseg.training.continuing", "main", "train a member on with corrected pairs of image and mask"),
     "study": ("medseg.training.study", "main", "compare members, blends and baselines under one protocol"),
     "folds": ("medseg.training.folds", "main", "cross-validate an ensemble, for small data sets"),
 }

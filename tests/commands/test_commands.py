@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-TRAININGS = ["train", "stack", "distill", "study", "folds"]
+TRAININGS = ["train", "stack", "distill", "continue", "study", "folds"]
 NAMES = [
     "app",
     "inspect",
