@@ -28,7 +28,7 @@ Answer = Callable[[Any], Any]
 
 
 def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], output: Path) -> None:
-    """Score floors, `members`, blends and `stackers` on the test split; rows.json comes into the folder `output`.
+    """Score baselines, `members`, blends and `stackers` on the test split; rows.json comes into the folder `output`.
 
     `folder` is the study's; members and stackers are the folders that their trainings wrote.
 
@@ -91,7 +91,7 @@ def _means(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, E
 
 
 def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """`rows` as plain values, each kind with where its Dice lies: above, at or under that of the better floor."""
+    """`rows` as plain values, each kind with where its Dice lies: above, at or under that of the better baseline."""
     floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
     return {
         row: {
@@ -138,14 +138,14 @@ def _tables(rows: dict[str, Any]) -> str:
 
 
 def table(rows: dict[str, Any], kind: str) -> str:
-    """A Markdown table of one kind of `estimates`: each mean with its interval, rows at or under the floor stamped."""
+    """A Markdown table of one kind of `estimates`: each mean with its interval, rows at or under the baseline stamped."""
     metrics = [name for name in rows[EMPTY][kind] if name != "floor"]
     first = rows[EMPTY][kind]["dice"]
     lines = [f"| {kind}, {first['n']} images of {first['cases']} cases | {' | '.join(metrics)} |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for row, kinds in rows.items():
         place = kinds[kind]["floor"]
-        stamp = "" if place == "above" or row in (EMPTY, PRIOR) else f" ({place} the floor)"
+        stamp = "" if place == "above" or row in (EMPTY, PRIOR) else f" ({place} the baseline)"
         lines.append(f"| {row}{stamp} | {' | '.join(_cell(kinds[kind][metric]) for metric in metrics)} |")
     return "\n".join(lines)
 
@@ -172,7 +172,7 @@ def _write_csv(rows: dict[str, Any], path: Path) -> None:
 
 
 def draw(rows: dict[str, Any], title: str, path: Path) -> None:
-    """Dice of each row, a panel for each kind, as a dot with its interval; the better floor as a line."""
+    """Dice of each row, a panel for each kind, as a dot with its interval; the better baseline as a line."""
     from matplotlib.figure import Figure
 
     shown = list(rows[EMPTY])
@@ -185,7 +185,7 @@ def draw(rows: dict[str, Any], title: str, path: Path) -> None:
         axes.hlines(range(len(rows)), *ends, color="tab:blue")
         axes.plot(means, range(len(rows)), "o", color="tab:blue")
         axes.axvline(max(rows[row][kind]["dice"]["mean"] for row in (EMPTY, PRIOR)), color="tab:red", linestyle="--")
-        axes.set(xlim=(-0.02, 1.02), xlabel=f"Dice, {kind}; dashed: the floor", yticks=range(len(rows)))
+        axes.set(xlim=(-0.02, 1.02), xlabel=f"Dice, {kind}; dashed: the baseline", yticks=range(len(rows)))
         axes.set_yticklabels(list(rows))
     axes.invert_yaxis()
     figure.savefig(path, dpi=100)

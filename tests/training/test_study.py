@@ -251,7 +251,7 @@ def test_positives_are_told_apart_only_where_some_images_have_no_finding() -> No
     assert list(study_report.estimates(found, ["a", "b"])) == [study_report.PER_IMAGE, study_report.POOLED]
 
 
-def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> None:
+def test_rows_below_the_better_baseline_are_stamped_in_each_table_by_itself() -> None:
     """Two pictures, the second empty: per image the empty mask scores 0.5, pooled 0."""
     wanted = {
         EMPTY: [Confusion(fn=4, tn=12), Confusion(tn=16)],
@@ -262,11 +262,11 @@ def test_rows_below_the_better_floor_are_stamped_in_each_table_by_itself() -> No
     rows = study_report._stamped({row: study_report.estimates(c, ["a", "b"]) for row, c in wanted.items()})
     kinds = (study_report.PER_IMAGE, study_report.POSITIVES, study_report.POOLED)
     per_image, positives, pooled = (study_report.table(rows, kind) for kind in kinds)
-    assert "| member (under the floor) | 0.250 [0.000, 0.500] |" in per_image
+    assert "| member (under the baseline) | 0.250 [0.000, 0.500] |" in per_image
     assert "| member | 0.500 [–, –] |" in positives
     assert positives.startswith("| per image with a finding, 1 images of 1 cases |")
     assert "| member | 0.444 [0.000, 0.500] |" in pooled
-    assert "| silent (at the floor) | 0.500" in per_image
-    assert "| silent (under the floor) | 0.000" in pooled
+    assert "| silent (at the baseline) | 0.500" in per_image
+    assert "| silent (under the baseline) | 0.000" in pooled
     assert per_image.startswith("| per image, 2 images of 2 cases | dice | iou | precision | recall | accuracy |\n")
     assert study_report.MEAN_IOU in pooled
