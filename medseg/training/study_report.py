@@ -138,7 +138,7 @@ def _tables(rows: dict[str, Any]) -> str:
 
 
 def table(rows: dict[str, Any], kind: str) -> str:
-    """A Markdown table of one kind of `estimates`: each mean with its interval, rows at or under the baseline stamped."""
+    """A Markdown table of one kind of `estimates`: means with intervals, rows at or under the baseline stamped."""
     metrics = [name for name in rows[EMPTY][kind] if name != "floor"]
     first = rows[EMPTY][kind]["dice"]
     lines = [f"| {kind}, {first['n']} images of {first['cases']} cases | {' | '.join(metrics)} |"]
