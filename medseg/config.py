@@ -127,7 +127,10 @@ class MemberConfig:
     def __post_init__(self) -> None:
         _check_header(self.format_version, self.name, self.task, self.labels)
         for name, digest in self.files.items():
-            require(name in ("config.json", "model.safetensors"), f"files: {cut(name)} is not a file of a member")
+            require(
+                name in ("config.json", "model.safetensors", "graph.onnx"),
+                f"files: {cut(name)} is not a file of a member",
+            )
             _check_digest(digest)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from medseg.cards.metadata import front_matter, member_results, tested_results
 from medseg.config import EnsembleConfig, MemberConfig, Preprocess, StartedFrom, TrainingData
+from medseg.hub.folders import GRAPH
 from medseg.report.words import gain_words, score_words, weight_words
 from medseg.scores import Fitted
 
@@ -131,6 +132,7 @@ def _loading(member: MemberConfig, architecture: str) -> list[str]:
         "## Load",
         "",
         *_medseg_loading(),
+        *_graph(member),
         f"Or the network alone: an image as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
         f"{member.preprocess.width}), goes in, logits come out ({answer}).",
         "",
@@ -141,6 +143,12 @@ def _loading(member: MemberConfig, architecture: str) -> list[str]:
         "```",
         "",
     ]
+
+
+def _graph(member: MemberConfig) -> list[str]:
+    if GRAPH not in member.files:
+        return []
+    return [f"On a CPU ONNX Runtime runs `{GRAPH}`, the same network over the same weights: torch is not needed.", ""]
 
 
 def _medseg_loading() -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg import config, schema
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference, StackerReference
 from medseg.hub.cache import has_digest
-from medseg.hub.folders import MEMBER_FILES, WEIGHTS, is_described, read_settings
+from medseg.hub.folders import GRAPH, WEIGHTS, is_described, member_files, read_settings
 from medseg.report.words import score_words, weight_words
 
 
@@ -50,7 +50,7 @@ def _network(root: Path, reference: MemberReference | StackerReference) -> tuple
     if not is_described(folder, reference.sha256):
         return [*head, "    DAMAGED: its member.json is missing, or is not what ensemble.json promises"], False
     member = schema.load(MemberConfig, folder / "member.json")
-    damaged = [name for name in MEMBER_FILES[1:] if not has_digest(folder / name, member.files.get(name, ""))]
+    damaged = [name for name in member_files(folder)[1:] if not has_digest(folder / name, member.files.get(name, ""))]
     if damaged:
         return [*head, f"    DAMAGED: {', '.join(damaged)} missing, or not what member.json promises"], False
     return [*head, *_member(member, folder)], True
@@ -63,6 +63,8 @@ def _member(member: MemberConfig, folder: Path) -> Iterator[str]:
     yield f"    {network.get('_model_class')}{f' on {encoder}' if encoder else ''}, {size:.1f} MB, files intact"
     channels = f"{member.preprocess.channels} channel{'s' if member.preprocess.channels > 1 else ''}"
     yield f"    sees {member.preprocess.height} × {member.preprocess.width} pixels, {channels}"
+    on_cpu = "ONNX Runtime, without torch" if GRAPH in member.files else f"torch, since it has no {GRAPH}"
+    yield f"    runs on a CPU with {on_cpu}"
     data = member.training_data
     yield f"    weights {member.weights_licence}; trained on {data.name} ({data.licence})"
     for name, digest in member.files.items():

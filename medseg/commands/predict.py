@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,31 +53,47 @@ def _predict(options: argparse.Namespace) -> None:
         options.dicom = options.dicom or ["seg"]
         predict_dicom(options)
         return
-    from accelerate import PartialState
-
     from medseg.inference.batch import Settings, check, find_jobs, predict_jobs, write_table
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.ray import predict_on_cluster
 
-    state = PartialState()
+    number, count, finish = _share()
     jobs = find_jobs(options.inputs, options.output)
-    mine = jobs[state.process_index :: state.num_processes]
+    mine = jobs[number::count]
     weights = None if options.weights is None else tuple(options.weights)
     settings = Settings(weights, options.threshold, options.blend, options.tta)
-    ensemble = Ensemble.from_pretrained(options.ensemble, device=str(state.device) if state.num_processes > 1 else None)
+    ensemble = Ensemble.from_pretrained(options.ensemble, device=_device() if count > 1 else None)
     check(ensemble, settings)
     options.output.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(mine), desc="segmenting", disable=not state.is_main_process) as bar:
+    with tqdm(total=len(mine), desc="segmenting", disable=number > 0) as bar:
         if options.ray:
             predict_on_cluster(options.ensemble, mine, options.output, settings, bar.update)
         else:
             predict_jobs(ensemble, mine, options.output, settings, bar.update)
-    state.wait_for_everyone()
-    if state.is_main_process:
+    finish()
+    if number == 0:
         done, failed = write_table(jobs, options.output)
         print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
         if failed:
             sys.exit(1)
+
+
+def _share() -> tuple[int, int, Callable[[], object]]:
+    """(number of this process, number of processes, what waits for them all): (0, 1, nothing) but under a launcher,
+    which alone needs torch."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1, lambda: None
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.process_index, state.num_processes, state.wait_for_everyone
+
+
+def _device() -> str:
+    """The device that the launcher gave this process."""
+    from accelerate import PartialState
+
+    return str(PartialState().device)
 
 
 def _replay(options: argparse.Namespace) -> None:

@@ -18,12 +18,22 @@ from medseg.errors import ConfigError, HubDownError, HubError, InputError, Medse
 from medseg.hub import cache as hub_cache
 from medseg.hub.cache import Cache
 from medseg.hub.download import Cancelled, is_offline, read
-from medseg.hub.folders import CALIBRATION, DESCRIPTION, MEMBER_FILES, PAPERS, WEIGHTS, is_described, networks
+from medseg.hub.folders import (
+    CALIBRATION,
+    DESCRIPTION,
+    GRAPH,
+    MAX_GRAPH_BYTES,
+    MAX_WEIGHTS_BYTES,
+    PAPERS,
+    WEIGHTS,
+    is_described,
+    member_files,
+    networks,
+)
 from medseg.hub.listing import Listing, list_files
 from medseg.places import embedded
 
-MAX_WEIGHTS_BYTES = 900_000_000
-"""The largest network that is built, 200 M parameters, in float32; members are saved in half of that."""
+_LIMITS = {WEIGHTS: MAX_WEIGHTS_BYTES, GRAPH: MAX_GRAPH_BYTES}
 
 SHORT_PATIENCE_S = 1.5
 """How long the Hub is waited for when the cache holds a good answer already."""
@@ -133,7 +143,7 @@ class Fetcher:
                 raise HubError(f"{listing.repository}: {name} arrives damaged. Try again, or tell its owner.")
         members = networks(folder)
         for member in members:
-            for name in ("member.json", "config.json", *PAPERS):
+            for name in ("member.json", "config.json", GRAPH, *PAPERS):
                 self._get(listing, cache, member + name)
         wanted = [member + WEIGHTS for member, sha256 in members.items() if is_described(folder / member, sha256)]
         sizes = {name: listing.files[name].size for name in wanted if name in listing.files}
@@ -152,7 +162,7 @@ class Fetcher:
         file = listing.files.get(name)
         if file is None:
             return False
-        limit = MAX_WEIGHTS_BYTES if name.endswith(WEIGHTS) else schema.MAX_FILE_BYTES
+        limit = _LIMITS.get(name.rpartition("/")[2], schema.MAX_FILE_BYTES)
         if file.size > limit:
             raise HubError(f"{listing.repository}: {name} has {file.size:,} bytes, over the limit of {limit:,}.")
         if cache.has(listing.commit, name, file.digest):
@@ -184,9 +194,8 @@ def _counted(pieces: Iterator[bytes], part: Callable[[int], None] | None) -> Ite
 def _is_whole(folder: Path) -> bool:
     """Whether every file of ours that the snapshot needs is there and undamaged."""
     try:
-        members = networks(folder)
+        needed = [member + name for member in networks(folder) for name in member_files(folder / member)]
     except ConfigError:
         return False
-    first = [name for name in (DESCRIPTION, CALIBRATION) if (folder / name).exists()]
-    needed = first + [member + name for member in members for name in MEMBER_FILES]
+    needed += [name for name in (DESCRIPTION, CALIBRATION) if (folder / name).exists()]
     return all(hub_cache.is_intact(folder / name) for name in needed)

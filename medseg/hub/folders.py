@@ -15,8 +15,16 @@ from medseg.hub.cache import has_digest
 DESCRIPTION = "ensemble.json"
 CALIBRATION = "calibration.json"
 WEIGHTS = "model.safetensors"
-MEMBER_FILES = ("member.json", "config.json", WEIGHTS)
+GRAPH = "graph.onnx"
+MEMBER_FILES = ("member.json", "config.json", WEIGHTS, GRAPH)
+"""The last is missing in folders of older versions, and where no graph could be made; then member.json has no hash of
+it."""
 PAPERS = ("README.md", "LICENSE")
+
+MAX_WEIGHTS_BYTES = 900_000_000
+"""The largest network that is built, 200 M parameters, in float32; members are saved in half of that."""
+MAX_GRAPH_BYTES = 4_000_000
+"""Ten times the graph of the largest network that smp knows."""
 
 
 def networks(folder: Path) -> dict[str, str]:
@@ -30,6 +38,12 @@ def networks(folder: Path) -> dict[str, str]:
     settings = schema.load(EnsembleConfig, folder / DESCRIPTION)
     local = [member for member in settings.members if member.revision is None]
     return {f"{found.source}/": found.sha256 for found in [*local, settings.stacker] if found is not None}
+
+
+def member_files(folder: Path) -> tuple[str, ...]:
+    """The names of a member's own files: `graph.onnx` only where member.json has a hash of it."""
+    has_graph = GRAPH in schema.load(MemberConfig, folder / "member.json").files
+    return MEMBER_FILES if has_graph else MEMBER_FILES[:-1]
 
 
 def is_described(folder: Path, sha256: str) -> bool:
@@ -52,19 +66,20 @@ def verified(folder: Path) -> dict[str, Path]:
         description = folder / member / "member.json"
         promised = schema.load(MemberConfig, description).files
         checks = {description: sha256} if sha256 else {}
-        checks |= {folder / member / name: promised.get(name, "") for name in ("config.json", WEIGHTS)}
+        names = member_files(folder / member)[1:]
+        checks |= {folder / member / name: promised.get(name, "") for name in names}
         for path, digest in checks.items():
             if not has_digest(path, digest):
                 raise DamagedError(f"{path} is not what its hash promises, and is not pushed: make the folder anew.")
     if not (folder / "README.md").is_file():
         raise InputError(f"{folder} has no README.md: write the card first, with `medseg card {folder}`.")
-    names = [
+    published = [
         DESCRIPTION,
         CALIBRATION,
         *PAPERS,
-        *(member + name for member in members for name in (*MEMBER_FILES, *PAPERS)),
+        *(member + name for member in members for name in (*member_files(folder / member), *PAPERS)),
     ]
-    return {name: folder / name for name in names if (folder / name).is_file()}
+    return {name: folder / name for name in published if (folder / name).is_file()}
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from medseg import config
 from medseg.arrays import Stack, Weight
@@ -23,6 +20,7 @@ from medseg.hub.fetch import Fetcher, Progress
 from medseg.image import Image
 from medseg.inference import runtime
 from medseg.inference.blend import normalise_weights
+from medseg.inference.cache import ArrayCache
 from medseg.inference.member import LoadedMember, file_sha256, load_member
 from medseg.inference.prediction import Answer, Prediction, Source, blends_of, checked_blend, checked_threshold
 from medseg.inference.stacker import open_stacker, stack_image
@@ -32,9 +30,7 @@ MIN_SIDE = 16
 """Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
 
 CACHE_BYTES = 512 * 2**20
-
-_Key: TypeAlias = tuple[str, str, Augmentation]
-"""Hash of the image, hashes of all networks that had a part in the answer, what it was averaged over."""
+_cache = ArrayCache(CACHE_BYTES)  # one for the process: every visitor and every ensemble shares the bound
 
 
 class Ensemble:
@@ -203,12 +199,9 @@ class Ensemble:
 def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: Augmentation) -> Answer:
     """What the first of `models` answers for `picture`, which the others made of `image`; from the cache where it is
     there."""
+    # hash of the image, hashes of all networks that had a part, what each was averaged over
     key = (image.sha256, "+".join(model.sha256 for model in models), tta)
-    answer = _answers.get(key)
-    if answer is None:
-        answer = models[0].probabilities(picture, tta=tta)
-        _answers.put(key, answer)
-    return answer
+    return _cache.get(key, lambda: models[0].probabilities(picture, tta=tta))
 
 
 def _source(folder: Path) -> Source:
@@ -224,9 +217,7 @@ def _member_folder(root: Path, reference: MemberReference, fetcher: Fetcher) -> 
     return fetcher.pull(reference.source, reference.revision)
 
 
-def _open_member(
-    folder: Path, reference: MemberReference, settings: EnsembleConfig, device: torch.device
-) -> LoadedMember:
+def _open_member(folder: Path, reference: MemberReference, settings: EnsembleConfig, device: str) -> LoadedMember:
     member = load_member(folder, sha256=reference.sha256, device=device)
     if (member.config.task, member.config.labels) != (settings.task, settings.labels):
         raise InputError(
@@ -234,31 +225,3 @@ def _open_member(
             f"the ensemble asks for {settings.task} {', '.join(settings.labels)}."
         )
     return member
-
-
-class _Answers:
-    """Answers of the last images, at most `limit` bytes; the longest unused goes first."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: _Key) -> np.ndarray | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: _Key, answer: np.ndarray) -> None:
-        with self._lock:
-            if key in self._kept or answer.nbytes > self.limit:
-                return
-            self._kept[key] = answer
-            self._bytes += answer.nbytes
-            while self._bytes > self.limit:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-
-
-_answers = _Answers(CACHE_BYTES)  # one for the process: every visitor and every ensemble shares the bound

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.metadata import version
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,19 @@ def areas(masks: Masks, labels: tuple[str, ...], image: Image) -> dict[str, dict
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("torch", "segmentation-models-pytorch", "timm", "numpy", "scipy", "pydicom", "pillow")
-    return {"medseg": __version__, **{name: version(name) for name in names}}
+    """Versions of what the numbers depend on; what is not installed is left out."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Asked once: each package's answer is read from a file."""
+    names = ("onnxruntime", "torch", "segmentation-models-pytorch", "timm", "numpy", "scipy", "pydicom", "pillow")
+    found = {"medseg": __version__}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from medseg.arrays import Stack
 from medseg.config import EnsembleConfig
@@ -27,7 +26,7 @@ def stack_image(members: Stack, image: Image | None = None) -> Image:
     grid = (members.shape[2], members.shape[3])
     planes = [members.reshape(-1, *grid).astype(np.float32)]
     if image is not None:
-        colours = to_channels(image.pixels, 3).transpose(2, 0, 1).copy()  # torch wants writable memory
+        colours = to_channels(image.pixels, 3).transpose(2, 0, 1)
         planes.append(to_image_grid(colours, grid))
     return Image(np.concatenate(planes).transpose(1, 2, 0))
 
@@ -37,7 +36,7 @@ def count_channels(members: int, labels: int, with_image: bool) -> int:
     return members * labels + 3 * with_image
 
 
-def open_stacker(folder: Path, settings: EnsembleConfig, members: int, device: torch.device) -> LoadedMember:
+def open_stacker(folder: Path, settings: EnsembleConfig, members: int, device: str) -> LoadedMember:
     """The stacker that `settings` name in `folder`, for an ensemble of which `members` could be opened.
 
     Raises DamagedError and ConfigError as `load_member` does, InputError where a member is missing, since the stacker

@@ -1,15 +1,15 @@
-"""Test-time augmentation: pairs (forward, inverse) over (..., H, W) tensors, with inverse(forward(x)) == x exactly."""
+"""Test-time augmentation: pairs (forward, inverse) over (..., H, W) arrays, with inverse(forward(x)) == x exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-import torch
+import numpy as np
 
 from medseg.errors import InputError
 
-Turn: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+Turn: TypeAlias = Callable[[np.ndarray], np.ndarray]
 Pair: TypeAlias = tuple[Turn, Turn]
 
 Turns: TypeAlias = Literal["flips", "d4"]
@@ -17,22 +17,22 @@ Turns: TypeAlias = Literal["flips", "d4"]
 eight ways to lay a square on itself."""
 
 Augmentation: TypeAlias = Literal["flips", "d4", False]
-"""What an answer is averaged over; False: nothing."""
+"""What probabilities are averaged over; False: nothing."""
 
 
 def _flip(*axes: int) -> Pair:
-    def turn(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.flip(axes)
+    def turn(array: np.ndarray) -> np.ndarray:
+        return np.flip(array, axes)
 
     return turn, turn  # a flip is its own inverse
 
 
 def _swap_then_flip(*axes: int) -> Pair:
-    def forward(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.transpose(-1, -2).flip(axes)
+    def forward(array: np.ndarray) -> np.ndarray:
+        return np.flip(array.swapaxes(-1, -2), axes)
 
-    def inverse(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.flip(axes).transpose(-1, -2)
+    def inverse(array: np.ndarray) -> np.ndarray:
+        return np.flip(array, axes).swapaxes(-1, -2)
 
     return forward, inverse
 

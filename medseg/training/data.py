@@ -74,19 +74,19 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         picture, masks = picture.float(), masks.float() if self.soft else masks
         if self.transform is not None:
             picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
-        return normalise(picture.unsqueeze(0), self.preprocess)[0], masks
+        return torch.from_numpy(normalise(picture.numpy()[None], self.preprocess)[0]), masks
 
 
 def _target(masks: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
     """Masks (K, H, W) bool or probabilities (K, H, W) float32 on the input grid, bool or half."""
     if masks.dtype == np.bool_:
-        return masks_to_input_grid(masks, preprocess)
-    return probabilities_to_input_grid(masks, preprocess).half()
+        return torch.from_numpy(masks_to_input_grid(masks, preprocess))
+    return torch.from_numpy(probabilities_to_input_grid(masks, preprocess)).half()
 
 
 def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
     try:
-        return to_input_grid(image.pixels, preprocess)
+        return torch.from_numpy(to_input_grid(image.pixels, preprocess))
     except InputError as error:
         raise InputError(f"{sample.image.name}: {error} Set channels to what the pictures have.") from None
 

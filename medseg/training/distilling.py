@@ -150,7 +150,7 @@ def _measure(ensemble: Ensemble, samples: Sequence[Sample]) -> dict[str, Any]:
         dices.append(float(dice(prediction.masks, truth).mean()))
         tables.append(reliability(prediction.probabilities, truth))
     mean = mean_interval(dices, [sample.case for sample in samples])
-    parameters = sum(p.numel() for m in ensemble.members for p in m.network.parameters())
+    parameters = sum(member.parameters for member in ensemble.members)
     return {
         "dice": mean.mean,
         "low": mean.low,

@@ -15,7 +15,7 @@ from timm.models import adapt_input_conv
 
 from medseg.config import MemberConfig
 from medseg.errors import ConfigError
-from medseg.inference.member import ARCHITECTURES, build_network
+from medseg.inference.networks import ARCHITECTURES, build_network
 from medseg.inference.unet import PlainUNet
 from medseg.training.recipe import Recipe
 

@@ -109,7 +109,7 @@ def test_opening_predicts_once_even_with_a_cache_that_keeps_nothing(
 ) -> None:
     from medseg.inference import ensemble as module
 
-    monkeypatch.setattr(module, "_answers", module._Answers(0))
+    monkeypatch.setattr(module, "_cache", module.ArrayCache(0))
     three = medseg.Ensemble.from_pretrained(make_ensemble(tmp_path / "three", (1.0, 1.0, 1.0)))
     for name in ("first", "second"):
         write_disc_pair(tmp_path, name, len(name))

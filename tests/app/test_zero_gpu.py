@@ -50,7 +50,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def page(lent: list[str], plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The page's only ensemble is the plain one; no answer is kept from elsewhere."""
     monkeypatch.setattr(registry, "ensembles", registry.Registry([plain_ensemble]))
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(0))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(0))
     return lent
 
 

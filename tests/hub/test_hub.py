@@ -35,7 +35,7 @@ PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every prediction runs its networks: answers are cached by hash, and would hide what was really loaded."""
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(0))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(0))
 
 
 @pytest.fixture

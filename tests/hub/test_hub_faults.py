@@ -48,7 +48,7 @@ def _hurried(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     patience(60.0)
     monkeypatch.setattr(hub, "break_", breaking)
     monkeypatch.setattr(hub, "mend", mending)
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(0))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(0))
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         return run(*args)
 
     monkeypatch.setattr(runtime, "run", counting)
-    monkeypatch.setattr("medseg.inference.ensemble._answers", medseg.inference.ensemble._Answers(0))
+    monkeypatch.setattr("medseg.inference.ensemble._cache", medseg.inference.ensemble.ArrayCache(0))
     return counted
 
 

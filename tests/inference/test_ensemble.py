@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import medseg
 from medseg import schema
@@ -41,15 +40,15 @@ def copied(tiny_ensemble: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.nn.Module]]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[runtime.Network]]:
     """The networks run since the test began; it begins with an empty cache."""
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(CACHE_BYTES))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(CACHE_BYTES))
     ran = []
     run = runtime.run
 
-    def counting(network: torch.nn.Module, *rest: object) -> torch.Tensor:
+    def counting(network: runtime.Network, batch: np.ndarray) -> np.ndarray:
         ran.append(network)
-        return run(network, *rest)
+        return run(network, batch)
 
     monkeypatch.setattr(runtime, "run", counting)
     return ran
@@ -187,7 +186,7 @@ def test_remixing_a_prediction_runs_no_network_though_the_cache_forgot_it(
 ) -> None:
     before = tiny.predict(PICTURE)
     wanted = tiny.predict(PICTURE, weights=(1, 3), threshold=0.4)
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(CACHE_BYTES))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(CACHE_BYTES))
     runs.clear()
     mixed = before.remix(weights=(1, 3), threshold=0.4)
     assert runs == []
@@ -263,28 +262,26 @@ def test_two_who_ask_for_the_same_picture_at_once_run_its_networks_once(tiny: En
 
 
 def test_the_cache_is_bounded_and_lets_the_longest_unused_go() -> None:
-    cache = ensemble._Answers(limit=100)
-    keys = [(name, "member", False) for name in "abcd"]
-    for key in keys[:3]:
-        cache.put(key, np.zeros(30, np.uint8))
-    assert cache.get(keys[0]) is not None  # now b is the longest unused
-    cache.put(keys[3], np.zeros(30, np.uint8))
-    assert [cache.get(key) is not None for key in keys] == [True, False, True, True]
+    cache = ensemble.ArrayCache(limit=100)
+    kept = {key: cache.get(key, lambda: np.zeros(30, np.uint8)) for key in "abc"}
+    assert cache.get("a", lambda: np.zeros(30, np.uint8)) is kept["a"]  # now b is the longest unused
+    kept["d"] = cache.get("d", lambda: np.zeros(30, np.uint8))
+    assert [cache.get(key, lambda: np.zeros(0, np.uint8)) is kept[key] for key in "acdb"] == [True, True, True, False]
 
 
 def test_what_is_larger_than_the_cache_is_not_kept() -> None:
-    cache = ensemble._Answers(limit=100)
-    cache.put(("a", "member", False), np.zeros(50, np.uint8))
-    cache.put(("b", "member", False), np.zeros(101, np.uint8))
-    assert cache.get(("a", "member", False)) is not None
-    assert cache.get(("b", "member", False)) is None
+    cache = ensemble.ArrayCache(limit=100)
+    small = cache.get("a", lambda: np.zeros(50, np.uint8))
+    large = cache.get("b", lambda: np.zeros(101, np.uint8))
+    assert cache.get("a", lambda: np.zeros(50, np.uint8)) is small
+    assert cache.get("b", lambda: np.zeros(101, np.uint8)) is not large
 
 
 def test_without_room_in_the_cache_the_answer_is_the_same(
     tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tiny.predict(PICTURE).masks
-    monkeypatch.setattr(ensemble, "_answers", ensemble._Answers(limit=0))
+    monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(limit=0))
     assert np.array_equal(tiny.predict(PICTURE).masks, kept)
     assert len(runs) == 4
 

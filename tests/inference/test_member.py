@@ -6,11 +6,15 @@ import json
 import os
 import pickle
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import safetensors.torch
 import segmentation_models_pytorch as smp
@@ -18,15 +22,24 @@ import torch
 
 from medseg import schema
 from medseg.config import MemberConfig
-from medseg.errors import ConfigError, DamagedError, InputError, MedsegError
+from medseg.errors import ConfigError, DamagedError, InputError, MedsegError, MedsegWarning
 from medseg.hub.folders import read_settings
 from medseg.image import Image
-from medseg.inference import member as member_module
-from medseg.inference import runtime
-from medseg.inference.member import build_network, file_sha256, load_member, save_member, to_probabilities
+from medseg.inference import graph_export, networks, runtime, runtime_onnx
+from medseg.inference.member import (
+    add_graph,
+    file_sha256,
+    load_member,
+    load_network,
+    read_member,
+    save_member,
+    to_probabilities,
+)
+from medseg.inference.networks import build_network
 from medseg.preprocess import to_tensor, to_working_grid
 from tests.conftest import make_member
 
+FILES = ("config.json", "model.safetensors", "graph.onnx")
 PICTURE = Image(np.random.default_rng(0).random((48, 80, 3), dtype=np.float32))
 
 
@@ -70,8 +83,8 @@ def refusal(folder: Path, kind: type[MedsegError]) -> str:
 # --- the pair save and load
 
 
-def test_a_member_folder_holds_three_files_and_its_card(saved: Path) -> None:
-    names = ["README.md", "config.json", "member.json", "model.safetensors"]
+def test_a_member_folder_holds_four_files_and_its_card(saved: Path) -> None:
+    names = ["README.md", "config.json", "graph.onnx", "member.json", "model.safetensors"]
     assert sorted(path.name for path in saved.iterdir()) == names
     assert "Research use only" in (saved / "README.md").read_text(encoding="utf-8")
 
@@ -80,7 +93,7 @@ def test_weights_come_back_within_half_precision(tmp_path: Path, saved: Path) ->
     torch.manual_seed(1)
     network = network_of(saved).eval()
     save_member(network, describe(saved), tmp_path / "again")
-    loaded = load_member(tmp_path / "again").network.state_dict()
+    loaded = load_network(tmp_path / "again").state_dict()
     assert loaded.keys() == network.state_dict().keys()
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(loaded[name], tensor, rtol=2**-10, atol=1e-7)
@@ -98,16 +111,16 @@ def test_saving_does_not_change_the_network_that_is_in_training(tmp_path: Path, 
 def test_save_returns_the_hashes_it_wrote(tmp_path: Path, saved: Path) -> None:
     written = save_member(network_of(saved), describe(saved), tmp_path / "again")
     assert written == describe(tmp_path / "again")
-    assert written.files == {n: file_sha256(tmp_path / "again" / n) for n in ("config.json", "model.safetensors")}
+    assert written.files == {n: file_sha256(tmp_path / "again" / n) for n in FILES}
 
 
 def test_smp_alone_opens_a_member_and_answers_the_same(saved: Path) -> None:
     network = smp.from_pretrained(str(saved)).eval()
     preprocess = describe(saved).preprocess
     with torch.inference_mode():
-        answer = network(to_tensor(PICTURE.pixels, preprocess)).sigmoid()[0]
-    expected = to_working_grid(answer, preprocess, PICTURE.size).numpy()
-    found = load_member(saved, device=torch.device("cpu")).probabilities(PICTURE)
+        answer = network(torch.from_numpy(to_tensor(PICTURE.pixels, preprocess))).sigmoid()[0]
+    expected = to_working_grid(answer.numpy(), preprocess, PICTURE.size)
+    found = load_member(saved, device="cpu").probabilities(PICTURE)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -144,16 +157,22 @@ def test_a_member_answers_on_the_working_grid(saved: Path, size: tuple[int, int]
 
 
 def test_sigmoid_for_labels_that_may_overlap() -> None:
-    assert to_probabilities(torch.zeros(1, 2, 1, 1), "multilabel").flatten().tolist() == [0.5, 0.5]
+    assert to_probabilities(np.zeros((1, 2, 1, 1), np.float32), "multilabel").flatten().tolist() == [0.5, 0.5]
+
+
+def test_logits_beyond_all_bounds_are_0_and_1() -> None:
+    logits = np.array([-1e4, 1e4], np.float32).reshape(1, 2, 1, 1)
+    assert to_probabilities(logits, "multilabel").flatten().tolist() == [0, 1]
+    assert to_probabilities(logits, "multiclass").flatten().tolist() == [1]
 
 
 def test_softmax_without_the_background_for_exclusive_labels() -> None:
-    logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).view(1, 3, 1, 1)
-    torch.testing.assert_close(to_probabilities(logits, "multiclass").flatten(), torch.tensor([0.3, 0.2]))
+    logits = np.log(np.array([0.5, 0.3, 0.2], np.float32)).reshape(1, 3, 1, 1)
+    np.testing.assert_allclose(to_probabilities(logits, "multiclass").flatten(), [0.3, 0.2], rtol=1e-6)
 
 
 def test_tta_is_the_mean_over_the_four_flips(saved: Path) -> None:
-    loaded = load_member(saved, device=torch.device("cpu"))
+    loaded = load_member(saved, device="cpu")
     flipped = [
         loaded.probabilities(Image(PICTURE.pixels[::down, ::across].copy()))[:, ::down, ::across].astype(np.float32)
         for down in (1, -1)
@@ -165,7 +184,7 @@ def test_tta_is_the_mean_over_the_four_flips(saved: Path) -> None:
 def test_an_answer_that_overflows_is_refused_not_shown_as_an_empty_mask(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "run", lambda network, batch, device: torch.full((1, 1, 64, 64), torch.nan))
+    monkeypatch.setattr(runtime, "run", lambda network, batch: np.full((1, 1, 64, 64), np.nan, np.float32))
     with pytest.raises(DamagedError, match="The member unet answers this picture with NaN"):
         load_member(saved).probabilities(PICTURE)
 
@@ -279,7 +298,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink, lambda path: path.write_bytes(b"")])
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_not_what_member_json_promises_is_refused(
     member: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -340,7 +359,11 @@ def test_a_pickle_beside_the_weights_is_left_alone(member: Path) -> None:
 
 
 def tampered(member: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
-    """The member with its tensors changed and every hash made good."""
+    """The member, without its graph, with its tensors changed and every hash made good."""
+    (member / "graph.onnx").unlink()
+    described = describe(member)
+    files = {name: digest for name, digest in described.files.items() if name != "graph.onnx"}
+    schema.dump(dataclasses.replace(described, files=files), member / "member.json")
     state = safetensors.torch.load_file(member / "model.safetensors")
     change(state)
     safetensors.torch.save_file(state, member / "model.safetensors")
@@ -378,8 +401,8 @@ def test_a_network_that_its_weights_do_not_fit_is_never_built(member: Path, monk
             devices.append(torch.empty(0).device.type)
             super().__init__(*arguments, **settings)
 
-    monkeypatch.setitem(member_module.ARCHITECTURES, "Unet", Watched)
-    load_member(member)
+    monkeypatch.setitem(networks.ARCHITECTURES, "Unet", Watched)
+    load_network(member)
     assert devices == ["meta", "cpu"]
     tampered(member, lambda state: state.update(extra=torch.zeros(1)))
     assert "'extra' is [1], wanted nothing" in refusal(member, DamagedError)
@@ -403,3 +426,84 @@ def test_a_config_json_that_is_none_is_refused(member: Path, content: bytes) -> 
     (member / "config.json").write_bytes(content)
     rehash(member)
     assert refusal(member, ConfigError).startswith("config.json ")
+
+
+# --- the graph
+
+
+def test_a_cpu_runs_the_graph_and_answers_as_torch_does(saved: Path) -> None:
+    loaded = load_member(saved, device="cpu")
+    assert loaded.network.runtime == "onnxruntime"
+    batch = to_tensor(PICTURE.pixels, loaded.config.preprocess)
+    with torch.inference_mode():
+        expected = load_network(saved)(torch.from_numpy(batch)).sigmoid().numpy()
+    found = to_probabilities(loaded.network.logits(batch), "binary")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    again = to_probabilities(load_member(saved, device="cpu").network.logits(batch), "binary")
+    assert np.array_equal(found, again)
+
+
+def test_a_batch_is_run_image_by_image(saved: Path) -> None:
+    network = load_member(saved, device="cpu").network
+    batch = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
+    assert np.array_equal(network.logits(batch), np.concatenate([network.logits(batch[i : i + 1]) for i in range(3)]))
+
+
+def test_a_folder_of_an_older_version_runs_on_torch_and_export_adds_its_graph(member: Path) -> None:
+    tampered(member, lambda state: None)
+    loaded = load_member(member, device="cpu")
+    assert loaded.network.runtime == "torch on cpu"
+    before = loaded.probabilities(PICTURE)
+    add_graph(member)
+    assert describe(member).files.keys() == set(FILES)
+    again = load_member(member, device="cpu")
+    assert again.network.runtime == "onnxruntime"
+    np.testing.assert_allclose(again.probabilities(PICTURE), before, atol=1e-3)
+
+
+def test_a_graph_without_a_hash_is_left_alone(member: Path) -> None:
+    content = (member / "graph.onnx").read_bytes()
+    tampered(member, lambda state: None)
+    (member / "graph.onnx").write_bytes(content)
+    assert load_member(member, device="cpu").network.runtime == "torch on cpu"
+
+
+def test_a_graph_that_answers_otherwise_is_not_saved(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_export, "MAX_DIFFERENCE", -1)
+    with pytest.warns(MedsegWarning, match=r"has no graph\.onnx, and runs on torch: its probabilities differ"):
+        written = save_member(network_of(saved), describe(saved), tmp_path / "again")
+    assert not (tmp_path / "again" / "graph.onnx").exists()
+    assert written == load_member(tmp_path / "again").config
+
+
+def test_without_the_tools_a_member_is_saved_without_a_graph_and_says_so(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_export, "_graphs", {})
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.warns(MedsegWarning, match=r"has no graph\.onnx.*onnxscript"):
+        save_member(network_of(saved), describe(saved), tmp_path / "again")
+    assert load_member(tmp_path / "again").network.runtime == "torch on cpu"
+
+
+def test_the_members_of_one_training_are_exported_once(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_member(network_of(saved), describe(saved), tmp_path / "first")
+    monkeypatch.setattr(graph_export, "make_graph", None)  # would raise
+    save_member(network_of(saved), describe(saved), tmp_path / "second")
+    graphs = [(tmp_path / name / "graph.onnx").read_bytes() for name in ("first", "second")]
+    assert graphs[0] == graphs[1]
+    assert load_member(tmp_path / "second", device="cpu").network.runtime == "onnxruntime"
+
+
+def test_no_batch_norm_and_no_cast_is_left_once_the_graph_is_open(saved: Path, tmp_path: Path) -> None:
+    opened = read_member(saved)
+    options = runtime_onnx._options(opened.weights)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(opened.graph, options, providers=["CPUExecutionProvider"])
+    left = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert not left.keys() & {"BatchNormalization", "Cast", "Expand", "Constant", "Shape"}
+    assert sum(left.values()) <= 50  # 34 convolutions and what joins them; unfolded there are over 500

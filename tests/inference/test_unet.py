@@ -11,7 +11,8 @@ import torch
 
 from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError
-from medseg.inference.member import build_network, load_member, save_member
+from medseg.inference.member import load_network, save_member
+from medseg.inference.networks import build_network
 from medseg.inference.unet import ACTIVATIONS, NORMS, PlainUNet
 
 SMALL = {"depth": 2, "width": 4}
@@ -118,11 +119,12 @@ def test_a_member_folder_opens_with_and_without_medseg(
     network = PlainUNet(channels, member.channels_out, activation="selu", dropout=0.2, **SMALL).eval()
     save_member(network, member, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "README.md", "config.json", "member.json", "model.safetensors",
+        "README.md", "config.json", "graph.onnx",
+        "member.json", "model.safetensors",
     ]  # fmt: skip
     assert json.loads((tmp_path / "config.json").read_text())["_model_class"] == "PlainUNet"
     picture = torch.rand(1, channels, 64, 64)
-    opened = load_member(tmp_path, device=torch.device("cpu")).network
+    opened = load_network(tmp_path)
     alone = PlainUNet.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(opened(picture), alone(picture))  # channels last and first round differently
     assert torch.allclose(opened(picture), network(picture), atol=0.02)  # saved in half precision

@@ -102,7 +102,7 @@ def test_a_student_is_a_member_whose_card_says_what_it_keeps(recipe: DistillReci
     compared = json.loads((folder / "distilled.json").read_text(encoding="utf-8"))
     assert compared["n"] == 2
     student = Ensemble.from_pretrained(folder)
-    parameters = sum(parameter.numel() for parameter in student.members[0].network.parameters())
+    parameters = student.members[0].parameters
     assert compared["student"]["megabytes"] == pytest.approx(2 * parameters / 1e6)
     assert "## What the student keeps" in (folder / "README.md").read_text(encoding="utf-8")
 

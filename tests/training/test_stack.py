@@ -104,7 +104,7 @@ def stacked(discs: Path, tiny_ensemble: Path, tmp_path_factory: pytest.TempPathF
 def stack_of(members: list[FakeMember], folder: Path) -> Ensemble:
     """The ensemble of `members` with the stacker in `folder`."""
     settings = schema.load(EnsembleConfig, folder / "ensemble.json")
-    return Ensemble(settings, members, stacker=load_member(folder / "stacker", device=torch.device("cpu")))
+    return Ensemble(settings, members, stacker=load_member(folder / "stacker", device="cpu"))
 
 
 def mean_dice(ensemble: Ensemble, data: Path, **settings: Any) -> float:

@@ -218,7 +218,7 @@ def test_accelerate_launches_the_default_data_from_a_bare_clone_and_any_folder(t
     assert shown.returncode == 0, shown.stderr
     assert "Saved the member out/member" in shown.stdout
     assert (clone / "medseg" / "__pycache__").is_dir(), "another medseg than the clone's was imported"
-    member = load_member(elsewhere / "out" / "member", device=torch.device("cpu"))
+    member = load_member(elsewhere / "out" / "member", device="cpu")
     assert member.config.labels == Recipe().labels
 
 

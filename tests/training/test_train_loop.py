@@ -18,7 +18,7 @@ import torch
 from medseg import schema
 from medseg.data.samples import load_data, split_hash
 from medseg.errors import ConfigError, DamagedError, InputError
-from medseg.inference.member import load_member, save_member
+from medseg.inference.member import load_member, load_network, save_member
 from medseg.reading.readers import read_image, read_masks
 from medseg.scores import Score
 from medseg.training import checkpoints, loop
@@ -107,7 +107,7 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(
     assert log[-1]["loss"] < log[0]["loss"] / 2
     assert log[-1]["best"] == max(line["val_dice"] for line in log)
     assert log[-1]["best"] > log[0]["val_dice"] + 0.1
-    member = load_member(folder, device=torch.device("cpu"))
+    member = load_member(folder, device="cpu")
     score, floor = member.config.scores
     assert floor.protocol.startswith("location prior")
     assert (floor.metric, floor.split, floor.n) == ("dice", "val", 7)
@@ -239,7 +239,7 @@ def test_the_mean_of_the_weights_is_what_is_scored_and_kept(tiny: Recipe, monkey
         mean = {name: 0.75 * value + 0.25 * after[name] for name, value in mean.items()}
     assert len(steps) > 2
     (network,) = seen
-    kept = load_member(folder, device=torch.device("cpu")).network.state_dict()
+    kept = load_network(folder).state_dict()
     for name, value in network.state_dict().items():
         if value.is_floating_point():
             assert torch.allclose(value, mean[name], atol=1e-6), name
@@ -451,20 +451,20 @@ def test_a_member_saved_by_halves_is_never_opened(
     """Without the loop's care too: member.json with the hashes is written last."""
     folder = tmp_path / "member"
     shutil.copytree(uninterrupted / "member", folder)
-    member = load_member(folder, device=torch.device("cpu"))
+    member, network = load_member(folder, device="cpu"), load_network(folder)
     with torch.no_grad():
-        next(iter(member.network.parameters())).add_(1)
+        next(iter(network.parameters())).add_(1)
     monkeypatch.setattr(schema, "dump", stop)
     with pytest.raises(Killed):
-        save_member(member.network, member.config, folder)
+        save_member(network, member.config, folder)
     with pytest.raises(DamagedError, match=r"model\.safetensors is not what member\.json promises"):
         load_member(folder)
 
 
 def test_saving_the_best_does_not_shift_what_the_training_draws_next(uninterrupted: Path, tmp_path: Path) -> None:
-    member = load_member(uninterrupted / "member", device=torch.device("cpu"))
+    member = load_member(uninterrupted / "member", device="cpu")
     before = torch.get_rng_state()
-    loop._save_best(member.network, member.config, tmp_path / "member")
+    loop._save_best(load_network(uninterrupted / "member"), member.config, tmp_path / "member")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -493,7 +493,7 @@ def test_every_task_and_a_grey_letterboxed_input_make_a_member(
         tiny, data=str(data), task=task, labels=labels, channels=1, resize="letterbox", epochs=1, architecture="unet",
         decoder={"decoder_channels": [16, 16, 8, 8, 8]},
     )  # fmt: skip
-    member = load_member(train(recipe), device=torch.device("cpu"))
+    member = load_member(train(recipe), device="cpu")
     assert member.probabilities(read_image(data / "images" / "0.png")).shape == (len(labels), 32, 32)
 
 

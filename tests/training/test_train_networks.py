@@ -10,7 +10,7 @@ import torch
 
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
-from medseg.inference.member import load_member, save_member
+from medseg.inference.member import load_network, save_member
 from medseg.training.encoders import make_network, normalisation
 from medseg.training.losses import make_loss
 from medseg.training.recipe import Recipe
@@ -67,7 +67,7 @@ def test_every_task_and_grey_or_colour_make_a_member(tmp_path: Path, name: str, 
     recipe = Recipe(**settings)
     network, _ = one_step(recipe)
     save_member(network, described(recipe), tmp_path)
-    opened = load_member(tmp_path, device=torch.device("cpu")).network
+    opened = load_network(tmp_path)
     assert opened(torch.rand(1, channels, 64, 64)).shape[1] == described(recipe).channels_out
 
 

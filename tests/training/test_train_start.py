@@ -13,7 +13,7 @@ import torch
 from medseg import schema
 from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError, DamagedError, InputError
-from medseg.inference.member import file_sha256, load_member, save_member
+from medseg.inference.member import file_sha256, load_network, save_member
 from medseg.training.donor import EMBEDDED, find_member
 from medseg.training.loop import train
 from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
@@ -136,12 +136,13 @@ def test_a_run_starts_from_the_member_and_records_it(discs: Path, tmp_path: Path
     folder, saved = save(tmp_path / "donor", describe_member("disc"))
     settings = {"data": str(discs), "labels": ["disc"], "init": str(folder), "learning_rate": 1e-30, "epochs": 1}
     output = train(recipe_from_settings({**settings, "output": str(tmp_path / "run"), "batch_size": 2}))
-    member = load_member(output, device=torch.device("cpu"))
-    assert member.config.preprocess == describe_member("disc").preprocess
-    record = schema.load(MemberConfig, output / "member.json").started_from
+    network = load_network(output)
+    member = schema.load(MemberConfig, output / "member.json")
+    assert member.preprocess == describe_member("disc").preprocess
+    record = member.started_from
     assert record is not None
     assert (record.name, record.taken, record.labels) == ("donor", len(saved), ("disc",))
-    for key, value in member.network.state_dict().items():
+    for key, value in network.state_dict().items():
         if "running_" not in key and "num_batches" not in key:
             assert torch.equal(value, saved[key]), key
 
@@ -151,6 +152,7 @@ def test_a_run_is_not_continued_from_another_member_of_the_same_name(discs: Path
     settings = {"data": str(discs), "labels": ["disc"], "init": str(folder), "epochs": 1, "batch_size": 2}
     settings |= {"output": str(tmp_path / "run")}
     train(recipe_from_settings(settings))
+    torch.manual_seed(1)  # other weights than the first ones, whatever was drawn meanwhile
     save(folder, describe_member("disc"))
     with pytest.raises(InputError, match="another recipe"):
         train(recipe_from_settings(settings))
