@@ -1,0 +1,73 @@
+"""The kit for rented machines, in a dry run on the CPU: what travels, stops at its limit, comes back, and goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medseg.inference.member import load_member
+from tests.conftest import ROOT
+from tests.training.test_train_launch import environment
+
+pytestmark = pytest.mark.skipif(shutil.which("timeout") is None, reason="needs GNU coreutils")
+
+RECIPE = """
+labels = ["disc"]
+architecture = "plainunet"
+encoder = "none"
+size = 32
+batch_size = 4
+[decoder]
+depth = 2
+width = 4
+"""
+
+
+def gpu(pack: Path, out: Path, recipe: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", str(ROOT / "train" / "gpu.sh"), str(pack), str(out), str(recipe), *more],
+        env=environment(PYTHON=sys.executable, PATH=os.environ["PATH"]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_run_goes_on_on_the_next_machine(disc_pairs: Path, tmp_path: Path) -> None:
+    kit, first, second = tmp_path / "kit", tmp_path / "first", tmp_path / "second"
+    packed = subprocess.run(
+        [sys.executable, str(ROOT / "train" / "gpu_pack.py"), str(disc_pairs), str(kit), "--side", "48"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert packed.returncode == 0, packed.stderr
+    assert "MiB" in packed.stdout
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    done = gpu(kit, first, recipe, "200", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert all(part.stat().st_size <= 15 * 2**20 for part in first.glob("part-*"))
+    for part in first.glob("part-*"):
+        shutil.copy(part, kit)
+    more = gpu(kit, second, recipe, "200", "--epochs", "2")
+    assert more.returncode == 0, more.stderr
+    assert "Continuing after epoch 1" in more.stdout
+    subprocess.run(f"cat {second}/part-* | tar -x -C {tmp_path}", shell=True, check=True)  # noqa: S602
+    assert load_member(tmp_path / "member").config.labels == ("disc",)
+
+
+def test_the_limit_ends_a_run_without_a_fault(disc_pairs: Path, tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    shutil.copytree(disc_pairs, kit / "data")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    stopped = gpu(kit, tmp_path / "out", recipe, "0.5", "--epochs", "1000")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Stopped after 0.5 s; copy" in stopped.stdout

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Use a rented machine from its first minute, without a network there:
+#
+#   here:   python train/gpu_pack.py ../shared/data/polyp/kvasir-seg gpu      # data small enough to travel, wheels
+#   there:  bash train/gpu.sh gpu "$OUT" train/recipes/polyp-unet-lite0-352.toml 540 --epochs 60 --batch-size 32
+#   here:   cp "$OUT"/part-* gpu/      # the next call goes on from them; so does one after a limit or a lost machine
+#
+# The run is stopped after the given seconds, and its newest checkpoint, member and log come out in files of 15 MiB.
+# It needs a Python with torch, found as $PYTHON (python3). With neither GPU nor time it is tried in a dry run on a CPU.
+set -euo pipefail
+if [ $# -lt 3 ]; then echo "usage: train/gpu.sh PACK OUT RECIPE [SECONDS] [settings …]" >&2; exit 2; fi
+mkdir -p "$2"
+pack=$(realpath "$1") out=$(realpath "$2") recipe=$3 seconds=${4:-540}
+shift $(($# < 4 ? $# : 4))
+here=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python3}
+run=$out/.run
+mkdir -p "$run"
+
+if compgen -G "$pack/wheels/*.whl" >/dev/null; then
+  "$python" -m pip install --quiet --no-index --no-deps --find-links "$pack/wheels" "$pack"/wheels/*.whl
+fi
+if compgen -G "$pack/part-*" >/dev/null; then
+  cat "$pack"/part-* | tar -x -C "$run"
+fi
+
+status=0
+timeout --signal=TERM "$seconds" "$python" "$here/train/train.py" --recipe "$recipe" --data "$pack/data" \
+  --output "$run" --checkpoint-steps 25 --workers "${WORKERS:-0}" "$@" || status=$?
+[ "$status" -eq 124 ] && echo "Stopped after $seconds s; copy $out/part-* into $pack and give the same command again."
+
+rm -f "$out"/part-*
+cd "$run"
+kept=()
+for place in member log.jsonl "$(find . -name 'epoch-*.pt' | sort | tail -n 1)"; do
+  if [ -e "$place" ]; then kept+=("$place"); fi
+done
+if [ ${#kept[@]} -gt 0 ]; then tar -c "${kept[@]}" | split -b 15M -d - "$out/part-"; fi
+cd "$here"
+rm -rf "$run"
+ls -l "$out"
+[ "$status" -eq 124 ] || exit "$status"
