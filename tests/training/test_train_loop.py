@@ -541,7 +541,7 @@ def test_the_floor_is_the_mean_training_mask_at_its_best_threshold() -> None:
     upper = torch.zeros(1, 128, 128, dtype=torch.bool)  # on the grid of the prior itself, so that nothing is resized
     upper[:, :64] = True
     blank = torch.zeros(3, 128, 128)
-    training = SimpleNamespace(pairs=[(blank, masks) for masks in (upper, upper, upper, ~upper)])
+    training = SimpleNamespace(masks=lambda: [upper, upper, upper, ~upper])
     val = SimpleNamespace(pairs=[(blank, masks) for masks in (upper, upper, ~upper, upper)], cases=list("abcd"))
     floor = location_floor(training, val, Recipe(size=128))
     assert (floor.value, floor.n, floor.split) == (0.75, 4, "val")
