@@ -15,7 +15,7 @@ from medseg.errors import InputError
 
 MAX_FILES = 500_000
 MAX_BYTES = 64 * 2**30
-"""Most that is unpacked. Data sets are already compressed pictures: the largest public one read here takes 8 GB."""
+"""Most that is unpacked. Data sets are already compressed images: the largest public one read here takes 8 GB."""
 
 
 def unpack_zip(path: Path) -> Path:
@@ -46,10 +46,10 @@ def cache_folder(path: Path, kind: str) -> Path:
 def _key(path: Path) -> str:
     """Changes with the file; hashing gigabytes at every start would cost more than it tells."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from None
-    return hashlib.sha256(f"{path.resolve()}\t{found.st_size}\t{found.st_mtime_ns}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{path.resolve()}\t{status.st_size}\t{status.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
 def unpack_into(folder: Path, path: Path, files: int | None = None, size: int | None = None) -> None:

@@ -226,12 +226,12 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
         value: Any = header.get(keyword)
         if value is None or value == "":
             return []
-        found = [float(v) for v in ([value] if isinstance(value, (int, float, str)) else value)]
+        parsed = [float(v) for v in ([value] if isinstance(value, (int, float, str)) else value)]
     except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
         raise ReadError(senseless(keyword)) from error
-    if any(v - v != 0 for v in found):  # infinite or not a number
+    if any(v - v != 0 for v in parsed):  # infinite or not a number
         raise ReadError(senseless(keyword))
-    return found
+    return parsed
 
 
 def _name(keyword: str) -> str:

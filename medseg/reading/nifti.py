@@ -1,8 +1,8 @@
 """NIfTI-1 and NIfTI-2 bytes (a single .nii or .nii.gz file) → one axial slice.
 
-Convention, the same for pictures and masks: the volume is brought to the closest canonical orientation (RAS+), `frame`
+Convention, the same for images and masks: the volume is brought to the closest canonical orientation (RAS+), `frame`
 counts along its third axis from the feet up, and the slice is shown as radiologists look at it: anterior at the top,
-the patient's right on the left. With `a` the RAS+ array, the picture is `a[::-1, ::-1, frame].T`.
+the patient's right on the left. With `a` the RAS+ array, the image is `a[::-1, ::-1, frame].T`.
 
 What is a frame and what a channel: slices are frames; what the file holds beyond three axes, the Decathlon's modalities
 on the fourth or the standard's vectors on the fifth, stands at one place and is its channels. The header cannot tell

@@ -124,12 +124,14 @@ def _of_zip(place: Path, size: int, changed_ns: int) -> tuple[Series, ...]:
 
 
 def _of_folder(folder: Path, held: object) -> tuple[Series, ...]:
-    found = list(_described(sorted(_files(folder))))
-    left_out = Counter(each for each in found if isinstance(each, str))
+    described = list(_described(sorted(_files(folder))))
+    left_out = Counter(each for each in described if isinstance(each, str))
     notes = tuple(f"Of the folder's files {count} {words}." for words, count in sorted(left_out.items()))
-    slices = [each for each in found if isinstance(each, Slice)]
+    slices = [each for each in described if isinstance(each, Slice)]
     if not slices:
-        raise ReadError(f"The folder holds no DICOM image among its {len(found)} files. Choose a folder of a study.")
+        raise ReadError(
+            f"The folder holds no DICOM image among its {len(described)} files. Choose a folder of a study."
+        )
     listed = [_series(members, notes, held) for members in _groups(slices)]
     return tuple(sorted(listed, key=lambda each: (each.slices[0].series_number or 0, each.slices[0].path)))
 

@@ -51,7 +51,7 @@ class Grey:
 
     `modality_lut` stands in for `slope` and `intercept` where the file has one, `voi_lut` for `window` (centre, width)
     with its VOI LUT `function`. `inverted` is True where the lowest value is white (MONOCHROME1). `padding` is the
-    lowest and highest stored value that is no part of the picture (PS3.3 C.7.5.1.1.2). `windows` are all that the file
+    lowest and highest stored value that is no part of the image (PS3.3 C.7.5.1.1.2). `windows` are all that the file
     offers; `window` is the first of them.
     """
 

@@ -111,8 +111,8 @@ def _channels(pixels: np.ndarray, extra: tuple[int, ...]) -> tuple[np.ndarray, N
     if count in (2, 4) and [kind in _ALPHA for kind in extra] == [True]:
         return without_alpha(pixels)
     extra = (0,) * (count - len(extra)) + extra
-    kept = pixels[..., [kind not in _ALPHA for kind in extra]]
-    return kept[..., 0] if kept.shape[2] == 1 else kept, ()
+    channels = pixels[..., [kind not in _ALPHA for kind in extra]]
+    return channels[..., 0] if channels.shape[2] == 1 else channels, ()
 
 
 def _white(pixels: np.ndarray, bits: int) -> float | None:

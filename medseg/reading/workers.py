@@ -134,7 +134,7 @@ class _Worker:
 
 
 def _widen(pipe: io.FileIO) -> None:
-    """Let 1 MiB lie in the pipe, not 64 KiB: fewer turns between the processes halve the time of large pictures."""
+    """Let 1 MiB lie in the pipe, not 64 KiB: fewer turns between the processes halve the time of large images."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # an administrator may allow less
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 2**20)
@@ -152,10 +152,10 @@ def _empty(header: dict[str, Any]) -> np.ndarray:
 
 def _environment() -> dict[str, str]:
     """What a worker needs of ours and no more: no tokens, no proxies; one thread, as decoding is not the slow part."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, "PYTHONPATH": path, "PYTHONUTF8": "1"}
+    return {**inherited, **threads, "PYTHONPATH": path, "PYTHONUTF8": "1"}
 
 
 class Pool:
