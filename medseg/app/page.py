@@ -29,6 +29,7 @@ from medseg.app.server.settings import read_settings, refuse_links
 from medseg.app.server.uploads import UploadMiddleware
 from medseg.app.state import registry
 from medseg.app.state.session import Session
+from medseg.app.tabs.archive import draw_archive_tab
 from medseg.app.tabs.batch import draw_batch_tab
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
@@ -67,6 +68,9 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
             draw_batch_tab(batch_tab, session, tabs, changed)
         with gr.Tab("Fit to my data") as fit_tab:
             draw_fit_tab(fit_tab, session, tabs, changed)
+        if SETTINGS.archive:
+            with gr.Tab("Archive"):
+                draw_archive_tab(session, tabs, changed)
     add_endpoints()
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)

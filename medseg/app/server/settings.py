@@ -9,18 +9,20 @@ from typing import NoReturn
 
 from gradio import Error, processing_utils
 
+from medseg.archive.settings import read_settings as archive_settings
 from medseg.errors import InputError
 
 
 @dataclass(frozen=True)
 class Settings:
     """`logins` are (name, password) pairs, none: everybody may come in. `queue` events may wait, and `workers` run at
-    once; more are refused. `mcp`: the endpoints are also tools for agents."""
+    once; more are refused. `mcp`: the endpoints are also tools for agents. `archive`: the owner names one."""
 
     logins: tuple[tuple[str, str], ...] = ()
     queue: int = 64
     workers: int = 8
     mcp: bool = False
+    archive: bool = False
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -30,6 +32,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         queue=_count(environment, "MEDSEG_QUEUE", Settings.queue),
         workers=_count(environment, "MEDSEG_WORKERS", Settings.workers),
         mcp=environment.get("MEDSEG_MCP") == "1",
+        archive=archive_settings(environment) is not None,
     )
     if settings.mcp and settings.logins:  # Gradio's login page does not stand before its MCP routes
         raise InputError("MEDSEG_MCP=1 knows no login: leave out MEDSEG_LOGIN, and let a proxy say who may come in.")
