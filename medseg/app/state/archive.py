@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.app.server.upload_folder import new_folder
@@ -22,17 +21,17 @@ def _opened() -> Iterator[Archive]:
         yield archive
 
 
-@dataclass(eq=False)
 class ArchiveDesk:
     """`images` are the files of the series that was fetched last. `waiting` are results that are written and not stored
     yet; they stay for another try."""
 
-    studies: list[Study] = field(default_factory=list)
-    series: list[Series] = field(default_factory=list)
-    study: str = ""
-    images: list[Path] = field(default_factory=list)
-    waiting: list[Path] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:  # no dataclass: Gradio would copy its fields into the page's configuration
+        self.studies: list[Study] = []
+        self.series: list[Series] = []
+        self.study = ""
+        self.images: list[Path] = []
+        self.waiting: list[Path] = []
+        self.stopped = threading.Event()
 
     def __deepcopy__(self, _: object) -> ArchiveDesk:
         return ArchiveDesk()  # Gradio copies a page's first state for each visitor
