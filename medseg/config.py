@@ -109,6 +109,10 @@ class StartedFrom:
         require(0 < self.taken <= self.tensors, f"started_from: taken must be 1 to {self.tensors}, not {self.taken}")
 
 
+UNKNOWN = TrainingData("unknown", "unknown")
+"""Where neither the user nor the layout of the data says what a member was trained on. It is not pushed."""
+
+
 @dataclass(frozen=True)
 class MemberConfig:
     """`member.json`: what smp's config.json does not say. `files` maps each hashed file's name to its sha256."""

@@ -19,6 +19,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
     card.add_argument("ensemble", type=ensemble_folder, help="ensemble or member folder")
+    card.add_argument("--trained-on", metavar="NAME", help="the training data of members that do not know theirs")
+    card.add_argument("--data-licence", metavar="LICENCE", help="their licence, as 'CC BY 4.0'")
     card.set_defaults(run=_card)
     push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
     push.add_argument("folder", type=ensemble_folder, help="member or ensemble folder, with its README.md")
@@ -58,7 +60,11 @@ def _selftest(options: argparse.Namespace) -> None:
 
 def _card(options: argparse.Namespace) -> None:
     from medseg.cards.folder import write_cards
+    from medseg.cards.provenance import state_provenance
 
+    if options.trained_on is not None or options.data_licence is not None:
+        members = state_provenance(options.ensemble, options.trained_on or "", options.data_licence or "")
+        print(f"Trained on {options.trained_on} ({options.data_licence}): {', '.join(members)}")
     write_cards(options.ensemble)
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import medseg
-from medseg.config import is_hub_id
+from medseg.config import UNKNOWN, MemberConfig, is_hub_id
 from medseg.errors import HubDownError, HubError, InputError, MedsegError
 from medseg.hub.cache import has_digest
 from medseg.hub.download import broken, host, is_offline, refusal
 from medseg.hub.folders import CALIBRATION, DESCRIPTION, MEMBER_FILES, PAPERS, verified
 from medseg.hub.listing import Listing, list_files
+from medseg.schema import load
 
 PATIENCE_S = 60.0
 BYTES_PER_S = 100_000
@@ -29,11 +30,13 @@ def push(folder: str | Path, repo_id: str, *, private: bool = False, message: st
     The weights' hashes are checked first. The user's own token is used, and no error or log holds it.
 
     Raises ConfigError and DamagedError for a folder that could not be loaded again, InputError where README.md is
-    missing, HubError where the Hub refuses, is down, or where somebody else pushed meanwhile.
+    missing or what a member was trained on is unknown, HubError where the Hub refuses, is down, or where somebody else
+    pushed meanwhile.
     """
     if not is_hub_id(repo_id):
         raise InputError(f"{repo_id[:80]!r} is not a Hub repository: wanted owner/name.")
     files = verified(Path(folder))
+    _refuse_unknown(Path(folder), files)
     if is_offline():
         raise HubError(f"{repo_id} is not pushed: HF_HUB_OFFLINE is set.")
     return in_time(lambda: _push(files, repo_id, private, message), repo_id, files)
@@ -62,6 +65,18 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str | No
         parent_commit=there.commit,  # two pushes at once: the later one is refused, never mixed in
     )
     return str(commit.commit_url)
+
+
+def _refuse_unknown(folder: Path, files: dict[str, Path]) -> None:
+    """Others must know what a member was trained on, and under which licence."""
+    for name, path in files.items():
+        if name.rpartition("/")[2] == "member.json":
+            data = load(MemberConfig, path).training_data
+            if UNKNOWN.name in (data.name, data.licence):
+                raise InputError(
+                    f"Nobody said what {path.parent.name} was trained on, or under which licence, so it is not pushed. "
+                    f"Say it: medseg card {folder} --trained-on NAME --data-licence LICENCE."
+                )
 
 
 def _ours(there: Listing) -> list[str]:

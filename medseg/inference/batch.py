@@ -8,6 +8,7 @@ predict …`) take files in turn and share the same folder.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 from medseg.arrays import Weight
 from medseg.config import Blend, Cleanup
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.png import write_mask
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
@@ -111,7 +112,8 @@ def predict_jobs(
 def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) -> Iterator[Prediction]:
     """Every frame of one file that `output` does not hold yet, each given when its mask and report are there.
 
-    A file that fails leaves its `.error.json` and raises its MedsegError; the frames before stay.
+    A file that fails, whatever was raised, leaves its `.error.json` and raises a MedsegError; the frames before stay.
+    Only a full disk, or one that takes nothing, is no fault of the file.
     """
     target = output / job.stem
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,12 @@ def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) 
     except MedsegError as refusal:
         _write_json({"file": job.stem, "error": str(refusal)}, error)
         raise
+    except Exception as failure:  # one odd file among thousands must not end the run
+        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+            raise
+        sentence = f"This file could not be segmented ({type(failure).__name__}: {str(failure)[:200]})."
+        _write_json({"file": job.stem, "error": sentence}, error)
+        raise ReadError(sentence) from failure
 
 
 def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> Iterator[Prediction]:

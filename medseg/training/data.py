@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from medseg.config import Appearance, Preprocess
+from medseg.config import UNKNOWN, Appearance, Preprocess, TrainingData
 from medseg.data.samples import Sample, load_data
 from medseg.errors import InputError
 from medseg.image import Image
@@ -156,6 +156,17 @@ def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) ->
 def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader[Any]:
     """Batches of the validation split, in order and as they are."""
     return DataLoader(val, recipe.batch_size, num_workers=recipe.workers)
+
+
+PHANTOMS = TrainingData("phantoms drawn by medseg.data.phantoms", "Apache-2.0")
+
+
+def provenance(recipe: Recipe) -> TrainingData:
+    """What the recipe's data are: as it says (`defaults.choose` asks the layout of the data), phantoms for those that
+    are drawn, UNKNOWN for other data, of which only the user knows."""
+    if recipe.training_data != UNKNOWN:
+        return recipe.training_data
+    return PHANTOMS if recipe.data == "phantoms" else UNKNOWN
 
 
 def read_recipe_samples(recipe: Recipe) -> list[Sample]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from medseg.data.layouts.pairs import UNNAMED
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError, ReadError
@@ -80,6 +81,7 @@ def choose(chosen: dict[str, Any]) -> list[Choice]:
         *_labels(data, chosen),
         Choice("name", f"{name}-member", "the data's name"),
         Choice("output", f"runs/{name}", "the data's name"),
+        _provenance(data),
         *_network(images, chosen),
         _channels(images),
         _size(images),
@@ -107,10 +109,19 @@ def _read(samples: Sequence[Sample]) -> list[Image]:
 def _labels(data: DataSet, chosen: dict[str, Any]) -> list[Choice]:
     if "labels" in chosen:
         return []
-    if not data.labels:
+    if data.labels in ((), (UNNAMED,)):
         raise ConfigError("recipe: name what the masks of your data mark, as in --labels polyp.")
     several = [Choice("task", "multilabel", "the masks of several labels may overlap")] if len(data.labels) > 1 else []
     return [Choice("labels", list(data.labels), "as the data name them"), *several]
+
+
+def _provenance(data: DataSet) -> Choice:
+    """What the layout knows of its data; nothing is guessed."""
+    if data.source is None:
+        reason = "neither you nor the layout says what the data are; medseg push wants to know"
+        return Choice("training_data", {"name": "unknown", "licence": "unknown"}, reason)
+    known = {name: getattr(data.source, name) for name in ("name", "licence", "url", "citation")}
+    return Choice("training_data", known, f"the layout is that of {data.source.name}")
 
 
 def _network(images: Sequence[Image], chosen: dict[str, Any]) -> list[Choice]:

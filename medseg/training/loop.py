@@ -27,7 +27,8 @@ from medseg.errors import ConfigError, InputError
 from medseg.inference.member import save_member
 from medseg.scores import Score
 from medseg.training import checkpoints, launch, state
-from medseg.training.data import Pairs, read_recipe_samples, training_loader, validation_loader
+from medseg.training.continued import check_saved, keep_to_data
+from medseg.training.data import Pairs, provenance, read_recipe_samples, training_loader, validation_loader
 from medseg.training.donor import find_member, read_donor
 from medseg.training.encoders import make_network, normalisation
 from medseg.training.losses import make_loss
@@ -43,7 +44,10 @@ def read_sound_samples(recipe: Recipe) -> list[Sample]:
     """The samples that the recipe names, examined before the first epoch (`medseg.data.verify`)."""
     samples = read_recipe_samples(recipe)
     if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
-        require_sound(samples, recipe.labels)
+        for doubt in require_sound(samples, recipe.labels):
+            print(f"note: {doubt}", file=sys.stderr)
+    if PartialState().is_main_process:
+        keep_to_data(samples, Path(recipe.output))
     return samples
 
 
@@ -103,6 +107,8 @@ def train(
             if pusher:
                 pusher.offer()
         run.position.begin_stage(number + 1)
+    if accelerator.is_main_process:
+        check_saved(run.output / "member")
     scores = f"val Dice {run.position.best:.4f}, of the location prior {floor.value:.4f}"
     accelerator.print(f"Saved the member {run.output / 'member'}: {scores}")
     if pusher:
@@ -292,7 +298,7 @@ def _begin(recipe: Recipe, member: MemberConfig) -> tuple[torch.nn.Module, Membe
 
 
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
-    data, licence = recipe.training_data, recipe.weights_licence
+    data, licence = provenance(recipe), recipe.weights_licence
     return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
 
 

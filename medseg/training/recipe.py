@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, get_args, get_origin, get_type_hints, overload
 
-from medseg.config import Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
+from medseg.config import UNKNOWN, Intensity, MemberConfig, Preprocess, Task, TrainingData, is_hub_id
 from medseg.errors import ConfigError
 from medseg.schema import from_json, require
 from medseg.training.donor import donor_settings, find_member
@@ -122,8 +122,7 @@ class Recipe:
     seed: int = _setting(0, "seed of weights, order and augmentation")
     weights_licence: str = _setting("Apache-2.0", "licence of the trained weights")
     training_data: TrainingData = _setting(  # noqa: RUF009
-        TrainingData(name="phantoms drawn by assets/phantoms.py", licence="Apache-2.0"),
-        "what the card says of the data",
+        UNKNOWN, "what the card says of the data; unknown: what their layout knows, and what is unknown is not pushed"
     )
 
     def __post_init__(self) -> None:
@@ -236,6 +235,8 @@ def recipe_from_settings(settings: dict[str, Any], kind: type[Any] = Recipe) -> 
     init = settings.get("init")
     if isinstance(init, str) and init:
         settings = {**donor_settings(find_member(init), settings), **settings}
+    if kind is Recipe and settings.get("data", "phantoms") != "phantoms" and "labels" not in settings:
+        raise ConfigError("recipe: name what the masks of your data mark, as in --labels polyp.")
     try:
         return from_json(kind, settings)
     except ConfigError as error:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from medseg import schema
-from medseg.data.samples import load_data, split_hash
+from medseg.data.samples import load_data, split_hash, write_manifest
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, load_network, save_member
 from medseg.reading.readers import read_image, read_masks
@@ -382,6 +382,25 @@ def extended(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(data=str(discs), output=str(tmp_path_factory.mktemp("extended")), **{**TINY, "epochs": 1})
     train(recipe)
     return train(replace(recipe, epochs=3)).parent
+
+
+def test_a_finished_run_whose_weights_were_overwritten_says_so(tiny: Recipe, uninterrupted: Path) -> None:
+    shutil.copytree(uninterrupted, tiny.output)
+    weights = Path(tiny.output) / "member" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedError, match="is not what this run saved: it was overwritten"):
+        train(tiny)
+
+
+def test_a_run_is_not_continued_with_changed_images(tiny: Recipe, uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted, tiny.output)
+    data = load_data(tiny.data)
+    changed = tmp_path / "changed.png"
+    PIL.Image.new("RGB", (64, 48)).save(changed)
+    first = replace(data.samples[0], image=changed, case=data.samples[0].case)
+    write_manifest([first, *data.samples[1:]], ["blob"], tmp_path / "changed.json")
+    with pytest.raises(InputError, match=r"Images or masks have changed since the run in .* began"):
+        train(replace(tiny, data=str(tmp_path / "changed.json"), epochs=9))
 
 
 def test_more_epochs_continue_a_finished_run_with_a_schedule_of_their_own(
