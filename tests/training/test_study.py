@@ -168,11 +168,11 @@ def test_only_the_named_members_are_blended(disc_pairs: Path, tmp_path: Path, la
 
 
 def test_generated_films_are_drawn_once(tmp_path: Path, launches: Launches) -> None:
-    recipe = {**tiny(Path("x")).recipe, "labels": ["pneumothorax"]}
-    films = replace(tiny(Path("x")), data="", films=9, recipe=recipe)
+    classes = {"blob": ("pneumothorax",)}
+    films = replace(tiny(Path("x")), data="", films=40, classes=classes)
     run_study(films, tmp_path)
     table = tmp_path / "films" / "train-rle.csv"
-    assert len(table.read_text(encoding="utf-8").splitlines()) == 10
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 41
     drawn = table.stat().st_mtime_ns
     run_study(films, tmp_path)
     assert table.stat().st_mtime_ns == drawn
