@@ -117,6 +117,9 @@ def _has_areas(values: np.ndarray, levels: np.ndarray) -> bool:
     """Whether there are areas of a level between dark and bright, as label maps and numbered instances have."""
     if len(levels) <= _FEW:
         middle = (values > levels[0]) & (values < levels[-1])
+        dark = middle & (values <= 32)
+        if dark.sum() * _FLAT_SHARE < (values == levels[-1]).sum():
+            middle &= ~dark  # traces of editing, as in some masks of CVC-ClinicDB: too few pixels for a class
         return bool(levels[0] > 0) or _is_area(_flat(values, 2) & middle, middle)
     middle = (values > 16) & (values < 239)  # a mask that was a JPEG once has flat blocks of 1 and 254
     return _is_area(_flat(values, 3) & middle, middle)

@@ -442,6 +442,12 @@ def test_a_png_that_was_a_jpeg_once_is_cut_as_the_jpeg_is(tmp_path: Path) -> Non
     assert (masks[0] != disc).sum() < 20
 
 
+def test_traces_of_almost_black_beside_a_large_mask_are_none_of_it(tmp_path: Path) -> None:
+    values = np.zeros((40, 40), np.uint8)
+    values[5:35, 5:35], values[1:3, 1:8] = 255, 11
+    assert read_masks(write_png(tmp_path / "a", values), ["a"]).sum() == 900
+
+
 def test_two_colours_are_two_classes_and_dark_ones_count(tmp_path: Path) -> None:
     def painted(*colours: tuple[int, int, int]) -> Path:
         return write_png(tmp_path / "a", np.kron(np.array([colours], np.uint8), np.ones((6, 6, 1), np.uint8)))
