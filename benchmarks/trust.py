@@ -25,7 +25,7 @@ from medseg.fitting.crossfit import HeldOut, cross_fit, with_own_weights
 from medseg.fitting.observations import observe
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.uncertainty import entropy
-from medseg.metrics import mean_interval
+from medseg.intervals import difference_interval
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -85,7 +85,7 @@ def main(folder: str, data: str) -> None:
     print(f"n = {len(held)} of {len(set(cases))} cases\n")
     print("| features | mean error | minus agreement alone |\n|---|---|---|")
     for name, error in errors.items():
-        less = mean_interval((error - errors["agreement"]).tolist(), cases)
+        less = difference_interval(error.tolist(), errors["agreement"].tolist(), cases)
         print(f"| {name} | {error.mean():.4f} | {less.mean:+.4f} [{less.low:+.4f}, {less.high:+.4f}] |")
 
 

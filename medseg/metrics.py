@@ -9,8 +9,8 @@ The protocol that every number carries (after Maier-Hein et al., Metrics reloade
 - "per image" is the mean of one value per pair; "pooled" is one ratio over the pixels of all pairs. Both are given over
   all pairs and over the positives (those whose truth is not empty). "per case" is the mean of one value per patient or
   sequence, the pixels of its pairs pooled.
-- Every mean comes with n and a 95 % interval: percentile bootstrap (Efron 1979) that resamples whole cases, because two
-  images of one patient are not two independent observations.
+- Every mean comes with n and a 95 % interval by case, as `medseg.intervals` has it; of fewer than ten cases there is no
+  interval.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from scipy.spatial import KDTree
 
 from medseg.arrays import Mask, Masks, Spacing
 from medseg.errors import InputError
+from medseg.intervals import SHARE, Estimate, check_same_length, mean_interval, ratio_interval
 
 Overlap: TypeAlias = Literal["dice", "iou", "precision", "recall", "specificity", "accuracy"]
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
+DISTANCES = ("hd95_px", "hd95_mm")
 
 _PERCENTILE = 95
-_INTERVAL = (2.5, 97.5)
 _ROUNDING = 1 + 1e-6
 """Two rows of 0.4 mm can come out as 0.8000000000000002 mm, which a tolerance of 0.8 mm still means to accept."""
 
@@ -100,22 +101,6 @@ class Confusion:
         }[metric]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean or pooled ratio with its 95 % bootstrap interval.
-
-    `n` values from `cases` cases went into it; `infinite` ones were left out. `mean` is nan where n is 0; `low` and
-    `high` are nan for fewer than two cases, since one case says nothing of how much cases differ.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    cases: int
-    infinite: int = 0
-
-
 def confusion(prediction: Mask, truth: Mask) -> Confusion:
     """Counts of true positive, false positive, false negative and true negative pixels."""
     _check_same_grid(prediction, truth)
@@ -168,31 +153,16 @@ def overlaps(counts: Confusion) -> dict[str, float]:
     return {metric: counts.ratio(metric) for metric in OVERLAPS}
 
 
-def mean_interval(values: Sequence[float], cases: Sequence[str], seed: int = 0, resamples: int = 2000) -> Estimate:
-    """Mean of the finite `values`, one per image, with `cases` naming each one's patient or sequence.
-
-    Every image weighs the same, so a case with more images weighs more.
-    """
-    _check_same_length(values, cases)
-    every = np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(every)
-    kept = every[finite]
-    terms = np.stack([kept, np.ones_like(kept), np.zeros_like(kept)], axis=1)
-    return _estimate(terms, np.asarray(cases, dtype=str)[finite], seed, resamples, infinite=int((~finite).sum()))
-
-
-def pooled_interval(
-    confusions: Sequence[Confusion], cases: Sequence[str], metric: Overlap, seed: int = 0, resamples: int = 2000
-) -> Estimate:
+def pooled_interval(confusions: Sequence[Confusion], cases: Sequence[str], metric: Overlap) -> Estimate:
     """`metric` over the pixels of all pairs together: large findings weigh more than small ones."""
-    _check_same_length(confusions, cases)
-    rows = [(*counts.terms(metric), counts.fp + counts.fn) for counts in confusions]
-    terms = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    return _estimate(terms, np.asarray(cases, dtype=str), seed, resamples)
+    terms = np.array([counts.terms(metric) for counts in confusions], dtype=np.float64).reshape(-1, 1, 2)
+    if not terms[..., 1].any():
+        terms = np.array([[(counts.ratio(metric), 1)] for counts in confusions]).reshape(-1, 1, 2)
+    return ratio_interval(terms, cases)
 
 
 def summarise(
-    scores: Sequence[Mapping[str, float]], confusions: Sequence[Confusion], cases: Sequence[str], seed: int = 0
+    scores: Sequence[Mapping[str, float]], confusions: Sequence[Confusion], cases: Sequence[str]
 ) -> dict[str, dict[str, Estimate]]:
     """One label's report: estimates under per_image_all, per_image_positives, per_case_all, pooled_all and
     pooled_positives.
@@ -200,61 +170,39 @@ def summarise(
     `scores`, `confusions` and `cases` are one per pair. A score that some pairs lack (millimetres without spacing) is
     averaged over the pairs that have it, as its n tells.
     """
-    _check_same_length(scores, cases)
-    _check_same_length(confusions, cases)
+    check_same_length(scores, cases)
+    check_same_length(confusions, cases)
     every = range(len(cases))
     groups = {"all": list(every), "positives": [i for i in every if confusions[i].positive]}
     per_image = {
-        f"per_image_{group}": _means([scores[i] for i in rows], [cases[i] for i in rows], seed)
+        f"per_image_{group}": _means([scores[i] for i in rows], [cases[i] for i in rows])
         for group, rows in groups.items()
     }
     pooled = {
-        f"pooled_{group}": _pooled([confusions[i] for i in rows], [cases[i] for i in rows], seed)
+        f"pooled_{group}": _pooled([confusions[i] for i in rows], [cases[i] for i in rows])
         for group, rows in groups.items()
     }
-    return per_image | {"per_case_all": _per_case(confusions, cases, seed)} | pooled
+    return per_image | {"per_case_all": _per_case(confusions, cases)} | pooled
 
 
-def _per_case(confusions: Sequence[Confusion], cases: Sequence[str], seed: int) -> dict[str, Estimate]:
+def _per_case(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, Estimate]:
     whole: dict[str, Confusion] = {}
     for case, counts in zip(cases, confusions, strict=True):
         whole[case] = whole[case] + counts if case in whole else counts
-    return _means([overlaps(counts) for counts in whole.values()], list(whole), seed)
+    return _means([overlaps(counts) for counts in whole.values()], list(whole))
 
 
-def _means(scores: Sequence[Mapping[str, float]], cases: Sequence[str], seed: int) -> dict[str, Estimate]:
+def _means(scores: Sequence[Mapping[str, float]], cases: Sequence[str]) -> dict[str, Estimate]:
     means = {}
     for name in dict.fromkeys(name for row in scores for name in row):
         having = [(row[name], case) for row, case in zip(scores, cases, strict=True) if name in row]
-        means[name] = mean_interval([value for value, _ in having], [case for _, case in having], seed)
+        scale = SHARE if name not in DISTANCES else None
+        means[name] = mean_interval([value for value, _ in having], [case for _, case in having], scale)
     return means
 
 
-def _pooled(confusions: Sequence[Confusion], cases: Sequence[str], seed: int) -> dict[str, Estimate]:
-    return {metric: pooled_interval(confusions, cases, metric, seed) for metric in OVERLAPS}
-
-
-def _estimate(
-    terms: Float64[np.ndarray, "n 3"], cases: np.ndarray, seed: int, resamples: int, infinite: int = 0
-) -> Estimate:
-    """The ratio of sums of `terms` (numerator, denominator, errors per image) and its bootstrap over `cases`."""
-    if not len(terms):
-        return Estimate(np.nan, np.nan, np.nan, 0, 0, infinite)
-    names, case_of = np.unique(cases, return_inverse=True)
-    per_case = np.stack([np.bincount(case_of, column) for column in terms.T], axis=1)
-    mean = float(_ratio(terms.sum(axis=0)))
-    low = high = np.nan
-    if len(names) > 1:
-        drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-        sums = np.stack([column[drawn].sum(axis=1) for column in per_case.T], axis=1)
-        low, high = np.percentile(_ratio(sums), _INTERVAL)
-    return Estimate(mean, float(low), float(high), len(terms), len(names), infinite)
-
-
-def _ratio(terms: Float64[np.ndarray, "*rows 3"]) -> Float64[np.ndarray, "*rows"]:
-    """Numerator over denominator, with `Confusion`'s rule where the denominator is 0."""
-    part, whole, errors = np.moveaxis(terms, -1, 0)
-    return np.asarray(np.where(whole > 0, part / np.where(whole > 0, whole, 1), errors == 0), dtype=np.float64)
+def _pooled(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, Estimate]:
+    return {metric: pooled_interval(confusions, cases, metric) for metric in OVERLAPS}
 
 
 def _surface_distances(
@@ -285,8 +233,3 @@ def _check_same_grid(prediction: np.ndarray, truth: np.ndarray) -> None:
             f"The predicted mask is {prediction.shape} and the true mask {truth.shape} (rows, columns): "
             "bring both to the image's grid first."
         )
-
-
-def _check_same_length(values: Sequence[object], cases: Sequence[str]) -> None:
-    if len(values) != len(cases):
-        raise InputError(f"Each value needs the name of its case: got {len(values)} values and {len(cases)} cases.")

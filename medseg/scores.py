@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from medseg.schema import require
@@ -20,8 +20,9 @@ several labels are decided alone, the weights it found for each label."""
 class Score:
     """One figure with its protocol: metric, split, how it was averaged, n, and a 95 % bootstrap interval by case.
 
-    `low` and `high` are None where there is no interval (fewer than two cases); nan says the same and becomes None,
-    because JSON knows no nan.
+    `low` and `high` are None where there is no interval (`medseg.intervals` says when); nan says the same and becomes
+    None, because JSON knows no nan. `error` is the standard error of a difference; None for others, and in files of
+    before.
     """
 
     metric: str
@@ -31,22 +32,33 @@ class Score:
     n: int
     split: str
     protocol: str
+    error: float | None = None
 
     def __post_init__(self) -> None:
-        for bound in ("low", "high"):
+        for bound in ("low", "high", "error"):
             value = getattr(self, bound)
             if value is not None and math.isnan(value):
                 object.__setattr__(self, bound, None)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Of a difference: whether it is above 0 by more than one standard error, taken from the interval in files of
+        before."""
+        error = self.error
+        if error is None:
+            error = 0.0 if self.low is None or self.high is None else (self.high - self.low) / 3.92
+        return self.value > error
+
 
 @dataclass(frozen=True)
 class Nested:
-    """What each contender scores on cases that had no part in choosing it, threshold included, by cross-validation by
-    case; and by how much, paired by image or by case, the fitted weights are ahead of both others, and the best single
-    member of equal weights (None in files of before).
+    """The score of each contender on cases that had no part in choosing it, threshold included, by cross-validation by
+    case; and the differences, paired by image or by case: of the fitted weights to both others, and of the best single
+    member to equal weights (None in files of before).
 
-    Where weights per label were a contender, `per_label` is what they score, and `over_shared` by how much they are
-    ahead of `shared`.
+    Where weights per label were a contender, `per_label` is their score, and `over_shared` by how much they are ahead
+    of `shared`. `drops` are the contenders that drop a label: on the images that show it they score less than half of
+    what another one does.
     """
 
     best_single: Score
@@ -57,21 +69,43 @@ class Nested:
     per_label: Score | None = None
     over_shared: Score | None = None
     single_over_equal: Score | None = None
+    drops: tuple[Contender, ...] = ()
 
     @property
     def shared(self) -> Contender:
-        """What to take of the contenders whose weights all labels share: "fitted" where it is above both others, else
-        "equal" unless the best single member is ahead by more than chance: which member is best is noise too."""
-        if self.over_best_single.value > 0 and self.over_equal.value > 0:
-            return "fitted"
-        low = self.single_over_equal.low if self.single_over_equal else None
-        ahead = self.best_single.value > self.equal.value if low is None else low > 0
-        return "best single" if ahead else "equal"
+        """The contender to take, of those whose weights all labels share, by one rule for all: of those that drop no
+        label the fitted weights, which lose least where cases are few, unless equal weights or a single member are
+        ahead by more than one standard error. Which one leads by less is chance. Where nothing differs at all, equal
+        weights are simplest.
+
+        Source: the one-standard-error rule of Breiman et al., Classification and regression trees, 1984;
+        `benchmarks/coverage.py` prints what it costs.
+        """
+        order: tuple[Contender, ...] = ("fitted", "equal", "best single")
+        sound = [contender for contender in order if contender not in self.drops] or list(order)
+        taken = sound[0]
+        for contender in sound[1:]:
+            ahead = self._difference(contender, taken)
+            if ahead.is_ahead or (contender == "equal" and ahead.value == 0 == (ahead.error or 0)):
+                taken = contender
+        return taken
+
+    def _difference(self, contender: Contender, other: Contender) -> Score:
+        if other == "fitted":
+            over = self.over_equal if contender == "equal" else self.over_best_single
+            low, high = (None if bound is None else -bound for bound in (over.high, over.low))
+            return replace(over, value=-over.value, low=low, high=high)
+        if self.single_over_equal:
+            return self.single_over_equal
+        return replace(self.best_single, value=self.best_single.value - self.equal.value, low=None, high=None)
 
     @property
     def recommended(self) -> Contender:
-        """ "per label" where it is above `shared`, else that."""
-        return "per label" if self.over_shared is not None and self.over_shared.value > 0 else self.shared
+        """ "per label" where it drops no label and is ahead of `shared` by more than one standard error, or `shared`
+        drops one; else `shared`."""
+        if self.over_shared is None or "per label" in self.drops:
+            return self.shared
+        return "per label" if self.over_shared.is_ahead or self.shared in self.drops else self.shared
 
 
 @dataclass(frozen=True)

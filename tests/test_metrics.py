@@ -17,7 +17,6 @@ from medseg.metrics import (
     Confusion,
     confusion,
     hd95,
-    mean_interval,
     pooled_interval,
     score,
     summarise,
@@ -252,63 +251,10 @@ def test_distances_agree_with_measuring_every_pixel_against_every_other() -> Non
         assert hd95(prediction, truth, spacing_mm=(0.4, 1.7)) == pytest.approx(expected)
 
 
-def test_equal_values_give_an_interval_without_width() -> None:
-    found = mean_interval([0.5] * 4, ["a", "b", "c", "d"])
-    assert (found.mean, found.low, found.high, found.n, found.cases) == (0.5, 0.5, 0.5, 4, 4)
-
-
-def test_two_cases_reach_from_one_to_the_other() -> None:
-    # Both draws hit the same case in a quarter of the resamples each, far more than the 2.5 % cut off at either end.
-    found = mean_interval([0.2, 0.8], ["a", "b"])
-    assert found.mean == pytest.approx(0.5)
-    assert (found.low, found.high) == (0.2, 0.8)
-
-
-def test_one_case_has_no_interval_and_no_values_have_no_mean() -> None:
-    alone = mean_interval([0.2, 0.8], ["a", "a"])
-    assert alone.mean == 0.5
-    assert math.isnan(alone.low)
-    assert math.isnan(alone.high)
-    assert (alone.n, alone.cases) == (2, 1)
-    assert math.isnan(mean_interval([], []).mean)
-
-
-def test_infinite_distances_are_counted_and_left_out() -> None:
-    found = mean_interval([1.0, math.inf, 3.0], ["a", "b", "c"])
-    assert (found.mean, found.n, found.cases, found.infinite) == (2.0, 2, 2, 1)
-    assert mean_interval([math.inf], ["a"]).infinite == 1
-
-
-def test_resampling_cases_gives_wider_intervals_than_resampling_images() -> None:
-    rng = np.random.default_rng(0)
-    level = rng.random(12)  # 12 patients with 10 nearly equal images each
-    values = list((level[:, None] + 0.01 * rng.random((12, 10))).ravel())
-    by_case = mean_interval(values, [f"case {i // 10}" for i in range(120)])
-    by_image = mean_interval(values, [f"image {i}" for i in range(120)])
-    assert by_case.mean == pytest.approx(by_image.mean)
-    assert by_case.high - by_case.low > 2 * (by_image.high - by_image.low)
-
-
-def test_an_interval_covers_the_textbook_one_for_many_independent_values() -> None:
-    values = np.random.default_rng(1).normal(size=400)
-    found = mean_interval(list(values), [str(i) for i in range(400)])
-    half = 1.96 * values.std() / math.sqrt(400)
-    assert found.low == pytest.approx(found.mean - half, abs=0.01)
-    assert found.high == pytest.approx(found.mean + half, abs=0.01)
-
-
-def test_an_interval_depends_on_its_seed_alone() -> None:
-    values, cases = [0.1, 0.5, 0.6, 0.9], ["a", "b", "c", "d"]
-    assert mean_interval(values, cases, seed=3) == mean_interval(values, cases, seed=3)
-    reordered = mean_interval(values[::-1], cases[::-1], seed=3)
-    assert reordered.low == pytest.approx(mean_interval(values, cases, seed=3).low)
-
-
 def test_pooled_dice_weighs_pixels_and_not_images() -> None:
     large, small = Confusion(tp=90, fp=10, fn=10, tn=0), Confusion(tp=0, fp=0, fn=1, tn=99)
     found = pooled_interval([large, small], ["a", "b"], "dice")
     assert found.mean == 180 / 201
-    assert (found.low, found.high) == (0.0, 0.9)
     assert (found.n, found.cases) == (2, 2)
 
 
@@ -317,12 +263,7 @@ def test_pooled_ratios_follow_the_rule_for_empty_masks() -> None:
     assert pooled_interval([nothing, nothing], ["a", "b"], "dice").mean == 1.0
     missed = confusion(EMPTY, TRUTH)
     found = pooled_interval([missed, missed], ["a", "b"], "precision")
-    assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
-
-
-def test_values_without_cases_are_refused() -> None:
-    with pytest.raises(InputError, match="got 2 values and 1 cases"):
-        mean_interval([0.1, 0.2], ["a"])
+    assert found.mean == 0
 
 
 def test_summary_names_its_averages_and_tells_positives_apart() -> None:

@@ -15,11 +15,12 @@ from jaxtyping import Float64
 from medseg.calibration.calibrate import Calibration, tables_of
 from medseg.calibration.conformal import Bounds, inner_outer
 from medseg.calibration.temperature import Table, brier, ece, pool
-from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, interval_by_case, spearman
+from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, spearman
 from medseg.data.manifest import Sample
 from medseg.fitting.crossfit import HeldOut, with_own_weights
 from medseg.fitting.observations import Progress, observation
 from medseg.inference.ensemble import Ensemble
+from medseg.intervals import interval_by_case
 from medseg.metrics import dice
 
 

@@ -8,7 +8,7 @@ Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, Neur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -151,21 +151,6 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
     if not (count and others):
         return np.nan
     return float((ranks[chosen].sum() - count * (count + 1) / 2) / (count * others))
-
-
-def interval_by_case(
-    statistic: Callable[[np.ndarray], float], cases: Sequence[str], resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile bootstrap of `statistic`, a function of image indices, that resamples whole cases.
-
-    Resamples in which it is nan are left out; (nan, nan) for fewer than two cases or where all are.
-    """
-    names, case_of = np.unique(np.asarray(cases, dtype=str), return_inverse=True)
-    own = [np.flatnonzero(case_of == index) for index in range(len(names))]
-    rng = np.random.default_rng(seed)
-    drawn = (np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))]) for _ in range(resamples))
-    found = [value for value in map(statistic, drawn) if np.isfinite(value)] if len(names) > 1 else []
-    return (float(np.percentile(found, 2.5)), float(np.percentile(found, 97.5))) if found else (np.nan, np.nan)
 
 
 def _position(agreement: np.ndarray) -> np.ndarray:

@@ -209,14 +209,12 @@ def _nested(fitted: Fitted) -> list[str]:
     nested = fitted.nested
     if nested is None:
         return [f"{chosen}.", ""]
-    means, ahead, earned = [], [], "Fitted weights are recommended only where both differences are above 0."
+    means, ahead = [], []
     if nested.single_over_equal:
         ahead.append(f"- best single − equal weights: {gain_words(nested.single_over_equal)}")
-        earned += " The best single member is recommended only where its interval lies above 0."
     if nested.per_label and nested.over_shared:
         means = [f"- weights per label: {score_words(nested.per_label)}"]
         ahead += [f"- per label − {nested.shared}: {gain_words(nested.over_shared)}"]
-        earned += " Weights per label are recommended only where theirs is."
     return [
         "Chosen on some of the cases and scored on others, which does not flatter:",
         "",
@@ -228,7 +226,7 @@ def _nested(fitted: Fitted) -> list[str]:
         f"- fitted − equal weights: {gain_words(nested.over_equal)}",
         *ahead,
         "",
-        f"{chosen}. {earned}",
+        f"{chosen}.",
         "",
     ]
 

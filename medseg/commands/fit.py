@@ -51,8 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--choose",
         choices=tuple(_CONTENDERS),
         help="whose weights and threshold to write; per-label: weights of its own for each of several labels that may "
-        "overlap, with one threshold (default: those recommended, which are fitted or per-label ones only where nested "
-        "cross-validation puts them above all others)",
+        "overlap, with one threshold (default: those recommended by nested cross-validation)",
     )
     fit.set_defaults(run=_fit)
 

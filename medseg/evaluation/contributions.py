@@ -15,7 +15,8 @@ from jaxtyping import Float64
 from medseg.arrays import Masks, Probabilities, Stack, Weight
 from medseg.config import EnsembleConfig, Task
 from medseg.inference.blend import blend, weighted_mean
-from medseg.metrics import Estimate, dice, mean_interval
+from medseg.intervals import Estimate, difference_interval
+from medseg.metrics import dice
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 
@@ -58,13 +59,16 @@ class Contributions:
         found: dict[str, dict[str, dict[str, Estimate]]] = {}
         for index, label in enumerate(self.settings.labels):
             without = np.array([picture[:, index] for picture in self._without])
-            columns = {WITHOUT: without[:, 1:] - without[:, :1]}
+            columns = {WITHOUT: (without[:, 1:], without[:, 0])}
             if self._exact:
                 worth = np.array([picture[:, index] for picture in self._coalitions])
                 worth[:, 0] = floors[label]
-                columns[SHAPLEY] = shapley(worth)
+                columns[SHAPLEY] = (shapley(worth), np.zeros(len(worth)))
             found[label] = {
-                name: {column: mean_interval(values[:, i].tolist(), cases) for column, values in columns.items()}
+                name: {
+                    column: difference_interval(values[:, i].tolist(), others.tolist(), cases)
+                    for column, (values, others) in columns.items()
+                }
                 for i, name in enumerate(names)
             }
         return found

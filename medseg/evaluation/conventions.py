@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from medseg.arrays import Mask, Masks, Probabilities
-from medseg.metrics import Confusion, Estimate, mean_interval
+from medseg.intervals import Estimate, mean_interval, ratio_interval
+from medseg.metrics import Confusion
 
 PRANET_DICE, PRANET_IOU = "PraNet's mean Dice", "PraNet's mean IoU"
 MEAN_IOU = "mean IoU with background"
@@ -93,26 +94,8 @@ def _at_least(levels: np.ndarray) -> np.ndarray:
     return np.bincount(levels.ravel(), minlength=256)[::-1].cumsum()[::-1]
 
 
-def pooled_mean_iou(
-    confusions: Sequence[Confusion], cases: Sequence[str], seed: int = 0, resamples: int = 2000
-) -> Estimate:
-    """MEAN_IOU over the pixels of all images together, with the interval of `medseg.metrics`: a bootstrap by case."""
-    counts = np.array([(c.tp, c.fp + c.fn, c.tn) for c in confusions], dtype=np.float64)
-    names, case_of = np.unique(cases, return_inverse=True)
-    per_case = np.stack([np.bincount(case_of, column) for column in counts.T], axis=1)
-    low = high = np.nan
-    if len(names) > 1:
-        drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-        low, high = np.percentile(_mean_iou(per_case[drawn].sum(axis=1)), (2.5, 97.5))
-    return Estimate(float(_mean_iou(counts.sum(axis=0))), float(low), float(high), len(counts), len(names))
-
-
-def _mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Of (…, 3) counts of foreground found, errors, background found; a class that is nowhere has IoU 1."""
-    foreground, errors, background = np.moveaxis(counts, -1, 0)
-    return np.asarray(np.mean([_iou(foreground, errors), _iou(background, errors)], axis=0))
-
-
-def _iou(hit: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    whole = hit + errors
-    return np.where(whole > 0, hit / np.where(whole > 0, whole, 1), 1.0)
+def pooled_mean_iou(confusions: Sequence[Confusion], cases: Sequence[str]) -> Estimate:
+    """MEAN_IOU over the pixels of all images together, with its interval by case; a class that is nowhere has IoU 1."""
+    counts = [(c.tp, c.tn, c.fp + c.fn) for c in confusions]
+    terms = np.array([[(hit, hit + errors) for hit in (tp, tn)] for tp, tn, errors in counts], dtype=np.float64)
+    return ratio_interval(terms, cases)

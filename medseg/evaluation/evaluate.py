@@ -22,7 +22,8 @@ from medseg.fitting.thresholds import THRESHOLDS
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction
-from medseg.metrics import Confusion, Estimate, confusion, mean_interval, score, summarise, surface_dice
+from medseg.intervals import Estimate, difference_interval
+from medseg.metrics import Confusion, confusion, score, summarise, surface_dice
 from medseg.preprocess import to_image_grid
 
 MEMBER_THRESHOLD = 0.5
@@ -106,8 +107,8 @@ class Evaluation:
 
     def difference(self, row: str, other: str, label: str, metric: str = "dice") -> Estimate:
         """Per-image mean of `row` minus `other`, paired: both saw the same images."""
-        pairs = zip(self.scores[row][label], self.scores[other][label], strict=True)
-        return mean_interval([a[metric] - b[metric] for a, b in pairs], self.cases)
+        ours, theirs = ([scores[metric] for scores in self.scores[name][label]] for name in (row, other))
+        return difference_interval(ours, theirs, self.cases)
 
     def mean(self, row: str, label: str) -> float:
         """Per-image mean Dice of `row`."""

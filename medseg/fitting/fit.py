@@ -1,17 +1,16 @@
 """Weights and threshold from validation samples, and what they are worth.
 
-Three contenders are compared: the member that is best alone, equal weights, and the weights that a search found; and
-where several labels are decided alone a fourth, weights that were found for each label. Each gets its own threshold, so
-that none is favoured: 0.5, unless another is better by more than chance. Chosen and scored on the same images all of
-them flatter, searched weights most; so nested cross-validation by case chooses each on some cases and scores it on
-others. Only where that puts them ahead of all others are searched weights recommended; else equal ones, unless a single
-member is ahead by more than chance. A member that alone is no better than an answer that never looks at the image is
-broken: the search gives it weight 0.
+Three contenders are compared: the member that is best alone, equal weights, and the weights of a search; and where
+several labels are decided alone a fourth, weights searched for each label. One rule gives all of them their thresholds:
+0.5, unless another is better by more than chance. Chosen and scored on the same images all of them flatter, searched
+weights most; so nested cross-validation by case chooses each on some cases and scores it on others, and one rule
+recommends by that (`medseg.scores.Nested`). A member that alone is no better than the baseline, a mask that never looks
+at the image, is broken: it gets weight 0 in the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,9 +26,13 @@ from medseg.fitting.measure import Measure
 from medseg.fitting.observations import Observation, Observations
 from medseg.fitting.search import Chosen, describe
 from medseg.fitting.thresholds import THRESHOLDS
+from medseg.intervals import FEWEST_CASES as FEWEST
 from medseg.scores import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 
 FOLDS = 5
+FEWEST_POSITIVES = 5
+"""Cases that show a label; with fewer, its part in every choice is chance."""
+
 FEWEST_CASES = 3
 """Fewer cannot be dealt into folds, so there is no nested estimate."""
 
@@ -52,16 +55,19 @@ class Choice:
     @property
     def written(self) -> tuple[float | tuple[float, ...], ...]:
         """The weights as ensemble.json has them, in four decimals."""
-        return tuple(round(w, 4) if isinstance(w, float) else tuple(round(one, 4) for one in w) for w in self.weights)
+        return tuple(
+            round(w, 4) if isinstance(w, float) else tuple(round(share, 4) for share in w) for w in self.weights
+        )
 
 
 @dataclass(frozen=True)
 class Fit:
     """The contenders on the validation samples.
 
-    `baseline` is the score of the best answer that never looks at the image; `broken` are the indices of the members
+    `baseline` is the score of the best mask that never looks at the image; `broken` are the indices of the members
     that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched.
-    `nested` is None for fewer than three cases. `per_label` is None unless several labels are decided alone.
+    `nested` is None for fewer than three cases. `positives` is the number of cases that show each label. `per_label` is
+    None unless several labels are decided alone.
     """
 
     singles: tuple[Choice, ...]
@@ -71,6 +77,7 @@ class Fit:
     broken: tuple[int, ...]
     method: FitMethod
     nested: Nested | None
+    positives: tuple[int, ...]
     per_label: Choice | None = None
 
     @property
@@ -80,7 +87,7 @@ class Fit:
 
     @property
     def recommended(self) -> Contender:
-        """What the nested estimate puts ahead; without one nothing speaks for weights that were searched."""
+        """The contender that the nested estimate recommends; without one nothing speaks for searched weights."""
         if self.nested is None:
             return "best single" if self.singles[self.best_single].mean > self.equal.mean else "equal"
         return self.nested.recommended
@@ -124,8 +131,8 @@ class Fit:
     def _method(self) -> str:
         words = (
             f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95, of which "
-            "0.5 is taken unless another is better by more than chance; "
-            f"weight 0 for members not above the best answer that never looks at the image ({self.baseline:.3f})"
+            "0.5 is taken unless another is better by more than chance, for all contenders alike; "
+            f"weight 0 for members not above the best mask that never looks at the image ({self.baseline:.3f})"
         )
         return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
 
@@ -162,26 +169,48 @@ def fit(
         chosen.broken,
         method,
         comparison.nested() if max(fold_of) else None,
+        observations.positives,
         choice(chosen.per_label) if chosen.per_label else None,
     )
 
 
 def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
-    """The fit in lines: what each choice scores on the images that it was made on, then the nested estimate; `names` of
-    the members, and the `labels`."""
+    """The fit in lines: the score of each choice on the images that it was made on, of each label where there are
+    several, then the nested estimate; `names` of the members, and the `labels`."""
     measure = found.fitted.measure
+    choices = dict(zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True))
     lines = [f"{measure.metric}, {measure}, each with its best threshold here, or 0.5 where that may be chance:"]
-    for name, choice in zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True):
+    for name, choice in choices.items():
         lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
     if found.per_label:
         lines.append(f"  {'per label':28} {found.per_label.mean:.4f}  threshold {found.per_label.threshold:.2f}")
         own = zip(labels, np.array(found.per_label.weights).T, strict=True)
         lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
+        choices["per label"] = found.per_label
+    if len(labels) > 1:
+        lines += _by_label(choices, labels)
+    for label, cases in zip(labels, found.positives, strict=True):
+        if cases < FEWEST_POSITIVES:
+            lines.append(f"Warning: {cases} cases show {label}: too few to choose weights or a threshold for it.")
     for i in found.broken:
-        lines.append(f"{names[i]} got weight 0: alone it is no better than a blind answer ({found.baseline:.4f}).")
-    nested = found.nested
+        lines.append(f"{names[i]} got weight 0: alone it is no better than the baseline ({found.baseline:.4f}).")
+    return "\n".join([*lines, *_nested_lines(found.nested)])
+
+
+def _by_label(choices: Mapping[str, Choice], labels: Sequence[str]) -> list[str]:
+    lines = [
+        "Of each label, over the images that show it:",
+        f"  {'':28} {' '.join(f'{label:>8.8}' for label in labels)}",
+    ]
+    for name, choice in choices.items():
+        values = ("–" if np.isnan(value) else f"{value:.4f}" for value in choice.measure.by_label(choice.counts))
+        lines.append(f"  {name:28} {' '.join(f'{value:>8}' for value in values)}")
+    return lines
+
+
+def _nested_lines(nested: Nested | None) -> list[str]:
     if nested is None:
-        return "\n".join([*lines, f"Fewer than {FEWEST_CASES} cases: no nested estimate."])
+        return [f"Fewer than {FEWEST_CASES} cases: no nested estimate."]
     means = {"best single": nested.best_single, "equal": nested.equal, "fitted": nested.fitted}
     ahead = {"fitted − best single": nested.over_best_single, "fitted − equal": nested.over_equal}
     if nested.single_over_equal:
@@ -189,9 +218,12 @@ def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     if nested.per_label and nested.over_shared:
         means["per label"] = nested.per_label
         ahead[f"per label − {nested.shared}"] = nested.over_shared
-    lines.append("On cases that had no part in the choice, nested cross-validation, with 95 % intervals by case:")
-    lines += [_line(name, value) for name, value in means.items()]
-    return "\n".join([*lines, *(_line(name, value, "+") for name, value in ahead.items())])
+    head = "On cases that had no part in the choice, nested cross-validation, with 95 % intervals by case:"
+    if nested.equal.low is None:
+        head = f"On cases that had no part in the choice; fewer than {FEWEST} cases have no interval:"
+    dropped = [f"{name} drops a label, so it is not recommended." for name in nested.drops]
+    lines = [_line(name, value) for name, value in means.items()]
+    return [head, *lines, *(_line(name, value, "+") for name, value in ahead.items()), *dropped]
 
 
 def _two(weights: Iterable[Weight]) -> str:

@@ -9,10 +9,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from medseg.fitting.thresholds import Counts
-from medseg.metrics import Estimate, mean_interval
+from medseg.intervals import Estimate, ratio_difference, ratio_interval
 from medseg.scores import Average, FitMetric
-
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -37,33 +35,31 @@ class Measure:
             return np.asarray(self.ratio(counts.sum(axis=0)).mean(axis=0))
         return np.asarray(self.ratio(counts).mean(axis=(0, 1)))
 
+    def by_label(self, counts: Int64[np.ndarray, "n K 3"]) -> Float64[np.ndarray, "K"]:
+        """Each label's value over the images that show it; nan for a label that none shows."""
+        shows = counts[..., 2] > 0
+        if self.average == "pooled":
+            values = self.ratio((counts * shows[..., np.newaxis]).sum(axis=0))
+        else:
+            values = (self.ratio(counts) * shows).sum(axis=0) / np.maximum(shows.sum(axis=0), 1)
+        return np.asarray(np.where(shows.any(axis=0), values, np.nan))
+
     def estimate(self, counts: Int64[np.ndarray, "n K 3"], cases: Sequence[str]) -> Estimate:
-        """`mean` with its 95 % bootstrap interval by case."""
-        return self.difference(counts, None, cases)
+        """`mean` with its 95 % interval by case."""
+        return ratio_interval(self._terms(counts), cases)
 
     def difference(
-        self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"] | None, cases: Sequence[str]
+        self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"], cases: Sequence[str]
     ) -> Estimate:
-        """`mean` minus that of `others`, which saw the same images: each resample draws the same cases for both."""
-        if self.average == "pooled":
-            return self._pooled_difference(counts, others, cases)
-        values = self.ratio(counts).mean(axis=1)
-        if others is not None:
-            values = values - self.ratio(others).mean(axis=1)
-        return mean_interval(values.tolist(), cases)
+        """`mean` minus that of `others`, which saw the same images: each resample weighs the same cases for both."""
+        return ratio_difference(self._terms(counts), self._terms(others), cases)
 
-    def _pooled_difference(
-        self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"] | None, cases: Sequence[str]
-    ) -> Estimate:
-        names, case_of = np.unique(np.asarray(cases, dtype=str), return_inverse=True)
-        number = len(names)
-        drawn = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), size=_RESAMPLES)
-        times = np.concatenate([np.ones((1, number), np.int64), drawn])[:, case_of]  # the first row: all, once
-
-        def pooled(each: Int64[np.ndarray, "n K 3"]) -> Float64[np.ndarray, "resamples"]:
-            sums = times @ each.reshape(len(each), -1).astype(np.float64)  # exact below 2⁵³, and ten times as fast
-            return np.asarray(self.ratio(sums.reshape(-1, *each.shape[1:])).mean(axis=1))
-
-        values = pooled(counts) - (0 if others is None else pooled(others))
-        low, high = np.percentile(values[1:], (2.5, 97.5)) if number > 1 else (np.nan, np.nan)
-        return Estimate(float(values[0]), float(low), float(high), len(cases), number)
+    def _terms(self, counts: Int64[np.ndarray, "n K 3"]) -> Float64[np.ndarray, "n L 2"]:
+        """Numerator and denominator of each image: for each label where pixels are pooled, else of the labels' mean."""
+        if self.average == "per image":
+            values = self.ratio(counts).mean(axis=1)
+            return np.stack([values, np.ones_like(values)], axis=-1)[:, np.newaxis]
+        both, predicted, true = np.moveaxis(counts.astype(np.float64), -1, 0)
+        if self.metric == "dice":
+            return np.stack([2 * both, predicted + true], axis=-1)
+        return np.stack([both, predicted + true - both], axis=-1)

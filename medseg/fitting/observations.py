@@ -108,6 +108,12 @@ class Observations:
         """The number of members."""
         return len(self.histograms[0][0].probabilities)
 
+    @property
+    def positives(self) -> tuple[int, ...]:
+        """The number of cases that show each label."""
+        shows = np.array([np.concatenate([part.true for part in image]) > 0 for image in self.histograms])
+        return tuple(len({case for case, there in zip(self.cases, column, strict=True) if there}) for column in shows.T)
+
     def label(self, index: int) -> Observations:
         """One label of several that may overlap, by itself."""
         histograms = tuple((image[index],) for image in self.histograms)

@@ -18,7 +18,8 @@ from medseg.evaluation.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Ev
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.record import versions
 from medseg.inference.runtime import choose_device
-from medseg.metrics import Confusion, Estimate, Overlap, mean_interval, pooled_interval
+from medseg.intervals import Estimate, mean_interval
+from medseg.metrics import Confusion, Overlap, pooled_interval
 from medseg.report.csv import write_csv
 
 SEARCHED = "searched weights"

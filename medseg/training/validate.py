@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from medseg.config import Task
 from medseg.evaluation.evaluate import prior_of
 from medseg.inference.networks import to_probabilities
-from medseg.metrics import mean_interval
+from medseg.intervals import mean_interval
 from medseg.overlay import draw_overlay
 from medseg.postprocess import to_masks
 from medseg.scores import Score

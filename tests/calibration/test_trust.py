@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torchmetrics.functional.classification import binary_auroc
 
-from medseg.calibration.trust import Outcomes, TrustModel, agreement, auroc, fit_trust, interval_by_case, spearman
+from medseg.calibration.trust import Outcomes, TrustModel, agreement, auroc, fit_trust, spearman
 from medseg.errors import ConfigError, InputError
 
 MODEL = TrustModel(intercept=-0.5, slope=1.0, low=-1.0, high=0.5, cases=100)
@@ -167,14 +167,3 @@ def test_auroc_is_that_of_torchmetrics(pairs: list[tuple[int, bool]]) -> None:
     else:
         expected = binary_auroc(torch.tensor(scores) / 5, torch.tensor(positive).int()).item()
         assert auroc(scores, positive) == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_bootstrap_resamples_whole_cases() -> None:
-    values = np.array([0, 0, 0, 1, 1, 1])
-    low, high = interval_by_case(lambda rows: values[rows].mean(), ["a"] * 3 + ["b"] * 3)
-    assert (low, high) == (0, 1)  # both cases twice, or each once: never a mixture within a case
-    assert np.isnan(interval_by_case(lambda rows: values[rows].mean(), ["a"] * 6)).all()
-
-
-def test_resamples_without_an_answer_are_left_out() -> None:
-    assert np.isnan(interval_by_case(lambda rows: np.nan, ["a", "b"])).all()

@@ -106,7 +106,7 @@ def test_a_case_has_no_say_in_the_threshold_that_answers_it() -> None:
         odd = image.pixels[0, 0, 0] > 0
         return (0.85 if odd else 0.02) + (0.14 if odd else 0.96) * (image.pixels.transpose(2, 0, 1) == 1)
 
-    samples = painted(20)
+    samples = painted(60)
     odd = deal_folds(samples, FOLDS)[0]
     for sample in samples:
         sample.picture.pixels[0, 0, 0] = 0.5 if sample.case in odd else 0
