@@ -78,8 +78,8 @@ class Objective:
         order = np.argsort(np.ptp(np.array(vectors), axis=1), kind="stable")  # the most equal first: it wins ties
         best = order[scores[:, order].round(6).argmax(axis=1)]
         if len(set(best.tolist())) == 1:
-            return vectors[best[0]]
-        return tuple(float(share) for share in np.array(vectors)[best].mean(axis=0))
+            return vectors[int(best[0])]
+        return tuple(np.array(vectors)[best].mean(axis=0).tolist())
 
     def _keep(self, vectors: Sequence[Vector]) -> None:
         if not vectors:

@@ -182,9 +182,8 @@ def test_weights_per_label_are_shown_beside_the_shared_ones() -> None:
     assert "- weights per label: dice 0.990" in card
     assert "- weights per label: dice 0.900" in card
     assert "- per label − fitted: +0.012 [+0.010, +0.020]" in card
-    assert "The ensemble has the per label weights and their threshold. Fitted weights are recommended only" in card
+    assert "The ensemble has the per label weights and their threshold." in card
     assert "- best single − equal weights: -0.010 [-0.020, +0.020]" in card
-    assert "Weights per label are recommended only where theirs is." in card
 
 
 def test_the_test_scores_are_shown_with_their_protocol() -> None:
