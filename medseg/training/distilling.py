@@ -28,7 +28,8 @@ from medseg.data.samples import select
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
-from medseg.metrics import dice, mean_interval
+from medseg.intervals import mean_interval
+from medseg.metrics import dice
 from medseg.reading.readers import read_image
 from medseg.training import checkpoints
 from medseg.training.data import read_recipe_samples
