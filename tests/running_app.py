@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,55 @@ PATIENCE_S = 120
 """A loaded machine takes tens of seconds to import torch and answer the first picture."""
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running app: its address, its process, and what it wrote so far."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@contextlib.contextmanager
+def running_server(
+    ensemble: Path | str | None = None,
+    start: tuple[str, ...] = ("app.py",),
+    uploads: Path | None = None,
+    root: Path = ROOT,
+    python: str = sys.executable,
+    **environment: str,
+) -> Iterator[Server]:
+    """The app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded ones; `start` is
+    what Python runs in the folder `root`, `uploads` where it keeps what visitors send (default: a folder that goes with
+    it), and `environment` sets more variables."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
+        settings = {
+            "MEDSEG_ENSEMBLES": str(ensemble or ""),
+            "GRADIO_SERVER_PORT": str(port),
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_TEMP_DIR": str(uploads or Path(folder) / "uploads"),
+        }
+        log = Path(folder) / "log"
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [python, *start],
+                cwd=root,
+                env=os.environ | settings | environment,
+                stdout=stream,
+                stderr=stream,
+            )
+        try:
+            _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
+            yield Server(f"http://127.0.0.1:{port}", process, log)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
 @contextlib.contextmanager
 def running_app(
     ensemble: Path | str | None = None,
@@ -40,26 +90,9 @@ def running_app(
     root: Path = ROOT,
     python: str = sys.executable,
 ) -> Iterator[str]:
-    """The URL of the app on a free port, with `ensemble` (or several, as in MEDSEG_ENSEMBLES) before the embedded
-    ones; `start` is what `python` runs in the folder `root`, `uploads` where it keeps what visitors send (default: a
-    folder that goes with it)."""
-    port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
-        environment = os.environ | {
-            "MEDSEG_ENSEMBLES": str(ensemble or ""),
-            "GRADIO_SERVER_PORT": str(port),
-            "GRADIO_SERVER_NAME": "127.0.0.1",
-            "GRADIO_TEMP_DIR": str(uploads or Path(folder) / "uploads"),
-        }
-        log = Path(folder) / "log"
-        with log.open("w") as stream:
-            process = subprocess.Popen([python, *start], cwd=root, env=environment, stdout=stream, stderr=stream)
-        try:
-            _wait_until_it_answers(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    """The URL of `running_server`."""
+    with running_server(ensemble, start, uploads, root, python) as server:
+        yield server.url
 
 
 @contextlib.contextmanager

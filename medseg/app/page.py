@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from medseg.app.server.upload_folder import claim_folder, keep_clean, max_bytes
+from medseg.app.server.settings import max_bytes, read_settings
+from medseg.app.server.upload_folder import claim_folder, visitors_folder
+from medseg.errors import MedsegError
 
-# before gradio is imported, which reports at import and asks once where its files belong
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ["GRADIO_TEMP_DIR"] = claim_folder()
+try:
+    SETTINGS = read_settings()
+    # before gradio is imported, which reports at import and asks once where its files belong
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ["GRADIO_TEMP_DIR"] = claim_folder()
+except MedsegError as error:
+    sys.exit(f"error: {error}")
 
 from medseg.app.render import examples
 
@@ -24,8 +29,13 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medseg.app.render.theme import CSS, THEME
-from medseg.app.server.endpoints import add_endpoints
-from medseg.app.server.settings import read_settings, refuse_links
+from medseg.app.server.endpoints import add_endpoints, results
+from medseg.app.server.gate import Gate
+from medseg.app.server.guards import guard
+from medseg.app.server.health import Health
+from medseg.app.server.janitor import Janitor
+from medseg.app.server.settings import keep_seconds
+from medseg.app.server.shutdown import serve_until_stopped
 from medseg.app.server.uploads import UploadMiddleware
 from medseg.app.state import registry
 from medseg.app.state.session import Session
@@ -33,25 +43,6 @@ from medseg.app.tabs.archive import draw_archive_tab
 from medseg.app.tabs.batch import draw_batch_tab
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
-from medseg.errors import MedsegError
-
-try:
-    SETTINGS = read_settings()
-except MedsegError as error:
-    sys.exit(f"error: {error}")
-
-LAUNCH: dict[str, Any] = {
-    "theme": THEME,
-    "css": CSS,
-    "max_file_size": max_bytes(),
-    "app_kwargs": {"middleware": [Middleware(UploadMiddleware)]},
-    "state_session_capacity": 100,  # a session holds tens of megabytes; the longest unused goes first
-    "ssr_mode": False,
-    "run_history": False,  # it would keep the visitors' images in their browsers
-    "footer_links": ["api"],
-    "auth": list(SETTINGS.logins) or None,
-    "mcp_server": SETTINGS.mcp,
-}
 
 with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
     session = gr.State(Session())
@@ -74,13 +65,41 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
     add_endpoints()
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
-refuse_links()
+guard()
+
+# what is there already stays: the examples' images, which every visitor sees
+janitor = Janitor(visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), [results.sweep])
+health = Health(janitor, lambda: len(demo._queue), lambda: len(results))
+routes = {"/health": health.answer} | ({"/metrics": health.metrics} if SETTINGS.metrics else {})
+gate = Middleware(
+    Gate,
+    hosts=SETTINGS.hosts,
+    routes=routes,
+    names={str(fn.api_name) for fn in demo.fns.values() if fn.api_visibility == "public"},
+    is_full=lambda: len(demo._queue) >= SETTINGS.queue,
+    count=health.count,
+    in_space="SPACE_ID" in os.environ,
+)
+
+LAUNCH: dict[str, Any] = {
+    "theme": THEME,
+    "css": CSS,
+    "max_file_size": max_bytes(),
+    "app_kwargs": {"middleware": [gate, Middleware(UploadMiddleware)]},
+    "ssr_mode": False,
+    "run_history": False,  # it would keep the visitors' images in their browsers
+    "footer_links": ["api"],
+    "auth": list(SETTINGS.logins) or None,
+    "mcp_server": SETTINGS.mcp,
+}
 
 
 def main() -> None:
     """Serve the page until the process is stopped."""
-    # a container is stopped so: leave in an orderly way, which removes the visitors' files
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    keep_clean()
+    janitor.start()
     beside.submit(registry.ensembles.prepare)  # whoever comes first waits for the rest of it, not for all
-    demo.launch(**LAUNCH)
+    serve_until_stopped(lambda: demo.launch(**LAUNCH, prevent_thread_lock=True), _is_idle)
+
+
+def _is_idle() -> bool:
+    return not len(demo._queue) and not any(demo._queue.active_jobs)

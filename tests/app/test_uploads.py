@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.app.server import uploads
-from medseg.app.server.upload_folder import sweep
+from medseg.app.server.janitor import Janitor
 from medseg.app.server.uploads import Renamer, UploadMiddleware, anonymous
 from tests.conftest import ROOT
 from tests.running_app import running_app
@@ -69,18 +70,83 @@ def test_of_a_name_only_a_known_ending_stays(name: str, ending: str) -> None:
 # --- the janitor
 
 
-def test_what_is_old_goes_with_its_folder_and_what_is_kept_or_new_stays(tmp_path: Path) -> None:
-    for name in ("old/a", "kept/b", "new/c"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-        if name != "new/c":
-            os.utime(tmp_path / name, (100, 100))
-            os.utime(tmp_path / name.split("/")[0], (100, 100))
-    sweep(tmp_path, 200, {tmp_path / "kept" / "b"})
-    sweep(tmp_path, time.time() + 1, {tmp_path / "kept" / "b", tmp_path / "new" / "c"})
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
-        "kept", "kept/b", "new", "new/c",
-    ]  # fmt: skip
+def touched(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_what_is_old_goes_with_its_folder_and_what_is_exempt_or_new_stays(tmp_path: Path) -> None:
+    clock = [0.0]
+    touched(tmp_path, "old/a", "exempt/b")
+    janitor = Janitor(tmp_path, 60, {tmp_path / "exempt" / "b"}, now=lambda: clock[0])
+    janitor.sweep()
+    clock[0] = 59
+    touched(tmp_path, "new/c")
+    janitor.sweep()
+    assert below(tmp_path) == ["exempt", "exempt/b", "new", "new/c", "old", "old/a"]
+    clock[0] = 70
+    janitor.sweep()
+    clock[0] = 118  # a folder that lost a file has changed, so it goes a time later
+    janitor.sweep()
+    assert below(tmp_path) == ["exempt", "exempt/b", "new", "new/c", "old"]
+    clock[0] = 1000
+    janitor.sweep()
+    clock[0] = 2000
+    janitor.sweep()
+    assert below(tmp_path) == ["exempt", "exempt/b"]
+
+
+@pytest.mark.parametrize("hours", [-48, 48])
+def test_no_clock_that_is_set_moves_the_time_of_a_file(tmp_path: Path, hours: int) -> None:
+    clock = [0.0]
+    touched(tmp_path, "a/file")
+    os.utime(tmp_path / "a" / "file", (time.time() + hours * 3600,) * 2)
+    janitor = Janitor(tmp_path, 60, now=lambda: clock[0])
+    janitor.sweep()
+    clock[0] = 59
+    janitor.sweep()
+    assert (tmp_path / "a" / "file").exists()
+    clock[0] = 60
+    janitor.sweep()
+    assert not (tmp_path / "a" / "file").exists()
+
+
+def test_a_folder_that_vanishes_in_mid_sweep_disturbs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    touched(tmp_path, "gone/a", "old/b")
+    janitor = Janitor(tmp_path, 60, now=lambda: clock[0])
+    janitor.sweep()
+    clock[0] = 100
+    scan = os.scandir
+
+    def vanishing(path: Any) -> Any:
+        if Path(path).name == "gone":
+            shutil.rmtree(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    janitor.sweep()
+    assert not (tmp_path / "old" / "b").exists()
+
+
+def test_a_sweep_that_fails_is_followed_by_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[None] = []
+
+    def failing() -> None:
+        calls.append(None)
+        if len(calls) < 3:
+            raise OSError("a disk that stutters")
+
+    janitor = Janitor(tmp_path, 0.04, others=[failing])
+    janitor.start()
+    assert wait_until(lambda: len(calls) > 3)
+    assert caplog.text.count("A sweep was broken off: OSError") == 2
+    assert janitor.seconds_since_sweep < 60
 
 
 CLAIM = """import time
@@ -185,6 +251,17 @@ def test_nobody_waits_without_end_for_an_upload_that_stands_still(monkeypatch: p
         await asyncio.sleep(300)
 
     assert answered({**FORM, "content-length": "10"}, never) == (408, "The upload was broken off. Send it again.")
+
+
+@pytest.mark.usefixtures("room")
+def test_a_slow_drip_ends_though_something_always_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE_S", 0.2)
+
+    async def drip() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"0", "more_body": True}
+
+    assert answered({**FORM, "content-length": "1000"}, drip) == (408, "The upload was broken off. Send it again.")
 
 
 def test_what_is_no_form_passes_untouched() -> None:

@@ -6,6 +6,7 @@ only, not for diagnosis. The docstrings are what programs and agents read; of an
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from medseg.app.state.session import Session
 from medseg.app.state.view_state import OPACITY
 from medseg.app.tabs.downloads import write
 from medseg.app.tabs.events import refusal
+from medseg.errors import InputError
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_file
 
@@ -70,7 +72,8 @@ def remix(
         Overlay, mask and report, as /segment does.
     """
     session = results.get(result)
-    session.remix(weights, threshold, opacity, blend)  # type: ignore[arg-type]
+    numbers = (_number(threshold, "threshold"), _number(opacity, "opacity"))
+    session.remix(_weights(weights), *numbers, blend)  # type: ignore[arg-type]
     return _outputs(session)
 
 
@@ -107,9 +110,9 @@ def add_endpoints() -> None:
         image, truth = gr.File(label="image"), gr.File(label="truth")
         name, result = gr.Textbox(label="ensemble"), gr.Textbox(label="result")
         weights = gr.JSON(label="weights")
-        threshold = gr.Number(0.5, label="threshold")
+        threshold = _any_number(0.5, "threshold")
         blend = gr.Textbox("weighted mean", label="blend")
-        opacity = gr.Number(OPACITY, label="opacity")
+        opacity = _any_number(OPACITY, "opacity")
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
         report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
     setattr(weights, "api_info", lambda: WEIGHTS_SCHEMA)  # noqa: B010 - that of gr.JSON is no JSON schema, and agents' clients refuse it
@@ -118,6 +121,40 @@ def add_endpoints() -> None:
     gr.on([], remix, [result, weights, threshold, blend, opacity], outputs, api_name="remix")
     gr.on([], score, [result, truth], table, api_name="score")
     gr.on([], ensembles, None, shelf_list, api_name="ensembles")
+
+
+def _any_number(value: float, label: str) -> gr.Number:
+    """A field that hands on whatever came: Gradio's own check answers with no sentence."""
+    field = gr.Number(value, label=label)
+    setattr(field, "preprocess", lambda payload: payload)  # noqa: B010 - mypy refuses to assign to a method
+    return field
+
+
+def _weights(values: Any) -> list[Any]:
+    """`values` where they are numbers, or lists of numbers; raises InputError otherwise."""
+    each = values if isinstance(values, list) else []
+    if not each or not all(_is_number(number) for weight in each for number in _as_list(weight)):
+        wanted = "a list with a number for each member, or with a list of one per label for each"
+        raise InputError(f"weights wants {wanted}; got {_quoted(values)}.")
+    return list(values)
+
+
+def _as_list(weight: Any) -> list[Any]:
+    return weight if isinstance(weight, list) else [weight]
+
+
+def _number(value: Any, name: str) -> float:
+    if not _is_number(value):
+        raise InputError(f"{name} wants a number between 0 and 1, got {_quoted(value)}.")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _quoted(value: Any) -> str:
+    return f"{json.dumps(value, default=str):.80}"
 
 
 def _outputs(session: Session) -> tuple[Any, str, dict[str, Any]]:

@@ -1,56 +1,90 @@
-"""What the owner of a server sets by environment variables, and what no visitor may do to it."""
+"""The settings that a server's owner makes by environment variables."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
-
-from gradio import Error, processing_utils
 
 from medseg.archive.settings import read_settings as archive_settings
 from medseg.errors import InputError
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """`logins` are (name, password) pairs, none: everybody may come in. `queue` events may wait, and `workers` run at
-    once; more are refused. `mcp`: the endpoints are also tools for agents. `archive`: the owner names one."""
+    """`logins` are (name, password) pairs; without any, everybody may come in. `queue` events may wait, and `workers`
+    run at once; more are refused. `mcp`: the endpoints are also tools for agents. `hosts` are the names by which the
+    server may be called, `*.example.org` for all below; none: any name. `metrics`: /metrics is served.
+    `archive`: the owner names one."""
 
     logins: tuple[tuple[str, str], ...] = ()
     queue: int = 64
     workers: int = 8
     mcp: bool = False
     archive: bool = False
+    hosts: tuple[str, ...] = ()
+    metrics: bool = False
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """MEDSEG_LOGIN, MEDSEG_QUEUE, MEDSEG_WORKERS and MEDSEG_MCP. Raises InputError for values that cannot be meant."""
+    """The settings of `environment`. Raises InputError, with a sentence, for a value that cannot be meant."""
     settings = Settings(
         logins=tuple(_login(entry) for entry in environment.get("MEDSEG_LOGIN", "").split()),
         queue=_count(environment, "MEDSEG_QUEUE", Settings.queue),
         workers=_count(environment, "MEDSEG_WORKERS", Settings.workers),
         mcp=environment.get("MEDSEG_MCP") == "1",
         archive=archive_settings(environment) is not None,
+        hosts=_hosts(environment),
+        metrics=environment.get("MEDSEG_METRICS") == "1",
     )
+    for read in (max_bytes, keep_seconds, open_bytes):
+        read(environment)
+    port = environment.get("GRADIO_SERVER_PORT", "7860")
+    if not (port.isdecimal() and 0 < int(port) < 65_536):
+        raise InputError(f"GRADIO_SERVER_PORT wants a port from 1 to 65535, not {port[:40]!r}.")
     if settings.mcp and settings.logins:  # Gradio's login page does not stand before its MCP routes
         raise InputError("MEDSEG_MCP=1 knows no login: leave out MEDSEG_LOGIN, and let a proxy say who may come in.")
     return settings
 
 
-def refuse_links() -> None:
-    """Let no visitor make this machine open a connection.
-
-    A file may be given as a link, which Gradio then fetches: public hosts only, but of any size, past every limit on
-    uploads. No component can switch that off, so the function that does it is replaced.
-    """
-    processing_utils.async_ssrf_protected_download = _refuse
-    processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = _refuse
+def max_bytes(environment: Mapping[str, str] = os.environ) -> int:
+    """Most bytes of one upload, all its files together: MEDSEG_UPLOAD_MB, 200 by default."""
+    return int(_positive(environment, "MEDSEG_UPLOAD_MB", 200) * 2**20)
 
 
-def _refuse(*_: object, **__: object) -> NoReturn:
-    raise Error("Links are not fetched here: send the file itself.", print_exception=False)
+def keep_seconds(environment: Mapping[str, str] = os.environ) -> float:
+    """How long a visitor's file stays, in seconds: MEDSEG_UPLOAD_MINUTES, an hour by default."""
+    return _positive(environment, "MEDSEG_UPLOAD_MINUTES", 60) * 60
+
+
+def open_bytes(environment: Mapping[str, str] = os.environ) -> int:
+    """Most bytes of all images that visitors and programs have open: MEDSEG_OPEN_MB, 512 by default."""
+    return int(_positive(environment, "MEDSEG_OPEN_MB", 512) * 2**20)
+
+
+def _positive(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name) or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1_000_000:
+        raise InputError(f"{name} wants a number above 0, at most 1000000, not {text[:40]!r}.")
+    return number
+
+
+def _hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """MEDSEG_HOSTS and this machine's own names. Where it is not set: those names alone on a loopback address, else
+    any, as only the owner knows by which name a proxy calls."""
+    named = tuple(environment.get("MEDSEG_HOSTS", "").lower().split())
+    listens = environment.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    shared = environment.get("GRADIO_SHARE", "").lower() == "true" or "SPACE_ID" in environment
+    if "*" in named or (not named and (shared or listens not in ("127.0.0.1", "localhost", "::1"))):
+        return ()
+    return (*named, *LOOPBACK)
 
 
 def _login(entry: str) -> tuple[str, str]:
@@ -60,8 +94,8 @@ def _login(entry: str) -> tuple[str, str]:
     return name, password
 
 
-def _count(environment: Mapping[str, str], name: str, otherwise: int) -> int:
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, "")
     if text and not (text.isdecimal() and 0 < int(text) <= 10_000):
         raise InputError(f"{name} wants a whole number from 1 to 10000, not {text[:40]!r}.")
-    return int(text) if text else otherwise
+    return int(text) if text else default

@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 import shutil
+import time
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
@@ -18,13 +19,17 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medseg.app.server.upload_folder import max_bytes, visitors_folder
+from medseg.app.server.settings import max_bytes
+from medseg.app.server.upload_folder import visitors_folder
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".zip", ".json")
 """The part of a name that stays; files are told apart by content all the same."""
 
 PATIENCE_S = 60
 """Longest wait for the next bytes of an upload."""
+
+LEAST_RATE = 2**16
+"""Bytes a second that an upload must reach over its whole length, beside PATIENCE_S: a slow drip ends."""
 
 SPARE_BYTES = 2**30
 """Free disk that uploads leave alone."""
@@ -49,7 +54,8 @@ class UploadMiddleware:
             await PlainTextResponse(refusal, 413)(scope, receive, send)
             return
         try:
-            await self._app(scope, _renaming(receive, options[b"boundary"]), send)
+            deadline = PATIENCE_S + int(headers["content-length"]) / LEAST_RATE
+            await self._app(scope, _renaming(receive, options[b"boundary"], deadline), send)
         except ClientDisconnect:  # its visitor left, or nothing came any more; the janitor removes the rest
             await PlainTextResponse("The upload was broken off. Send it again.", 408)(scope, receive, send)
 
@@ -102,15 +108,19 @@ def _random(name: bytes) -> bytes:
     return (secrets.token_hex(16) + ending).encode()
 
 
-def _renaming(receive: Receive, boundary: bytes) -> Receive:
+def _renaming(receive: Receive, boundary: bytes, seconds: float) -> Receive:
+    """`receive` with random names; it ends where nothing comes for PATIENCE_S, or after `seconds` in all."""
     renamer, complete = Renamer(boundary), False
+    deadline = time.monotonic() + seconds
 
     async def next_message() -> Message:
         nonlocal complete
         if complete:
             return await receive()
         try:
-            message: dict[str, Any] = dict(await asyncio.wait_for(receive(), PATIENCE_S))
+            message: dict[str, Any] = dict(
+                await asyncio.wait_for(receive(), min(PATIENCE_S, deadline - time.monotonic()))
+            )
         except TimeoutError:
             return {"type": "http.disconnect"}
         if message["type"] == "http.request":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.app.render.batch_table import Row, row_of, write_table
-from medseg.app.server.upload_folder import new_folder
+from medseg.app.server.upload_folder import result_path, work_folder
 from medseg.app.state.refusals import sentence_of
 from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.errors import InputError, MedsegError
@@ -73,7 +73,7 @@ class Batch:
         results = self._folder / "results"
         results.mkdir(exist_ok=True)
         write_table(self.rows, results / "results.csv")
-        target = self._folder / "medseg-results.zip"
+        target = result_path("medseg-results.zip", self)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(results.rglob("*")):
                 if path.is_file() and not path.name.endswith((".error.json", ".writing")):
@@ -106,7 +106,7 @@ class Batch:
         """For this run alone: what came of the run before goes, and this goes with the visitor."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = new_folder(self)
+        self._folder = work_folder(self)
         return self._folder
 
 

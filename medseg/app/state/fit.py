@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg import schema
-from medseg.app.server.upload_folder import new_folder, visitors_folder
+from medseg.app.server.upload_folder import result_path, visitors_folder
 from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_into, without_wrapper
@@ -32,7 +32,6 @@ class DataFit:
     """One visitor's newest fit. `cancelled` ends the one that runs."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
         self._now: tuple[Ensemble, Fit, EnsembleConfig] | None = None
         self.cancelled = threading.Event()
 
@@ -79,10 +78,9 @@ class DataFit:
         """ensemble.json with the recommended weights and threshold, to stand in place of the ensemble's own."""
         if self._now is None:
             raise InputError("There is nothing to save yet: fit first.")
-        if self._folder is None or not self._folder.is_dir():
-            self._folder = new_folder(self)
-        schema.dump(self._now[2], self._folder / "ensemble.json")
-        return self._folder / "ensemble.json"
+        path = result_path("ensemble.json", self)
+        schema.dump(self._now[2], path)
+        return path
 
 
 def _arranged(images: Sequence[UploadedFile], masks: Sequence[UploadedFile], folder: Path) -> Path:

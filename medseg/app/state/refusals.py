@@ -1,7 +1,8 @@
-"""An error in one sentence for the user; the log gets its place."""
+"""An error in one sentence for the user; the log gets its kind and place."""
 
 from __future__ import annotations
 
+import errno
 import html
 import logging
 import traceback
@@ -11,14 +12,44 @@ from medseg.errors import MedsegError
 
 log = logging.getLogger(__name__)
 
+GENERIC = "Something went wrong on our side; nothing has changed. Please try again."
 
-def sentence_of(error: Exception) -> str:
-    """The sentence for the user: a refusal in its own words, anything else in one plain sentence.
+_MACHINE = {
+    errno.ENOSPC: "The server's disk is full, so the result could not be written. Try again later, or tell its owner.",
+    errno.EROFS: "The server cannot write here: its folder is read-only. Tell its owner.",
+    errno.EMFILE: "The server has too many files open just now. Try again in a minute.",
+    errno.ENOMEM: "The server has not enough memory for this just now. Try again later, or send a smaller image.",
+}
+_MACHINE |= {
+    errno.EDQUOT: _MACHINE[errno.ENOSPC],
+    errno.EACCES: _MACHINE[errno.EROFS],
+    errno.EPERM: _MACHINE[errno.EROFS],
+    errno.ENFILE: _MACHINE[errno.EMFILE],
+}
+
+_PATH = (
+    "A file has to be uploaded first, or sent as data:image/png;base64,…; a path on your machine or on the server "
+    "is not read."
+)
+
+
+def sentence_of(error: BaseException) -> str:
+    """The sentence for the user: a refusal in its own words, a fault of the machine by name, else a general one.
 
     The log gets the place of an unexpected error but not its message, which may hold a file name, and so a patient's.
     """
     if isinstance(error, MedsegError):
         return html.escape(str(error), quote=False)  # the page shows messages as HTML
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("%s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
-    return "Something went wrong on our side; nothing has changed. Please try again."
+    if type(error).__name__ == "InvalidPathError":  # Gradio's, for a file that nobody uploaded
+        return _PATH
+    log.error("%s", place_of(error))
+    if isinstance(error, MemoryError):
+        return _MACHINE[errno.ENOMEM]
+    return _MACHINE.get(error.errno or 0, GENERIC) if isinstance(error, OSError) else GENERIC
+
+
+def place_of(error: BaseException) -> str:
+    """Kind and place of an error, for the log; never its message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(error).__name__} at {place}"

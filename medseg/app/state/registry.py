@@ -60,6 +60,11 @@ class Registry:
         """The owner's ensembles; what a visitor fetched is offered to that visitor alone."""
         return list(self._sources)
 
+    @property
+    def loaded(self) -> list[str]:
+        """The names of the owner's ensembles that are in memory."""
+        return list(self._loaded)
+
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded or name in self._fetched
 

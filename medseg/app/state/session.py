@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.app.server.upload_folder import new_folder
+from medseg.app.server.upload_folder import result_path
 from medseg.app.state import trust
+from medseg.app.state.openings import openings
 from medseg.app.state.scores import Curves, Scores
 from medseg.app.state.view_state import OPACITY, ViewState
 from medseg.errors import InputError
@@ -34,7 +35,7 @@ class Session:
     def __init__(self) -> None:
         self._now: ViewState | None = None
         self._changing = threading.Lock()
-        self._downloads: Path | None = None
+        self._closed = ""
         self.opened = 0  # how many files so far
         self.tab = "Mask"
         self.evidence = "Scores"
@@ -52,10 +53,12 @@ class Session:
 
     @property
     def view_state(self) -> ViewState:
-        """Raises InputError before the first image."""
-        if self._now is None:
-            raise InputError("No image is open yet: choose an example or drop a file first.")
-        return self._now
+        """Raises InputError before the first image, and after the image was closed to make room."""
+        now = self._now
+        if now is None:
+            raise InputError(self._closed or "No image is open yet: choose an example or drop a file first.")
+        openings.use(self)
+        return now
 
     @property
     def is_empty(self) -> bool:
@@ -168,7 +171,7 @@ class Session:
         from medseg.export.frames import segment_frames  # which imports torch
 
         self.stopped.clear()
-        begun, target = self.view_state, self.folder() / "medseg-frames.zip"
+        begun, target = self.view_state, result_path("medseg-frames.zip", self)
 
         def is_over() -> bool:
             return self.stopped.is_set() or self.view_state.path is not begun.path
@@ -179,15 +182,13 @@ class Session:
     def write_pair(self, masks: Masks) -> Path:
         """The open image with `masks` (K, H, W) as a zip that training reads."""
         prediction = self.view_state.prediction
-        path = self.folder() / f"medseg-pair-{prediction.image.sha256[:12]}.zip"
+        path = result_path(f"medseg-pair-{prediction.image.sha256[:12]}.zip", self)
         write_pair(prediction.image, masks, prediction.labels, path)
         return path
 
-    def folder(self) -> Path:
-        """This visitor's own folder for downloads, of a random name; it goes with the session."""
-        if self._downloads is None or not self._downloads.exists():  # what was there too long has been removed
-            self._downloads = new_folder(self)
-        return self._downloads
+    def close(self, reason: str) -> None:
+        """Let go of the image; who asks for it reads the `reason`. It takes no lock, as two may close each other."""
+        self._now, self._closed = None, reason
 
     def _predict(self, image: Image, ensemble: Ensemble) -> Prediction:
         """Run the networks once, at the present settings of this ensemble. It is slow, so no lock is held: sliders stay
@@ -196,7 +197,11 @@ class Session:
         return now.segment(image) if now is not None and now.ensemble is ensemble else ensemble.predict(image)
 
     def _change(self, **changes: Any) -> None:
-        self._now = dataclasses.replace(self.view_state, **changes)
+        self._set(dataclasses.replace(self.view_state, **changes))
+
+    def _set(self, now: ViewState) -> None:
+        self._now = now
+        openings.note(self, now.nbytes)
 
     def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
         """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""
@@ -206,7 +211,7 @@ class Session:
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
             calibration = trust.calibration_of(ensemble)
-            self._now = ViewState(ensemble, prediction, view, ensemble.weights, calibration, domain_warnings, opacity)
+            self._set(ViewState(ensemble, prediction, view, ensemble.weights, calibration, domain_warnings, opacity))
             return
         settings = {name: getattr(before.prediction, name) for name in ("weights", "threshold", "blend", "cleanup")}
         prediction = dataclasses.replace(prediction, **settings)

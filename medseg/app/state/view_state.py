@@ -52,6 +52,16 @@ class ViewState:
     choice: str = ""
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays, with those that are worked out of them when they are asked for."""
+        prediction, view = self.prediction, self.view.image
+        held = (prediction.image.pixels, view.pixels, prediction.members, prediction.stacked, self.truth)
+        arrays = {id(array): array.nbytes for array in held if array is not None}
+        grids = {prediction.image.size, view.size}
+        of_a_pixel = 5 * len(prediction.labels) + 4  # probabilities and masks of each label, disagreement
+        return sum(arrays.values()) + sum(height * width * of_a_pixel for height, width in grids)
+
+    @property
     def sliders(self) -> tuple[float, ...]:
         """Where the members' sliders stand."""
         return tuple(round(float(np.mean(weight)), 2) for weight in of_label(self.weights, self.label))

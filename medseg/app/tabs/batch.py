@@ -11,7 +11,7 @@ import gradio as gr
 from medseg.app.render import text
 from medseg.app.render.batch_table import html_table
 from medseg.app.render.theme import CONTROLS_WIDTH
-from medseg.app.server.upload_folder import keep_seconds
+from medseg.app.server.settings import keep_seconds
 from medseg.app.state.batch import MAX_IMAGES, Batch
 from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from medseg.app.server.upload_folder import result_path
 from medseg.app.state.session import Session
 from medseg.app.state.trust import judged
 from medseg.app.state.view_state import ViewState
@@ -138,7 +139,7 @@ FORMATS = {
 def write(session: Session, name: str) -> Path:
     """The file of the format `name` for what `session` shows. Raises MedsegError where the image cannot have it."""
     chosen = FORMATS[name]
-    path = session.folder() / chosen.file
+    path = result_path(chosen.file, session)
     chosen.write(session.view_state, path)
     return path
 

@@ -1,0 +1,109 @@
+"""Where Gradio would break a promise of ours and has no setting for it, its function is replaced here, once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from gradio import Error, processing_utils, queueing, route_utils, routes, state_holder, utils
+
+from medseg.app.state.refusals import place_of, sentence_of
+from medseg.app.state.session import Session
+
+log = logging.getLogger(__name__)
+
+TOO_FEW = "The endpoint wants all of its arguments, in their order: /gradio_api/info lists them with their defaults."
+
+MAX_STATES = 1000
+"""Visitors' states that Gradio keeps, beside the open images, which `medseg.app.state.openings` bounds."""
+
+
+def guard() -> None:
+    """Replace what is replaced, before the page is launched."""
+    refuse_links()
+    _name_errors()
+    _keep_messages_out_of_the_log()
+    setattr(routes, "StateHolder", VisitorStates)  # noqa: B010 - mypy refuses to assign to a class
+
+
+def refuse_links() -> None:
+    """Let no visitor make this machine open a connection.
+
+    A file may be given as a link, which Gradio then fetches: public hosts only, but of any size, past every limit on
+    uploads. No component can switch that off.
+    """
+    processing_utils.async_ssrf_protected_download = _refuse
+    processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = _refuse
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise Error("Links are not fetched here: send the file itself.", print_exception=False)
+
+
+def _name_errors() -> None:
+    """Answer each error with its sentence: Gradio answers null for all that are not its own."""
+    original = utils.error_payload
+
+    def payload(error: BaseException | None, show_error: bool) -> Any:
+        if error is not None and not isinstance(error, Error):
+            few = "didn't receive enough input values" in str(error)
+            error = Error(TOO_FEW if few else sentence_of(error), print_exception=False)
+        return original(error, show_error)
+
+    for module in (utils, queueing):
+        setattr(module, "error_payload", payload)  # noqa: B010
+
+
+def _keep_messages_out_of_the_log() -> None:
+    """Log of an error its kind and place: a message may hold a request's body, or a path with a visitor's name."""
+
+    def print_place(*_: object, **__: object) -> None:
+        error = sys.exception()
+        if error is not None:
+            log.error("%s", place_of(error))
+
+    quiet = SimpleNamespace(**{**vars(traceback), "print_exc": print_place})
+    for module in (queueing, routes, route_utils, utils):
+        setattr(module, "traceback", quiet)  # noqa: B010
+    threading.excepthook = lambda failed: log.error("%s", place_of(failed.exc_value) if failed.exc_value else "?")
+    make = logging.getLogRecordFactory()
+
+    def record_without_message(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = f"{record.name}: {place_of(record.exc_info[1])}", ()
+            record.exc_info = None
+        return record
+
+    logging.setLogRecordFactory(record_without_message)
+
+
+class VisitorStates(state_holder.StateHolder):
+    """Gradio's states of visitors: when they are too many, the longest unused without an open image goes first, so that
+    names which somebody invents empty nobody's page."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.capacity = MAX_STATES
+
+    def set_blocks(self, blocks: Any) -> None:
+        super().set_blocks(blocks)
+        self.capacity = MAX_STATES
+
+    def update(self, session_id: str) -> None:
+        with self.lock:
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            while len(self.session_data) > self.capacity:
+                empty = (name for name, state in self.session_data.items() if name != session_id and _is_empty(state))
+                evicted = next(empty, next(iter(self.session_data)))
+                del self.session_data[evicted]
+                self.time_last_used.pop(evicted, None)
+
+
+def _is_empty(state: state_holder.SessionState) -> bool:
+    return all(value.is_empty for value in list(state.state_data.values()) if isinstance(value, Session))

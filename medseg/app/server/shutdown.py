@@ -1,0 +1,46 @@
+"""The end of the process: what runs is finished within STOP_S, nothing new is taken, nothing of a visitor stays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from medseg.app.server.gate import STATE
+from medseg.app.server.upload_folder import visitors_folder
+
+STOP_S = 8.0
+"""Longest that a stop takes; a container is killed 10 s after it was asked to stop."""
+
+_LAST_ANSWERS_S = 0.5  # a finished result is still on its way to its client
+
+log = logging.getLogger(__name__)
+
+
+def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool]) -> None:
+    """Call `launch`, which returns, and serve until SIGTERM or SIGINT; then end the process with status 0.
+
+    A thread that still computes when the time is over would abort the interpreter's own end (exit status 134), so the
+    process ends without it.
+    """
+    asked = threading.Event()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, lambda *_: asked.set())
+    launch()
+    asked.wait()
+    STATE.stopping = True
+    ends = time.monotonic() + STOP_S - _LAST_ANSWERS_S
+    while not is_idle() and time.monotonic() < ends:
+        time.sleep(0.05)
+    time.sleep(_LAST_ANSWERS_S)
+    if not is_idle():
+        log.warning("Stopped after %g s, before all that ran was done.", STOP_S)
+    shutil.rmtree(visitors_folder(), ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,338 @@
+"""What the running app promises under faults and load: a real process, asked over real HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+
+import medseg
+from medseg.inference.record import masks_sha256
+from tests.conftest import ROOT, write_disc_pair
+from tests.running_app import Server, running_server
+
+pytest.importorskip("gradio")
+
+from medseg.app.server.attempts import delay_s
+from medseg.app.server.settings import read_settings
+from medseg.app.state.openings import FULL, openings
+from medseg.app.state.session import Session
+
+REMIX = ("", [1, 1], 0.5, "weighted mean", 0.3)
+CANARY = "Erika_Mustermann_1964"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    write_disc_pair(folder, "disc", 5)
+    return folder / "images" / "disc.png"
+
+
+@pytest.fixture(scope="module")
+def server(plain_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """As in the container: the system's temp, the uploads and the working folder all lie apart."""
+    apart = {name: str(tmp_path_factory.mktemp(name.lower())) for name in ("TMPDIR", "HOME")}
+    working = tmp_path_factory.mktemp("working")
+    uploads = tmp_path_factory.mktemp("uploads")
+    with running_server(
+        plain_ensemble, (str(ROOT / "app.py"),), uploads, working, PYTHONPATH=str(ROOT), MEDSEG_METRICS="1", **apart
+    ) as running:
+        yield running
+
+
+def upload(server: Server, path: Path) -> dict[str, Any]:
+    answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": (path.name, path.read_bytes())}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def call(server: Server, name: str, *data: Any) -> tuple[str, Any]:
+    """The last event of an endpoint, complete or error, and its data."""
+    place = f"{server.url}/gradio_api/call/{name}"
+    if name == "remix":
+        data = (*data, *REMIX[len(data) :])
+    asked = httpx.post(place, json={"data": data}, timeout=120)
+    if asked.status_code != 200:
+        return str(asked.status_code), asked.json()["detail"]
+    answer = httpx.get(f"{place}/{asked.json()['event_id']}", timeout=120).text
+    event, data_line = answer.strip().split("\n\n")[-1].split("\n")
+    return event.removeprefix("event: "), json.loads(data_line.removeprefix("data: "))
+
+
+def segment(server: Server, image: Path) -> tuple[str, list[Any]]:
+    kind, data = call(server, "segment", upload(server, image), None)
+    assert kind == "complete", data
+    return str(data[0]), data
+
+
+def mask_of(server: Server, file: dict[str, Any]) -> np.ndarray:
+    import io
+
+    content = httpx.get(f"{server.url}/gradio_api/file={file['path']}", timeout=60)
+    assert content.status_code == 200
+    with PIL.Image.open(io.BytesIO(content.content)) as stored:
+        return np.asarray(stored) > 0
+
+
+# --- S1, S3: results
+
+
+def test_a_mask_comes_out_wherever_temp_uploads_and_working_folder_lie(server: Server, image: Path) -> None:
+    _, (_, overlay, mask, report) = segment(server, image)
+    assert mask_of(server, mask).sum() == report["areas"]["blob"]["px"]
+    assert httpx.get(f"{server.url}/gradio_api/file={overlay['path']}", timeout=60).status_code == 200
+
+
+def test_remixes_of_one_result_at_once_each_answer_with_their_own_mask(
+    server: Server, image: Path, plain_ensemble: Path
+) -> None:
+    result, _ = segment(server, image)
+    prediction = medseg.Ensemble.from_pretrained(plain_ensemble).predict(medseg.read_image(image))
+    wanted = [(weight / 16, 0.45 + number * 0.004) for number, weight in enumerate(range(1, 17))]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda way: call(server, "remix", result, [way[0], 1 - way[0] + 0.01], way[1]), wanted))
+    for (weight, threshold), (kind, data) in zip(wanted, answers, strict=True):
+        assert kind == "complete"
+        expected = prediction.remix(weights=(weight, 1 - weight + 0.01), threshold=threshold)
+        assert data[2]["masks_sha256"] == masks_sha256(expected.masks)
+        assert np.array_equal(mask_of(server, data[1]), expected.masks[0])
+
+
+# --- S4: what is open
+
+
+def test_a_result_of_many_others_is_not_lost(server: Server, image: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = [result for result, _ in pool.map(lambda _: segment(server, image), range(48))]
+        kinds = [kind for kind, _ in pool.map(lambda result: call(server, "remix", result, [1, 1]), results)]
+    assert kinds == ["complete"] * 48
+
+
+def test_the_longest_unused_image_is_closed_beyond_the_bound_and_says_so(
+    image: Path, plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble = medseg.Ensemble.from_pretrained(plain_ensemble)
+    sessions = [Session() for _ in range(3)]
+    sessions[0].open(image, ensemble)
+    size = sessions[0].view_state.nbytes
+    monkeypatch.setenv("MEDSEG_OPEN_MB", str((openings.total + 1.5 * size) / 2**20))
+    sessions[1].open(image, ensemble)
+    _ = sessions[0].view_state
+    sessions[2].open(image, ensemble)
+    assert not sessions[0].is_empty
+    assert not sessions[2].is_empty
+    with pytest.raises(medseg.MedsegError, match="was closed to make room"):
+        _ = sessions[1].view_state
+    assert "open it again" in FULL
+
+
+def page_session(server: Server, name: str, fn: str, *data: Any) -> dict[str, Any]:
+    """An event of the page in a session of that name."""
+    config = httpx.get(f"{server.url}/config", timeout=60).json()
+    number = next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == fn)
+    body = {"data": data, "fn_index": number, "session_hash": name}
+    answer = httpx.post(f"{server.url}/gradio_api/queue/join", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    with httpx.stream("GET", f"{server.url}/gradio_api/queue/data?session_hash={name}", timeout=120) as stream:
+        for line in stream.iter_lines():
+            if "process_completed" in line:
+                return dict(json.loads(line.removeprefix("data: ")))
+    raise AssertionError("the stream ended")
+
+
+def test_invented_sessions_empty_nobodys_page(server: Server) -> None:
+    assert page_session(server, "visitor", "show_first", None, None)["success"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: page_session(server, f"invented{number}", "offered_labels", None), range(120)))
+    again = page_session(server, "visitor", "offered_labels", None)
+    assert "blob" in json.dumps(again["output"]["data"])
+
+
+# --- S5, S6: bodies, logs, errors
+
+
+def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(server: Server) -> None:
+    place = f"{server.url}/gradio_api/call/remix"
+    kind = {"Content-Type": "application/json"}
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b" " * 2**18
+
+    said = httpx.post(place, content=b" " * 10 * 2**20, headers=kind, timeout=60)
+    assert (said.status_code, "may have 8 MB" in said.text) == (413, True)
+    unsaid = httpx.post(place, content=chunks(), headers=kind, timeout=60)
+    assert unsaid.status_code == 413
+    form = {"Content-Type": "multipart/form-data"}  # without a boundary it is no upload
+    assert httpx.post(f"{server.url}/gradio_api/upload", content=chunks(), headers=form, timeout=60).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (("{result}", None), "weights wants a list with a number for each member"),
+        (("{result}", "1, 1"), "weights wants a list"),
+        (("{result}", [1, "1"]), "weights wants a list"),
+        (("{result}", [1]), "2"),
+        (("{result}", [1, 1], "0.5"), "threshold wants a number between 0 and 1"),
+        (("{result}", [1, 1], None), "threshold wants a number"),
+        (("{result}", [1, 1], 0.5, "mode"), "can blend by"),
+        (("{result}", [1, 1], 0.5, "median", [0.5]), "opacity wants a number"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_by_name(
+    server: Server, image: Path, data: tuple[Any, ...], sentence: str
+) -> None:
+    result, _ = segment(server, image)
+    kind, answer = call(server, "remix", *(result if value == "{result}" else value for value in data))
+    assert kind == "error"
+    assert sentence in answer["error"]
+    assert "on our side" not in answer["error"]
+
+
+def test_a_path_and_an_unknown_name_get_a_sentence(server: Server, image: Path) -> None:
+    kind, answer = call(server, "segment", {"path": str(image), "meta": {"_type": "gradio.FileData"}}, None)
+    assert (kind, answer["error"].startswith("A file has to be uploaded first")) == ("error", True)
+    few = httpx.post(f"{server.url}/gradio_api/call/score", json={"data": []}, timeout=60).json()["event_id"]
+    assert "wants all of its arguments" in httpx.get(f"{server.url}/gradio_api/call/score/{few}", timeout=60).text
+    status, words = call(server, "nosuch")
+    assert (status, words) == (
+        "404",
+        "There is no endpoint of that name; there are /ensembles, /remix, /score, /segment.",
+    )
+
+
+def test_the_log_holds_no_body_no_name_and_no_path_of_a_visitor(server: Server, tmp_path: Path) -> None:
+    named = tmp_path / f"{CANARY}.png"
+    named.write_text(f"no image, but {CANARY}")
+    call(server, "segment", upload(server, named), CANARY)
+    call(server, "segment", {"path": f"/srv/{CANARY}.png", "meta": {"_type": "gradio.FileData"}}, None)
+    call(server, "segment", CANARY, {CANARY: CANARY})
+    call(server, "score", CANARY, CANARY)
+    for body in (f'{{"data": "{CANARY}"', f'{{"data": ["{CANARY}"], "fn_index": "{CANARY}"}}', f'"{CANARY}"'):
+        for path in ("queue/join", "call/remix", "run/segment", "component_server"):
+            kind = {"Content-Type": "application/json"}
+            httpx.post(f"{server.url}/gradio_api/{path}", content=body, headers=kind, timeout=60)
+    for path in (f"file=/srv/{CANARY}", f"stream/{CANARY}", f"call/segment/{CANARY}", f"{CANARY}"):
+        with contextlib.suppress(httpx.RemoteProtocolError):  # a stream that Gradio breaks off
+            httpx.get(f"{server.url}/gradio_api/{path}", timeout=60)
+    assert CANARY not in server.said()
+    assert "Traceback" not in server.said()
+
+
+# --- S8: names, headers, logins, settings
+
+
+def test_the_server_answers_to_its_own_names_alone(server: Server) -> None:
+    assert httpx.get(server.url, headers={"Host": "evil.example"}, timeout=60).status_code == 400
+    assert httpx.get(server.url, headers={"X-Forwarded-Host": "evil.example"}, timeout=60).status_code == 400
+    assert httpx.get(server.url, headers={"Host": "localhost:1"}, timeout=60).status_code == 200
+    assert read_settings({"MEDSEG_HOSTS": "seg.example.org *.example.net"}).hosts[:2] == (
+        "seg.example.org",
+        "*.example.net",
+    )
+    assert read_settings({"GRADIO_SERVER_NAME": "0.0.0.0"}).hosts == ()  # noqa: S104
+    assert read_settings({"SPACE_ID": "owner/name"}).hosts == ()
+
+
+def test_every_answer_has_its_headers_and_files_are_never_documents(server: Server, image: Path) -> None:
+    page = httpx.get(server.url, timeout=60).headers
+    assert page["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'self' https://huggingface.co https://*.hf.space" in page["content-security-policy"]
+    assert "x-frame-options" not in page  # it knows no list, and would shut a Space out of its frame
+    sent = httpx.get(f"{server.url}/gradio_api/file={upload(server, image)['path']}", timeout=60)
+    assert sent.headers["content-disposition"].startswith("attachment")
+    assert sent.headers["content-security-policy"] == "default-src 'none'; sandbox"
+
+
+def test_wrong_passwords_wait_longer_each_time_and_are_in_the_log(plain_ensemble: Path) -> None:
+    assert [delay_s(failures) for failures in (0, 2, 3, 4, 5, 50)] == [0, 0, 1, 2, 4, 30]
+    with running_server(plain_ensemble, MEDSEG_LOGIN="ann:secret") as server:
+        for _ in range(4):
+            wrong = {"username": "ann", "password": CANARY}
+            assert httpx.post(f"{server.url}/login", data=wrong, timeout=60).status_code == 400
+        right = {"username": "ann", "password": "secret"}
+        assert httpx.post(f"{server.url}/login", data=right, timeout=60).status_code == 200
+        assert "4 in a row from 127.0.0.1; the next waits 2 s" in server.said()
+        assert CANARY not in server.said()
+        assert httpx.get(f"{server.url}/health", timeout=60).json()["status"] == "ok"  # without a login
+
+
+@pytest.mark.parametrize("name", ["MEDSEG_UPLOAD_MINUTES", "GRADIO_SERVER_PORT"])
+def test_a_setting_that_cannot_be_meant_ends_the_start_in_a_sentence(name: str) -> None:
+    started = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=os.environ | {name: "-5"}, capture_output=True, text=True, check=False
+    )
+    assert started.returncode == 1
+    assert started.stderr.startswith(f"error: {name} wants ")
+
+
+# --- health
+
+
+def test_health_and_metrics_say_how_the_server_is(server: Server, image: Path) -> None:
+    segment(server, image)
+    health = httpx.get(f"{server.url}/health", timeout=60)
+    assert health.status_code == 200
+    figures = health.json()
+    assert figures["models_loaded"]
+    assert figures["open_bytes"] > 0
+    assert figures["disk_free_bytes"] > 0
+    assert figures["seconds_since_sweep"] < 300
+    assert "medseg_open_images" in httpx.get(f"{server.url}/metrics", timeout=60).text
+
+
+# --- overload
+
+
+def test_what_the_queue_cannot_take_is_refused_in_our_words(plain_ensemble: Path, image: Path) -> None:
+    with running_server(plain_ensemble, MEDSEG_QUEUE="2", MEDSEG_WORKERS="1") as server:
+        file = upload(server, image)
+        body = {"data": [file, None]}
+        place = f"{server.url}/gradio_api/call/segment"
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(lambda _: httpx.post(place, json=body, timeout=120), range(24)))
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert refused
+        assert {(answer.status_code, answer.json()["detail"]) for answer in refused} == {
+            (503, "The server is busy: all places of its queue are taken. Try again in a minute.")
+        }
+
+
+# --- S7: the end. It stops the shared server, so it is the last test of this file
+
+
+def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(plain_ensemble: Path, image: Path) -> None:
+    with running_server(plain_ensemble) as server:
+        segment(server, image)
+        place, file = f"{server.url}/gradio_api/call/segment", upload(server, image)
+        asked = [httpx.post(place, json={"data": [file, None]}, timeout=60).json()["event_id"] for _ in range(4)]
+        answers: list[str] = []
+        reading = [
+            threading.Thread(target=lambda event=event: answers.append(httpx.get(f"{place}/{event}", timeout=60).text))
+            for event in asked
+        ]
+        for thread in reading:
+            thread.start()
+        time.sleep(0.05)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        for thread in reading:
+            thread.join(60)
+        assert ["event: complete" in answer for answer in answers] == [True] * 4
+        assert "Traceback" not in server.said()
