@@ -26,7 +26,7 @@ def test_the_container_does_not_run_as_root_and_says_whether_it_is_well() -> Non
     assert steps("USER") == ["1000"]
     assert DOCKERFILE.index("USER 1000") < DOCKERFILE.index('CMD ["python", "app.py"]')
     assert "HEALTHCHECK" in DOCKERFILE
-    assert "http://127.0.0.1:7860/" in DOCKERFILE
+    assert "http://127.0.0.1:7860/health" in DOCKERFILE
 
 
 def test_the_container_holds_what_a_space_holds_and_nothing_else() -> None:

@@ -17,7 +17,7 @@ from medseg.app.render import images
 from medseg.app.state import registry
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
-from medseg.app.state.view_state import OPACITY
+from medseg.app.state.view_state import OPACITY, ViewState
 from medseg.app.tabs.downloads import write
 from medseg.app.tabs.events import refusal
 from medseg.errors import InputError
@@ -48,7 +48,7 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
     session, opened = Session(), read_file(image)
     name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
     session.take(opened, Path(image), registry.ensembles.get(name))
-    return results.keep(session), *_outputs(session)
+    return results.keep(session), *_outputs(session, session.view_state)
 
 
 @refusal
@@ -73,8 +73,8 @@ def remix(
     """
     session = results.get(result)
     numbers = (_number(threshold, "threshold"), _number(opacity, "opacity"))
-    session.remix(_weights(weights), *numbers, blend)  # type: ignore[arg-type]
-    return _outputs(session)
+    view_state = session.remix(_weights(weights), *numbers, blend)  # type: ignore[arg-type]
+    return _outputs(session, view_state)
 
 
 @refusal
@@ -157,7 +157,7 @@ def _quoted(value: Any) -> str:
     return f"{json.dumps(value, default=str):.80}"
 
 
-def _outputs(session: Session) -> tuple[Any, str, dict[str, Any]]:
-    view_state = session.view_state
+def _outputs(session: Session, view_state: ViewState) -> tuple[Any, str, dict[str, Any]]:
+    """Overlay, mask and report of one state, whatever others make of the session meanwhile."""
     report = {"notice": NOTICE, **view_state.prediction.report()}
-    return images.overlay(view_state), str(write(session, "mask")), report
+    return images.overlay(view_state), str(write(session, "mask", view_state)), report

@@ -114,15 +114,18 @@ class Session:
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
 
-    def remix(self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None) -> None:
-        """Blend again from the kept probabilities, as before where `blend` is None; no network runs."""
+    def remix(
+        self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None
+    ) -> ViewState:
+        """Blend again from the kept probabilities, as before where `blend` is None; no network runs. Returns the state
+        that this made, which another event may have replaced already."""
         with self._changing:
             before = self.view_state
             prediction = before.prediction.remix(weights=weights, threshold=threshold, blend=blend)
             if not 0 <= opacity <= 1:
                 raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
             view = _with_image(prediction, before.view.image)
-            self._change(prediction=prediction, view=view, weights=tuple(weights), opacity=opacity)
+            return self._change(prediction=prediction, view=view, weights=tuple(weights), opacity=opacity)
 
     def drop_pieces(self, min_area_px: int) -> None:
         """Drop components under `min_area_px` pixels of the image's own grid, in place of the ensemble's own bound."""
@@ -196,12 +199,13 @@ class Session:
         now = self._now
         return now.segment(image) if now is not None and now.ensemble is ensemble else ensemble.predict(image)
 
-    def _change(self, **changes: Any) -> None:
-        self._set(dataclasses.replace(self.view_state, **changes))
+    def _change(self, **changes: Any) -> ViewState:
+        return self._set(dataclasses.replace(self.view_state, **changes))
 
-    def _set(self, now: ViewState) -> None:
+    def _set(self, now: ViewState) -> ViewState:
         self._now = now
         openings.note(self, now.nbytes)
+        return now
 
     def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
         """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""

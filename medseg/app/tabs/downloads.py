@@ -136,11 +136,12 @@ FORMATS = {
 }
 
 
-def write(session: Session, name: str) -> Path:
-    """The file of the format `name` for what `session` shows. Raises MedsegError where the image cannot have it."""
+def write(session: Session, name: str, view_state: ViewState | None = None) -> Path:
+    """The file of the format `name` for `view_state`, or the present one of `session`; it goes with the session. Raises
+    MedsegError where the image cannot have it."""
     chosen = FORMATS[name]
     path = result_path(chosen.file, session)
-    chosen.write(session.view_state, path)
+    chosen.write(view_state or session.view_state, path)
     return path
 
 
