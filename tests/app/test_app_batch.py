@@ -119,7 +119,7 @@ def test_an_unexpected_failure_is_a_row_too(session: Session, picture: Path, mon
 
     monkeypatch.setattr(batch_module, "row_of", fail)
     (row,) = run(Batch(), session, UploadedFile(picture, "a.png"))
-    assert row.reason.startswith("not enough memory on our side")
+    assert "not enough memory" in row.reason
 
 
 def test_what_came_before_goes_with_the_next_run_and_with_the_visitor(
