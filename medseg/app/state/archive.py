@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from medseg.app.server.upload_folder import new_folder
+from medseg.app.server.upload_folder import work_folder
 from medseg.app.state.session import Session
 from medseg.archive.client import Archive, Series, Study, open_archive
 from medseg.errors import InputError, MedsegError
@@ -55,7 +55,7 @@ class ArchiveDesk:
         self.stopped.clear()
         with _opened() as archive:
             fetched = archive.fetch(
-                new_folder(self), self.study, self.series[row].uid, progress=progress, cancelled=self.stopped.is_set
+                work_folder(self), self.study, self.series[row].uid, progress=progress, cancelled=self.stopped.is_set
             )
         self.images = fetched.paths
         return fetched.left_out
@@ -74,7 +74,7 @@ class ArchiveDesk:
         view_state = session.view_state
         if not view_state.path.exists():
             raise InputError("The image's file has been deleted here after a while: open it again.")
-        stem = new_folder(self) / "medseg"
+        stem = work_folder(self) / "medseg"
         self.waiting = write_results([view_state.prediction], [view_state.path], stem, kinds)
         with _opened() as archive:
             host = archive.settings.host
