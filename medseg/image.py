@@ -75,3 +75,15 @@ def to_stored(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, 
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(-1, -2)
     return array
+
+
+def slice_affine(image: Image) -> np.ndarray:
+    """The affine (4, 4) of the NIfTI volume that `image` is of, moved so that its slice is the only one."""
+    from nibabel.orientations import io_orientation  # late: only NIfTI needs it
+
+    affine = np.array(image.affine)
+    turn = io_orientation(affine)
+    axis = int(np.argmax(turn[:, 0] == 2))
+    index = image.frame if turn[axis, 1] > 0 else image.frames - 1 - image.frame
+    affine[:3, 3] += index * affine[:3, axis]
+    return affine

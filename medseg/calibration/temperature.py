@@ -6,21 +6,17 @@ at the edge: every figure is also given for the band of pixels near the true bou
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 from scipy import ndimage, optimize
 
 from medseg.arrays import Masks, Probabilities
 from medseg.config import Task
 from medseg.errors import InputError
 from medseg.inference.uncertainty import distributions
-from medseg.overlay import Colour, label_colour
 
 BINS = 15
 BAND = 3
@@ -112,48 +108,3 @@ def _draw(
     flat = truth.reshape(len(truth), -1)[:, places]
     outcome = np.where(flat.any(axis=0), flat.argmax(axis=0) + 1, 0)[np.newaxis] if task == "multiclass" else flat
     return np.asarray(chances.swapaxes(1, 2).reshape(-1, chances.shape[1]), np.float64), outcome.ravel().astype(int)
-
-
-def reliability_figure(tables: Mapping[str, Table], side: int = 480) -> bytes:
-    """A reliability diagram as PNG: share of true pixels over mean probability, one line for each named table.
-
-    The diagonal is perfect; a line below it says too much. Dots grow with the pixels in their bin; empty bins have
-    none. `side` is the picture's width and height in pixels.
-    """
-    picture = Pillow.new("RGB", (side, side), "white")
-    draw = ImageDraw.Draw(picture)
-    margin, font = side // 10, ImageFont.load_default(side // 32)
-    length = side - 2 * margin
-
-    def place(said: float, true: float) -> tuple[float, float]:
-        return margin + said * length, side - margin - true * length
-
-    draw.rectangle((*place(0, 1), *place(1, 0)), outline="black")
-    draw.line((*place(0, 0), *place(1, 1)), fill="grey")
-    for value in (0, 0.5, 1):
-        x, y = place(value, value)
-        draw.text((x, side - margin + 4), f"{value:g}", fill="black", font=font, anchor="ma")
-        draw.text((margin - 4, y), f"{value:g}", fill="black", font=font, anchor="rm")
-    draw.text((side / 2, side - 4), "probability", fill="black", font=font, anchor="md")
-    draw.text((4, margin - 4), "share of true pixels", fill="black", font=font, anchor="ld")
-    for index, (name, table) in enumerate(tables.items()):
-        _draw_line(draw, table, label_colour(2 * index), place)
-        corner = (margin + 8, margin + 8 + index * side // 20)
-        draw.text(corner, f"{name}: ECE {ece(table):.4f}", fill=label_colour(2 * index), font=font)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _draw_line(
-    draw: ImageDraw.ImageDraw,
-    table: Table,
-    colour: Colour,
-    place: Callable[[float, float], tuple[float, float]],
-) -> None:
-    shares, said, true, _ = table[:, table[0] > 0]
-    points = [place(float(x), float(y)) for x, y in zip(said / shares, true / shares, strict=True)]
-    draw.line(points, fill=colour, width=2)
-    for (x, y), share in zip(points, shares, strict=True):
-        radius = 2 + 6 * float(share) ** 0.5
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

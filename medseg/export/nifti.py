@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 
-from medseg.image import Image, to_stored
+from medseg.image import Image, slice_affine, to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
 from medseg.postprocess import to_label_map
@@ -48,7 +48,7 @@ def mask_volume(label_maps: Sequence[UInt8[np.ndarray, "H W"]], image: Image, la
 def _slice(planes: np.ndarray[Any, Any], prediction: Prediction) -> nibabel.Nifti1Image:
     """One slice of `planes` (H, W) or (H, W, K), upright."""
     image = prediction.image
-    affine = None if image.affine is None else _moved(image)
+    affine = None if image.affine is None else slice_affine(image)
     return _volume(_canonical(planes, image), image, affine, prediction.labels)
 
 
@@ -74,13 +74,3 @@ def _volume(
     named = ", ".join(f"{number} {label}" for number, label in enumerate(labels, start=1))
     volume.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", f"{NOTICE} Labels: {named}".encode()))
     return volume
-
-
-def _moved(image: Image) -> np.ndarray[Any, Any]:
-    """The volume's affine with the picture's slice as its only one."""
-    affine = np.array(image.affine)
-    turn = io_orientation(affine)
-    axis = int(np.argmax(turn[:, 0] == 2))
-    index = image.frame if turn[axis, 1] > 0 else image.frames - 1 - image.frame
-    affine[:3, 3] += index * affine[:3, axis]
-    return affine

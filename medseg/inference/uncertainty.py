@@ -6,15 +6,12 @@ one of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float32
 
-from medseg.arrays import Probabilities, Stack
+from medseg.arrays import Probabilities
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.inference.blend import normalise_plain, weighted_mean
 
 
 def distributions(probabilities: Probabilities, task: Task) -> Float32[np.ndarray, "G C h w"]:
@@ -37,23 +34,6 @@ def entropy(probabilities: Probabilities, task: Task) -> Float32[np.ndarray, "G 
     chances = distributions(probabilities, task)
     bits = -(chances * np.log2(np.maximum(chances, np.finfo(np.float32).tiny))).sum(axis=1)
     return np.asarray(bits / np.float32(np.log2(chances.shape[1])), dtype=np.float32).clip(0, 1)
-
-
-def mutual_information(stack: Stack, weights: Sequence[float], task: Task) -> Float32[np.ndarray, "G h w"]:
-    """What the members' opinions differ by: entropy of their weighted mean minus the weighted mean of their entropies.
-
-    In [0, entropy of the mean]; 0 where all members with weight say the same. The rest of the entropy is doubt that
-    the members share. Shapes and units as `entropy`, weights as `normalise_plain` takes them.
-
-    Source: Houlsby et al., Bayesian active learning for classification and preference learning, 2011 (BALD).
-    """
-    normalised = normalise_plain(weights, len(stack))
-    total = entropy(weighted_mean(stack, weights), task)
-    shared = np.zeros_like(total)
-    for weight, member in zip(normalised, stack, strict=True):
-        if weight > 0:
-            shared += np.float32(weight) * entropy(member.astype(np.float32), task)
-    return np.asarray(total - shared).clip(0, total)
 
 
 def tempered(probabilities: Probabilities, temperature: float, task: Task) -> Probabilities:

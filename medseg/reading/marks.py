@@ -14,7 +14,7 @@ import numpy as np
 
 from medseg.arrays import Mask
 from medseg.errors import ReadError
-from medseg.image import Image
+from medseg.image import Image, slice_affine
 from medseg.reading.stored import Stored
 
 Value: TypeAlias = int | tuple[int, int, int]
@@ -61,14 +61,19 @@ def select_values(stored: Stored, groups: Sequence[Sequence[Value]], known: Sequ
     ]
 
 
-def lie_alike(affine: Sequence[Sequence[float]] | None, like: Image) -> bool:
-    """Whether a mask of this NIfTI affine lies where `like` does, to half a voxel at the far end of the volume.
+def lie_alike(stored: Stored, like: Image) -> bool:
+    """Whether a NIfTI mask lies where `like` does, to half a voxel at the far end of the volume. A mask of one slice
+    may have the affine of the volume or that of the slice.
 
     Files without an affine say nothing about where they lie: two of them agree, one of them does not.
     """
-    if affine is None or like.affine is None:
-        return (affine is None and like.affine is None) or like.frames == 1
-    ours, theirs = np.asarray(affine), np.asarray(like.affine)
+    if stored.affine is None or like.affine is None:
+        return (stored.affine is None and like.affine is None) or like.frames == 1
+    places = [np.asarray(like.affine)] + ([slice_affine(like)] if stored.frames == 1 < like.frames else [])
+    return any(_is_near(np.asarray(stored.affine), place, like) for place in places)
+
+
+def _is_near(ours: np.ndarray, theirs: np.ndarray, like: Image) -> bool:
     away = np.abs(ours - theirs) @ [*[max(*like.size, like.frames)] * 3, 1.0]
     return bool((away[:3] <= 0.5 * np.abs(theirs[:3, :3]).max(axis=1)).all())
 

@@ -128,7 +128,7 @@ def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:
         raise ReadError(
             f"The mask file has {stored.frames} frames, the image's {like.frames}. Choose the mask of this image."
         )
-    if not lie_alike(stored.affine, like):
+    if not lie_alike(stored, like):
         raise ReadError(
             "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
             "Save the mask with the image's affine."

@@ -181,7 +181,7 @@ def test_weights_for_each_label_are_recommended_and_shown(halves: Fit) -> None:
     words = recommendation(halves)
     assert words.startswith("**Recommended: weights of their own for each label**")
     assert "Weights for each label score +" in words
-    assert "| 1.000 [1.000, 1.000] | disc 1 / 0; rest 0 / 1 | 0.50 |" in table(halves, ("one", "two"), ("disc", "rest"))
+    assert "| 1.000 | 1.000 | disc 1 / 0; rest 0 / 1 | 0.50 |" in table(halves, ("one", "two"), ("disc", "rest"))
 
 
 def test_weights_for_each_label_are_applied_and_saved(

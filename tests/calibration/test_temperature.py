@@ -1,18 +1,14 @@
 """Reliability by hand and against torchmetrics; the temperature against one that is known."""
 
-import io
-
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from torchmetrics.functional.classification import binary_calibration_error
 
-from medseg.calibration.temperature import band, brier, ece, fit_temperature, pool, reliability, reliability_figure
+from medseg.calibration.temperature import band, brier, ece, fit_temperature, pool, reliability
 from medseg.config import Task
 from medseg.errors import InputError
 from medseg.inference.uncertainty import tempered
-from tests.conftest import disc
 
 
 def pixels(*values: float) -> np.ndarray:
@@ -99,12 +95,3 @@ def test_a_label_that_is_nowhere_leaves_the_temperature_finite() -> None:
 def test_a_temperature_without_answers_is_refused() -> None:
     with pytest.raises(InputError, match="got none"):
         fit_temperature([], "binary")
-
-
-def test_the_figure_shows_a_line_for_each_table() -> None:
-    truth = disc((40, 40), (20, 20), 9)[np.newaxis]
-    table = reliability(np.where(truth, 0.9, 0.2).astype(np.float32), truth)
-    one, two = (reliability_figure(tables) for tables in ({"before": table}, {"before": table, "after": table * 1}))
-    pictures = [PIL.Image.open(io.BytesIO(png)) for png in (one, two)]
-    assert [picture.size for picture in pictures] == [(480, 480)] * 2
-    assert one != two

@@ -10,8 +10,7 @@ from scipy.special import expit, logit
 
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.inference.blend import weighted_mean
-from medseg.inference.uncertainty import distributions, entropy, mutual_information, tempered, tempered_threshold
+from medseg.inference.uncertainty import distributions, entropy, tempered, tempered_threshold
 
 TASKS: tuple[Task, ...] = ("binary", "multilabel", "multiclass")
 TEMPERATURES = st.floats(0.1, 10)
@@ -49,36 +48,6 @@ def test_entropy_is_that_of_scipy() -> None:
     chances = np.random.default_rng(0).dirichlet(np.ones(4), size=50).T.astype(np.float32)
     expected = stats.entropy(chances, base=4)
     np.testing.assert_allclose(entropy(chances[1:, :, None], "multiclass")[0, :, 0], expected, atol=1e-5)
-
-
-def test_two_sure_members_who_contradict_each_other_are_all_mutual_information() -> None:
-    stack = np.array([0, 1], np.float16).reshape(2, 1, 1, 1)
-    assert mutual_information(stack, [1, 1], "binary").item() == pytest.approx(1)
-
-
-def test_members_with_the_same_doubt_have_no_mutual_information() -> None:
-    assert mutual_information(np.full((3, 1, 2, 2), 0.5, np.float16), [1, 1, 1], "binary").max() == 0
-
-
-@given(stacks(), st.sampled_from(TASKS))
-def test_where_all_members_agree_mutual_information_is_0(stack: np.ndarray, task: Task) -> None:
-    same = np.repeat(stack[:1], 3, axis=0)
-    assert mutual_information(same, [1, 2, 3], task).max() < 1e-3  # the mean of equal values rounds
-
-
-@given(stacks(), st.sampled_from(TASKS))
-def test_mutual_information_lies_between_0_and_the_entropy_of_the_mean(stack: np.ndarray, task: Task) -> None:
-    weights = [1.0] * len(stack)
-    found, total = mutual_information(stack, weights, task), entropy(weighted_mean(stack, weights), task)
-    assert found.dtype == np.float32
-    assert (found >= 0).all()
-    assert (found <= total).all()
-    assert (total <= 1).all()
-
-
-def test_a_member_without_weight_informs_nobody() -> None:
-    stack = np.array([0.2, 0.2, np.nan], np.float16).reshape(3, 1, 1, 1)
-    assert mutual_information(stack, [1, 1, 0], "binary").item() == pytest.approx(0, abs=1e-6)
 
 
 @given(stacks(), st.sampled_from(TASKS))
