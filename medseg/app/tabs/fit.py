@@ -135,7 +135,10 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
         for name, choice, score in rows
     ]
     members = " / ".join(text.plain(name) for name in names)
-    notes = f"Weights in the order {members}. In brackets 95 % intervals by case; “here” flatters, as it chose here."
+    notes = (
+        f"Weights in the order {members}. In brackets 95 % intervals by case, from 10 cases on; “here” flatters, as it "
+        "chose here."
+    )
     broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than the baseline." for i in fitted.broken]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
 
@@ -149,7 +152,7 @@ def _weights(choice: Choice, labels: tuple[str, ...]) -> str:
 
 
 def _interval(score: Score | None) -> str:
-    return "–" if score is None else f"{score.value:.3f} {_bounds(score)}"
+    return "–" if score is None else f"{score.value:.3f} {_bounds(score)}".rstrip()
 
 
 def _signed(score: Score) -> str:
