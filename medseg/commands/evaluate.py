@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the floors")
+    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the baselines")
     evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
     evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(evaluate)
@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--output", type=Path, help="folder for scores.json, scores.csv and report.html (default: print)"
     )
     evaluate.set_defaults(run=_evaluate)
-    calibrate = commands.add_parser("calibrate", help="learn what an ensemble's answers are worth, on the val split")
+    calibrate = commands.add_parser("calibrate", help="learn how far to believe an ensemble, on the val split")
     calibrate.add_argument("ensemble", type=ensemble_folder, help="ensemble folder, where calibration.json is written")
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(calibrate)

@@ -20,20 +20,8 @@ from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 TRAININGS = ["train", "stack", "distill", "continue", "study", "folds"]
-NAMES = [
-    "app",
-    "inspect",
-    "fit",
-    "evaluate",
-    "calibrate",
-    "predict",
-    "replay",
-    "info",
-    "selftest",
-    "card",
-    "push",
-    "space",
-]
+NAMES = ["app", "inspect", "fit", "evaluate", "calibrate", "predict", "replay"]
+NAMES += ["info", "selftest", "card", "push", "space", "export", "send"]
 
 
 def test_help_names_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:

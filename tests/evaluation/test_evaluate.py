@@ -305,7 +305,7 @@ def test_the_csv_has_a_line_for_each_picture_row_and_label(tmp_path: Path) -> No
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == 2 * len(found.report["rows"])
-    nothing_found = {line["picture"]: line for line in lines if line["row"] == "nothing"}
+    nothing_found = {line["image"]: line for line in lines if line["row"] == "nothing"}
     one, other = nothing_found["a.png"], nothing_found["bb.png"]
     assert (one["case"], one["split"], one["label"], one["frame"]) == ("a", "test", "blob", "0")
     assert (one["dice"], one["hd95_mm"], one["surface_dice_2mm"]) == ("0.0", "inf", "0.0")

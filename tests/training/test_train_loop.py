@@ -119,8 +119,7 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(
     )
     assert (score.metric, score.split, score.n) == ("dice", "val", 7)
     assert score.value == log[-1]["best"]
-    assert score.low is not None
-    assert score.low <= score.value
+    assert (score.low, score.high) == (None, None)  # of fewer than ten cases there is no interval
     assert member.config.training_data.appearance is not None
     assert member.config.training_data.split_sha256 == split_hash(load_data(Path(tiny.data)).samples)
     image = read_image(disc_pairs / "images" / "case23.png")
