@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
     info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
     info.set_defaults(run=_info)
-    selftest = commands.add_parser("selftest", help="does an ensemble predict here what it did where it was made? status 1: no")
+    selftest = commands.add_parser("selftest", help="does an ensemble predict here as where it was made? status 1: no")
     selftest.add_argument("ensemble", type=ensemble_folder, help="ensemble folder with golden.png and golden.json")
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it predicts here")
     selftest.set_defaults(run=_selftest)

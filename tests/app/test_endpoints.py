@@ -154,11 +154,12 @@ def test_a_link_is_refused_and_not_fetched(client: Client, link: str) -> None:
         client.predict(given, api_name="/segment")
 
 
-def test_a_path_of_the_server_is_refused(client: Client) -> None:
+def test_a_path_that_the_client_uploads_is_refused_by_its_content(client: Client) -> None:
+    """A path in a request of its own is refused in test_server.py: this client sends the file."""
     from gradio_client.exceptions import AppError
 
     given = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(AppError, match="has to be uploaded first"):
+    with pytest.raises(AppError, match="content is none of"):
         client.predict(given, api_name="/segment")
 
 

@@ -67,7 +67,7 @@ def test_fit_evaluate_and_card_fill_the_folder(published: Path) -> None:
 
 
 def test_only_the_members_own_files_are_copied(published: Path) -> None:
-    own = ["README.md", "config.json", "member.json", "model.safetensors"]
+    own = ["README.md", "config.json", "graph.onnx", "member.json", "model.safetensors"]
     assert sorted(path.name for path in (published / "b").iterdir()) == own
     assert sorted(path.name for path in (published / "a").iterdir()) == ["LICENSE", *own]
 

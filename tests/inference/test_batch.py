@@ -240,14 +240,14 @@ def test_two_processes_share_the_files_and_a_kill_loses_and_repeats_none(
 def test_whatever_one_file_raises_is_its_row_and_the_others_go_on(
     tiny_ensemble: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medseg.reading.readers import read_image
+    from medseg.reading.readers import read_file
 
     def odd(path: Path, *, frame: int = 0) -> object:
         if path.name == "a.png":
             raise IndexError("boolean index did not match")
-        return read_image(path, frame=frame)
+        return read_file(path, frame=frame)
 
-    monkeypatch.setattr("medseg.inference.batch.read_image", odd)
+    monkeypatch.setattr("medseg.inference.batch.read_file", odd)
     assert predict(tiny_ensemble, films / "a.png", films / "b.png", "--output", tmp_path / "out") == 1
     first, second = rows(tmp_path / "out")
     assert first["error"] == "This file could not be segmented (IndexError: boolean index did not match)."

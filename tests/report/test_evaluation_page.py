@@ -86,9 +86,8 @@ def test_where_every_picture_has_a_finding_that_is_not_shown_twice() -> None:
 
 
 def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: Result) -> None:
-    estimate = found.report["rows"]["nothing"]["blob"]["per_image_all"]["dice"]
     text = " ".join(Elements(written(found)).text.split())
-    assert f"nothing (under the baseline) 0.250[{estimate['low']:.3f}, {estimate['high']:.3f}]" in text
+    assert "nothing (under the baseline) 0.250[–, –]" in text  # of four cases there is no interval
     assert "3 infinite" in text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.config import TrainingData
 from medseg.errors import ConfigError
 from medseg.training import push
 from medseg.training.loop import train
@@ -129,6 +130,7 @@ def test_a_dead_hub_costs_no_epoch_and_the_same_command_pushes_later(
     recipe = Recipe(
         data=str(disc_pairs), output=str(run), labels=("disc",), size=32, epochs=2, architecture="plainunet",
         encoder="none", decoder={"depth": 1, "width": 4}, push_to_hub=True, hub_model_id=REPO,
+        training_data=TrainingData("discs", "CC0-1.0"),
     )  # fmt: skip
     hub.break_("/api/", 503)
     member = train(recipe)
@@ -138,3 +140,13 @@ def test_a_dead_hub_costs_no_epoch_and_the_same_command_pushes_later(
     train(recipe)
     pushed = hub.repos[REPO].commits[hub.repos[REPO].branches["main"]]
     assert pushed["model.safetensors"] == (member / "model.safetensors").read_bytes()
+
+
+def test_a_run_whose_data_nobody_named_does_not_begin_to_train_for_a_push(output: Path, disc_pairs: Path) -> None:
+    recipe = Recipe(
+        data=str(disc_pairs), output=str(output), labels=("disc",), size=32, architecture="plainunet", encoder="none",
+        decoder={"depth": 1, "width": 4}, push_to_hub=True, hub_model_id=REPO,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"Nobody said what this member is trained on.*--training-data"):
+        train(recipe)
+    assert not (output / "log.jsonl").exists()
