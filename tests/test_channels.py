@@ -100,5 +100,5 @@ def test_five_channels_are_trained_on_and_predicted_from(tmp_path: Path, kind: s
 def test_pictures_of_other_channels_than_the_recipe_are_refused_by_name(tmp_path: Path) -> None:
     write_tiffs(tmp_path / "data")
     recipe = Recipe(data=str(tmp_path / "data"), output=str(tmp_path / "run"), labels=("disc",), channels=4, size=64)
-    with pytest.raises(InputError, match=r"\.tif: This model wants a picture of 4 channels, this one has 5\. Set chan"):
+    with pytest.raises(InputError, match=r"\.tif: This model wants an image of 4 channels, this one has 5\. Set chan"):
         train(recipe)

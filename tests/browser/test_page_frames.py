@@ -102,7 +102,7 @@ def test_a_photograph_has_neither_frames_nor_window(page: Page) -> None:
 
 def test_entropy_and_before_and_after_can_be_seen(page: Page) -> None:
     page.get_by_role("tab", name="Uncertainty").click()
-    page.wait_for_selector("#entropy img")
+    page.wait_for_selector("#uncertainty img")
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_function("() => document.querySelectorAll('#compare img').length === 2")
 

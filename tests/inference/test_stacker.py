@@ -44,5 +44,5 @@ def test_the_channels_are_counted_as_they_are_stacked(image: Image | None) -> No
 
 
 def test_a_picture_that_is_neither_grey_nor_colour_is_refused() -> None:
-    with pytest.raises(InputError, match="wants a picture of 3 channels, this one has 4"):
+    with pytest.raises(InputError, match="wants an image of 3 channels, this one has 4"):
         stack_image(STACK, Image(np.zeros((4, 5, 4), np.float32)))

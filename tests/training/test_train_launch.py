@@ -196,8 +196,6 @@ def bare_clone(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("medseg", "train"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    (folder / "assets").mkdir()
-    shutil.copy(ROOT / "assets" / "phantoms.py", folder / "assets")
     return folder
 
 
