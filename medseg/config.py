@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from medseg.errors import ConfigError
+from medseg.places import embedded_names
 from medseg.schema import cut, load, require
 from medseg.scores import Fitted, Score
 
@@ -276,6 +278,12 @@ def load_ensemble(folder: Path) -> tuple[EnsembleConfig, Path]:
 
     A member folder, as training saves it, is an ensemble of that one member. Raises ConfigError as `load` does.
     """
+    if not folder.is_dir():
+        names = ", ".join(embedded_names())
+        raise ConfigError(
+            f"{folder} is no ensemble: wanted one of {names}, a folder with ensemble.json or member.json, or the Hub's "
+            "owner/name."
+        )
     description = folder / "member.json"
     if (folder / "ensemble.json").exists() or not description.exists():
         return load(EnsembleConfig, folder / "ensemble.json"), folder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medseg.errors import InputError
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -20,6 +22,21 @@ def embedded(name: str) -> Path | None:
     """
     folder = shipped("assets/ensembles") / name
     return folder if name.isidentifier() and (folder / "ensemble.json").is_file() else None
+
+
+def embedded_names() -> list[str]:
+    """The names of the embedded ensembles."""
+    return sorted(path.parent.name for path in shipped("assets/ensembles").glob("*/ensemble.json"))
+
+
+def own_folder(name: str) -> Path:
+    """The folder that is named by its path, for a command that writes to it.
+
+    Raises InputError for the name of an embedded ensemble: whatever is written there, every later run would take.
+    """
+    if (folder := embedded(name)) is not None:
+        raise InputError(f"The ensemble {name} comes with medseg and stays as it is: copy {folder} and name the copy.")
+    return Path(name)
 
 
 def ensemble_folder(name: str) -> Path:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medseg import places
-from medseg.errors import InputError
+from medseg.__main__ import main
+from medseg.errors import ConfigError, InputError
 from medseg.hub.fetch import fetch
+from medseg.inference.ensemble import Ensemble
+from medseg.inference.prediction import checked_threshold
 from medseg.places import embedded, shipped
 from tests.conftest import ROOT
 
@@ -43,3 +47,29 @@ def test_what_a_wheel_ships_comes_before_what_lies_beside_the_package(
     assert shipped("app.py") == tmp_path / "app.py"
     (tmp_path / "medseg" / "shipped" / "app.py").touch()
     assert shipped("app.py") == tmp_path / "medseg" / "shipped" / "app.py"
+
+
+@pytest.mark.parametrize("command", [["calibrate", "polyp", "data"], ["card", "polyp"]])
+def test_no_command_writes_into_an_embedded_ensemble_by_its_name(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert "comes with medseg and stays as it is: copy" in str(ended.value.code)
+
+
+def test_what_is_no_ensemble_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ConfigError, match="nope is no ensemble: wanted one of brain, chest, polyp, a folder"):
+        Ensemble.from_pretrained("nope")
+
+
+@pytest.mark.parametrize("image", ["image.png", None, np.zeros((64, 64, 3), np.float32)])
+def test_what_is_no_image_is_refused_by_its_type(image: object) -> None:
+    with pytest.raises(InputError, match=r"Wanted an image as `medseg.read_image` gives it"):
+        Ensemble.from_pretrained("polyp").predict(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", ["0.5", [0.5, 0.5], True])
+def test_what_is_no_threshold_is_refused_by_its_type(threshold: object) -> None:
+    with pytest.raises(InputError, match="The threshold must be one number between 0 and 1, got"):
+        checked_threshold(threshold)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from medseg import schema
 from medseg.commands.inspect import add_choice, read_checked
-from medseg.places import ensemble_folder
+from medseg.places import ensemble_folder, own_folder
 
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     evaluate.set_defaults(run=_evaluate)
     calibrate = commands.add_parser("calibrate", help="learn how far to believe an ensemble, on the val split")
-    calibrate.add_argument("ensemble", type=ensemble_folder, help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument("ensemble", help="ensemble folder, where calibration.json is written")
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(calibrate)
     calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
@@ -90,10 +90,11 @@ def _calibrate(options: argparse.Namespace) -> None:
     from medseg.hub.folders import CALIBRATION
     from medseg.inference.ensemble import Ensemble
 
-    ensemble = Ensemble.from_pretrained(options.ensemble)
+    folder = ensemble_folder(options.ensemble) if options.test else own_folder(options.ensemble)
+    ensemble = Ensemble.from_pretrained(folder)
     require_weighted_mean(ensemble)  # before hours of predicting
     if options.test:
-        _check(options, ensemble, load_calibration(options.ensemble, ensemble))
+        _check(options, ensemble, load_calibration(folder, ensemble))
         return
     samples, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "val")
     samples = select(samples, "val")
@@ -102,7 +103,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     name = f"{options.data.resolve().name}, validation split"
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
         found = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
-    schema.dump(found, options.ensemble / CALIBRATION)
+    schema.dump(found, folder / CALIBRATION)
     print(describe(found, ensemble.config.labels))
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from medseg.places import ensemble_folder
+from medseg.places import ensemble_folder, own_folder
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it predicts here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
-    card.add_argument("ensemble", type=ensemble_folder, help="ensemble or member folder")
+    card.add_argument("ensemble", help="ensemble or member folder")
     card.add_argument("--trained-on", metavar="NAME", help="the training data of members that do not know theirs")
     card.add_argument("--data-licence", metavar="LICENCE", help="their licence, as 'CC BY 4.0'")
     card.set_defaults(run=_card)
@@ -62,10 +62,11 @@ def _card(options: argparse.Namespace) -> None:
     from medseg.cards.folder import write_cards
     from medseg.cards.provenance import state_provenance
 
+    folder = own_folder(options.ensemble)
     if options.trained_on is not None or options.data_licence is not None:
-        members = state_provenance(options.ensemble, options.trained_on or "", options.data_licence or "")
+        members = state_provenance(folder, options.trained_on or "", options.data_licence or "")
         print(f"Trained on {options.trained_on} ({options.data_licence}): {', '.join(members)}")
-    write_cards(options.ensemble)
+    write_cards(folder)
 
 
 def _push(options: argparse.Namespace) -> None:

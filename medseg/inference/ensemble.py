@@ -155,9 +155,11 @@ class Ensemble:
         eight turns and mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError for
         settings out of range or an image with a side under MIN_SIDE.
         """
+        if not isinstance(image, Image):
+            raise InputError(f"Wanted an image as `medseg.read_image` gives it, got {type(image).__name__}.")
         if min(image.size) < MIN_SIDE:
             height, width = image.size
-            raise InputError(f"The picture is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
+            raise InputError(f"The image is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
         threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
         given = self.weights if weights is None else weights
         chosen = normalise_weights(given, len(self.members), len(self.config.labels))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
@@ -170,6 +171,8 @@ def checked_blend(blend: Blend, settings: EnsembleConfig) -> Blend:
 
 def checked_threshold(threshold: float) -> float:
     """`threshold`, where it lies in (0, 1); raises InputError otherwise."""
+    if isinstance(threshold, bool) or not isinstance(threshold, Real):
+        raise InputError(f"The threshold must be one number between 0 and 1, got {type(threshold).__name__}.")
     if not 0 < threshold < 1:
         raise InputError(f"The threshold must lie between 0 and 1, got {threshold:g}.")
     return float(threshold)

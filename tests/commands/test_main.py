@@ -230,7 +230,7 @@ def test_an_ensemble_that_is_not_there_is_refused(
     capsys: pytest.CaptureFixture[str], command: str, disc_pairs: Path, tmp_path: Path
 ) -> None:
     arguments = [command, tmp_path / "no"] + ([disc_pairs] if command == "evaluate" else [])
-    assert "ensemble.json cannot be read" in refusal(capsys, *arguments)
+    assert "is no ensemble: wanted one of" in refusal(capsys, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_a_revision_that_cannot_be_is_refused_unasked(hub: Hub, revision: str) -
 
 
 def test_a_path_that_is_neither_folder_nor_repository_is_refused_as_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ensemble\.json cannot be read"):
+    with pytest.raises(ConfigError, match="is no ensemble: wanted one of"):
         Ensemble.from_pretrained(str(tmp_path / "no" / "such"))
 
 

@@ -291,7 +291,7 @@ def test_without_room_in_the_cache_the_answer_is_the_same(
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
 def test_a_picture_without_room_for_a_finding_is_refused(tiny: Ensemble, size: tuple[int, int]) -> None:
-    sentence = f"The picture is {size[1]} × {size[0]} pixels; at least 16 × 16 are needed."
+    sentence = f"The image is {size[1]} × {size[0]} pixels; at least 16 × 16 are needed."
     with pytest.raises(InputError, match=f"^{sentence}$"):
         tiny.predict(Image(np.zeros((*size, 3), np.float32)))
 
