@@ -50,7 +50,8 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     view_state = page.inner_text("#fit-result")
     assert found.nested is not None
     for score in (found.nested.best_single, found.nested.equal, found.nested.fitted):
-        assert f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" in view_state
+        assert score.low is None  # of fewer than ten cases
+        assert f"{score.value:.3f}" in view_state
 
     with page.expect_download() as download:
         page.click("#get-ensemble")

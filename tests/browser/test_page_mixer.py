@@ -164,7 +164,7 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
     page.locator("#rate input").click()
     page.get_by_role("option", name="5%", exact=True).click()
     wait_for_another_picture(page, before)
-    says(page, "#summary", "misses at most 5% of what is there")
+    says(page, "#summary", "misses at most 5% of the truth")
 
     press(page, 0, "Home")
     says(page, "#trust", "No predicted Dice: these settings are not calibrated")
