@@ -18,8 +18,8 @@ from medseg.data.manifest import Sample
 from medseg.errors import InputError
 
 _CASES = (
-    "case", "caseid", "patient", "patientid", "patientnumber", "patientname", "pid", "subject", "subjectid", "person",
-    "personid", "sequence", "sequenceid", "study", "studyid", "lesionid",
+    "case", "caseid", "patient", "patientid", "patientnumber", "patientnr", "patientname", "pid", "subject",
+    "subjectid", "person", "personid", "sequence", "sequenceid", "study", "studyid", "lesionid",
 )  # fmt: skip
 """Names of the column of patients, without what is no letter: the first that is there counts."""
 
@@ -46,12 +46,14 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
     for table in _tables(root):
         column = table.column_of_cases()
         if column is None:
+            if table.rows and any(not names.keys().isdisjoint(_spellings(name)) for name in table.rows[0]):
+                entries += left_out("tables without a line of column names", [table.path.name])
             continue
         image_column = _column_of_images(table, column, names.keys())
         lost = []
         for row in table.rows:
             named, case = row.get(image_column or "", ""), (row.get(column) or "").strip()
-            sample = names.get(_plain(named)) if image_column else None
+            sample = next((names[name] for name in _spellings(named) if name in names), None)
             if sample is None or not case:
                 lost.append(named or case or "an empty row")
             elif cases.setdefault(sample.image, case) != case:
@@ -79,6 +81,13 @@ def _tails(path: Path, root: Path) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
+def _spellings(named: str) -> list[str]:
+    """What a row may mean by a name: the path, its ends where it is of another machine, or the stem of the file."""
+    parts = _plain(named).split("/")
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return [*ends, *(end.rsplit(".", 1)[0] for end in ends)]
+
+
 def _plain(name: str) -> str:
     return name.strip().replace("\\", "/").removeprefix("./").lower()
 
@@ -87,13 +96,15 @@ def _column_of_images(table: _Table, of_cases: str, names: Iterable[str]) -> str
     """The column whose values name the most images, None where none names any. It may be that of patients too."""
     known = set(names)
     columns = [name for name in table.rows[0] if name != of_cases]
-    counts = {name: sum(_plain(row.get(name) or "") in known for row in table.rows) for name in columns}
+    counts = {
+        name: sum(not known.isdisjoint(_spellings(row.get(name) or "")) for row in table.rows) for name in columns
+    }
     best = max(counts, key=lambda name: counts[name], default=None)
     return best if best is not None and counts[best] else None
 
 
 def _tables(root: Path) -> list[_Table]:
-    return [_Table(path, _rows(path)) for pattern in ("*.csv", "*.tsv") for path in sorted(root.glob(pattern))]
+    return [_Table(path, _rows(path)) for path in sorted(root.glob("*")) if path.suffix.lower() in (".csv", ".tsv")]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

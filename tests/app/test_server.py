@@ -29,7 +29,7 @@ pytest.importorskip("gradio")
 
 from medseg.app.server.attempts import delay_s
 from medseg.app.server.settings import read_settings
-from medseg.app.state.openings import FULL, openings
+from medseg.app.state.openings import FULL, Openings
 from medseg.app.state.session import Session
 
 REMIX = ("", [1, 1], 0.5, "weighted mean", 0.3)
@@ -126,6 +126,8 @@ def test_a_result_of_many_others_is_not_lost(server: Server, image: Path) -> Non
 def test_the_longest_unused_image_is_closed_beyond_the_bound_and_says_so(
     image: Path, plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    openings = Openings()  # not this process's: other tests have images open there, which would be closed first
+    monkeypatch.setattr("medseg.app.state.session.openings", openings)
     ensemble = medseg.Ensemble.from_pretrained(plain_ensemble)
     sessions = [Session() for _ in range(3)]
     sessions[0].open(image, ensemble)
