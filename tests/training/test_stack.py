@@ -295,7 +295,7 @@ def test_a_stacker_needs_an_ensemble() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [([], "ensemble must name the folder"), (["--ensemble", "nowhere"], "cannot be read")]
+    ("arguments", "words"), [([], "ensemble must name the folder"), (["--ensemble", "nowhere"], "is no ensemble")]
 )
 def test_the_script_refuses_in_one_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
     shown = subprocess.run(
