@@ -15,8 +15,9 @@ ENV PYTHONUNBUFFERED=1 \
 RUN useradd --create-home --uid 1000 medseg
 
 WORKDIR /home/medseg/app
-COPY requirements.txt ./
-RUN pip install -r requirements.txt
+# networks run in ONNX Runtime: without torch the image is 5 GB smaller
+COPY requirements-cpu.txt ./
+RUN pip install -r requirements-cpu.txt
 
 COPY --chown=root:root app.py README.md LICENSE ./
 COPY --chown=root:root medseg medseg

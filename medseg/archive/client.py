@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pydicom
 from pydicom.dataset import Dataset
 
-from medseg.archive.session import LimitedSession, said_plainly
 from medseg.archive.settings import URL, Settings, read_settings
 from medseg.errors import ArchiveError, InputError
 
@@ -59,10 +60,13 @@ class Archive:
     def __init__(self, settings: Settings) -> None:
         try:
             from dicomweb_client import DICOMwebClient
+
+            from medseg.archive.session import LimitedSession, said_plainly  # needs requests, which comes with it
         except ImportError as error:
             raise ArchiveError("The archive needs dicomweb-client: pip install 'medseg[archive]'.") from error
         self.settings = settings
         self.session = LimitedSession(settings)
+        self._said_plainly: Callable[[], AbstractContextManager[None]] = partial(said_plainly, settings)
         self._client = DICOMwebClient(settings.url, session=self.session)
         self._client.set_http_retry_params(retry=False)  # nothing is sent twice unasked
 
@@ -131,7 +135,7 @@ class Archive:
 
     def _fetch_instance(self, study: str, listed: Dataset, series: str | None, path: Path) -> None:
         uid = _text(listed, "SOPInstanceUID")
-        with said_plainly(self.settings):
+        with self._said_plainly():
             image = self._client.retrieve_instance(
                 study,
                 series or _text(listed, "SeriesInstanceUID"),
@@ -161,7 +165,7 @@ class Archive:
         if self.holds(result):
             return "already there"
         try:
-            with said_plainly(self.settings):
+            with self._said_plainly():
                 answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
                 _check_stored(answer, self.settings.host)
         except ArchiveError as error:
@@ -174,7 +178,7 @@ class Archive:
         return "stored"
 
     def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
-        with said_plainly(self.settings):
+        with self._said_plainly():
             return [Dataset.from_json(row) for row in getattr(self._client, method)(**arguments)]
 
 

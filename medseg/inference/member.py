@@ -174,9 +174,10 @@ def load_member(folder: Path, *, sha256: str | None = None, device: str | None =
     if device == runtime.CPU and opened.graph is not None:
         network = _graph_network(opened, folder, opened.graph)
     else:
+        module = _torch_network(opened, folder)  # which says so where there is no torch
         from medseg.inference.runtime_torch import TorchNetwork
 
-        network = TorchNetwork(_torch_network(opened, folder), device)
+        network = TorchNetwork(module, device)
     return LoadedMember(opened.config, network, opened.sha256, opened.parameters)
 
 
