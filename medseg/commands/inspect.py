@@ -34,9 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """The options with which a command chooses among a data set's classes and folds; `load_chosen` follows them."""
     _add_reading(parser)
-    parser.add_argument(
-        "--fold", type=int, default=0, metavar="K", help="the fold that is tested, where the data come in folds"
-    )
+    parser.add_argument("--fold", type=int, metavar="K", help="the fold that is tested, where the data come in folds")
 
 
 def load_chosen(options: argparse.Namespace, *, divide: bool = True) -> DataSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.coco import read_coco, read_coco_files
@@ -26,7 +26,7 @@ from medseg.data.layouts.siim import is_siim, read_siim
 from medseg.data.layouts.via import read_via
 from medseg.data.layouts.voc import is_voc, read_voc
 from medseg.data.layouts.yolo import is_yolo, read_yolo
-from medseg.data.listing import suffix_of, walk
+from medseg.data.listing import split_of, suffix_of, walk
 from medseg.data.manifest import DataSet, read_manifest
 from medseg.errors import InputError
 from medseg.reading.archive import without_wrapper
@@ -110,8 +110,9 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
         return _read_file(place)
     if not place.is_dir():
         raise InputError(f"{place.name} is not there: wanted the folder of a data set, its zip, or an annotation file.")
+    split = ""
     while (inside := without_wrapper(place)) != place:  # as archives are unpacked: one folder around all
-        place = inside
+        place, split = inside, split_of(inside.name)
     fitting = [name for name, known in LAYOUTS.items() if layout in ("auto", name) and known.fits(place)]
     wider = {name for chosen in fitting for name in LAYOUTS[chosen].wider}
     narrow = [name for name in fitting if name not in wider]
@@ -121,10 +122,17 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
             "keep one of them in the folder."
         )
     if narrow:
-        return LAYOUTS[narrow[0]].read(place)
+        return _of_split(LAYOUTS[narrow[0]].read(place), split)
     if layout == "auto" and len(unknown := _unknown_json(place)) == 1:
         return _read_file(unknown[0])  # which says what is wrong with it
     raise InputError(f"{place.name} is in no layout that medseg knows. {_contents(place)} {_wanted(layout)}")
+
+
+def _of_split(loaded: DataSet, split: str) -> DataSet:
+    """`loaded` from a folder that is alone in the place and called val or test: its images are of that split."""
+    if split not in ("val", "test"):
+        return loaded
+    return replace(loaded, samples=[replace(one, split=one.split or split) for one in loaded.samples])
 
 
 def _read_file(path: Path) -> DataSet:

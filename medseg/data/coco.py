@@ -12,8 +12,9 @@ import numpy as np
 
 from medseg.arrays import Mask
 from medseg.data.left_out import LeftOut, left_out
-from medseg.data.listing import split_of
-from medseg.data.manifest import SPLITS, DataSet, Sample, read_json
+from medseg.data.listing import seems_split, split_of
+from medseg.data.manifest import SPLITS, DataSet, Sample, read_json, without_spoiled
+from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Box, Part, Polygon, Runs, relative_to, stored_size, to_points
 from medseg.data.rle import encode_rle, pack_counts, unpack_counts
 from medseg.errors import InputError, ReadError
@@ -56,12 +57,21 @@ def read_coco(path: Path, split: str = "") -> DataSet:
             ) from None
     used = _used(content["categories"], annotations.labels_met)
     taken = f"images as {path.name} names them, masks from its polygons and run lengths"
-    return DataSet("coco", used, samples, annotations.left_out(), taken)
+    spoiled = {
+        sample.image
+        for image, sample in zip(content["images"], samples, strict=True)
+        if image["id"] in annotations.spoiled
+    }
+    samples, gone = without_spoiled(samples, spoiled)
+    return DataSet("coco", used, samples, (*annotations.left_out(), *gone), taken)
 
 
 def read_coco_files(paths: Sequence[Path]) -> DataSet:
     """Several instance files of one set, each of the split that its name or its folder's says: instances_val2017.json,
     Roboflow's valid/_annotations.coco.json. Raises InputError where an image is in two."""
+    refuse_unknown(
+        paths[0].parent.parent, [path.name for path in paths if seems_split(path.stem) or seems_split(path.parent.name)]
+    )
     sets = [read_coco(path, split_of(path.stem) or split_of(path.parent.name)) for path in paths]
     place: dict[Path, Path] = {}
     for path, one in zip(paths, sets, strict=True):
@@ -87,6 +97,8 @@ class _Annotations:
         self.labels_met: set[str] = set()
         self.broken: list[str] = []
         self.outlineless: list[str] = []
+        self.spoiled: set[Any] = set()
+        """The images with an annotation that could not be used."""
 
     def take(self, entry: Any) -> None:
         """Sort in one annotation."""
@@ -97,11 +109,13 @@ class _Annotations:
             self.parts[number] += parts
         except (ValueError, KeyError, TypeError, AttributeError, ReadError) as error:
             self.broken.append(f"{self._name(entry)}: {error}" if isinstance(error, ValueError) else self._name(entry))
+            self.spoiled.add(entry.get("image_id") if isinstance(entry, dict) else None)
             return
         self.boxes[number] += boxes
         self.labels_met.add(label)
         if not parts:
             self.outlineless.append(self._name(entry))
+            self.spoiled.add(number)
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """What `take` could not use."""

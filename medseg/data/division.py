@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from medseg.data.layouts.pairs import UNNAMED
 from medseg.data.manifest import DataSet, Sample
+from medseg.data.parts import MaskFile
 from medseg.data.splits import deal, split_hash
 from medseg.errors import InputError
 
@@ -19,8 +21,11 @@ def with_labels(loaded: DataSet, labels: Sequence[str]) -> DataSet:
 
     Raises InputError where parts have other names: nothing would be marked, and every score be wrong.
     """
-    if all(not sample.parts for sample in loaded.samples) or {*labels} <= {*loaded.labels}:
+    whole = all(isinstance(sample.mask, Path) for sample in loaded.samples)
+    if whole and tuple(loaded.labels) in ((), tuple(labels)):
         return loaded
+    if {*labels} <= {*loaded.labels}:
+        return replace(loaded, samples=[_by_value(sample, loaded.labels) for sample in loaded.samples])
     if loaded.labels == (UNNAMED,) and len(labels) == 1:
         return replace(loaded, labels=tuple(labels), samples=[_renamed(sample, labels[0]) for sample in loaded.samples])
     absent = [label for label in labels if label not in loaded.labels]
@@ -40,6 +45,15 @@ def as_trained(samples: Sequence[Sample], recorded: Iterable[str]) -> list[Sampl
         if {split_hash(dealt), split_hash([sample for sample in dealt if sample.split == "val"])} & known:
             return dealt
     return None
+
+
+def _by_value(sample: Sample, names: Sequence[str]) -> Sample:
+    """Of a label map whose values 1, 2, … are `names`, in whatever order these are wanted."""
+    if not isinstance(sample.mask, Path):
+        return sample
+    known = tuple(range(1, len(names) + 1))
+    parts = (MaskFile(name, sample.mask, (value,), known) for value, name in zip(known, names, strict=True))
+    return replace(sample, mask=tuple(parts))
 
 
 def _renamed(sample: Sample, label: str) -> Sample:

@@ -23,15 +23,17 @@ class LeftOut:
     what: str
     count: int
     names: tuple[str, ...] = ()
+    lead: str = "Left out"
+    """Another word where the things are taken, and how is doubtful."""
 
     def __str__(self) -> str:
-        return f"Left out: {self.what} ({self.count}), the first: {', '.join(self.names)}."
+        return f"{self.lead}: {self.what} ({self.count}), the first: {', '.join(self.names)}."
 
 
-def left_out(what: str, names: Iterable[str]) -> tuple[LeftOut, ...]:
+def left_out(what: str, names: Iterable[str], lead: str = "Left out") -> tuple[LeftOut, ...]:
     """One entry for all `names`, none where there are none."""
     every = sorted(names)
-    return (LeftOut(what, len(every), tuple(every[:_NAMED])),) if every else ()
+    return (LeftOut(what, len(every), tuple(every[:_NAMED]), lead),) if every else ()
 
 
 def warn_left_out(entries: Iterable[LeftOut], *, stacklevel: int = 2) -> None:

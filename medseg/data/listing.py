@@ -27,22 +27,13 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_DIVIDING = frozenset(
+    {"development", "devel", "holdout", "heldout", "held", "hold", "eval", "evaluation", "external", "internal",
+     "independent", "unseen", "query", "fold", "folds", "public", "private", "unlabeled", "unlabelled"}
+)  # fmt: skip
 _ASIDE = {
-    ".csv",
-    ".tsv",
-    ".json",
-    ".txt",
-    ".md",
-    ".pdf",
-    ".xml",
-    ".yaml",
-    ".yml",
-    ".html",
-    ".zip",
-    ".ini",
-    ".db",
-    ".py",
-}
+    ".csv", ".tsv", ".json", ".txt", ".md", ".pdf", ".xml", ".yaml", ".yml", ".html", ".zip", ".ini", ".db", ".py",
+}  # fmt: skip
 """Endings of what lies beside images and is none: read elsewhere or nothing to segment."""
 
 
@@ -121,6 +112,12 @@ def split_of(name: str) -> str:
     """The split that one word of a name stands for, "" where none or several do."""
     splits = {_SPLIT_WORDS[word] for word in words(name) if word in _SPLIT_WORDS}
     return splits.pop() if len(splits) == 1 else ""
+
+
+def seems_split(name: str) -> bool:
+    """Whether a name is like that of a part of a division, as holdout/, and none that says which."""
+    spelled = re.sub(r"(?<=[A-Za-z])(?=\d)", " ", name)
+    return not split_of(name) and bool({*words(spelled)} & _DIVIDING)
 
 
 def mask_base(stem: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ where they say something.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 
 from medseg.arrays import Mask, Masks
 from medseg.config import TrainingData
-from medseg.data.left_out import LeftOut
+from medseg.data.left_out import LeftOut, left_out
 from medseg.data.parts import (
     Box,
     Drawn,
@@ -151,6 +151,17 @@ class DataSet:
     left_out: tuple[LeftOut, ...] = ()
     taken: str = ""
     source: TrainingData | None = None
+
+
+def without_spoiled(samples: Sequence[Sample], spoiled: Container[Path]) -> tuple[list[Sample], tuple[LeftOut, ...]]:
+    """`samples` without the `spoiled` images on which nothing else is marked: somebody marked them, and as empty ones
+    they would teach that there is nothing."""
+    usable: list[Sample] = []
+    gone: list[str] = []
+    for sample in samples:
+        unmarked = sample.image in spoiled and sample.mask == () and not sample.boxes
+        gone.append(sample.image.name) if unmarked else usable.append(sample)
+    return usable, left_out("images of which no annotation could be used, which are no images without findings", gone)
 
 
 def read_json(path: Path) -> Any:

@@ -62,6 +62,11 @@ class Polygon:
     outlined: bool = False
     relative: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for an outline that is a line or a point, unless its own pixels are marked."""
+        if not self.outlined and min(len({*side}) for side in zip(*self.points, strict=True)) < 2:
+            raise ValueError("a polygon that encloses nothing")
+
     def draw(self, size: tuple[int, int]) -> Mask:
         """(H, W) of `size`. Raises ReadError for points beyond it."""
         points = self.points_on(size)

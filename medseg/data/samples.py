@@ -19,13 +19,14 @@ from typing import TypeAlias, TypeVar
 
 from medseg.data.catalogue import LAYOUTS, read_place
 from medseg.data.layouts.pairs import UNNAMED, read_patterns
-from medseg.data.left_out import warn_left_out
+from medseg.data.left_out import left_out, warn_left_out
 from medseg.data.listing import stem_of
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
+from medseg.data.named_splits import held_out_name, settle
 from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
-from medseg.data.splits import apply_splits, deal, refuse_divided_cases, split_hash
+from medseg.data.splits import apply_splits, deal, in_folds, refuse_divided_cases, split_hash
 from medseg.errors import InputError
-from medseg.reading.archive import unpack_zip
+from medseg.reading.archive import unpack_zip, without_wrapper
 
 __all__ = [
     "LAYOUTS",
@@ -55,7 +56,7 @@ def load_data(
     images: str = "",
     masks: str = "",
     splits: Path | None = None,
-    fold: int = 0,
+    fold: int | None = None,
     seed: int = 0,
     boxes: bool = False,
     divide: bool = True,
@@ -68,7 +69,7 @@ def load_data(
     any other layout. `labels` chooses or unites classes of sets that name theirs; for masks without names it names
     their values in order, or says them: {"disc": ["1", "2"]}. With `boxes` the bounding boxes, filled, are the masks.
 
-    A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` as
+    A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` (else 0) as
     `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), as `splits.deal` says;
     where `divide` is False their split stays "". Raises InputError that says what was looked for, or which files,
     labels or cases do not fit.
@@ -77,19 +78,21 @@ def load_data(
     if bool(images) != bool(masks):
         raise InputError("Patterns come in pairs: name both the images and the masks.")
     loaded = read_patterns(place, images, masks) if images else read_place(place, layout)
-    warn_left_out(loaded.left_out)
+    loaded = _with_boxes(loaded) if boxes else _outlined(loaded)
     if not loaded.samples:
-        raise InputError(f"{place.name} holds no samples: wanted at least one image with a mask.")
-    if boxes:
-        loaded = _with_boxes(loaded)
+        said = " ".join(map(str, loaded.left_out))
+        raise InputError(f"{place.name} holds no samples: wanted at least one image with a mask. {said}".rstrip())
     if labels is not None:
         loaded = _relabelled(loaded, labels)
     path = splits or given_splits(place)
-    samples = _apart(loaded.samples)
-    given = apply_splits(samples, path, fold) if path else samples
-    dealt = deal(given, seed) if divide else given
+    samples = apply_splits(_apart(loaded.samples), path, fold) if path else _apart(settle(loaded, place))
+    if fold is not None and (path is None or not in_folds(path)):
+        raise InputError(f"{place.name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
+    entries = (*loaded.left_out, *held_out_name(samples, place))
+    warn_left_out(entries)
+    dealt = deal(samples, seed) if divide else samples
     refuse_divided_cases(dealt)
-    return replace(loaded, samples=dealt)
+    return replace(loaded, samples=dealt, left_out=entries)
 
 
 def select(samples: Iterable[Sample], split: str) -> list[Sample]:
@@ -119,6 +122,8 @@ def _apart(samples: Sequence[Sample]) -> list[Sample]:
 def given_splits(place: Path) -> Path | None:
     """The division that the data set at `place` brings: splits.json in the folder, or beside LGG's kaggle_3m/."""
     folders = [place, place.parent] if place.name == "kaggle_3m" else [place]
+    while place.is_dir() and (inside := without_wrapper(place)) != place:
+        folders.append(place := inside)
     return next((folder / "splits.json" for folder in folders if (folder / "splits.json").is_file()), None)
 
 
@@ -126,6 +131,14 @@ def _with_boxes(loaded: DataSet) -> DataSet:
     if not any(sample.boxes for sample in loaded.samples):
         raise InputError(f"This data set ({loaded.layout}) holds no bounding boxes. Leave `boxes` out.")
     return replace(loaded, samples=[replace(sample, mask=sample.boxes) for sample in loaded.samples])
+
+
+def _outlined(loaded: DataSet) -> DataSet:
+    """`loaded` without images that have bounding boxes alone: they show something, and no mask says what."""
+    boxed = {sample.image for sample in loaded.samples if sample.boxes and not (sample.mask)}
+    samples = [sample for sample in loaded.samples if sample.image not in boxed]
+    entries = left_out("images with bounding boxes and no outline", [path.name for path in boxed])
+    return replace(loaded, samples=samples, left_out=(*loaded.left_out, *entries))
 
 
 def _relabelled(loaded: DataSet, labels: Labels) -> DataSet:

@@ -121,16 +121,21 @@ def write_folds(samples: Sequence[Sample], folds: Sequence[Sequence[str]], path:
     _dump({"unit": "case", "folds": [list(fold) for fold in folds], "sha256": _folds_hash(samples, folds)}, path)
 
 
-def apply_splits(samples: Sequence[Sample], path: Path, fold: int = 0) -> list[Sample]:
+def in_folds(path: Path) -> bool:
+    """Whether the splits file `path` holds folds."""
+    return _read(path)[1]
+
+
+def apply_splits(samples: Sequence[Sample], path: Path, fold: int | None = None) -> list[Sample]:
     """`samples` with the splits of the file `path`; of folds, as `with_fold` says.
 
     A sample that the file leaves out keeps the split it has. Raises InputError for a file of another form, a name in
     two splits or of nothing that is here, samples left out that have no split, or a hash that is not that of these
     samples.
     """
-    groups, in_folds, written = _read(path)
-    if in_folds:
-        done, found = with_fold(samples, groups, fold), _folds_hash(samples, groups)
+    groups, folded, written = _read(path)
+    if folded:
+        done, found = with_fold(samples, groups, fold or 0), _folds_hash(samples, groups)
     else:
         done = _assigned(samples, {name: split for split, names in zip(SPLITS, groups, strict=True) for name in names})
         found = split_hash(done)
@@ -201,8 +206,8 @@ def _read(path: Path) -> tuple[list[list[str]], bool, str | None]:
     """The lists of names, whether they are folds (else one list a split), and the hash written beside them."""
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        in_folds, written = "folds" in given, given.get("sha256")
-        lists = given["folds"] if in_folds else [given.get(split, []) for split in SPLITS]
+        folded, written = "folds" in given, given.get("sha256")
+        lists = given["folds"] if folded else [given.get(split, []) for split in SPLITS]
         groups = [[str(name) for name in names] for names in lists]
     except (OSError, ValueError, AttributeError, TypeError):
         raise InputError(f"splits.json {_FORM}") from None
@@ -210,7 +215,7 @@ def _read(path: Path) -> tuple[list[list[str]], bool, str | None]:
     twice = sorted(name for number, names in enumerate(groups) for name in names if numbers[name] != number)
     if twice:
         raise InputError(f"splits.json puts {', '.join(twice[:5])} into two splits: a picture belongs to one.")
-    return groups, in_folds, written
+    return groups, folded, written
 
 
 def _folds_hash(samples: Sequence[Sample], folds: Sequence[Sequence[str]]) -> str:

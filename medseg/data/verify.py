@@ -18,7 +18,7 @@ import numpy as np
 
 from medseg.arrays import Masks
 from medseg.data.manifest import SPLITS, Sample
-from medseg.data.parts import stored_size
+from medseg.data.parts import Box, Polygon, stored_size
 from medseg.data.splits import divided_cases
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
@@ -208,6 +208,8 @@ def _doubts(sample: Sample, image: Image, masks: Masks, labels: Sequence[str]) -
         for label, mask in zip(labels, masks, strict=True)
         if _MOST <= mask.mean() < 1
     ]
+    if any(isinstance(part, Polygon | Box) and part.label in labels for part in sample.parts) and not masks.any():
+        doubts.append("its annotations are so small that no pixel is marked.")
     if image.orientation != 1 and len(sample.files) > 1 and _is_ambiguous(image):
         doubts.append(
             f"the photograph is turned by its EXIF orientation ({image.orientation}), and its mask may lie on the "

@@ -172,7 +172,9 @@ def provenance(recipe: Recipe) -> TrainingData:
 def read_recipe_samples(recipe: Recipe) -> list[Sample]:
     """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
     if recipe.data != "phantoms":
-        return load_data(Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold, seed=recipe.seed).samples
+        return load_data(
+            Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold or None, seed=recipe.seed
+        ).samples
     from medseg.data.phantoms import write_pairs
 
     folder = Path(recipe.output) / "phantoms"

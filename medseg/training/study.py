@@ -173,7 +173,7 @@ def _write_samples(study: Study, folder: Path, data: Path | None) -> str:
     place = data or (_draw_films(study.films, folder / "films") if study.films else Path(study.data))
     if not place.exists():
         raise InputError(f"The data are not at {place}: get them from {study.source}, then name their place by --data.")
-    found = load_data(place, labels=study.classes or study.recipe["labels"], fold=study.fold)
+    found = load_data(place, labels=study.classes or study.recipe["labels"], fold=study.fold or None)
     path = folder / "samples.json"
     write_manifest(found.samples, found.labels, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()

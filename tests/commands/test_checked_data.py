@@ -11,6 +11,9 @@ import PIL.Image
 import pytest
 
 from medseg.__main__ import main
+from medseg.data.division import with_labels
+from medseg.data.manifest import DataSet, Sample
+from medseg.data.parts import MaskFile
 from tests.conftest import write_disc_pair
 
 
@@ -42,6 +45,20 @@ def test_a_set_without_splits_is_scored_as_a_whole_and_says_so(
     said = "The data set brings no splits: all of its 8 samples are scored."
     assert said in report["doubts"]
     assert f"note: {said}" in capsys.readouterr().err
+
+
+def test_other_names_for_the_masks_are_refused(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has the labels WRONG, and blob is wanted"):
+        scored(plain_ensemble, discs, tmp_path / "out", "--labels", "WRONG")
+
+
+def test_values_are_taken_by_the_names_that_they_get(tmp_path: Path) -> None:
+    loaded = DataSet("pairs", ("b", "a"), [Sample(tmp_path / "x.png", tmp_path / "y.png", "x", "")])
+    (sample,) = with_labels(loaded, ["a", "b"]).samples
+    assert sample.parts == (
+        MaskFile("b", tmp_path / "y.png", (1,), (1, 2)),
+        MaskFile("a", tmp_path / "y.png", (2,), (1, 2)),
+    )
 
 
 def test_an_external_set_that_is_all_for_testing_is_scored(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:

@@ -157,8 +157,15 @@ def test_an_annotation_that_cannot_be_drawn_is_left_out_and_named(tmp_path: Path
 
 def test_boxes_without_an_outline_mark_nothing_and_are_counted(tmp_path: Path) -> None:
     path = written(tmp_path / "c.json", instances({"bbox": [1, 2, 3, 4]}, {"bbox": [1, 2, 3, 4], "segmentation": []}))
-    with pytest.warns(MedsegWarning, match=r"a box and no outline, which mark nothing \(2\)"):
+    words = (
+        r"a box and no outline, which mark nothing \(2\).* images with bounding boxes and no outline \(1\), .* a\.png"
+    )
+    with pytest.raises(InputError, match=f"no samples.*{words}"):
         load_data(path)
+    save(tmp_path / "a.png", scene())
+    with pytest.warns(MedsegWarning, match="which mark nothing"):
+        (sample,) = load_data(path, boxes=True).samples
+    assert sample.read(["nucleus"])[1].sum() == 12
 
 
 @pytest.mark.parametrize("content", ['{"images": [{}], "annotations": [], "categories": []}', "[1"])

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from medseg.data.coco import find_image
-from medseg.data.layouts.pairs import settle_splits
 from medseg.data.left_out import left_out
-from medseg.data.listing import split_of, stem_of
-from medseg.data.manifest import DataSet, Sample
+from medseg.data.listing import seems_split, split_of, stem_of
+from medseg.data.manifest import DataSet, Sample, without_spoiled
+from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Part, Polygon, Runs, to_points
 from medseg.data.rle import encode_rle
 from medseg.data.shapes import ellipse, rectangle
@@ -38,7 +38,7 @@ def read_cvat(place: Path) -> DataSet:
     """
     path = place if place.is_file() else next(table for table in _tables(place) if _is_cvat_xml(table))
     root = _parse(path)
-    samples, broken, other = [], [], []
+    samples, broken, other, spoiled, unknown = [], [], [], set[Path](), set[str]()
     for image in root.iter("image"):
         name = image.get("name") or ""
         parts: list[Part] = []
@@ -53,16 +53,21 @@ def read_cvat(place: Path) -> DataSet:
             except (ValueError, KeyError) as error:
                 broken.append(f"{shape.tag} {number} of {name}: {error}")
         found = find_image(path, name)
-        split = split_of(image.get("subset") or "")
+        spoiled |= {found} if not parts and any(shape.tag != "tag" for shape in image) else set()
+        split = split_of(subset := image.get("subset") or "")
+        unknown |= {subset} if seems_split(subset) else set()
         samples.append(Sample(found, tuple(parts), stem_of(Path(name)), split, size=size, upright=True))
+    refuse_unknown(path, [f"subset {name}" for name in unknown])
     if not samples:
         raise InputError(f'{path.name} names no images: wanted CVAT\'s export "CVAT for images 1.1".')
     entries = left_out("shapes that cannot be drawn", broken)
     entries += left_out("polylines, points, tags and skeletons, which mark no area", other)
     entries += left_out("tracks of a video", [track.get("label") or "" for track in root.iter("track")])
+    samples, gone = without_spoiled(samples, spoiled)
+    entries += gone
     labels = tuple(dict.fromkeys(part.label for sample in samples for part in sample.parts))
     taken = f"images as {path.name} names them, masks from its polygons, masks, ellipses and rectangles"
-    return DataSet("cvat", labels, settle_splits(samples), entries, taken)
+    return DataSet("cvat", labels, samples, entries, taken)
 
 
 def _tables(root: Path) -> list[Path]:

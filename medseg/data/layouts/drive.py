@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from medseg.config import TrainingData
-from medseg.data.layouts.pairs import settle_splits
 from medseg.data.left_out import left_out
 from medseg.data.listing import images_in
 from medseg.data.manifest import DataSet, Sample
@@ -53,7 +52,7 @@ def read_drive(root: Path) -> DataSet:
     entries = left_out("images without a segmentation in 1st_manual/", unmarked)
     entries += left_out("fields of view and the second reader's segmentations", other)
     taken = "images images/, masks 1st_manual/, of the same number"
-    return DataSet("drive", ("vessel",), settle_splits(samples), entries, taken, _SOURCE)
+    return DataSet("drive", ("vessel",), samples, entries, taken, _SOURCE)
 
 
 def _by_number(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from medseg.config import TrainingData
-from medseg.data.layouts.pairs import refuse_single, settle_splits
+from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
 from medseg.data.listing import by_stem, folders, split_of
 from medseg.data.manifest import DataSet, Sample
@@ -52,7 +52,7 @@ def read_isic(root: Path) -> DataSet:
         "Codella et al. 2019, arXiv:1902.03368",
     )
     taken = "images ISIC…_Input or _Data, masks ISIC…_GroundTruth/*_segmentation.png"
-    return DataSet("isic", ("lesion",), settle_splits(samples), entries, taken, source)
+    return DataSet("isic", ("lesion",), samples, entries, taken, source)
 
 
 def _files(root: Path, pattern: re.Pattern[str]) -> dict[tuple[str, str], Path]:

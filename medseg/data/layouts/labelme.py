@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from medseg.data.layouts.pairs import settle_splits
 from medseg.data.left_out import left_out
 from medseg.data.listing import is_image, split_of, stem_of, walk
-from medseg.data.manifest import DataSet, Sample, read_json
+from medseg.data.manifest import DataSet, Sample, read_json, without_spoiled
 from medseg.data.parts import Part, Polygon, Runs, to_points
 from medseg.data.rle import encode_rle
 from medseg.data.shapes import ellipse, rectangle
@@ -43,7 +42,7 @@ def read_labelme(root: Path) -> DataSet:
     Licence, citation: those of the data.
     Raises InputError for a folder without such files.
     """
-    samples, broken, lines, images = [], [], [], set[Path]()
+    samples, broken, lines, images, spoiled = [], [], [], set[Path](), set[Path]()
     for path in walk(root):
         content = _content(path) if path.suffix.lower() == ".json" else None
         if content is None:
@@ -57,6 +56,7 @@ def read_labelme(root: Path) -> DataSet:
                 broken.append(f"shape {number} of {path.name}: {error}")
         image = _image(path, str(content["imagePath"]))
         images.add(image.resolve())
+        spoiled |= {image} if content["shapes"] and not parts else set()
         size = (int(content["imageHeight"]), int(content["imageWidth"])) if content.get("imageHeight") else None
         split = next((split for name in path.relative_to(root).parent.parts if (split := split_of(name))), "")
         samples.append(Sample(image, tuple(parts), stem_of(image), split, size=size, upright=True))
@@ -65,8 +65,10 @@ def read_labelme(root: Path) -> DataSet:
     entries = left_out("shapes that cannot be drawn", broken) + left_out("lines and points, which mark no area", lines)
     unopened = [path.name for path in walk(root) if is_image(path) and path.resolve() not in images]
     entries += left_out("images without a labelme file", unopened)
+    samples, gone = without_spoiled(samples, spoiled)
+    entries += gone
     labels = tuple(sorted({part.label for sample in samples for part in sample.parts}))
-    return DataSet("labelme", labels, settle_splits(samples), entries, "*.json beside the images, masks from shapes")
+    return DataSet("labelme", labels, samples, entries, "*.json beside the images, masks from shapes")
 
 
 def _content(path: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.cases import with_cases
@@ -17,6 +16,7 @@ from medseg.data.listing import (
     folders,
     images_in,
     is_image,
+    seems_split,
     split_of,
     stem_of,
     unread,
@@ -132,18 +132,10 @@ def refuse_single(names: Sequence[str]) -> None:
 
 
 def finished(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """What all samples of mask files need: cases by the csv files, frames, and splits that leave none to deal."""
+    """What all samples of mask files need: cases by the csv files, and frames."""
     with_given_cases, entries = with_cases(samples, root)
     framed, uneven = by_frame(with_given_cases)
-    return settle_splits(framed), (*entries, *uneven)
-
-
-def settle_splits(samples: Sequence[Sample]) -> list[Sample]:
-    """`samples` whose folders say train and no val: what is train by its folder is dealt into train and val, beside a
-    test that is given, or into all three."""
-    if any(sample.split == "val" for sample in samples):
-        return list(samples)
-    return [replace(sample, split="") if sample.split == "train" else sample for sample in samples]
+    return framed, (*entries, *uneven)
 
 
 def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
@@ -168,7 +160,9 @@ def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
 def _are_patients(groups: set[tuple[str, ...]]) -> bool:
     """Whether folders around images and masks are patients or sequences: several, all with a number in their names.
     Names alone, as benign and malignant, are kinds of images."""
-    return len(groups) > 1 and all(re.search(r"\d", "".join(names)) for names in groups)
+    parts = {name for names in groups for name in names}
+    numbered = all(re.search(r"\d", "".join(names)) for names in groups)
+    return len(groups) > 1 and numbered and not any(map(seems_split, parts))
 
 
 def _matching(root: Path, pattern: str) -> dict[tuple[str, ...], Path]:

@@ -9,7 +9,7 @@ from typing import Any
 from medseg.data.coco import find_image
 from medseg.data.left_out import left_out
 from medseg.data.listing import stem_of
-from medseg.data.manifest import DataSet, Sample, read_json
+from medseg.data.manifest import DataSet, Sample, read_json, without_spoiled
 from medseg.data.parts import Part, Polygon, to_points
 from medseg.data.shapes import ellipse, rectangle
 from medseg.errors import InputError
@@ -45,7 +45,7 @@ def read_via(path: Path) -> DataSet:
         names = [str(entry["filename"]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} is no file of VIA ({error!r}).") from None
-    samples, broken, lines = [], [], []
+    samples, broken, lines, spoiled = [], [], [], set[Path]()
     for entry, name in zip(entries, names, strict=True):
         parts: list[Part] = []
         given = entry.get("regions") or []
@@ -56,10 +56,14 @@ def read_via(path: Path) -> DataSet:
                 lines += [] if found else [f"region {number} of {name}"]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 broken.append(f"region {number} of {name}: {error}")
-        samples.append(Sample(find_image(path, name), tuple(parts), stem_of(Path(name)), ""))
+        image = find_image(path, name)
+        spoiled |= {image} if given and not parts else set()
+        samples.append(Sample(image, tuple(parts), stem_of(Path(name)), ""))
+    samples, gone = without_spoiled(samples, spoiled)
     left = left_out("regions that cannot be drawn", broken) + left_out(
         "polylines and points, which mark no area", lines
     )
+    left += gone
     labels = Counter(part.label for sample in samples for part in sample.parts)
     taken = f"images as {path.name} names them, masks from its regions"
     return DataSet("via", tuple(sorted(labels)), samples, left, taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medseg.data.layouts.pairs import refuse_single, settle_splits
+from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
 from medseg.data.listing import by_stem, images_in, split_of
 from medseg.data.manifest import DataSet, Sample
@@ -56,7 +56,7 @@ def read_voc(root: Path) -> DataSet:
     entries = left_out("images without a mask", images.keys() - labelled.keys())
     entries += left_out("values that are void: their pixels count as background", map(str, nothing))
     taken = f"images JPEGImages/, label maps {masks.name}/"
-    return DataSet("voc", tuple(classes), settle_splits(samples), entries, taken)
+    return DataSet("voc", tuple(classes), samples, entries, taken)
 
 
 def _classes(root: Path) -> tuple[dict[str, Value], tuple[Value, ...]]:

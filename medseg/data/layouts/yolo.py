@@ -8,10 +8,9 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from medseg.data.layouts.pairs import settle_splits
 from medseg.data.left_out import left_out
 from medseg.data.listing import is_image, split_of, stem_of, walk
-from medseg.data.manifest import DataSet, Sample
+from medseg.data.manifest import DataSet, Sample, without_spoiled
 from medseg.data.parts import Part, Polygon, to_points
 from medseg.errors import InputError
 
@@ -33,7 +32,7 @@ def read_yolo(place: Path) -> DataSet:
     """
     root = place if place.is_dir() else place.parent
     names = _names(root)
-    samples, broken, boxes, empty, met = [], [], [], [], set[int]()
+    samples, broken, boxes, empty, met, spoiled = [], [], [], [], set[int](), set[Path]()
     for image in _images(root):
         parts: list[Part] = []
         labels = _label_file(image)
@@ -49,6 +48,7 @@ def read_yolo(place: Path) -> DataSet:
                 parts.append(Polygon(names.get(int(kind), str(int(kind))), to_points(flat), relative=True))
             except ValueError as error:
                 broken.append(f"line {number} of {labels.name}: {error}")
+        spoiled |= {image} if not parts and _lines(labels) else set()
         split = next((split for part in image.relative_to(root).parts[:-1] if (split := split_of(part))), "")
         samples.append(Sample(image, tuple(parts), stem_of(image), split, upright=True))
     if not samples:
@@ -57,9 +57,11 @@ def read_yolo(place: Path) -> DataSet:
         "boxes without an outline, which mark nothing", boxes
     )
     entries += left_out("label files that are missing: nothing is marked on their images", empty)
+    samples, gone = without_spoiled(samples, spoiled)
+    entries += gone
     known = {**{number: str(number) for number in met}, **names}
     taken = "images images/, polygons labels/*.txt of the same stem"
-    return DataSet("yolo", tuple(known[number] for number in sorted(known)), settle_splits(samples), entries, taken)
+    return DataSet("yolo", tuple(known[number] for number in sorted(known)), samples, entries, taken)
 
 
 def _images(root: Path) -> Iterator[Path]:
