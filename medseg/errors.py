@@ -37,5 +37,9 @@ class ArchiveError(MedsegError):
     """The DICOM archive refuses, gives no usable answer, or is not named."""
 
 
+class CancelledError(ArchiveError):
+    """The user stopped what the archive was asked for."""
+
+
 class MedsegWarning(UserWarning):
     """Something was left out or substituted, and the result says so."""

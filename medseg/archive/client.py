@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +17,18 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medseg.archive.settings import URL, Settings, read_settings
-from medseg.errors import ArchiveError, InputError
+from medseg.errors import ArchiveError, CancelledError, InputError
 
 Progress: TypeAlias = Callable[[int, int], None]
 
 MOST = 100
 """Studies that one search returns at most."""
+
+PAGE, MOST_INSTANCES = 1000, 20_000
+"""Rows asked for at once, as archives cut long answers, and instances of one fetch."""
+
+PREVIEW = "192,192"
+"""Columns and rows of what an archive renders."""
 
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -69,6 +78,7 @@ class Archive:
         self._said_plainly: Callable[[], AbstractContextManager[None]] = partial(said_plainly, settings)
         self._client = DICOMwebClient(settings.url, session=self.session)
         self._client.set_http_retry_params(retry=False)  # nothing is sent twice unasked
+        logging.getLogger("retrying").setLevel(logging.CRITICAL)  # it logs a traceback of what is said in a sentence
 
     def find_studies(
         self, *, patient: str = "", accession: str = "", date: str = "", modality: str = ""
@@ -91,7 +101,7 @@ class Archive:
 
     def find_series(self, study: str) -> list[Series]:
         """The series of a study, by their numbers."""
-        found = self._ask("search_for_series", study_instance_uid=checked_uid(study))
+        found = self._ask_all("search_for_series", "SeriesInstanceUID", study_instance_uid=checked_uid(study))
         rows = [_series(one) for one in found]
         return sorted(rows, key=lambda row: (len(row.number), row.number))
 
@@ -100,38 +110,81 @@ class Archive:
         folder: Path,
         study: str,
         series: str | None = None,
+        instance: str | None = None,
         *,
+        most_bytes: float = math.inf,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Fetched:
-        """The images of a study, or of one of its series, as files 0001.dcm and so on in `folder`.
+        """The images of a study, of one of its series or one instance, as files 0001.dcm and so on in `folder`.
 
         They are whole and are what was asked for, or ArchiveError is raised and `folder` holds none of them; so too
-        where `cancelled` says so (CancelledError).
+        where `cancelled` says so (CancelledError), or where they have more than `most_bytes` together.
         """
+        listed, images = self._images(study, series, instance)
+        paths: list[Path] = []
+        size = 0
+        with self._cancellable(cancelled):
+            try:
+                for number, one in enumerate(images, start=1):
+                    progress(number - 1, len(images))
+                    paths.append(folder / f"{number:04}.dcm")
+                    self._fetch_instance(study, one, series, paths[-1])
+                    size += paths[-1].stat().st_size
+                    if size > most_bytes:
+                        limit = f"{most_bytes / 2**20:.0f} MiB"
+                        raise ArchiveError(f"These images have more than {limit}, the most at once: choose fewer.")
+            except BaseException:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                raise
+        progress(len(images), len(images))
+        return Fetched(paths, len(listed) - len(images))
+
+    def fetch_preview(
+        self, folder: Path, study: str, series: str, cancelled: Callable[[], bool] = lambda: False
+    ) -> Path:
+        """A file in `folder` that shows the middle image of a series: what the archive renders (PS3.18 10.4.1.1.3), or
+        the image itself where it renders none."""
+        _, images = self._images(study, series)
+        middle = images[len(images) // 2]
+        path = folder / f"{series}.preview"
+        with self._cancellable(cancelled):
+            try:
+                with self._said_plainly():
+                    rendered = self._client.retrieve_instance_rendered(
+                        study, series, _text(middle, "SOPInstanceUID"), ("image/jpeg",), {"viewport": PREVIEW}
+                    )
+                path.write_bytes(rendered)
+            except CancelledError:
+                raise
+            except ArchiveError:  # not every archive renders
+                self._fetch_instance(study, middle, series, path)
+        return path
+
+    def _images(
+        self, study: str, series: str | None, instance: str | None = None
+    ) -> tuple[list[Dataset], list[Dataset]]:
+        """All instances of a series or study (or the one), and those that hold an image in order of their numbers."""
         chosen = {"study_instance_uid": checked_uid(study)}
         if series is not None:
             chosen["series_instance_uid"] = checked_uid(series)
-        listed = self._ask("search_for_instances", **chosen)
+        listed = self._ask_all("search_for_instances", "SOPInstanceUID", **chosen)
+        if instance is not None:
+            listed = [one for one in listed if _text(one, "SOPInstanceUID") == checked_uid(instance)]
         images = [one for one in listed if _text(one, "Modality") not in _NO_IMAGES]
         if not images:
             raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
         images.sort(key=lambda one: (_text(one, "SeriesInstanceUID"), _count(one, "InstanceNumber")))
-        paths: list[Path] = []
+        return listed, images
+
+    @contextlib.contextmanager
+    def _cancellable(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         self.session.cancelled = cancelled
         try:
-            for number, one in enumerate(images, start=1):
-                progress(number - 1, len(images))
-                paths.append(folder / f"{number:04}.dcm")
-                self._fetch_instance(study, one, series, paths[-1])
-        except BaseException:
-            for path in paths:
-                path.unlink(missing_ok=True)
-            raise
+            yield
         finally:
             self.session.cancelled = lambda: False
-        progress(len(images), len(images))
-        return Fetched(paths, len(listed) - len(images))
 
     def _fetch_instance(self, study: str, listed: Dataset, series: str | None, path: Path) -> None:
         uid = _text(listed, "SOPInstanceUID")
@@ -176,6 +229,19 @@ class Archive:
             if not arrived:
                 raise
         return "stored"
+
+    def _ask_all(self, method: str, key: str, **arguments: Any) -> list[Dataset]:
+        """Every row, each once by its `key`: page by page until one brings nothing new, as archives cut long answers
+        and some know no pages."""
+        rows: dict[str, Dataset] = {}
+        while True:
+            page = self._ask(method, limit=PAGE, offset=len(rows), **arguments)
+            new = {_text(row, key): row for row in page if _text(row, key) not in rows}
+            rows |= new
+            if not new:
+                return list(rows.values())
+            if len(rows) > MOST_INSTANCES:
+                raise ArchiveError(f"The archive lists more than {MOST_INSTANCES:,} here: choose one series.")
 
     def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
         with self._said_plainly():

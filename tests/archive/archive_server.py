@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pydicom
 from pydicom.dataset import Dataset
 
@@ -21,12 +22,14 @@ BOUNDARY = "parts"
 
 @dataclass
 class Hospital:
-    """What it holds (by SOP Instance UID), what it was asked, and how it behaves: `mood` by HTTP method."""
+    """What it holds (by SOP Instance UID), what it was asked, how it behaves (`mood` by HTTP method), and the `most`
+    rows that it lists at once."""
 
     held: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     authorization: list[str | None] = field(default_factory=list)
     mood: dict[str, str] = field(default_factory=dict)
+    most: int = 1000
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -41,6 +44,7 @@ class Hospital:
         key = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}[level]
         wanted = dict(zip(("StudyInstanceUID", "SeriesInstanceUID"), parts[1:-1:2], strict=False))
         wanted |= {word: value for word, value in query.items() if word[:1].isupper() and value.isprintable()}
+        start = int(query.get("offset", 0))
         rows = {}
         for content in self.held.values():
             image = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
@@ -53,7 +57,7 @@ class Hospital:
                 row.Modality, row.InstanceNumber, row.ModalitiesInStudy = image.Modality, image.InstanceNumber, "OT"
                 row.SeriesNumber, row.PatientName = image.get("SeriesNumber"), image.PatientName
                 rows[image[key].value] = row.to_json_dict()
-        return list(rows.values())
+        return list(rows.values())[start : start + self.most]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -66,12 +70,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         from urllib.parse import parse_qsl, urlsplit
 
         parts = urlsplit(self.path.removeprefix("/dicom-web"))
-        uid = parts.path.rsplit("/", 1)[-1]
-        if "/instances/" in parts.path:
+        uid = parts.path.removesuffix("/rendered").rsplit("/", 1)[-1]
+        if parts.path.endswith("/rendered"):
+            self._render(self.hospital.held[uid])
+        elif "/instances/" in parts.path:
             self._send_image(uid)
         else:
             rows = self.hospital.rows(parts.path, dict(parse_qsl(parts.query)))
             self._answer(200, "application/dicom+json", json.dumps(rows).encode())
+
+    def _render(self, content: bytes) -> None:
+        if mood := self.hospital.mood.get("RENDER", ""):
+            self._answer(int(mood), "text/plain", b"")
+            return
+        image = pydicom.dcmread(io.BytesIO(content))
+        stream = io.BytesIO()
+        PIL.Image.new("L", (12, 12), min(255, 40 * int(image.InstanceNumber))).save(stream, "JPEG")
+        self._answer(200, "image/jpeg", stream.getvalue())
 
     def _send_image(self, uid: str) -> None:
         content = self.hospital.held[uid]
@@ -94,6 +109,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, kind, body)
 
     def do_POST(self) -> None:
+        if self.hospital.mood.get("POST") == "reads nothing":
+            self.hospital.requests.append(f"POST {self.path}")
+            self.hospital.released.wait(30)
+            return
         if self.headers.get("Transfer-Encoding") == "chunked":
             content = b""
             while size := int(self.rfile.readline(), 16):
@@ -130,6 +149,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif mood == "silent":
             self.hospital.released.wait(30)
             self.close_connection = True
+        elif mood == "drips headers":
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while not self.hospital.released.wait(0.05):
+                    self.wfile.write(b"X-More: 1\r\n")
+        elif mood.startswith("http"):
+            self.send_response(307)
+            self.send_header("Location", mood)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif mood == "web page":
             self._answer(200, "text/html", b"<html>Welcome</html>")
         return bool(mood)

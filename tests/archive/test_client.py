@@ -6,6 +6,7 @@ import logging
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,10 @@ import pytest
 pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed (extra archive)")
 
 from medseg.archive.client import Archive, open_archive
-from medseg.archive.session import CancelledError
 from medseg.archive.settings import Settings, read_settings
-from medseg.errors import ArchiveError, ConfigError, InputError
+from medseg.errors import ArchiveError, CancelledError, ConfigError, InputError
 from medseg.export.dicom_seg import write_dicom_seg
+from medseg.reading.readers import read_image
 from tests.archive.archive_server import Hospital, running_hospital
 from tests.dicom_sources import write_source
 from tests.segmented import drawing_ensemble, segment_files
@@ -112,6 +113,7 @@ FAULTS = [
     ({"GET": "404"}, "does not hold this .404."),
     ({"GET": "500"}, "answers with the status 500"),
     ({"GET": "silent"}, "does not answer in time"),
+    ({"GET": "drips headers"}, "does not answer in time"),
     ({"GET": "web page"}, "is not DICOMweb"),
     ({"WADO": "half"}, "broke off|cannot be reached"),
     ({"WADO": "half without length"}, "broke off"),
@@ -142,6 +144,7 @@ def test_a_fault_while_fetching_is_one_sentence_and_leaves_no_file(
         ({"POST": "409"}, "conflicts with what it holds"),
         ({"POST": "413"}, "too large .413."),
         ({"POST": "silent"}, "does not answer in time"),
+        ({"POST": "drips headers"}, "does not answer in time"),
         ({"POST": "503"}, "answers with the status 503"),
         ({"STOW": "fails"}, "does not take it .reason A700."),
     ],
@@ -155,6 +158,74 @@ def test_a_fault_while_storing_keeps_the_file_for_another_try(
     assert [request.split()[0] for request in hospital.requests].count("POST") == 1
     hospital.mood.clear()
     assert archive.store(result) == "stored"
+
+
+def test_an_archive_that_takes_no_more_of_a_large_file_ends_in_a_sentence(
+    archive: Archive, hospital: Hospital, result: Path
+) -> None:
+    large = pydicom.dcmread(result)
+    large.add_new(0x00091001, "OB", bytes(16 * 2**20))
+    large.save_as(result)
+    hospital.mood["POST"] = "reads nothing"
+    with pytest.raises(ArchiveError, match="does not answer in time"):
+        archive.store(result)
+
+
+def test_no_redirection_is_followed(archive: Archive, hospital: Hospital, result: Path) -> None:
+    """A 307 would hand the file, and with it the patient, to whatever host it names."""
+    with running_hospital() as other:
+        for method in ("POST", "GET"):
+            hospital.mood[method] = f"{other.url}/studies"
+            with pytest.raises(ArchiveError, match="is a redirection"):
+                archive.store(result)
+        assert other.requests == []
+
+
+def test_a_silent_archive_is_left_at_once_where_the_visitor_cancels(
+    archive: Archive, series: list[pydicom.Dataset], hospital: Hospital, tmp_path: Path
+) -> None:
+    archive.session.limits = (20.0, 20.0, 20.0)
+
+    def progress(done: int, _: int) -> None:
+        if done == 1:
+            hospital.mood["GET"] = "silent"
+
+    with pytest.raises(CancelledError):
+        fetched(archive, tmp_path / "in", series[0], progress=progress, cancelled=lambda: bool(hospital.mood))
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_lists_that_the_archive_cuts_are_asked_for_whole(
+    archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    hospital.most = 2
+    assert len(fetched(archive, tmp_path / "in", series[0])) == 3
+
+
+def test_one_instance_is_fetched_by_its_uid(archive: Archive, series: list[pydicom.Dataset], tmp_path: Path) -> None:
+    second = series[1]
+    place = (second.StudyInstanceUID, second.SeriesInstanceUID)
+    (path,) = archive.fetch(tmp_path, *place, second.SOPInstanceUID).paths
+    assert pydicom.dcmread(path) == second
+    with pytest.raises(ArchiveError, match="holds no image here"):
+        archive.fetch(tmp_path, *place, "1.2.3")
+
+
+def test_a_fetch_of_more_bytes_than_are_taken_leaves_nothing(
+    archive: Archive, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    with pytest.raises(ArchiveError, match="choose fewer"):
+        fetched(archive, tmp_path / "in", series[0], most_bytes=30_000)
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+@pytest.mark.parametrize("rendering", ["", "404", "500"])
+def test_a_preview_is_rendered_there_or_is_the_image_itself(
+    rendering: str, archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    hospital.mood["RENDER"] = rendering
+    image = read_image(archive.fetch_preview(tmp_path, series[0].StudyInstanceUID, series[0].SeriesInstanceUID))
+    assert image.size == ((96, 128) if rendering else (12, 12))
 
 
 def test_an_archive_that_is_down_is_named_without_its_path() -> None:
@@ -189,6 +260,15 @@ def test_a_cancelled_fetch_leaves_no_file(archive: Archive, series: list[pydicom
     with pytest.raises(CancelledError):
         fetched(archive, tmp_path / "in", series[0], cancelled=lambda: calls.append(1) is None and len(calls) > 1)
     assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_a_fault_is_no_traceback_in_the_log(
+    archive: Archive, hospital: Hospital, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospital.mood["GET"] = "silent"
+    with pytest.raises(ArchiveError):
+        archive.find_studies()
+    assert "File" not in caplog.text
 
 
 def test_the_token_is_in_no_log(
