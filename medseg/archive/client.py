@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import pydicom
 from pydicom.dataset import Dataset
 
+from medseg.archive.address import checked_uid
 from medseg.archive.settings import URL, Settings, read_settings
 from medseg.errors import ArchiveError, CancelledError, InputError
 
@@ -31,7 +32,6 @@ PREVIEW = "192,192"
 """Columns and rows of what an archive renders."""
 
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -254,13 +254,6 @@ def open_archive() -> Archive:
     if settings is None:
         raise ArchiveError(f"No archive is named: set {URL} to the URL of its DICOMweb service.")
     return Archive(settings)
-
-
-def checked_uid(uid: str) -> str:
-    """`uid`, where it is one (PS3.5 9.1): nothing else may become part of a URL."""
-    if len(uid) > 64 or not _UID.fullmatch(uid):
-        raise InputError("A UID has digits and dots, up to 64, such as 1.2.840.113619.2.1.")
-    return uid
 
 
 def _study(row: Dataset) -> Study:

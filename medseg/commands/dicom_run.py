@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from medseg.archive.address import SCHEME
 from medseg.errors import InputError, MedsegError
 
 if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
-
-SCHEME = "dicomweb://"
+    from medseg.reading.series import Series
 
 
 def predict_dicom(options: argparse.Namespace) -> None:
@@ -35,70 +35,79 @@ def predict_dicom(options: argparse.Namespace) -> None:
     written: list[Path] = []
     failed = 0
     with ExitStack() as stack:
-        groups = _by_series(_files(options, stack))
-        for uid, paths in tqdm(groups.items(), desc="series"):
+        stacks = list(_stacks(_files(options, stack)))
+        for name, series, frames in tqdm(stacks, desc="series"):
+            for note in series.notes:
+                print(f"series {name}: {note}", file=sys.stderr)
             try:
-                predictions, sources = _segment(ensemble, paths, options)
-                written += write_results(predictions, sources, options.output / uid, options.dicom)
+                predictions = list(_segment(ensemble, series, frames, options))
+                written += write_results(predictions, [series] * len(frames), options.output / name, options.dicom)
             except MedsegError as error:
-                print(f"series {uid}: {error}", file=sys.stderr)
+                print(f"series {name}: {error}", file=sys.stderr)
                 failed += 1
-    print(f"{len(groups) - failed} of {len(groups)} series segmented, {len(written)} files in {options.output}")
+    print(f"{len(stacks) - failed} of {len(stacks)} series segmented, {len(written)} files in {options.output}")
     if options.send and written:
         send_files(written)
     if failed:
         sys.exit(1)
 
 
-def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[Path]:
+def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[Path, int | None]]:
+    """Each file, and its only wanted frame, counted from 0, where one was named."""
     from medseg.inference.batch import find_jobs
 
     local = [name for name in options.inputs if not name.startswith(SCHEME)]
     if local:
-        yield from (job.path for job in find_jobs(local, options.output))
+        yield from ((job.path, None) for job in find_jobs(local, options.output))
     for name in options.inputs:
         if name.startswith(SCHEME):
             yield from _fetch(name, Path(stack.enter_context(tempfile.TemporaryDirectory())))
 
 
-def _fetch(name: str, folder: Path) -> list[Path]:
+def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
+    from medseg.archive.address import parse_address
     from medseg.archive.client import open_archive
 
-    study, *rest = name.removeprefix(SCHEME).rstrip("/").split("/")
-    if len(rest) > 1:
-        raise InputError(f"{SCHEME}STUDY or {SCHEME}STUDY/SERIES is wanted, each a UID.")
+    wanted = parse_address(name)
     with tqdm(desc="fetching", unit="image") as bar:
 
         def show(done: int, total: int) -> None:
             bar.total, bar.n = total, done
             bar.refresh()
 
-        fetched = open_archive().fetch(folder, study, rest[0] if rest else None, progress=show)
+        fetched = open_archive().fetch(folder, wanted.study, wanted.series, wanted.instance, progress=show)
     if fetched.left_out:
         print(f"{fetched.left_out} instances hold no image and are left out", file=sys.stderr)
-    return fetched.paths
+    return [(path, None if wanted.frame is None else wanted.frame - 1) for path in fetched.paths]
 
 
-def _by_series(paths: Iterator[Path]) -> dict[str, list[Path]]:
-    """The files of each series by its UID. Raises ReadError, with the file's name, for one that is no DICOM."""
+def _stacks(files: Iterator[tuple[Path, int | None]]) -> Iterator[tuple[str, Series, list[int]]]:
+    """The name, slices and wanted frames of each stack of slices: of a series several where their size or direction
+    differ. Raises InputError, with the file's name, for one that is no DICOM."""
     from medseg.reading.readers import read_source
+    from medseg.reading.series import stack_files
 
-    groups: dict[str, list[Path]] = {}
-    for path in paths:
+    groups: dict[str, list[tuple[Path, int | None]]] = {}
+    for path, frame in files:
         try:
-            (header, *_), _ = read_source(path, [0])
+            (header, *_), _ = read_source(path, [frame or 0])
         except MedsegError as error:
             raise InputError(f"{path.name}: {error}") from error
-        groups.setdefault(header["0020000E"]["Value"][0], []).append(path)
-    return groups
+        groups.setdefault(header["0020000E"]["Value"][0], []).append((path, frame))
+    for uid, members in groups.items():
+        wanted = members[0][1]
+        for number, series in enumerate(stack_files([str(path) for path, _ in members]), start=1):
+            frames = list(range(series.frames)) if wanted is None else [wanted]
+            yield uid if number == 1 else f"{uid}-{number}", series, frames
 
 
-def _segment(ensemble: Ensemble, paths: list[Path], options: argparse.Namespace) -> tuple[list[Prediction], list[Path]]:
-    """Every frame's prediction, and the file of each."""
-    from medseg.reading.readers import count_frames, read_image
+def _segment(
+    ensemble: Ensemble, series: Series, frames: list[int], options: argparse.Namespace
+) -> Iterator[Prediction]:
+    from medseg.export.results import without_image
 
     weights = None if options.weights is None else tuple(options.weights)
     settings = {"weights": weights, "threshold": options.threshold, "blend": options.blend, "tta": options.tta}
-    places = [(path, frame) for path in paths for frame in range(count_frames(path))]
-    images = (read_image(path, frame=frame) for path, frame in places)
-    return [ensemble.predict(image, **settings) for image in images], [path for path, _ in places]
+    for frame in frames:
+        prediction = ensemble.predict(series.read(frame), **settings)
+        yield prediction if "capture" in options.dicom else without_image(prediction)

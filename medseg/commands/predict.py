@@ -10,13 +10,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medseg.commands.dicom_run import SCHEME, predict_dicom
+from medseg.archive.address import SCHEME
+from medseg.commands.dicom_run import predict_dicom
 from medseg.errors import InputError
 
 KINDS = ("seg", "label-map", "probabilities", "capture", "map")
 """As `medseg.export.results.KINDS`, which is imported when it is needed; a test compares them."""
 
-_INPUT = f"file, folder or pattern such as 'films/*.dcm'; {SCHEME}STUDY or {SCHEME}STUDY/SERIES of the archive"
+_INPUT = f"file, folder or pattern such as 'films/*.dcm'; {SCHEME}STUDY/SERIES/INSTANCE/FRAME of the archive, or less"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from medseg.export.derived import Source
 from medseg.export.dicom_seg import write_dicom_seg
@@ -36,3 +39,17 @@ def write_results(
                 written.append(stem.with_name(f"{stem.name}-capture{number:03}.dcm"))
                 write_secondary_capture(prediction, source, written[-1])
     return written
+
+
+def without_image(prediction: Prediction) -> Prediction:
+    """`prediction` with masks and probabilities (in half precision) alone: what all but captures are written from, so
+    that a series of hundreds fits into memory."""
+    pixels = np.broadcast_to(np.float32(0), prediction.image.pixels.shape)
+    slim = dataclasses.replace(
+        prediction,
+        image=dataclasses.replace(prediction.image, pixels=pixels),
+        members=prediction.members[..., :0, :0],
+        stacked=None,
+    )
+    vars(slim).update(masks=prediction.masks, probabilities=prediction.probabilities.astype(np.float16))
+    return slim

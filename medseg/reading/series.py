@@ -124,7 +124,12 @@ def _of_zip(place: Path, size: int, changed_ns: int) -> tuple[Series, ...]:
 
 
 def _of_folder(folder: Path, held: object) -> tuple[Series, ...]:
-    described = list(_described(sorted(_files(folder))))
+    return stack_files(sorted(_files(folder)), held)
+
+
+def stack_files(paths: Sequence[str], held: object = None) -> tuple[Series, ...]:
+    """As `list_series`, of these files."""
+    described = list(_described(paths))
     left_out = Counter(each for each in described if isinstance(each, str))
     notes = tuple(f"Of the folder's files {count} {words}." for words, count in sorted(left_out.items()))
     slices = [each for each in described if isinstance(each, Slice)]

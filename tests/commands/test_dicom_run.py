@@ -62,6 +62,19 @@ def test_a_series_of_the_archive_is_segmented_and_its_result_sent_back(
     assert f"{result}: already there" in capsys.readouterr().out
 
 
+def test_one_frame_of_an_instance_is_segmented_alone(tiny_ensemble: Path, hospital: Hospital, tmp_path: Path) -> None:
+    path = write_source("us-cine", tmp_path)[0]
+    hospital.add(path)
+    source = pydicom.dcmread(path)
+    place = f"{source.StudyInstanceUID}/{source.SeriesInstanceUID}/{source.SOPInstanceUID}"
+    run("predict", tiny_ensemble, f"dicomweb://{place}/2", "--output", tmp_path / "out")
+    (result,) = (tmp_path / "out").iterdir()
+    (group,) = pydicom.dcmread(result).PerFrameFunctionalGroupsSequence
+    assert group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber == 2
+    with pytest.raises(SystemExit, match="UIDs and a number from 1"):
+        run("predict", tiny_ensemble, f"dicomweb://{place}/0", "--output", tmp_path / "out")
+
+
 def test_what_is_not_stored_is_kept_and_named(
     tiny_ensemble: Path, hospital: Hospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydicom
 
 from medseg.app.server.upload_folder import work_folder
 from medseg.app.state.session import Session
-from medseg.archive.client import Archive, Series, Study, open_archive
-from medseg.errors import InputError, MedsegError
-from medseg.export.results import write_results
+from medseg.archive.address import Address
+from medseg.archive.client import Archive, Study, open_archive
+from medseg.archive.client import Series as Row
+from medseg.errors import ArchiveError, InputError, MedsegError
+from medseg.export.results import without_image, write_results
+from medseg.image import Image
+from medseg.reading.readers import read_file
+from medseg.reading.series import Series, stack_files
+
+if TYPE_CHECKING:
+    from medseg.app.state.view_state import ViewState
+    from medseg.inference.ensemble import Ensemble
+    from medseg.inference.prediction import Prediction
+
+Progress = Callable[[int, int], None]
+
+MAX_IMAGES = 500
+"""Images of a series that are segmented for one result."""
+
+MAX_BYTES = 2**31
+"""Bytes of what one visitor fetches at once."""
+
+MAX_PREVIEWS = 24
 
 
 @contextlib.contextmanager
@@ -22,19 +47,27 @@ def _opened() -> Iterator[Archive]:
 
 
 class ArchiveDesk:
-    """`images` are the files of the series that was fetched last. `waiting` are results that are written and not stored
-    yet; they stay for another try."""
+    """`stack` holds the images that were fetched last, in order. `prepared` are results that the visitor is to confirm;
+    `waiting` those that were sent and not stored: they stay for another try."""
 
     def __init__(self) -> None:  # no dataclass: Gradio would copy its fields into the page's configuration
         self.studies: list[Study] = []
-        self.series: list[Series] = []
+        self.series: list[Row] = []
         self.study = ""
-        self.images: list[Path] = []
+        self.stack: Series | None = None
+        self.prepared: list[Path] = []
         self.waiting: list[Path] = []
         self.stopped = threading.Event()
+        self._previewing = threading.Event()
+        self._sending = threading.Lock()
 
     def __deepcopy__(self, _: object) -> ArchiveDesk:
         return ArchiveDesk()  # Gradio copies a page's first state for each visitor
+
+    def stop(self) -> None:
+        """End what is fetched, previewed or segmented just now."""
+        self.stopped.set()
+        self._previewing.set()
 
     def find(self, *, patient: str, accession: str, date: str, modality: str) -> None:
         """Search anew. Raises as `Archive.find_studies` does."""
@@ -46,52 +79,170 @@ class ArchiveDesk:
 
     def choose(self, row: int) -> None:
         """List the series of the study in `row` of the last search."""
-        self.study = self.studies[row].uid
+        self._previewing.set()
+        self.study, self.series = self.studies[row].uid, []
         with _opened() as archive:
             self.series = archive.find_series(self.study)
 
-    def fetch(self, row: int, progress: Callable[[int, int], None]) -> int:
-        """Fetch the series in `row`; returns how many of its instances hold no image and are left out."""
+    def previews(self) -> Iterator[list[tuple[Image | None, str]]]:
+        """A small image of each of the first MAX_PREVIEWS series with its title, more with each step; None where there
+        is none. Ends where it is stopped, or another study or series is chosen."""
+        mine = self._previewing = threading.Event()
+        study, shown = self.study, []
+        with _opened() as archive:
+            for row in self.series[:MAX_PREVIEWS]:
+                image = _preview(archive, study, row.uid, mine.is_set)
+                if mine.is_set():
+                    return
+                shown.append((image, f"{row.number or '–'} · {row.modality} · {row.description}"[:60]))
+                yield shown
+
+    def fetch(self, place: Address, progress: Progress) -> str:
+        """Fetch the images of a series, or one instance; returns what came and what is left out."""
+        self.stop()
         self.stopped.clear()
         with _opened() as archive:
             fetched = archive.fetch(
-                work_folder(self), self.study, self.series[row].uid, progress=progress, cancelled=self.stopped.is_set
+                work_folder(self),
+                place.study,
+                place.series,
+                place.instance,
+                most_bytes=MAX_BYTES,
+                progress=progress,
+                cancelled=self.stopped.is_set,
             )
-        self.images = fetched.paths
-        return fetched.left_out
+        stacks = stack_files([str(path) for path in fetched.paths])
+        self.stack = max(stacks, key=lambda stack: stack.frames)
+        return " ".join(_came(self.stack, len(stacks) - 1, fetched.left_out))
 
-    def open(self, session: Session, number: int) -> None:
-        """Open image `number` (from 1) of the fetched series in `session`, with the ensemble that is there."""
-        path = self.images[number - 1]
+    @property
+    def frames(self) -> int:
+        """How many images are fetched."""
+        return 0 if self.stack is None else self.stack.frames
+
+    def open(self, session: Session, number: int, ensemble: Ensemble | None = None) -> None:
+        """Open image `number` (from 1) of those fetched in `session`, with the ensemble that is there or this one."""
+        path, image = self._read(number - 1)
+        session.take(image, path, ensemble or session.view_state.ensemble)
+
+    def _read(self, frame: int) -> tuple[Path, Image]:
+        """The file and the image of one slice, which knows nothing of the others but their window."""
+        if self.stack is None:
+            raise InputError("No series is fetched yet: choose one first.")
+        if not 0 <= frame < self.stack.frames:
+            raise InputError(f"There is no image {frame + 1}: {self.stack.frames} were fetched.")
+        place, own = self.stack.place(frame)
+        path = Path(place)
         if not path.exists():
             raise InputError("The series is no longer kept here: fetch it again.")
-        session.open(path, session.view_state.ensemble)
+        image = self.stack.read(frame)
+        frames = self.stack.frames if len(self.stack.slices) == 1 else 1
+        return path, dataclasses.replace(image, frame=own, frames=frames)
 
-    def prepare(self, session: Session, kinds: list[str]) -> str:
-        """Write the results that are to be sent; returns what goes where, for the visitor to confirm."""
+    def prepare(
+        self,
+        session: Session,
+        kinds: Sequence[str],
+        whole: bool = False,
+        progress: Progress = lambda done, total: None,
+    ) -> str:
+        """Write the results of the open image, or of the `whole` series at its settings, that are to be sent; returns
+        what goes where, for the visitor to confirm."""
         if not kinds:
             raise InputError("Choose at least one kind of result.")
+        if whole and "capture" in kinds:
+            raise InputError("A capture shows one image: send it for the open image, and SEG or map for the series.")
         view_state = session.view_state
         if not view_state.path.exists():
             raise InputError("The image's file has been deleted here after a while: open it again.")
-        stem = work_folder(self) / "medseg"
-        self.waiting = write_results([view_state.prediction], [view_state.path], stem, kinds)
         with _opened() as archive:
             host = archive.settings.host
-        return f"{self._listed()} will be stored at {host}, in the study of the image, with its patient's name and ID."
+            if not archive.holds(_header(view_state.path)):
+                raise InputError(
+                    f"The archive at {host} does not hold the open image, so no result of it belongs there."
+                )
+        stem = work_folder(self) / "medseg"
+        if whole:
+            stack = self._stack_of(view_state)
+            predictions = list(self._segment(view_state, stack, progress))
+            written = write_results(predictions, [stack] * len(predictions), stem, kinds)
+        else:
+            predictions = [view_state.prediction]
+            written = write_results(predictions, [view_state.path], stem, kinds)
+        with self._sending:
+            self.prepared = written
+        return self._announced(host, len(predictions))
+
+    def _stack_of(self, view_state: ViewState) -> Series:
+        """The fetched series, where the open image is one of it."""
+        stack = self.stack
+        if stack is None or str(view_state.path) not in {one.path for one in stack.slices}:
+            raise InputError("The open image is not of the fetched series: open one of its images first.")
+        if stack.frames > MAX_IMAGES:
+            most = f"here up to {MAX_IMAGES} are segmented at once: use `medseg predict`"
+            raise InputError(f"The series has {stack.frames} images, and {most}.")
+        return stack
+
+    def _segment(self, view_state: ViewState, stack: Series, progress: Progress) -> Iterator[Prediction]:
+        """Every image of the `stack`, at the settings of the open one."""
+        self.stopped.clear()
+        for frame in range(stack.frames):
+            progress(frame, stack.frames)
+            yield without_image(view_state.segment(stack.read(frame, view_state.window)))
+            if self.stopped.is_set():
+                raise InputError("Cancelled: nothing was prepared.")
 
     def send(self) -> str:
-        """Store what waits; what fails goes on waiting, and its sentence is returned."""
-        left, said = [], []
-        with _opened() as archive:
-            for path in self.waiting:
+        """Store what is prepared or waits; what fails goes on waiting, and its sentence is returned."""
+        said = []
+        with self._sending, _opened() as archive:  # a second click waits, and finds nothing left
+            asked, self.prepared, self.waiting = [*self.waiting, *self.prepared], [], []
+            for path in asked:
                 try:
-                    said.append(f"{path.name}: {archive.store(path)}.")
+                    said.append(f"{path.name}: {_stored(archive, path)}.")
                 except MedsegError as error:
-                    left.append(path)
-                    said.append(f"{path.name}: not stored, and kept for another try. {error}")
-        self.waiting = left
+                    self.waiting += [path] if path.exists() else []
+                    said.append(f"{path.name}: not stored. {error}")
+        if self.waiting:
+            said.append("What was not stored is kept for another try.")
         return "\n\n".join(said) or "Nothing waits to be sent."
 
-    def _listed(self) -> str:
-        return ", ".join(path.name for path in self.waiting)
+    def _announced(self, host: str, images: int) -> str:
+        files = ", ".join(f"{path.name} ({_size(path)})" for path in [*self.waiting, *self.prepared])
+        of = "the open image" if images == 1 else f"{images} images of the series"
+        return f"{files}: results of {of}. Stored at {host}, in the study of the image, with its patient's name and ID."
+
+
+def _preview(archive: Archive, study: str, series: str, cancelled: Callable[[], bool]) -> Image | None:
+    """None for a series without an image, such as a report, or one that cannot be shown."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(MedsegError):
+        return read_file(archive.fetch_preview(Path(folder), study, series, cancelled))
+    return None
+
+
+def _came(stack: Series, others: int, left_out: int) -> Iterator[str]:
+    yield f"{stack.frames} image{'s' * (stack.frames > 1)} fetched."
+    if others:
+        yield f"Images of {others} other sizes or directions are left out."
+    if left_out:
+        yield f"{left_out} instances without an image are left out."
+    yield from stack.notes
+
+
+def _header(path: Path) -> pydicom.Dataset:
+    try:
+        wanted = ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+        return header if all(header.get(keyword) for keyword in wanted) else pydicom.Dataset()
+    except Exception as error:
+        raise InputError("Results of a DICOM image alone can be sent: open one of the archive.") from error
+
+
+def _stored(archive: Archive, path: Path) -> str:
+    if not path.exists():
+        raise ArchiveError("It is no longer kept here: prepare it again.")
+    return archive.store(path)
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1024:,.0f} kB"
