@@ -18,8 +18,9 @@ from medseg.calibration.temperature import Table, brier, ece, pool
 from medseg.calibration.trust import FAILURE, Trust, TrustModel, agreement, auroc, spearman
 from medseg.data.manifest import Sample
 from medseg.fitting.crossfit import HeldOut, with_own_weights
-from medseg.fitting.observations import Progress, observation
+from medseg.fitting.observations import Observation, Progress, observation
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.pipeline import mapped
 from medseg.intervals import interval_by_case
 from medseg.metrics import dice
 
@@ -51,11 +52,16 @@ def check(
     clean-up; pixels count as in calibration. Raises ReadError for a sample that cannot be read.
     """
     observations, true_dice = [], []
-    for done, sample in enumerate(samples, start=1):
+
+    def look(sample: Sample) -> tuple[Observation, float, int]:
         image, truth = sample.read(ensemble.config.labels)
         prediction = ensemble.predict(image)
-        observations.append(observation(sample, ensemble.config.task, prediction.members, truth))
-        true_dice.append(float(np.mean(dice(prediction.masks, truth))))
+        observed = observation(sample, ensemble.config.task, prediction.members, truth)
+        return observed, float(np.mean(dice(prediction.masks, truth))), image.pixels.nbytes
+
+    for done, (observed, value, _) in enumerate(mapped(look, samples, lambda looked: looked[2]), start=1):
+        observations.append(observed)
+        true_dice.append(value)
         progress(done, len(samples))
     seen = with_own_weights(ensemble, observations)
     cases = [one.case for one in seen]

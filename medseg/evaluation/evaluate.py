@@ -21,6 +21,7 @@ from medseg.fitting.baseline import mean_mask
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
 from medseg.intervals import Estimate, difference_interval
 from medseg.metrics import Confusion, confusion, score, summarise, surface_dice
@@ -153,13 +154,17 @@ def evaluate(
     prior = location_prior(training, labels) if training else None
     found, others = Evaluation(labels), Conventions(labels)
     worth = Contributions(ensemble.config, ensemble.weights)
-    for done, sample in enumerate(samples, start=1):
+
+    def predict(sample: Sample) -> tuple[Prediction, Masks]:
         image, truth = sample.read(labels)
+        return ensemble.predict(image), truth
+
+    predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes)
+    for done, (sample, (chosen, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
         found.cases.append(sample.case)
-        chosen = ensemble.predict(image)
         worth.add(chosen.members, truth)
         for row, probabilities, masks in _answers(ensemble, chosen, prior, tta):
-            found.add(row, masks, truth, image)
+            found.add(row, masks, truth, chosen.image)
             others.add(row, probabilities, truth)
         progress(done, len(samples))
     report = {

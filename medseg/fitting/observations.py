@@ -18,6 +18,7 @@ from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
 from medseg.inference.blend import normalise_weights
 from medseg.inference.member import LoadedMember
+from medseg.inference.pipeline import mapped
 from medseg.preprocess import to_image_grid
 
 SEARCH_SIDE = 256
@@ -45,17 +46,21 @@ class Observation:
 def observe(
     members: Sequence[LoadedMember], samples: Sequence[Sample], *, progress: Progress = lambda done, total: None
 ) -> Iterator[Observation]:
-    """Run the members on each sample, one at a time; they must agree in task and labels.
+    """Run the members on each sample, in order; they must agree in task and labels.
 
     `progress(done, total)` is called after each. Raises InputError without members or samples, ReadError for a sample
     that cannot be read.
     """
     if not members or not samples:
         raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
-    for done, sample in enumerate(samples, start=1):
+
+    def look(sample: Sample) -> tuple[Observation, int]:
         image, truth = sample.read(members[0].config.labels)
         stack = np.stack([member.probabilities(image) for member in members])
-        yield observation(sample, members[0].config.task, stack, truth)
+        return observation(sample, members[0].config.task, stack, truth), image.pixels.nbytes
+
+    for done, (observed, _) in enumerate(mapped(look, samples, lambda pair: pair[1]), start=1):
+        yield observed
         progress(done, len(samples))
 
 

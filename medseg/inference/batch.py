@@ -23,6 +23,7 @@ from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.png import write_mask
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.pipeline import ahead
 from medseg.inference.prediction import Prediction, checked_blend, checked_threshold
 from medseg.inference.record import NOTICE
 from medseg.inference.tta import Augmentation
@@ -98,15 +99,19 @@ def predict_jobs(
     on. Raises InputError for settings that fit no picture, before the first one.
     """
     check(ensemble, settings)
-    failed = 0
-    for job in jobs:
+    failed: list[Job] = []
+
+    def image_bytes(job: Job) -> Iterator[int]:
         try:
-            for _ in segment_job(ensemble, job, output, settings):
-                pass
+            for prediction in segment_job(ensemble, job, output, settings):
+                yield prediction.image.pixels.nbytes
         except MedsegError:
-            failed += 1
+            failed.append(job)
         progress()
-    return failed
+
+    for _ in ahead(map(image_bytes, jobs), int):
+        pass
+    return len(failed)
 
 
 def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) -> Iterator[Prediction]:
@@ -152,6 +157,7 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
             write_mask(prediction.masks, prediction.image, writing)
         report = {"notice": NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
         _write_json(report, _beside(name, ".json"))
+        ensemble.forget(prediction.image)
         yield prediction
 
 

@@ -32,3 +32,9 @@ class ArrayCache:
                 while self._bytes > self.limit:
                     self._bytes -= self._arrays.popitem(last=False)[1].nbytes
         return array
+
+    def drop(self, chosen: Callable[[Hashable], bool]) -> None:
+        """Forget the arrays of the keys that are `chosen`."""
+        with self._lock:
+            for key in list(filter(chosen, self._arrays)):
+                self._bytes -= self._arrays.pop(key).nbytes

@@ -183,6 +183,10 @@ class Ensemble:
             source=self.source,
         )
 
+    def forget(self, image: Image) -> None:
+        """Drop what is cached of `image`: one of thousands must not push out what visitors have open."""
+        _cache.drop(lambda key: isinstance(key, tuple) and key[0] == image.sha256)
+
     def solo(self, index: int) -> tuple[float, ...]:
         """The weights that leave only the member `index`."""
         return tuple(float(position == index) for position in range(len(self.members)))

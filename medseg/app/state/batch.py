@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import threading
@@ -50,21 +51,34 @@ class Batch:
         MAX_IMAGES images. Raises InputError without files, or for more than that.
         """
         from medseg.inference.batch import segment_job
+        from medseg.inference.pipeline import ahead
 
         self.cancelled.clear()
         self._rows = []
         folder = self._new_folder()
         jobs = self._find(uploads, folder)
-        for done, job in enumerate(jobs, start=1):
+
+        images: list[Job] = []
+
+        def is_over() -> bool:
+            return self.cancelled.is_set() or len(images) >= MAX_IMAGES
+
+        def rows(done: int, job: Job) -> Iterator[tuple[int, Row, int]]:
+            if is_over():
+                return
             try:
                 for prediction in segment_job(view_state.ensemble, job, folder / "results", view_state.settings):
-                    self._rows.append(row_of(prediction, view_state, job.stem, job.path))
-                    yield done, len(jobs)
-                    if self.cancelled.is_set() or len(self._rows) >= MAX_IMAGES:
+                    images.append(job)
+                    yield done, row_of(prediction, view_state, job.stem, job.path), prediction.image.pixels.nbytes
+                    if is_over():
                         return
             except Exception as error:
-                self._rows.append(Row(job.stem, job.path, reason=_reason(error)))
-                yield done, len(jobs)
+                yield done, Row(job.stem, job.path, reason=_reason(error)), 0
+
+        # what was begun comes to its end: its files are in the zip, and so its rows belong into the table
+        for done, row, _ in ahead(itertools.starmap(rows, enumerate(jobs, start=1)), lambda item: item[2]):
+            self._rows.append(row)
+            yield done, len(jobs)
 
     def write(self) -> Path:
         """A zip of all masks and reports, and results.csv. Raises InputError before there are any."""
