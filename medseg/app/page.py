@@ -29,6 +29,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medseg.app.render.theme import CSS, THEME
+from medseg.app.server.archive_endpoints import add_archive_endpoints, desks
 from medseg.app.server.endpoints import add_endpoints, results
 from medseg.app.server.gate import Gate
 from medseg.app.server.guards import guard
@@ -62,13 +63,16 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
         if SETTINGS.archive:
             with gr.Tab("Archive"):
                 draw_archive_tab(session, tabs, changed)
+            add_archive_endpoints()
     add_endpoints()
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
 guard()
 
 # what is there already stays: the examples' images, which every visitor sees
-janitor = Janitor(visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), [results.sweep])
+janitor = Janitor(
+    visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), [results.sweep, desks.sweep]
+)
 health = Health(janitor, lambda: len(demo._queue), lambda: len(results))
 routes = {"/health": health.answer} | ({"/metrics": health.metrics} if SETTINGS.metrics else {})
 gate = Middleware(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.errors import InputError
 from medseg.export.derived import Source
 from medseg.export.dicom_seg import write_dicom_seg
 from medseg.export.parametric_map import write_parametric_map
@@ -23,7 +24,10 @@ _SEG = {"seg": "BINARY", "label-map": "LABELMAP", "probabilities": "FRACTIONAL"}
 def write_results(
     predictions: Sequence[Prediction], sources: Sequence[Source], stem: Path, kinds: Sequence[str]
 ) -> list[Path]:
-    """Write each of the `kinds` beside `stem`: STEM-seg.dcm and so on; returns the files. Raises as the writers do."""
+    """Write each of the `kinds` beside `stem`: STEM-seg.dcm and so on; returns the files. Raises as the writers do, and
+    InputError for a kind that there is not."""
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise InputError(f"There is no DICOM result {unknown[0]!r}: there are {', '.join(KINDS)}.")
     written = []
     for kind in kinds:
         if kind in _SEG:

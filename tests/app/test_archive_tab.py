@@ -73,13 +73,13 @@ def test_nothing_is_sent_before_the_visitor_saw_what_goes_where(hospital: Hospit
     desk = ArchiveDesk()
     opened(desk, session)
     sentence = desk.prepare(session, ["seg", "capture"])
-    assert re.match(r"medseg-seg.dcm \(\d+ kB\), medseg-capture001.dcm \(\d+ kB\): results of the open image", sentence)
+    assert re.match(r"medseg-seg.dcm \(\d+ kB\), medseg-capture001.dcm \(\d+ kB\): results of one image", sentence)
     assert "Stored at 127.0.0.1" in sentence
     assert "name and ID" in sentence
     assert not any(request.startswith("POST") for request in hospital.requests)
-    assert desk.send().count("stored.") == 2
+    assert desk.outgoing.send().count("stored.") == 2
     assert len(hospital.held) == 5
-    assert desk.send() == "Nothing waits to be sent."
+    assert desk.outgoing.send() == "Nothing waits to be sent."
 
 
 def test_what_was_not_stored_is_kept_for_another_try(hospital: Hospital, session: Session) -> None:
@@ -92,8 +92,8 @@ def test_what_was_not_stored_is_kept_for_another_try(hospital: Hospital, session
     assert "kept for another try" in sentence
     assert (button["value"], button["interactive"]) == ("Try again", True)
     hospital.mood.clear()
-    assert "stored." in desk.send()
-    assert desk.waiting == []
+    assert "stored." in desk.outgoing.send()
+    assert desk.outgoing.waiting == []
 
 
 def test_a_fault_is_a_warning_on_the_page(hospital: Hospital) -> None:
@@ -122,7 +122,7 @@ def test_a_whole_series_is_one_seg_of_every_slice_sent_after_the_look(hospital: 
     sentence = desk.prepare(session, ["seg"], True, lambda done, total: steps.append(done))
     assert steps == [0, 1, 2]
     assert "results of 3 images of the series" in sentence
-    assert "medseg-seg.dcm: stored." in desk.send()
+    assert "medseg-seg.dcm: stored." in desk.outgoing.send()
     (result,) = (pydicom.dcmread(io.BytesIO(held)) for held in hospital.held.values() if b"research only" in held)
     assert result.NumberOfFrames == 3
     assert np.array_equal(result.pixel_array[1].astype(bool), session.view_state.prediction.masks[0])
@@ -133,7 +133,7 @@ def test_the_run_over_a_series_is_cancelled_and_leaves_nothing_to_send(hospital:
     opened(desk, session)
     with pytest.raises(InputError, match="Cancelled"):
         desk.prepare(session, ["seg"], True, lambda done, total: desk.stop())
-    assert desk.send() == "Nothing waits to be sent."
+    assert desk.outgoing.send() == "Nothing waits to be sent."
 
 
 def test_a_capture_of_a_whole_series_is_refused(hospital: Hospital, session: Session) -> None:
@@ -151,7 +151,7 @@ def test_two_clicks_send_once(hospital: Hospital, session: Session) -> None:
     opened(desk, session)
     desk.prepare(session, ["seg"])
     with ThreadPoolExecutor(2) as threads:
-        said = sorted(threads.map(lambda _: desk.send(), range(2)))
+        said = sorted(threads.map(lambda _: desk.outgoing.send(), range(2)))
     assert said == ["Nothing waits to be sent.", "medseg-seg.dcm: stored."]
     assert sum(request.startswith("POST") for request in hospital.requests) == 1
 
@@ -161,10 +161,10 @@ def test_what_was_not_stored_is_not_lost_when_another_result_is_prepared(hospita
     opened(desk, session)
     desk.prepare(session, ["seg"])
     hospital.mood["POST"] = "413"
-    desk.send()
+    desk.outgoing.send()
     assert desk.prepare(session, ["map"]).startswith("medseg-seg.dcm")
     hospital.mood.clear()
-    assert desk.send().count("stored.") == 2
+    assert desk.outgoing.send().count("stored.") == 2
 
 
 def test_previews_come_one_by_one_and_end_where_they_are_stopped(hospital: Hospital, session: Session) -> None:

@@ -37,6 +37,9 @@ class Hospital:
         for path in paths:
             self.held[str(pydicom.dcmread(path).SOPInstanceUID)] = path.read_bytes()
 
+    def images(self) -> list[Dataset]:
+        return [pydicom.dcmread(io.BytesIO(content)) for content in self.held.values()]
+
     def rows(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """What QIDO answers: a row for each study, series or instance."""
         parts = path.strip("/").split("/")

@@ -24,7 +24,7 @@ from medseg.errors import InputError
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_file
 
-results = Results()
+results: Results[Session] = Results()
 
 WEIGHTS_SCHEMA = {
     "type": "array",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,18 +14,21 @@ from typing import TYPE_CHECKING
 import pydicom
 
 from medseg.app.server.upload_folder import work_folder
+from medseg.app.state.outgoing import Outgoing, opened
 from medseg.app.state.session import Session
 from medseg.archive.address import Address
-from medseg.archive.client import Archive, Study, open_archive
+from medseg.archive.client import Archive, Study
 from medseg.archive.client import Series as Row
-from medseg.errors import ArchiveError, InputError, MedsegError
+from medseg.errors import InputError, MedsegError
 from medseg.export.results import without_image, write_results
 from medseg.image import Image
+from medseg.inference.record import areas
 from medseg.reading.readers import read_file
 from medseg.reading.series import Series, stack_files
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
+    from medseg.export.frames import Areas
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
 
@@ -39,27 +43,19 @@ MAX_BYTES = 2**31
 MAX_PREVIEWS = 24
 
 
-@contextlib.contextmanager
-def _opened() -> Iterator[Archive]:
-    archive = open_archive()
-    with archive.session:
-        yield archive
-
-
 class ArchiveDesk:
-    """`stack` holds the images that were fetched last, in order. `prepared` are results that the visitor is to confirm;
-    `waiting` those that were sent and not stored: they stay for another try."""
+    """`stack` holds the images that were fetched last, in order; `outgoing` goes back, with `areas` of its images."""
 
     def __init__(self) -> None:  # no dataclass: Gradio would copy its fields into the page's configuration
         self.studies: list[Study] = []
         self.series: list[Row] = []
         self.study = ""
         self.stack: Series | None = None
-        self.prepared: list[Path] = []
-        self.waiting: list[Path] = []
+        self.outgoing = Outgoing()
+        self.areas: list[Areas] = []
+        self._folder: Path | None = None
         self.stopped = threading.Event()
         self._previewing = threading.Event()
-        self._sending = threading.Lock()
 
     def __deepcopy__(self, _: object) -> ArchiveDesk:
         return ArchiveDesk()  # Gradio copies a page's first state for each visitor
@@ -71,7 +67,7 @@ class ArchiveDesk:
 
     def find(self, *, patient: str, accession: str, date: str, modality: str) -> None:
         """Search anew. Raises as `Archive.find_studies` does."""
-        with _opened() as archive:
+        with opened() as archive:
             self.studies = archive.find_studies(
                 patient=patient.strip(), accession=accession.strip(), date=date.strip(), modality=modality.strip()
             )
@@ -80,8 +76,13 @@ class ArchiveDesk:
     def choose(self, row: int) -> None:
         """List the series of the study in `row` of the last search."""
         self._previewing.set()
-        self.study, self.series = self.studies[row].uid, []
-        with _opened() as archive:
+        self.study = self.studies[row].uid
+        self.list_series()
+
+    def list_series(self) -> None:
+        """List the series of `study`."""
+        self.series = []
+        with opened() as archive:
             self.series = archive.find_series(self.study)
 
     def previews(self) -> Iterator[list[tuple[Image | None, str]]]:
@@ -89,7 +90,7 @@ class ArchiveDesk:
         is none. Ends where it is stopped, or another study or series is chosen."""
         mine = self._previewing = threading.Event()
         study, shown = self.study, []
-        with _opened() as archive:
+        with opened() as archive:
             for row in self.series[:MAX_PREVIEWS]:
                 image = _preview(archive, study, row.uid, mine.is_set)
                 if mine.is_set():
@@ -101,9 +102,10 @@ class ArchiveDesk:
         """Fetch the images of a series, or one instance; returns what came and what is left out."""
         self.stop()
         self.stopped.clear()
-        with _opened() as archive:
+        folder = work_folder(self)
+        with opened() as archive:
             fetched = archive.fetch(
-                work_folder(self),
+                folder,
                 place.study,
                 place.series,
                 place.instance,
@@ -111,9 +113,17 @@ class ArchiveDesk:
                 progress=progress,
                 cancelled=self.stopped.is_set,
             )
+        self.forget_images()
+        self._folder = folder
         stacks = stack_files([str(path) for path in fetched.paths])
         self.stack = max(stacks, key=lambda stack: stack.frames)
         return " ".join(_came(self.stack, len(stacks) - 1, fetched.left_out))
+
+    def forget_images(self) -> None:
+        """Remove what was fetched."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self.stack, self._folder = None, None
 
     @property
     def frames(self) -> int:
@@ -124,6 +134,10 @@ class ArchiveDesk:
         """Open image `number` (from 1) of those fetched in `session`, with the ensemble that is there or this one."""
         path, image = self._read(number - 1)
         session.take(image, path, ensemble or session.view_state.ensemble)
+
+    def image(self, number: int) -> Image:
+        """Image `number` (from 1) of those fetched."""
+        return self._read(number - 1)[1]
 
     def _read(self, frame: int) -> tuple[Path, Image]:
         """The file and the image of one slice, which knows nothing of the others but their window."""
@@ -155,7 +169,7 @@ class ArchiveDesk:
         view_state = session.view_state
         if not view_state.path.exists():
             raise InputError("The image's file has been deleted here after a while: open it again.")
-        with _opened() as archive:
+        with opened() as archive:
             host = archive.settings.host
             if not archive.holds(_header(view_state.path)):
                 raise InputError(
@@ -169,9 +183,8 @@ class ArchiveDesk:
         else:
             predictions = [view_state.prediction]
             written = write_results(predictions, [view_state.path], stem, kinds)
-        with self._sending:
-            self.prepared = written
-        return self._announced(host, len(predictions))
+        self.areas = [areas(one.masks, one.labels, one.image) for one in predictions]
+        return self.outgoing.prepare(written, host, len(predictions))
 
     def _stack_of(self, view_state: ViewState) -> Series:
         """The fetched series, where the open image is one of it."""
@@ -191,26 +204,6 @@ class ArchiveDesk:
             yield without_image(view_state.segment(stack.read(frame, view_state.window)))
             if self.stopped.is_set():
                 raise InputError("Cancelled: nothing was prepared.")
-
-    def send(self) -> str:
-        """Store what is prepared or waits; what fails goes on waiting, and its sentence is returned."""
-        said = []
-        with self._sending, _opened() as archive:  # a second click waits, and finds nothing left
-            asked, self.prepared, self.waiting = [*self.waiting, *self.prepared], [], []
-            for path in asked:
-                try:
-                    said.append(f"{path.name}: {_stored(archive, path)}.")
-                except MedsegError as error:
-                    self.waiting += [path] if path.exists() else []
-                    said.append(f"{path.name}: not stored. {error}")
-        if self.waiting:
-            said.append("What was not stored is kept for another try.")
-        return "\n\n".join(said) or "Nothing waits to be sent."
-
-    def _announced(self, host: str, images: int) -> str:
-        files = ", ".join(f"{path.name} ({_size(path)})" for path in [*self.waiting, *self.prepared])
-        of = "the open image" if images == 1 else f"{images} images of the series"
-        return f"{files}: results of {of}. Stored at {host}, in the study of the image, with its patient's name and ID."
 
 
 def _preview(archive: Archive, study: str, series: str, cancelled: Callable[[], bool]) -> Image | None:
@@ -236,13 +229,3 @@ def _header(path: Path) -> pydicom.Dataset:
         return header if all(header.get(keyword) for keyword in wanted) else pydicom.Dataset()
     except Exception as error:
         raise InputError("Results of a DICOM image alone can be sent: open one of the archive.") from error
-
-
-def _stored(archive: Archive, path: Path) -> str:
-    if not path.exists():
-        raise ArchiveError("It is no longer kept here: prepare it again.")
-    return archive.store(path)
-
-
-def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1024:,.0f} kB"

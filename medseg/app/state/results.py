@@ -7,8 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from medseg.app.state.session import Session
 from medseg.errors import InputError
 
 TTL_S = 3600.0
@@ -18,8 +18,11 @@ MAX_REMEMBERED = 100_000
 """Identifiers whose end is remembered, so that who asks reads why; some 200 bytes each."""
 
 
-class Results:
-    """Sessions by identifier: 128 random bits, which are all that stands between a result and a stranger.
+Kept = TypeVar("Kept")
+
+
+class Results(Generic[Kept]):
+    """What programs made, by identifier: 128 random bits, which are all that stands between a result and a stranger.
 
     A result holds the image's pixels and the members' probabilities, and nothing of file name or patient. It goes
     `ttl_s` seconds after its last use, or when `medseg.app.state.openings` closes it to make room.
@@ -28,21 +31,21 @@ class Results:
     def __init__(self, ttl_s: float = TTL_S, now: Callable[[], float] = time.monotonic) -> None:
         self.ttl_s = ttl_s
         self._now = now
-        self._sessions: OrderedDict[str, tuple[float, Session]] = OrderedDict()  # the longest unused first
+        self._sessions: OrderedDict[str, tuple[float, Kept]] = OrderedDict()  # the longest unused first
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def keep(self, session: Session) -> str:
+    def keep(self, session: Kept) -> str:
         """The new identifier of `session`."""
         identifier = secrets.token_urlsafe(16)
         with self._lock:
             self._sessions[identifier] = (self._now(), session)
         return identifier
 
-    def get(self, identifier: str) -> Session:
+    def get(self, identifier: str) -> Kept:
         """Raises InputError where there is no such result, or no longer."""
         self.sweep()
         with self._lock:

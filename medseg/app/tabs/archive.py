@@ -161,5 +161,5 @@ def _prepare(
 
 @warning
 def _send(desk: ArchiveDesk) -> list[Any]:
-    sentence = desk.send()
-    return [sentence, gr.update(value="Try again" if desk.waiting else "Send now", interactive=bool(desk.waiting))]
+    sentence, again = desk.outgoing.send(), bool(desk.outgoing.waiting)
+    return [sentence, gr.update(value="Try again" if again else "Send now", interactive=again)]
