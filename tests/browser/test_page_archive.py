@@ -51,7 +51,7 @@ def test_a_series_goes_from_the_archive_to_the_page_and_its_seg_back(
     archive.click()
     page.get_by_label("Patient's ID or name").fill("Doe^ct")
     page.click("#archive-find")
-    page.locator("#archive-studies tbody tr").first.locator("td").first.click()
+    page.locator("#archive-studies").get_by_role("gridcell", name="20260102", exact=True).first.click()
     said(page, "archive-series", "CT")
     page.wait_for_selector("#archive-previews img")
     assert "Doe" not in page.inner_text("body")
