@@ -17,7 +17,7 @@ from medseg.places import ensemble_folder, own_folder
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
     from medseg.data.manifest import Sample
-    from medseg.evaluation.evaluate import Result
+    from medseg.evaluation.rows import Result
     from medseg.inference.ensemble import Ensemble
 
 

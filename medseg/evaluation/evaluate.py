@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from medseg.arrays import Masks, Probabilities, Weight
 from medseg.config import Blend
@@ -17,115 +13,32 @@ from medseg.data.samples import Sample, split_hash
 from medseg.errors import InputError
 from medseg.evaluation.contributions import Contributions
 from medseg.evaluation.conventions import Conventions
-from medseg.fitting.baseline import mean_mask
-from medseg.fitting.thresholds import THRESHOLDS
-from medseg.image import Image
+from medseg.evaluation.rows import (
+    EMPTY,
+    PRIOR,
+    Evaluation,
+    LocationPrior,
+    Result,
+    location_prior,
+    plain,
+    plain_estimate,
+)
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
-from medseg.intervals import Estimate, difference_interval
-from medseg.metrics import Confusion, confusion, score, summarise, surface_dice
 from medseg.preprocess import to_image_grid
 
 MEMBER_THRESHOLD = 0.5
-EMPTY, PRIOR, EQUAL, ENSEMBLE = "empty mask", "location prior", "equal weights", "ensemble"
+EQUAL, ENSEMBLE = "equal weights", "ensemble"
 STACKED, WEIGHTED, FLIPPED = "stacked", "chosen weights", "ensemble with flips"
 ORACLE = "best single here (an oracle)"
 OTHER_BLENDS: tuple[Blend, ...] = ("geometric", "median", "majority vote", "STAPLE")
-
-TOLERANCE_MM = 2.0
-"""Of the surface Dice: between readers of one organ Nikolov et al. measured about 1 to 3 mm. Pixels have no such
-figure, so without spacing there is no surface Dice."""
 
 Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
     """No progress shown."""
-
-
-@dataclass(frozen=True)
-class LocationPrior:
-    """The floor: where the training masks lie on average, the same answer for every image."""
-
-    mean: Float32[np.ndarray, "K side side"]
-    threshold: float
-
-    def masks(self, size: tuple[int, int]) -> Masks:
-        """The constant masks on a grid of `size` (H, W)."""
-        return to_image_grid(self.mean, size) >= self.threshold
-
-
-def location_prior(samples: Sequence[Sample], labels: Sequence[str]) -> LocationPrior:
-    """The `prior_of` the samples' masks."""
-    return prior_of([sample.read(labels)[1] for sample in samples])
-
-
-def prior_of(truths: Sequence[Masks]) -> LocationPrior:
-    """The mean of the training masks `truths` on a square grid; the threshold is the one with the best mean Dice on
-    them."""
-    mean, dice = mean_mask(truths)
-    return LocationPrior(mean, float(THRESHOLDS[int(dice.argmax())]))
-
-
-class Evaluation:
-    """Collects, for each row of the report, one score per image and label."""
-
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.labels = tuple(labels)
-        self.cases: list[str] = []
-        self.scores: dict[str, dict[str, list[dict[str, float]]]] = {}
-        self.confusions: dict[str, dict[str, list[Confusion]]] = {}
-
-    def add(self, row: str, masks: Masks, truth: Masks, image: Image) -> None:
-        """Score `masks` of one image under the name `row`."""
-        for label, found, true in zip(self.labels, masks, truth, strict=True):
-            scores = score(found, true, image.spacing_mm)
-            if image.spacing_mm is not None:
-                scores[f"surface_dice_{TOLERANCE_MM:g}mm"] = surface_dice(found, true, TOLERANCE_MM, image.spacing_mm)
-            self.scores.setdefault(row, {}).setdefault(label, []).append(scores)
-            self.confusions.setdefault(row, {}).setdefault(label, []).append(confusion(found, true))
-
-    def extend(self, other: Evaluation) -> None:
-        """Take in what `other` scored, on other images, under the same rows."""
-        if self.cases and self.scores.keys() != other.scores.keys():
-            raise InputError(f"Wanted scores of {', '.join(self.scores)}; got {', '.join(other.scores)}.")
-        self.cases += other.cases
-        for row, labels in other.scores.items():
-            for label, scores in labels.items():
-                self.scores.setdefault(row, {}).setdefault(label, []).extend(scores)
-                self.confusions.setdefault(row, {}).setdefault(label, []).extend(other.confusions[row][label])
-
-    def summary(self) -> dict[str, Any]:
-        """{row: {label: {protocol: {metric: estimate}}}} as plain values."""
-        return {
-            row: {
-                label: _plain(summarise(scores, self.confusions[row][label], self.cases))
-                for label, scores in labels.items()
-            }
-            for row, labels in self.scores.items()
-        }
-
-    def difference(self, row: str, other: str, label: str, metric: str = "dice") -> Estimate:
-        """Per-image mean of `row` minus `other`, paired: both saw the same images."""
-        ours, theirs = ([scores[metric] for scores in self.scores[name][label]] for name in (row, other))
-        return difference_interval(ours, theirs, self.cases)
-
-    def mean(self, row: str, label: str) -> float:
-        """Per-image mean Dice of `row`."""
-        return float(np.mean([scores["dice"] for scores in self.scores[row][label]]))
-
-    def best(self, rows: Sequence[str], label: str) -> str:
-        """The one of `rows` with the highest `mean`, the first of equals."""
-        return max(rows, key=lambda row: self.mean(row, label))
-
-
-@dataclass(frozen=True)
-class Result:
-    """The `report` in plain values, and the `scores` of every single image that it summarises."""
-
-    report: dict[str, Any]
-    scores: Evaluation
 
 
 def evaluate(
@@ -183,7 +96,7 @@ def evaluate(
         "protocol": _protocol(ensemble, tta) + ("" if training else "; no training image, so no location prior"),
         "rows": found.summary(),
         "differences": _differences(ensemble, found),
-        "conventions": _plain(others.summary(found.confusions, found.cases)),
+        "conventions": plain(others.summary(found.confusions, found.cases)),
         "contributions": _contributions(ensemble, worth, found),
     }
     return Result(report, found)
@@ -265,18 +178,6 @@ def _contributions(ensemble: Ensemble, worth: Contributions, found: Evaluation) 
     floors = {label: found.best(baselines, label) for label in found.labels}
     dice = {label: [scores["dice"] for scores in found.scores[row][label]] for label, row in floors.items()}
     return {
-        label: {"protocol": worth.protocol(floors[label]), "members": _plain(members)}
+        label: {"protocol": worth.protocol(floors[label]), "members": plain(members)}
         for label, members in worth.summary(ensemble.names, dice, found.cases).items()
     }
-
-
-def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings of mappings of estimates, however deep, as plain values."""
-    return {
-        name: plain_estimate(value) if isinstance(value, Estimate) else _plain(value) for name, value in summary.items()
-    }
-
-
-def plain_estimate(value: Estimate) -> dict[str, float | None]:
-    """An estimate as JSON has words for it: what is not finite is None."""
-    return {name: v if math.isfinite(v) else None for name, v in dataclasses.asdict(value).items()}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.data.samples import Sample
-from medseg.evaluation.evaluate import ENSEMBLE, Evaluation
+from medseg.evaluation.evaluate import ENSEMBLE
+from medseg.evaluation.rows import Evaluation
 from medseg.inference.ensemble import Ensemble
 from medseg.overlay import draw_overlay
 from medseg.report.html import data_uri

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from medseg.evaluation.conventions import CONVENTIONS
-from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, PRIOR
+from medseg.evaluation.evaluate import ENSEMBLE
+from medseg.evaluation.rows import EMPTY, PRIOR
 from medseg.inference.record import versions
 from medseg.report.evaluation_images import Shown
 from medseg.report.evaluation_table import baseline_of, figures, scored, stamp

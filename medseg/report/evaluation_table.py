@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.samples import Sample
-from medseg.evaluation.evaluate import EMPTY, PRIOR, Evaluation
+from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation
 from medseg.report.csv import write_csv
 
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from medseg.data.samples import Sample, select, write_manifest
 from medseg.errors import InputError, MedsegError
-from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation, evaluate, plain_estimate
+from medseg.evaluation.evaluate import ENSEMBLE, EQUAL, evaluate
+from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, plain_estimate
 from medseg.inference.ensemble import Ensemble
 from medseg.report.evaluation_table import table
 from medseg.training.data import read_recipe_samples

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from medseg.config import Blend
 from medseg.data.samples import Sample, load_data, select, split_hash
 from medseg.evaluation.conventions import MEAN_IOU, pooled_mean_iou
-from medseg.evaluation.evaluate import EMPTY, EQUAL, MEMBER_THRESHOLD, PRIOR, Evaluation, location_prior, plain_estimate
+from medseg.evaluation.evaluate import EQUAL, MEMBER_THRESHOLD
+from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, location_prior, plain_estimate
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.record import versions
 from medseg.inference.runtime import choose_device

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from medseg.config import Task
-from medseg.evaluation.evaluate import prior_of
+from medseg.evaluation.rows import prior_of
 from medseg.inference.networks import to_probabilities
 from medseg.intervals import mean_interval
 from medseg.overlay import draw_overlay
@@ -44,7 +44,7 @@ def validate(
 
 
 def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
-    """Dice of the location prior (`medseg.evaluation.evaluate`) on the validation split, as `validate` reckons it:
+    """Dice of the location prior (`medseg.evaluation.rows`) on the validation split, as `validate` reckons it:
     what a member must exceed to have looked at the picture at all."""
     prior = prior_of([masks.numpy() for masks in train.masks()])
     found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)

@@ -13,7 +13,8 @@ import pytest
 from medseg.config import EnsembleConfig, MemberReference, StackerReference
 from medseg.data.samples import split_hash
 from medseg.errors import InputError
-from medseg.evaluation.evaluate import Evaluation, LocationPrior, evaluate, location_prior
+from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.rows import Evaluation, LocationPrior, location_prior
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.report.evaluation_table import figures, table, write_scores

@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 
 from medseg.config import EnsembleConfig, MemberReference
-from medseg.evaluation.evaluate import Result, evaluate
+from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.rows import Result
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.report.evaluation_images import Shown, choose, show

@@ -13,7 +13,8 @@ import pytest
 from medseg.cards.folder import write_cards
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
-from medseg.evaluation.evaluate import EMPTY, ENSEMBLE, EQUAL, PRIOR, Evaluation
+from medseg.evaluation.evaluate import ENSEMBLE, EQUAL
+from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation
 from medseg.image import Image
 from medseg.training import folds
 from medseg.training.folds import SINGLE, cross_validate

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from medseg.errors import ConfigError, InputError
-from medseg.evaluation.evaluate import EMPTY, EQUAL, PRIOR
+from medseg.evaluation.evaluate import EQUAL
+from medseg.evaluation.rows import EMPTY, PRIOR
 from medseg.metrics import Confusion
 from medseg.training import encoders, study, study_report
 from medseg.training.recipe import Recipe, recipe_from_arguments
