@@ -69,7 +69,7 @@ def mean_interval(values: Sequence[float], cases: Sequence[str], scale: Scale | 
     if scale is None and len(finite):
         scale = float(finite.min()), float(finite.max())
     names = np.asarray(cases, dtype=str)[np.isfinite(every)]
-    return replace(ratio_interval(_terms(finite), names, scale or SHARE), infinite=len(every) - len(finite))
+    return replace(ratio_interval(terms_of(finite), names, scale or SHARE), infinite=len(every) - len(finite))
 
 
 def difference_interval(values: Sequence[float], others: Sequence[float], cases: Sequence[str]) -> Estimate:
@@ -81,7 +81,7 @@ def difference_interval(values: Sequence[float], others: Sequence[float], cases:
     check_same_length(values, cases)
     ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64)
     finite = np.isfinite(ours - theirs)
-    estimate = ratio_difference(_terms(ours[finite]), _terms(theirs[finite]), np.asarray(cases, dtype=str)[finite])
+    estimate = ratio_difference(terms_of(ours[finite]), terms_of(theirs[finite]), np.asarray(cases, dtype=str)[finite])
     return replace(estimate, infinite=int(np.count_nonzero(~finite)))
 
 
@@ -100,29 +100,59 @@ def ratio_interval(terms: Terms, cases: Sequence[str] | np.ndarray, scale: Scale
     return Estimate(float(_mean_ratio(terms.sum(axis=0))), low, high, len(terms), number)
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """A difference in every resample, the case that nobody saw lying at its low end and at its high end; () for fewer
+    than FEWEST_CASES cases."""
+
+    estimate: Estimate
+    low: Float64[np.ndarray, "R"]
+    high: Float64[np.ndarray, "R"]
+
+    def interval(self, alpha: float = 0.05) -> tuple[float, float]:
+        """The limits that the true difference lies outside with chance `alpha`; nan where there are none."""
+        if not len(self.low):
+            return (0.0, 0.0) if self.estimate.error == 0 and not self.estimate.mean else (np.nan, np.nan)
+        return _quantile(self.low, alpha / 2), _quantile(self.high, 1 - alpha / 2)
+
+    @property
+    def p(self) -> float:
+        """The least `alpha` whose interval leaves out 0, to 1 / RESAMPLES; nan where there is none."""
+        if not len(self.low):
+            return 1.0 if self.estimate.error == 0 and not self.estimate.mean else np.nan
+        beyond = min(np.count_nonzero(self.low <= 0), np.count_nonzero(self.high >= 0))
+        return float(min(1.0, 2 * (beyond + 1) / (len(self.low) + 1)))
+
+
 def ratio_difference(terms: Terms, others: Terms, cases: Sequence[str] | np.ndarray) -> Estimate:
     """`ratio_interval` of `terms` minus that of `others`, which are of the same images and lie in [0, 1].
 
     The case that nobody saw differs as much as the one that differs most, and by LEAST_UNSEEN at least: by the whole
     scale, every difference would drown. Where nothing differs at all, both are the same, and so are both limits.
     """
+    return difference_draws(terms, others, cases).estimate
+
+
+def difference_draws(terms: Terms, others: Terms, cases: Sequence[str] | np.ndarray) -> Draws:
+    """The difference of `ratio_difference` in every resample."""
     case_of, number = _numbered(terms, cases)
+    none = np.empty(0)
     if not len(terms):
-        return Estimate(np.nan, np.nan, np.nan, 0, 0)
+        return Draws(Estimate(np.nan, np.nan, np.nan, 0, 0), none, none)
     mean = float(_mean_ratio(terms.sum(axis=0)) - _mean_ratio(others.sum(axis=0)))
     if np.array_equal(terms, others):
-        return Estimate(mean, 0.0, 0.0, len(terms), number, error=0.0)
+        return Draws(Estimate(mean, 0.0, 0.0, len(terms), number, error=0.0), none, none)
     ours, theirs = _by_case(terms, case_of), _by_case(others, case_of)
     seen = _resampled(ours, None) - _resampled(theirs, None)
-    low = high = np.nan
-    if number >= FEWEST_CASES:
-        unseen = max(LEAST_UNSEEN, float(np.abs(_mean_ratio(ours) - _mean_ratio(theirs)).max()))
-        weights, extra = _case_weights(number)
-        share = extra / (extra + weights.sum(axis=1))
-        low, high = (
-            _quantile(seen + share * (end - seen), tail) for end, tail in zip((-unseen, unseen), _TAILS, strict=True)
-        )
-    return Estimate(mean, low, high, len(terms), number, error=float(seen.std()) if number > 1 else np.nan)
+    estimate = Estimate(mean, np.nan, np.nan, len(terms), number, error=float(seen.std()) if number > 1 else np.nan)
+    if number < FEWEST_CASES:
+        return Draws(estimate, none, none)
+    unseen = max(LEAST_UNSEEN, float(np.abs(_mean_ratio(ours) - _mean_ratio(theirs)).max()))
+    weights, extra = _case_weights(number)
+    share = extra / (extra + weights.sum(axis=1))
+    found = Draws(estimate, *(seen + share * (end - seen) for end in (-unseen, unseen)))
+    low, high = found.interval()
+    return replace(found, estimate=replace(estimate, low=low, high=high))
 
 
 def _resampled(per_case: Float64[np.ndarray, "C L 2"], unseen: float | None) -> Float64[np.ndarray, "R"]:
@@ -135,7 +165,8 @@ def _resampled(per_case: Float64[np.ndarray, "C L 2"], unseen: float | None) -> 
     return _mean_ratio(sums)
 
 
-def _terms(values: Float64[np.ndarray, "n"]) -> Terms:
+def terms_of(values: Float64[np.ndarray, "n"]) -> Terms:
+    """One value for each image, all of which weigh the same."""
     return np.stack([values, np.ones(len(values))], axis=-1)[:, np.newaxis]
 
 

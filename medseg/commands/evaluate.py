@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,20 +12,35 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
-from medseg.commands.inspect import add_choice, read_checked
+from medseg.commands.inspect import add_choice, load_chosen, read_checked
+from medseg.errors import InputError
 from medseg.places import ensemble_folder, own_folder
 
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
     from medseg.data.manifest import Sample
-    from medseg.evaluation.rows import Result
+    from medseg.evaluation.scoring import Result
     from medseg.inference.ensemble import Ensemble
+    from medseg.report.evaluation_images import Shown
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser("evaluate", help="score an ensemble, its members, blends and the baselines")
-    evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id")
-    evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
+    evaluate = commands.add_parser("evaluate", help="score an ensemble with its members, or anybody's masks")
+    places = [
+        evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id; not with --predictions"),
+        evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json"),
+    ]
+    for place in places:
+        place.required = False  # of --predictions' words the last is the data
+    evaluate.add_argument(
+        "--predictions",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="score these masks or "
+        "probabilities instead of an ensemble's: PNG, NIfTI, npz, DICOM SEG, COCO JSON or csv, several models at once",
+    )
     add_choice(evaluate)
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
@@ -41,10 +57,66 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    named, others = split_predictions(options.predictions)
+    places = [place for place in (options.ensemble, options.data, *others) if place is not None]
+    if len(places) != 1 + (not named):
+        wanted = "--predictions NAME=FOLDER … DATA" if named else "ENSEMBLE DATA, or --predictions NAME=FOLDER … DATA"
+        raise InputError(f"Wanted medseg evaluate {wanted}; got {' '.join(map(str, places)) or 'no place'}.")
+    options.data = Path(places[-1])
+    if named:
+        _evaluate_predictions(options, named)
+    else:
+        _evaluate_ensemble(options)
+
+
+def split_predictions(texts: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """{name: place} of the words of --predictions, and the words without a name."""
+    named: dict[str, Path] = {}
+    for name, equals, place in (text.partition("=") for text in texts):
+        if equals and (not name or not place or name in named):
+            raise InputError(f"Wanted --predictions NAME=FOLDER, each name once; got {name}={place}.")
+        if equals:
+            named[name] = Path(place)
+    return named, [text for text in texts if "=" not in text]
+
+
+def _evaluate_predictions(options: argparse.Namespace, named: dict[str, Path]) -> None:
+    from medseg.data.predictions import open_predictions
+    from medseg.data.samples import select
+    from medseg.evaluation.foreign import evaluate_predictions
+    from medseg.report.evaluation_images import show_row
+
+    labels = data_labels(options)
+    samples, doubts = read_checked(options, labels, (), options.split)
+    chosen = select(samples, options.split)
+    training = [sample for sample in samples if sample.split == "train"]
+    opened = [open_predictions(name, place, chosen, labels, options.data) for name, place in named.items()]
+    with tqdm(total=len(chosen), desc="evaluating") as bar:
+        found, scored = evaluate_predictions(
+            opened, chosen, training, labels, progress=lambda done, total: bar.update()
+        )
+    for doubt in found.report["doubts"]:
+        print(f"note: {doubt}", file=sys.stderr)
+    found.report["doubts"] = [*doubts, *found.report["doubts"]]
+    if options.output:
+        places = [chosen.index(sample) for sample in scored]
+        shown = show_row(
+            opened[0].name, scored, found.scores, lambda index, image: opened[0].read(places[index], image).masks
+        )
+        write_evaluation(options, scored, found, shown)
+    _print(options, found)
+
+
+def data_labels(options: argparse.Namespace) -> tuple[str, ...]:
+    """The labels of the data set where no model says them; one label where neither data nor --labels name any."""
+    return load_chosen(options, divide=False).labels or ("finding",)
+
+
+def _evaluate_ensemble(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
     from medseg.evaluation.evaluate import evaluate
     from medseg.inference.ensemble import Ensemble
-    from medseg.report.evaluation_table import table
+    from medseg.report.evaluation_images import show
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     samples, doubts = read_checked(options, ensemble.config.labels, _divisions(ensemble), options.split)
@@ -54,9 +126,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
     found.report["doubts"] = doubts
     if options.output:
-        _write_evaluation(options, ensemble, chosen, found)
-    for label in ensemble.config.labels:
-        print(f"\n{label}, {options.split} split, n = {len(chosen)}\n\n{table(found.report, label)}")
+        write_evaluation(options, chosen, found, show(ensemble, chosen, found.scores))
+    _print(options, found)
+
+
+def _print(options: argparse.Namespace, found: Result) -> None:
+    from medseg.report.evaluation_table import comparison_table, lesion_table, table
+
+    for label in found.scores.labels:
+        print(f"\n{label}, {options.split} split, n = {found.report['n']}\n\n{table(found.report, label)}")
+        for heading, lines in (lesion_table(found.report, label), comparison_table(found.report, label)):
+            print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
     print(f"\nProtocol: {found.report['protocol']}")
 
 
@@ -66,10 +146,10 @@ def _divisions(ensemble: Ensemble) -> list[str]:
     return [*trained, ensemble.config.fitted.split_sha256] if ensemble.config.fitted else trained
 
 
-def _write_evaluation(
-    options: argparse.Namespace, ensemble: Ensemble, samples: Sequence[Sample], found: Result
+def write_evaluation(
+    options: argparse.Namespace, samples: Sequence[Sample], found: Result, shown: Sequence[Shown]
 ) -> None:
-    from medseg.report.evaluation_images import show
+    """scores.json, scores.csv and report.html in the folder --output."""
     from medseg.report.evaluation_page import page
     from medseg.report.evaluation_table import write_scores
 
@@ -78,8 +158,7 @@ def _write_evaluation(
     (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
     write_scores(found.scores, samples, options.output / "scores.csv")
     facts = {"Data": options.data.resolve().name, "Command": options.command}
-    html = page(found.report, show(ensemble, samples, found.scores), facts)
-    (options.output / "report.html").write_text(html, encoding="utf-8")
+    (options.output / "report.html").write_text(page(found.report, shown, facts), encoding="utf-8")
 
 
 def _calibrate(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
 
 
-def read_coco(path: Path, split: str = "") -> DataSet:
+def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
     """A COCO instance file: polygons, run lengths (plain and compressed) and boxes; instances of a category are united.
 
     Home page: https://cocodataset.org/#format-data; written by CVAT, Roboflow, makesense.ai, RectLabel, labelme2coco.
@@ -34,10 +34,11 @@ def read_coco(path: Path, split: str = "") -> DataSet:
         folder of the file's name without `instances_`, there and one folder up. What `write_coco` adds to an image
         ("case", "split", "upright") is read back; without it every image is a case of `split`.
     Licence, citation: those of the data; for the format Lin et al. 2014, Microsoft COCO, ECCV, arXiv:1405.0312.
-    Raises InputError for a file that contradicts itself. An annotation that cannot be drawn is left out.
+    `content` is the file's, where it was read before. Raises InputError for a file that contradicts itself. An
+    annotation that cannot be drawn is left out.
     """
     try:
-        content = read_json(path)
+        content = read_json(path) if content is None else content
         labels = {category["id"]: str(category["name"]) for category in content["categories"]}
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -63,10 +63,14 @@ class Sample:
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
         """The image and its masks (K, H, W) on the same upright grid. Raises ReadError that names the file."""
-        image = self._read_image()
+        image = self.read_image()
+        return image, self.masks_on(image, labels)
+
+    def masks_on(self, image: Image, labels: Sequence[str]) -> Masks:
+        """The masks (K, H, W) on the upright grid of this sample's `image`. Raises ReadError that names the file."""
         if isinstance(self.mask, Path):
             with _naming(self.mask):
-                return image, read_masks(self.mask, labels, like=image)
+                return read_masks(self.mask, labels, like=image)
         masks = np.zeros((len(labels), *image.size), dtype=bool)
         place = {label: index for index, label in enumerate(labels)}
         for part in self.mask:
@@ -80,7 +84,7 @@ class Sample:
                 marked = read_values(path, [part.values for part in parts], parts[0].known, like=image)
             for part, mask in zip(parts, marked, strict=True):
                 masks[place[part.label]] |= mask
-        return image, masks
+        return masks
 
     def draw(self, part: Drawn, image: Image) -> Mask:
         """`part` on the upright grid of this sample's `image`. Raises ReadError that names the file."""
@@ -91,7 +95,8 @@ class Sample:
         """Whether the annotations of this sample's `image` lie on its upright grid. Raises ReadError."""
         return lies_upright(image, self.upright, self.size)
 
-    def _read_image(self) -> Image:
+    def read_image(self) -> Image:
+        """The upright image, of all its channels. Raises ReadError that names the file."""
         with _naming(self.image):
             image = read_image(self.image, frame=self.frame)
         planes = [image.pixels]

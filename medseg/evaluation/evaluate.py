@@ -1,32 +1,20 @@
-"""Samples × ensemble → scores: every member and every blend, beside floors that never look at the image."""
+"""Samples × ensemble → scores: every member and every blend, beside baselines that never look at the image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from medseg.arrays import Masks, Probabilities, Weight
+from medseg.arrays import Masks, Weight
 from medseg.config import Blend
-from medseg.data.samples import Sample, split_hash
+from medseg.data.manifest import Sample
 from medseg.errors import InputError
 from medseg.evaluation.contributions import Contributions
-from medseg.evaluation.conventions import Conventions
-from medseg.evaluation.rows import (
-    EMPTY,
-    PRIOR,
-    Evaluation,
-    LocationPrior,
-    Result,
-    location_prior,
-    plain,
-    plain_estimate,
-)
+from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, plain, plain_estimate
+from medseg.evaluation.scoring import Result, Scoring
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
-from medseg.preprocess import to_image_grid
 
 MEMBER_THRESHOLD = 0.5
 EQUAL, ENSEMBLE = "equal weights", "ensemble"
@@ -55,17 +43,14 @@ def evaluate(
     members, the other blends of equal weights, all at threshold 0.5; the stacker at 0.5 where there is one; the
     weighted mean by the weights and threshold of ensemble.json where its blend is another; the ensemble as
     ensemble.json has it; and with `tta` that averaged over flips, which runs each network four times more.
-    The report holds `rows` as `Evaluation.summary`, `differences` of the ensemble to the best single member of the fit,
-    to equal weights and to the member that is best here, `n`, `split_sha256` and the protocol in words; `conventions`,
-    the same answers as others count; `contributions` of each of several members with their protocol. What is not a
-    finite number is None, since JSON has no word for it.
+    The report holds what `Scoring.result` says; `differences` of the ensemble to the best single member of the fit, to
+    equal weights and to the member that is best here; `contributions` of each of several members with their protocol.
     Raises InputError without samples, or for members whose names do not tell the rows apart; ReadError for a sample
     that cannot be read.
     """
     _check(ensemble, samples)
     labels = ensemble.config.labels
-    prior = location_prior(training, labels) if training else None
-    found, others = Evaluation(labels), Conventions(labels)
+    scoring = Scoring(labels, training, [*ensemble.names, EQUAL, ENSEMBLE])
     worth = Contributions(ensemble.config, ensemble.weights)
 
     def predict(sample: Sample) -> tuple[Prediction, Masks]:
@@ -73,12 +58,10 @@ def evaluate(
         return ensemble.predict(image), truth
 
     predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes)
-    for done, (sample, (chosen, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
-        found.cases.append(sample.case)
-        worth.add(chosen.members, truth)
-        for row, probabilities, masks in _answers(ensemble, chosen, prior, tta):
-            found.add(row, masks, truth, chosen.image)
-            others.add(row, probabilities, truth)
+    for done, (sample, (prediction, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
+        worth.add(prediction.members, truth)
+        rows = ((row, one.probabilities, one.masks) for row, one in _predictions(ensemble, prediction, tta))
+        scoring.add(sample, prediction.image, truth, rows)
         progress(done, len(samples))
     report = {
         "ensemble": ensemble.config.name,
@@ -89,17 +72,11 @@ def evaluate(
         "blend": ensemble.config.blend,
         "stacker": ensemble.stacker.sha256 if ensemble.stacker else None,
         "threshold": ensemble.config.threshold,
-        "n": len(samples),
-        "cases": len(set(found.cases)),
-        "split": samples[0].split,
-        "split_sha256": split_hash(samples),
-        "protocol": _protocol(ensemble, tta) + ("" if training else "; no training image, so no location prior"),
-        "rows": found.summary(),
-        "differences": _differences(ensemble, found),
-        "conventions": plain(others.summary(found.confusions, found.cases)),
-        "contributions": _contributions(ensemble, worth, found),
+        "protocol": _protocol(ensemble, tta),
+        "differences": _differences(ensemble, scoring.scores),
+        "contributions": _contributions(ensemble, worth, scoring.scores),
     }
-    return Result(report, found)
+    return scoring.result(report, [*ensemble.names, ENSEMBLE] if len(ensemble.names) > 1 else [])
 
 
 def _check(ensemble: Ensemble, samples: Sequence[Sample]) -> None:
@@ -119,19 +96,6 @@ def _protocol(ensemble: Ensemble, tta: bool) -> str:
         f"{fixed} at threshold {MEMBER_THRESHOLD}, {chosen} at {ensemble.config.threshold:g}; "
         + (f"TTA (four flips) in the row {FLIPPED} alone" if tta else "no TTA")
     )
-
-
-def _answers(
-    ensemble: Ensemble, chosen: Prediction, prior: LocationPrior | None, tta: bool
-) -> Iterator[tuple[str, Probabilities, Masks]]:
-    """Row, probabilities and masks for the picture of `chosen`, one at a time: a dozen of a large picture fill the
-    memory."""
-    nothing = np.zeros((len(chosen.labels), *chosen.image.size), dtype=np.float32)
-    yield EMPTY, nothing, nothing > 0
-    if prior is not None:
-        yield PRIOR, to_image_grid(prior.mean, chosen.image.size), prior.masks(chosen.image.size)
-    for row, prediction in _predictions(ensemble, chosen, tta):
-        yield row, prediction.probabilities, prediction.masks
 
 
 def _predictions(ensemble: Ensemble, chosen: Prediction, tta: bool) -> Iterator[tuple[str, Prediction]]:

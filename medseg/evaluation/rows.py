@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from medseg.arrays import Masks
+from medseg.arrays import Masks, Probabilities
 from medseg.data.manifest import Sample
 from medseg.errors import InputError
+from medseg.evaluation.detection import Lesions, match
+from medseg.evaluation.detection import summarise as summarise_lesions
 from medseg.fitting.baseline import mean_mask
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.image import Image
@@ -35,9 +37,13 @@ class LocationPrior:
     mean: Float32[np.ndarray, "K side side"]
     threshold: float
 
+    def probabilities(self, size: tuple[int, int]) -> Probabilities:
+        """The mean on a grid of `size` (H, W)."""
+        return to_image_grid(self.mean, size)
+
     def masks(self, size: tuple[int, int]) -> Masks:
         """The constant masks on a grid of `size` (H, W)."""
-        return to_image_grid(self.mean, size) >= self.threshold
+        return self.probabilities(size) >= self.threshold
 
 
 def location_prior(samples: Sequence[Sample], labels: Sequence[str]) -> LocationPrior:
@@ -60,15 +66,17 @@ class Evaluation:
         self.cases: list[str] = []
         self.scores: dict[str, dict[str, list[dict[str, float]]]] = {}
         self.confusions: dict[str, dict[str, list[Confusion]]] = {}
+        self.lesions: dict[str, dict[str, list[Lesions]]] = {}
 
     def add(self, row: str, masks: Masks, truth: Masks, image: Image) -> None:
         """Score `masks` of one image under the name `row`."""
-        for label, found, true in zip(self.labels, masks, truth, strict=True):
-            scores = score(found, true, image.spacing_mm)
+        for label, mask, true in zip(self.labels, masks, truth, strict=True):
+            scores = score(mask, true, image.spacing_mm)
             if image.spacing_mm is not None:
-                scores[f"surface_dice_{TOLERANCE_MM:g}mm"] = surface_dice(found, true, TOLERANCE_MM, image.spacing_mm)
+                scores[f"surface_dice_{TOLERANCE_MM:g}mm"] = surface_dice(mask, true, TOLERANCE_MM, image.spacing_mm)
             self.scores.setdefault(row, {}).setdefault(label, []).append(scores)
-            self.confusions.setdefault(row, {}).setdefault(label, []).append(confusion(found, true))
+            self.confusions.setdefault(row, {}).setdefault(label, []).append(confusion(mask, true))
+            self.lesions.setdefault(row, {}).setdefault(label, []).append(match(mask, true, image))
 
     def extend(self, other: Evaluation) -> None:
         """Take in what `other` scored, on other images, under the same rows."""
@@ -79,6 +87,15 @@ class Evaluation:
             for label, scores in labels.items():
                 self.scores.setdefault(row, {}).setdefault(label, []).extend(scores)
                 self.confusions.setdefault(row, {}).setdefault(label, []).extend(other.confusions[row][label])
+                self.lesions.setdefault(row, {}).setdefault(label, []).extend(other.lesions[row][label])
+
+    def taken(self, sources: Mapping[str, str]) -> Evaluation:
+        """The scores under other names of rows: {name: row here}."""
+        chosen = Evaluation(self.labels)
+        chosen.cases = self.cases
+        for name in ("scores", "confusions", "lesions"):
+            setattr(chosen, name, {row: getattr(self, name)[source] for row, source in sources.items()})
+        return chosen
 
     def summary(self) -> dict[str, Any]:
         """{row: {label: {protocol: {metric: estimate}}}} as plain values."""
@@ -88,6 +105,13 @@ class Evaluation:
                 for label, scores in labels.items()
             }
             for row, labels in self.scores.items()
+        }
+
+    def per_lesion(self) -> dict[str, Any]:
+        """{label: what `detection.summarise` says of it} as plain values."""
+        return {
+            label: plain(summarise_lesions({row: labels[label] for row, labels in self.lesions.items()}, self.cases))
+            for label in self.labels
         }
 
     def difference(self, row: str, other: str, label: str, metric: str = "dice") -> Estimate:
@@ -104,21 +128,15 @@ class Evaluation:
         return max(rows, key=lambda row: self.mean(row, label))
 
 
-@dataclass(frozen=True)
-class Result:
-    """The `report` in plain values, and the `scores` of every single image that it summarises."""
-
-    report: dict[str, Any]
-    scores: Evaluation
-
-
-def plain(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings of mappings of estimates, however deep, as plain values."""
-    return {
-        name: plain_estimate(value) if isinstance(value, Estimate) else plain(value) for name, value in summary.items()
-    }
+def plain(summary: Any) -> Any:
+    """Mappings of mappings of estimates, however deep, as plain values; anything else as it is."""
+    if isinstance(summary, Estimate):
+        return plain_estimate(summary)
+    return {name: plain(value) for name, value in summary.items()} if isinstance(summary, Mapping) else summary
 
 
-def plain_estimate(value: Estimate) -> dict[str, float | None]:
-    """An estimate as JSON has words for it: what is not finite is None."""
-    return {name: v if math.isfinite(v) else None for name, v in dataclasses.asdict(value).items()}
+def plain_estimate(value: Estimate, **others: float) -> dict[str, float | None]:
+    """An estimate as JSON has words for it, and `others` in place of its fields or beside them: what is not finite is
+    None."""
+    fields = {**dataclasses.asdict(value), **others}
+    return {name: v if math.isfinite(v) else None for name, v in fields.items()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from medseg.arrays import Masks
+from medseg.arrays import Masks, Probabilities
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
 from medseg.reading.marks import Value, lie_alike, select_values, to_masks
@@ -18,6 +18,9 @@ from medseg.reading.stored import Stored, from_header
 from medseg.reading.workers import absolute, pool
 
 File = str | os.PathLike[str] | Series
+_Planes = TypeVar("_Planes", Masks, Probabilities)
+_FEWEST_LEVELS = 16
+"""Of a file with more grey levels, probabilities are read."""
 
 
 def read_image(path: File, *, frame: int | None = None, window: tuple[float, float] | None = None) -> Image:
@@ -72,6 +75,20 @@ def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Ima
     return _placed(np.stack(to_masks(stored, len(labels))), stored, like)
 
 
+def read_levels(path: str | os.PathLike[str], *, like: Image) -> Probabilities | None:
+    """(1, H, W) in [0, 1], upright: the probabilities that a grey, lossless file of 8 or 16 bits holds as shares of its
+    white, as papers on polyps publish theirs; None for a file of at most 16 levels, and any other. Frames and grid are
+    as for `read_masks`."""
+    stored = _read_mask(path, like)
+    values = stored.pixels[..., 0] if stored.pixels.ndim == 3 else stored.pixels
+    grey = stored.pixels.ndim == 2 or bool((stored.pixels == stored.pixels[..., :1]).all())
+    if not grey or stored.lossy or stored.palette is not None or values.dtype not in (np.uint8, np.uint16):
+        return None
+    if len(np.unique(values)) <= _FEWEST_LEVELS:
+        return None
+    return _placed((values / np.iinfo(values.dtype).max).astype(np.float32)[np.newaxis], stored, like)
+
+
 def read_values(
     path: str | os.PathLike[str],
     groups: Sequence[Sequence[Value]],
@@ -94,7 +111,7 @@ def _read_mask(path: str | os.PathLike[str], like: Image | None) -> Stored:
     return _read(path, frame)
 
 
-def _placed(masks: Masks, stored: Stored, like: Image | None) -> Masks:
+def _placed(masks: _Planes, stored: Stored, like: Image | None) -> _Planes:
     turned = to_upright(masks, stored.orientation) if like is None else _fitted(masks, stored, like)
     return np.ascontiguousarray(turned)
 
@@ -122,7 +139,7 @@ def _read(path: str | os.PathLike[str], frame: int) -> Stored:
     return from_header(header, pixels)
 
 
-def _fitted(masks: Masks, stored: Stored, like: Image) -> Masks:
+def _fitted(masks: _Planes, stored: Stored, like: Image) -> _Planes:
     """`masks` turned upright, refused where they do not cover the image `like`."""
     if stored.frames not in (1, like.frames):
         raise ReadError(

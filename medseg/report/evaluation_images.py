@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.data.samples import Sample
+from medseg.arrays import Masks
+from medseg.data.manifest import Sample
 from medseg.evaluation.evaluate import ENSEMBLE
 from medseg.evaluation.rows import Evaluation
+from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.overlay import draw_overlay
 from medseg.report.html import data_uri
@@ -21,7 +23,7 @@ WORST, OTHERS = 6, 3
 
 @dataclass(frozen=True)
 class Shown:
-    """One image of a `group`: its name in the data set, its Dice, the mean over labels; and image, truth and answer
+    """One image of a `group`: its name in the data set, its Dice, the mean over labels; and image, truth and prediction
     as data URIs."""
 
     group: str
@@ -29,18 +31,27 @@ class Shown:
     dice: float
     image: str
     truth: str
-    answer: str
+    prediction: str
 
 
-def show(ensemble: Ensemble, samples: Sequence[Sample], found: Evaluation) -> list[Shown]:
-    """Those of `samples`, which `found` scored, that `choose` chooses by the ensemble's Dice. They are read again, and
-    the networks run again for those whose answers the cache has forgotten."""
-    dice = np.mean([[scores["dice"] for scores in labels] for labels in found.scores[ENSEMBLE].values()], axis=0)
-    return [
-        _draw(ensemble, samples[index], group, float(dice[index]))
-        for group, indices in choose(dice.tolist()).items()
-        for index in indices
-    ]
+def show(ensemble: Ensemble, samples: Sequence[Sample], scores: Evaluation) -> list[Shown]:
+    """`show_row` of the ensemble; the networks run again for images whose probabilities the cache has forgotten."""
+    return show_row(ENSEMBLE, samples, scores, lambda index, image: ensemble.predict(image).masks)
+
+
+def show_row(
+    row: str, samples: Sequence[Sample], scores: Evaluation, masks_of: Callable[[int, Image], Masks]
+) -> list[Shown]:
+    """Those of `samples`, which `scores` are of, that `choose` chooses by the Dice of `row`. They are read again;
+    `masks_of` gives the masks of number i on its image."""
+    dice = np.mean([[one["dice"] for one in of_label] for of_label in scores.scores[row].values()], axis=0).tolist()
+    shown = []
+    for group, indices in choose(dice).items():
+        for index in indices:
+            image, truth = samples[index].read(scores.labels)
+            drawn = _draw(image, truth, masks_of(index, image))
+            shown.append(Shown(group, _name(samples[index], image), dice[index], *drawn))
+    return shown
 
 
 def choose(dice: Sequence[float]) -> dict[str, list[int]]:
@@ -56,9 +67,10 @@ def choose(dice: Sequence[float]) -> dict[str, list[int]]:
     }
 
 
-def _draw(ensemble: Ensemble, sample: Sample, group: str, dice: float) -> Shown:
-    image, truth = sample.read(ensemble.config.labels)
-    name = f"{sample.image.name}, frame {sample.frame}" if image.frames > 1 else sample.image.name
-    answer = ensemble.predict(image).masks
-    drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, answer)]
-    return Shown(group, name, dice, *[data_uri(image, LONGEST_SIDE) for image in drawn])
+def _name(sample: Sample, image: Image) -> str:
+    return f"{sample.image.name}, frame {sample.frame}" if image.frames > 1 else sample.image.name
+
+
+def _draw(image: Image, truth: Masks, prediction: Masks) -> list[str]:
+    drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, prediction)]
+    return [data_uri(one, LONGEST_SIDE) for one in drawn]

@@ -21,6 +21,8 @@ _METRICS = {
     "hd95_px": "HD95, px",
     "hd95_mm": "HD95, mm",
     "surface_dice_2mm": "surface Dice, 2 mm",
+    "f1": "F1",
+    "false_per_image": "false findings an image",
 }
 _KINDS = {
     "per_image_all": "Mean per image",
@@ -56,7 +58,8 @@ def page(report: dict[str, Any], shown: Sequence[Shown], facts: Mapping[str, str
     """The page on a `report` of `evaluate` with the images `shown`; `facts` are more lines on what was evaluated."""
     return render(
         "evaluation",
-        title=f"{report['ensemble']} on the {report['split']} split",
+        title=f"{' and '.join(_names(report))} on the {report['split']} split",
+        shown_row="the ensemble" if "ensemble" in report else _names(report)[0],
         facts=_facts(report, facts),
         sections=[{"label": label, "tables": _tables(report, label)} for label in report["rows"][EMPTY]],
         conventions=CONVENTIONS.items(),
@@ -65,18 +68,32 @@ def page(report: dict[str, Any], shown: Sequence[Shown], facts: Mapping[str, str
 
 
 def _facts(report: dict[str, Any], facts: Mapping[str, str]) -> list[tuple[str, str]]:
-    members = zip(report["member_names"], report["members"], report["weights"], strict=True)
     return [
         *facts.items(),
         ("Images", f"{report['n']} of {report['cases']} cases; split {report['split_sha256']}"),
-        *[("Member", f"{name}, weight {_weight(weight)}, {sha256}") for name, sha256, weight in members],
-        *[("Left out", reason) for reason in report["left_out"]],
+        *(_models(report) if "ensemble" in report else _predictions(report)),
         *[("Doubt", sentence) for sentence in report.get("doubts", ())],
-        *([("Stacker", report["stacker"])] if report["stacker"] else []),
-        ("Chosen", f"{report['blend']}, threshold {report['threshold']:g}"),
         ("Protocol", report["protocol"]),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]
+
+
+def _names(report: dict[str, Any]) -> list[str]:
+    return [report["ensemble"]] if "ensemble" in report else [one["name"] for one in report["predictions"]]
+
+
+def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
+    members = zip(report["member_names"], report["members"], report["weights"], strict=True)
+    return [
+        *[("Member", f"{name}, weight {_weight(weight)}, {sha256}") for name, sha256, weight in members],
+        *[("Left out", reason) for reason in report["left_out"]],
+        *([("Stacker", report["stacker"])] if report["stacker"] else []),
+        ("Chosen", f"{report['blend']}, threshold {report['threshold']:g}"),
+    ]
+
+
+def _predictions(report: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("Model", f"{one['name']}: {one['form']} of {one['images']} images") for one in report["predictions"]]
 
 
 def _weight(weight: float | Sequence[float]) -> str:
@@ -89,12 +106,64 @@ def _tables(report: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
         n, whole = scored(report, label, kind), scored(report, label, "per_image_all")
         if kind in ("per_image_all", "pooled_all") or 0 < n < whole:  # the same where every image has a finding
             yield f"{heading}, n = {n}", _scores(report, label, kind)
+    yield from _lesion_tables(report["lesions"][label])
     differences = {name: {"Dice, mean per image": labels[label]} for name, labels in report["differences"].items()}
-    yield "Differences, paired by image", _table(differences, signed=True)
+    if differences:
+        yield "Differences, paired by image", _table(differences, signed=True)
+    if report["comparison"]:
+        yield from _comparison(report["comparison"]["labels"][label], report["comparison"]["protocol"])
     if label in report["contributions"]:
         worth = report["contributions"][label]
         yield "What each member is worth", _table(worth["members"], signed=True, protocol=worth["protocol"])
     yield "The same predictions, as others count", _table(report["conventions"][label])
+
+
+def _lesion_tables(found: dict[str, Any]) -> Iterator[tuple[str, Table]]:
+    """The figures per lesion: by criterion, by size, and by threshold."""
+    if not found["lesions"]:
+        return
+    for criterion in next(iter(found["rows"].values())):
+        rows = {row: criteria[criterion] for row, criteria in found["rows"].items()}
+        yield (
+            f"Per lesion, matched by {criterion}, {found['lesions']} lesions",
+            _table(rows, protocol=found["protocol"]),
+        )
+    sizes = {row: {size: one["recall"] for size, one in by_size.items()} for row, by_size in found["sizes"].items()}
+    if any(sizes.values()):
+        yield "Recall of lesions by size", _table(sizes)
+    if any(found["froc"].values()):
+        points = {row: {f"{at['threshold']:g}": _froc_cell(at) for at in curve} for row, curve in found["froc"].items()}
+        heads = ["FROC: threshold", *next(iter(points.values()))]
+        yield "Recall / false findings an image", Table(heads, [Row(row, [*at.values()]) for row, at in points.items()])
+
+
+def _froc_cell(at: dict[str, float]) -> dict[str, Any]:
+    return _plain_cell(f"{at['recall']:.2f} / {at['false_per_image']:.2f}")
+
+
+def _comparison(found: dict[str, Any], protocol: str) -> Iterator[tuple[str, Table]]:
+    """The order of the rows and how far it holds, then every difference."""
+    rows = [
+        Row(
+            row,
+            [
+                _plain_cell(f"{place['rank']:g}"),
+                _plain_cell("–" if place["low"] is None else f"{place['low']:g} to {place['high']:g}"),
+                _plain_cell("–" if place["first"] is None else f"{place['first']:.0%}"),
+            ],
+        )
+        for row, place in sorted(found["ranks"].items(), key=lambda entry: float(entry[1]["rank"]))
+    ]
+    yield "Ranks by Dice", Table(["", "Rank", "95 % of resamples", "First in"], rows, protocol)
+    pairs = [
+        Row(name, [_cell(pair, True), _plain_cell("–" if pair["p"] is None else f"{pair['p']:.3f}")])
+        for name, pair in found["pairs"].items()
+    ]
+    yield "Every two compared", Table(["", "Dice, paired", "p, corrected"], pairs, protocol)
+
+
+def _plain_cell(text: str) -> dict[str, Any]:
+    return {"mean": text, "low": None, "high": None, "infinite": 0}
 
 
 def _scores(report: dict[str, Any], label: str, kind: str) -> Table:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.data.samples import Sample
+from medseg.data.manifest import Sample
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation
 from medseg.report.csv import write_csv
+
+_PER_LESION = {"recall": "recall", "f1": "F1", "false_per_image": "false findings an image"}
 
 
 def table(report: dict[str, Any], label: str) -> str:
@@ -22,6 +24,40 @@ def table(report: dict[str, Any], label: str) -> str:
     for name, labels in report["differences"].items():
         lines.append(f"| {name} | {_cell(labels[label], signed=True)} |{' |' * (len(columns) - 1)}")
     return "\n".join(lines)
+
+
+def lesion_table(report: dict[str, Any], label: str) -> tuple[str, str]:
+    """A heading, and each row's figures per lesion as a Markdown table; "" where the truth and all rows hold none."""
+    found = report.get("lesions", {}).get(label)
+    if not found or not found["lesions"]:
+        return "", ""
+    columns = [(criterion, metric) for criterion in ("any overlap", "IoU ≥ 0.5") for metric in _PER_LESION]
+    lines = [f"| | {' | '.join(f'{_PER_LESION[metric]}, {criterion}' for criterion, metric in columns)} |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for row, criteria in found["rows"].items():
+        lines.append(f"| {row} | {' | '.join(_cell(criteria[criterion][metric]) for criterion, metric in columns)} |")
+    return f"Per lesion, {found['lesions']} lesions in the truth", "\n".join(lines)
+
+
+def comparison_table(report: dict[str, Any], label: str) -> tuple[str, str]:
+    """A heading, and the order of the rows with the share of resamples that agree, then every difference with its
+    corrected interval; "" for fewer than two rows."""
+    if not report.get("comparison"):
+        return "", ""
+    found = report["comparison"]["labels"][label]
+    lines = ["| | rank | 95 % of resamples | first in |", "|---|---|---|---|"]
+    for row, place in sorted(found["ranks"].items(), key=lambda entry: entry[1]["rank"]):
+        share = "–" if place["first"] is None else f"{place['first']:.0%}"
+        lines.append(f"| {row} | {place['rank']:g} | {_range(place)} | {share} |")
+    lines += ["", "| Dice, paired; intervals and p corrected by Holm | | p |", "|---|---|---|"]
+    for name, pair in found["pairs"].items():
+        p = "–" if pair["p"] is None else f"{pair['p']:.3f}"
+        lines.append(f"| {name} | {_cell(pair, signed=True)} | {p} |")
+    return "Compared", "\n".join(lines)
+
+
+def _range(place: dict[str, Any]) -> str:
+    return "–" if place["low"] is None else f"{place['low']:g} to {place['high']:g}"
 
 
 def _columns(report: dict[str, Any], label: str) -> dict[str, tuple[str, str]]:
@@ -73,18 +109,18 @@ def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def write_scores(found: Evaluation, samples: Sequence[Sample], path: Path) -> None:
+def write_scores(scores: Evaluation, samples: Sequence[Sample], path: Path) -> None:
     """One line for each image, row of the report and label, with every metric of the pair; `samples` are those that
-    `found` scored, in their order. A metric that an image lacks (millimetres without spacing) is left empty; the
+    `scores` are of, in their order. A metric that an image lacks (millimetres without spacing) is left empty; the
     distance to an empty mask is inf."""
-    scores = [(row, label, values) for row, labels in found.scores.items() for label, values in labels.items()]
-    metrics = list(dict.fromkeys(name for _, _, values in scores for pair in values for name in pair))
+    every = [(row, label, values) for row, labels in scores.scores.items() for label, values in labels.items()]
+    metrics = list(dict.fromkeys(name for _, _, values in every for pair in values for name in pair))
     lines = (
         [
             *(sample.image.name, sample.frame, sample.case, sample.split, row, label),
             *[values[index].get(metric) for metric in metrics],
         ]
         for index, sample in enumerate(samples)
-        for row, label, values in scores
+        for row, label, values in every
     )
     write_csv(path, ["image", "frame", "case", "split", "row", "label", *metrics], lines)

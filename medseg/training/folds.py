@@ -94,11 +94,7 @@ def _renamed(found: Evaluation, ensemble: Ensemble) -> Evaluation:
     fitted = ensemble.config.fitted
     single = fitted.best_single_member if fitted else ensemble.names[0]
     taken = {row: row for row in (EMPTY, PRIOR, *ensemble.names)} | {SINGLE: single, EQUAL: EQUAL, ENSEMBLE: ENSEMBLE}
-    kept = Evaluation(found.labels)
-    kept.cases = found.cases
-    kept.scores = {row: found.scores[source] for row, source in taken.items()}
-    kept.confusions = {row: found.confusions[source] for row, source in taken.items()}
-    return kept
+    return found.taken(taken)
 
 
 def _report(whole: Evaluation, folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -109,6 +105,7 @@ def _report(whole: Evaluation, folds: list[dict[str, Any]]) -> dict[str, Any]:
         "protocol": PROTOCOL,
         "folds": folds,
         "rows": whole.summary(),
+        "lesions": whole.per_lesion(),
         "differences": {
             f"{row} − {other}": {label: plain_estimate(whole.difference(row, other, label)) for label in whole.labels}
             for row, other in ((ENSEMBLE, PRIOR), (ENSEMBLE, SINGLE), (ENSEMBLE, EQUAL), (EQUAL, SINGLE))

@@ -13,7 +13,7 @@ import pytest
 
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.evaluation.evaluate import evaluate
-from medseg.evaluation.rows import Result
+from medseg.evaluation.scoring import Result
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.report.evaluation_images import Shown, choose, show
@@ -138,7 +138,7 @@ def test_pictures_are_small_and_show_picture_truth_and_answer(found: Result) -> 
     assert [picture.shape for picture in opened] == [(320, 229, 3)] * 2
     assert opened[0].max() < 10
     assert opened[1][92:180, 50:130].mean() > 30, "the true mask is drawn"
-    assert one.answer == one.image, "nothing was found"
+    assert one.prediction == one.image, "nothing was found"
     assert (one.group, one.name, one.dice) == ("worst", "large.png", 0)
 
 
