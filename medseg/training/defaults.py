@@ -71,7 +71,7 @@ def choose(chosen: dict[str, Any]) -> list[Choice]:
     data = load_data(
         Path(chosen["data"]),
         labels=chosen.get("classes") or None,
-        fold=chosen.get("fold", 0),
+        fold=chosen.get("fold") or None,
         seed=chosen.get("seed", 0),
     )
     samples = select(data.samples, "train")
