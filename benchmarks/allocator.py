@@ -37,12 +37,12 @@ def steps(way: str, threads: int) -> None:
     network = make_network(recipe, _describe(recipe, _preprocess(recipe))).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
     loss = make_loss(recipe.loss, recipe.task)
-    pictures = torch.rand(recipe.batch_size, 3, recipe.size, recipe.size).to(memory_format=torch.channels_last)
+    images = torch.rand(recipe.batch_size, 3, recipe.size, recipe.size).to(memory_format=torch.channels_last)
     masks = torch.rand(recipe.batch_size, 1, recipe.size, recipe.size) > 0.9
     seconds = []
     for _ in range(STEPS + 1):
         started = time.perf_counter()
-        loss(network(pictures), masks).backward()
+        loss(network(images), masks).backward()
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - started)

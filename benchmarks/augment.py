@@ -1,4 +1,4 @@
-"""A picture of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
+"""An image of what each strength of augmentation does: `python benchmarks/augment.py augmentation.png`.
 
 One row a strength of `medseg.training.recipe.Augmentation`, one column an epoch. The same phantom, its mask drawn over
 it, each time.
@@ -22,16 +22,14 @@ SIDE = 192
 
 
 def sheet(path: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     pixels, mask = draw("endoscopy", 9, (SIDE, SIDE))
-    picture = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     masks = torch.from_numpy(mask).unsqueeze(0)
     rows = []
     for strength in get_args(Augmentation):
         transform = make_augmentation(strength)
-        varied = [
-            augment(picture, masks, transform, (0, e, 0)) if transform else (picture, masks) for e in range(EPOCHS)
-        ]
+        varied = [augment(image, masks, transform, (0, e, 0)) if transform else (image, masks) for e in range(EPOCHS)]
         rows.append([panel(*pair) for pair in varied])
     save_rows(rows, path)
 

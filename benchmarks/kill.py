@@ -31,7 +31,7 @@ SETTINGS = {
     "checkpoint_steps": 1,
     "stages": [{"loss": "bce", "epochs": 2}, {"loss": "0.7*bce + 0.3*dice", "epochs": 2, "size": 32}],
 }
-PICTURES = 40
+IMAGES = 40
 
 
 @dataclass
@@ -66,7 +66,7 @@ def measure(folder: Path, *, kills: int, workers: int, seed: int) -> Result:
 
     CONTEXT.set_forkserver_preload(["medseg.training.loop"])
     data, result, moments = folder / "data", Result(), random.Random(seed)  # noqa: S311 # no secret
-    write_pairs(data, PICTURES, "endoscopy", (64, 64), 0)
+    write_pairs(data, IMAGES, "endoscopy", (64, 64), 0)
     finish(start(data, folder / "first", workers))  # takes longer: torch is imported
     started = time.perf_counter()
     finish(start(data, folder / "whole", workers))

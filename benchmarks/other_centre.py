@@ -3,8 +3,8 @@
     python benchmarks/other_centre.py assets/ensembles/polyp ../shared/data/polyp/kvasir-seg \\
         ../shared/data/polyp/cvc-clinicdb
 
-Every picture of CVC-ClinicDB that is there is tested, none chosen on; the location prior is that of the training
-centre. Frames of one sequence are alike, so intervals draw whole sequences: its pictures are numbered through 29 of
+Every image of CVC-ClinicDB that is there is tested, none chosen on; the location prior is that of the training
+centre. Frames of one sequence are alike, so intervals draw whole sequences: its images are numbered through 29 of
 them, whose last frames the data set lists (Bernal et al. 2015). Prints the table of `medseg evaluate`.
 """
 
@@ -41,14 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("ensemble", type=Path)
     parser.add_argument("training", type=Path, help="the data set that the members were trained on")
-    parser.add_argument("other", type=Path, help="CVC-ClinicDB, its pictures named by their number")
+    parser.add_argument("other", type=Path, help="CVC-ClinicDB, its images named by their number")
     options = parser.parse_args()
     samples = [tested(sample) for sample in load_data(options.other).samples]
     training = select(load_data(options.training).samples, "train")
     with tqdm(total=len(samples), desc="scoring", disable=not sys.stderr.isatty()) as bar:
         ensemble = Ensemble.from_pretrained(options.ensemble)
         report = evaluate(ensemble, samples, training, progress=lambda done, total: bar.update()).report
-    print(f"{report['n']} pictures of {report['cases']} sequences; {report['protocol']}\n")
+    print(f"{report['n']} images of {report['cases']} sequences; {report['protocol']}\n")
     for label in ensemble.config.labels:
         print(table(report, label))
 

@@ -92,7 +92,7 @@ def call(server: Server, name: str, *data: Any) -> tuple[str, Any]:
     return event.removeprefix("event: "), json.loads(line.removeprefix("data: "))
 
 
-def pictures(count: int, seed: int) -> list[bytes]:
+def images(count: int, seed: int) -> list[bytes]:
     """PNG files of distinct images."""
     draw, files = np.random.default_rng(seed), []
     for _ in range(count):
@@ -105,7 +105,7 @@ def pictures(count: int, seed: int) -> list[bytes]:
 
 def load(server: Server, counts: Counts) -> list[Row]:
     """Many clients at once: every mask is its own image's, as the library gives it alone."""
-    files = pictures(counts.clients * counts.images_each, 1)
+    files = images(counts.clients * counts.images_each, 1)
     ensemble = medseg.Ensemble.from_pretrained(shipped("assets/ensembles/polyp"))
     with tempfile.TemporaryDirectory() as folder:
         wanted = []
@@ -141,7 +141,7 @@ def load(server: Server, counts: Counts) -> list[Row]:
 
 def burst(server: Server, counts: Counts) -> list[Row]:
     """More than the queue takes, at once."""
-    file = upload(server, pictures(1, 2)[0], "a.png")
+    file = upload(server, images(1, 2)[0], "a.png")
     place, body = f"{server.url}/gradio_api/call/segment", {"data": [file, "polyp"]}
 
     def ask(_: int) -> tuple[int, float, bool]:
@@ -162,7 +162,7 @@ def burst(server: Server, counts: Counts) -> list[Row]:
 
 def mutants(server: Server, counts: Counts) -> list[Row]:
     """Damaged files: each a result, or a sentence."""
-    chance, whole = random.Random(3), pictures(1, 3)[0]  # noqa: S311
+    chance, whole = random.Random(3), images(1, 3)[0]  # noqa: S311
     outcomes: Counter[str] = Counter()
     for _ in range(counts.mutants):
         content = bytearray(whole[: chance.choice([len(whole), chance.randrange(8, len(whole))])])
@@ -245,7 +245,7 @@ def bodies(server: Server, counts: Counts) -> list[Row]:
 def end(server: Server, counts: Counts) -> list[Row]:
     """SIGTERM while images are being segmented."""
     place = f"{server.url}/gradio_api/call/segment"
-    file = upload(server, pictures(1, 5)[0], "a.png")
+    file = upload(server, images(1, 5)[0], "a.png")
     for _ in range(4):
         httpx.post(place, json={"data": [file, "polyp"]}, timeout=60)
     begun = time.monotonic()

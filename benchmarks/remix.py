@@ -2,10 +2,10 @@
 
     python benchmarks/remix.py
 
-Five members (the embedded three, two of them twice) and a synthetic picture of 1024 × 1024. The peer only darkens some
-rows of the same picture: what it takes is Gradio, JPEG and browser. The two move in turns, so that a busy machine slows
-both. Weights are moved under the weighted mean; under each blend the opacity, which always changes the picture and
-blends as a weight does. At last a slider moves faster than pictures come: the last must be the newest position's.
+Five members (the embedded three, two of them twice) and a synthetic image of 1024 × 1024. The peer only darkens some
+rows of the same image: what it takes is Gradio, JPEG and browser. The two move in turns, so that a busy machine slows
+both. Weights are moved under the weighted mean; under each blend the opacity, which always changes the image and
+blends as a weight does. At last a slider moves faster than images come: the last must be the newest position's.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ import sys
 import gradio as gr
 import numpy as np
 import PIL.Image
-picture = np.asarray(PIL.Image.open(sys.argv[1]))
+image = np.asarray(PIL.Image.open(sys.argv[1]))
 def darken(share):
-    drawn = picture.copy()
+    drawn = image.copy()
     drawn[: round(len(drawn) * share)] //= 2
     return drawn
 with gr.Blocks() as page:
     slider = gr.Slider(0, 1, 0.5, step=0.01, elem_id="peer")
-    image = gr.Image(picture, format="jpeg", interactive=False, elem_id="overlay")
+    image = gr.Image(image, format="jpeg", interactive=False, elem_id="overlay")
     slider.input(darken, slider, image, trigger_mode="always_last", show_progress="hidden")
 page.launch()
 """
@@ -83,13 +83,13 @@ STOPWATCH = """
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
-        picture, counts = Path(name) / "picture.png", Path(name) / "runs"
-        PIL.Image.fromarray(draw("endoscopy", 21, (SIDE, SIDE))[0]).save(picture)
+        image, counts = Path(name) / "image.png", Path(name) / "runs"
+        PIL.Image.fromarray(draw("endoscopy", 21, (SIDE, SIDE))[0]).save(image)
         ours = running_app(five_members(Path(name) / "five"), ("-c", COUNTING_APP, str(counts)))
-        theirs = running_app(start=("-c", PEER, str(picture)))
+        theirs = running_app(start=("-c", PEER, str(image)))
         with ours as url, theirs as peer_url:
             page = open_page(browser.new_context(viewport={"width": 1400, "height": 1000}), url)
-            page.set_input_files("#upload input[type=file]", picture)
+            page.set_input_files("#upload input[type=file]", image)
             page.wait_for_function(f"() => document.querySelector('#notes').innerText.includes('{SIDE} × {SIDE}')")
             peer = browser.new_page(viewport={"width": 1400, "height": 1000})
             peer.goto(peer_url)
@@ -102,7 +102,7 @@ def main() -> None:
 def time_blends(page: Page, peer: Locator) -> None:
     """Print a row for the weights, one for the opacity under each blend, and who wins."""
     print(f"{SIDE} x {SIDE}, {MEMBERS} members, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("| moved | pictures | p50, ms | p95, ms | bare Gradio app: p50 | p95 | ratio of p50 |")
+    print("| moved | images | p50, ms | p95, ms | bare Gradio app: p50 | p95 | ratio of p50 |")
     print("|---|---|---|---|---|---|---|")
     for opened in (page, peer.page):
         opened.evaluate(STOPWATCH)
@@ -147,7 +147,7 @@ def compare(name: str, sliders: list[Locator], peer: Locator) -> None:
 
 
 def move(slider: Locator, key: str) -> None:
-    """Press the key on the slider and wait for the picture."""
+    """Press the key on the slider and wait for the image."""
     page = slider.page
     done = page.evaluate("() => window.times.length")
     slider.press(key)
@@ -159,7 +159,7 @@ def move(slider: Locator, key: str) -> None:
 
 
 def newest_wins(page: Page, slider: Locator) -> str:
-    """Move faster than pictures come; the last picture must be what the newest position shows when moved to alone."""
+    """Move faster than images come; the last image must be what the newest position shows when moved to alone."""
     slider.focus()
     page.evaluate("() => { window.times = [] }")
     for key in ["Home", *["ArrowRight"] * 15]:
@@ -172,11 +172,11 @@ def newest_wins(page: Page, slider: Locator) -> str:
     alone = page.evaluate("() => window.seen")
     same = Path(last).parent == Path(alone).parent  # Gradio names the folder after the content
     verdict = "the last is the newest position's" if same else "THE LAST IS NOT THE NEWEST POSITION'S"
-    return f"16 moves at once: {drawn} pictures, {verdict}, {wait:.0f} ms after the last move"
+    return f"16 moves at once: {drawn} images, {verdict}, {wait:.0f} ms after the last move"
 
 
 def settle(page: Page) -> None:
-    """Wait until no picture has come for two seconds."""
+    """Wait until no image has come for two seconds."""
     before = ""
     while before != page.evaluate("() => window.seen"):
         before = page.evaluate("() => window.seen")

@@ -1,4 +1,4 @@
-"""Retake assets/screenshot.png: the page with its first example, a synthetic picture.
+"""Retake assets/screenshot.png: the page with its first example, a synthetic image.
 
 python benchmarks/screenshot.py
 """

@@ -1,7 +1,7 @@
 """Seconds from starting the page to the first mask, beside a plain app: `python benchmarks/start.py [ROUNDS]`.
 
 Each start is a new process. Cold: every cache of the program is an empty folder, so whatever a first start converts or
-fetches is in the figure; warm: the same folder again. The mask is that of an example picture by the embedded ensemble,
+fetches is in the figure; warm: the same folder again. The mask is that of an example image by the embedded ensemble,
 asked for as soon as the server answers, by the same client. The plain app is what smp and Gradio give in thirty lines:
 the same three members and weights. Both take turns; medians.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
-PICTURE = ROOT / "assets" / "examples" / "endoscopy-1.png"
+IMAGE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 PATIENCE_S = 600
 
 PLAIN_APP = f"""
@@ -32,15 +32,15 @@ for entry in settings["members"]:
     about = json.loads((folder / entry["source"] / "member.json").read_text())["preprocess"]
     members.append((smp.from_pretrained(str(folder / entry["source"])).eval(), about, entry["weight"]))
 def segment(path):
-    picture = Image.open(path).convert("RGB")
+    image = Image.open(path).convert("RGB")
     blended = 0
     for network, about, weight in members:
-        pixels = np.asarray(picture.resize((about["width"], about["height"])), dtype=np.float32) / 255
+        pixels = np.asarray(image.resize((about["width"], about["height"])), dtype=np.float32) / 255
         pixels = (pixels - about["mean"]) / about["std"]
         batch = torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1)[None]
         with torch.inference_mode():
             blended = blended + weight * network(batch).sigmoid()[0, 0].numpy()
-    mask = Image.fromarray(np.uint8(blended > settings["threshold"]) * 255).resize(picture.size)
+    mask = Image.fromarray(np.uint8(blended > settings["threshold"]) * 255).resize(image.size)
     mask.save(path + "-mask.png")
     return path + "-mask.png"
 gr.Interface(segment, gr.File(), gr.File(), api_name="segment").launch()
@@ -88,7 +88,7 @@ def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> fl
                 sys.exit("the app ended before it answered")
             time.sleep(0.02)
         client = client_of(f"http://127.0.0.1:{port}", verbose=False)
-        answer = client.predict(handle_file(PICTURE), api_name="/segment")
+        answer = client.predict(handle_file(IMAGE), api_name="/segment")
         mask = answer if isinstance(answer, str) else answer[2]
         taken = time.perf_counter() - begun
         if not Path(mask).is_file():

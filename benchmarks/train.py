@@ -24,7 +24,7 @@ from medseg.training.losses import make_loss
 from medseg.training.recipe import Recipe
 from medseg.training.state import Run
 
-PICTURES, ROUNDS = 96, 5
+IMAGES, ROUNDS = 96, 5
 
 
 def ours(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
@@ -53,9 +53,9 @@ def bare(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
 
     def epoch() -> None:
         network.train()
-        for pictures, masks in loader:
+        for images, masks in loader:
             with torch.autocast(device.type, kind, enabled=kind != torch.float32):
-                logits = network(pictures.to(device, memory_format=torch.channels_last))
+                logits = network(images.to(device, memory_format=torch.channels_last))
             value = loss(logits.float(), masks.to(device))
             value.backward()
             optimizer.step()
@@ -68,7 +68,7 @@ def bare(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
 def main() -> None:
     """Print images per second of both, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
-        write_pairs(Path(folder) / "data", PICTURES, "endoscopy", (128, 128), 0)
+        write_pairs(Path(folder) / "data", IMAGES, "endoscopy", (128, 128), 0)
         recipe = Recipe(data=str(Path(folder) / "data"), output=folder, epochs=1000)
         preprocess = loop._preprocess(recipe)
         pairs = Pairs(loop.select(read_recipe_samples(recipe), "train"), recipe.labels, preprocess)
@@ -82,7 +82,7 @@ def main() -> None:
             if number:  # the first warms up
                 speeds[name].append(len(pairs) / (time.perf_counter() - started))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(f"{len(pairs)} pictures of {recipe.size} × {recipe.size}, {recipe.architecture} on {recipe.encoder}")
+    print(f"{len(pairs)} images of {recipe.size} × {recipe.size}, {recipe.architecture} on {recipe.encoder}")
     ratio = medians["ours"] / medians["bare"]
     print(f"bare {medians['bare']:.1f}  ours {medians['ours']:.1f} images/s  ratio {ratio:.3f}")
 

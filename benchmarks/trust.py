@@ -65,7 +65,7 @@ MODELS: dict[str, Model] = {
     "agreement, boundary entropy": curve([0, 1]),
     "agreement, boundary entropy, area": curve([0, 1, 2]),
     "agreement, isotonic": isotonic,
-    "the mean, whatever the picture": curve([]),
+    "the mean, whatever the image": curve([]),
 }
 
 

@@ -45,7 +45,7 @@ ABOVE = {"app", "commands", "training"}
 
 
 def write_reference(_: Any) -> None:
-    """Write reference/NAME.rst: the modules of each package, and those beside the packages as the ground floor."""
+    """Write reference/NAME.rst: the modules of each package, and those beside the packages together."""
     found = [(module.name, module.ispkg) for module in pkgutil.iter_modules(medseg.__path__) if module.name[0] != "_"]
     rooms = {name: _modules(name) for name, is_package in found if is_package and name not in ABOVE}
     rooms = {GROUND: [f"medseg.{name}" for name, is_package in found if not is_package], **rooms}
@@ -55,7 +55,7 @@ def write_reference(_: Any) -> None:
         if page.stem not in rooms:
             page.unlink()
     for name, modules in rooms.items():
-        text = _page("The ground floor" if name == GROUND else f"medseg.{name}", name, modules)
+        text = _page("Words of all packages" if name == GROUND else f"medseg.{name}", name, modules)
         path = folder / f"{name}.rst"
         if not path.exists() or path.read_text(encoding="utf-8") != text:  # an unchanged page is not built again
             path.write_text(text, encoding="utf-8")

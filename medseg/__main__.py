@@ -20,11 +20,11 @@ _STATUS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a refusal is one sentence on stderr and exit status 1."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and given[0] in train.TRAININGS:
-        train.run(given[0], given[1:])
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in train.TRAININGS:
+        train.run(words[0], words[1:])
         return
-    options = parser().parse_args(given, argparse.Namespace(command=shlex.join(["medseg", *given])))
+    options = parser().parse_args(words, argparse.Namespace(command=shlex.join(["medseg", *words])))
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note

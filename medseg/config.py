@@ -27,7 +27,8 @@ Task = Literal["binary", "multiclass", "multilabel"]
 """binary: one label; multilabel: labels may overlap; multiclass: at most one label a pixel, beside a background."""
 
 Blend = Literal["weighted mean", "geometric", "median", "majority vote", "STAPLE", "stacking"]
-"""How the members' answers become one: as `medseg.inference.blend` says, or (stacking) by a network trained on them."""
+"""How the members' probabilities become one: as `medseg.inference.blend` says, or (stacking) by a network trained on
+them."""
 
 Intensity = Literal["kept", "evened"]
 
@@ -196,7 +197,8 @@ class MemberReference:
 
 @dataclass(frozen=True)
 class StackerReference:
-    """The network that answers from the members' answers: the folder `source` beside ensemble.json, in a member's form.
+    """The network that predicts from the members' probabilities: the folder `source` beside ensemble.json, in a
+    member's form.
 
     Its input channels are the members' probabilities, member by member and label by label, then the image's three
     channels where `with_image`. `sha256` is that of its member.json.

@@ -30,11 +30,11 @@ class HubError(MedsegError):
 
 
 class HubDownError(HubError):
-    """The Hub as a whole gives no usable answer, so there is no point in asking it for the next thing."""
+    """The Hub as a whole gives no usable reply, so there is no point in asking it for the next thing."""
 
 
 class ArchiveError(MedsegError):
-    """The DICOM archive refuses, gives no usable answer, or is not named."""
+    """The DICOM archive refuses, gives no usable reply, or is not named."""
 
 
 class CancelledError(ArchiveError):

@@ -143,16 +143,16 @@ def difference_draws(terms: Terms, others: Terms, cases: Sequence[str] | np.ndar
     if np.array_equal(terms, others):
         return Draws(Estimate(mean, 0.0, 0.0, len(terms), number, error=0.0), none, none)
     ours, theirs = _by_case(terms, case_of), _by_case(others, case_of)
-    seen = _resampled(ours, None) - _resampled(theirs, None)
-    estimate = Estimate(mean, np.nan, np.nan, len(terms), number, error=float(seen.std()) if number > 1 else np.nan)
+    inner = _resampled(ours, None) - _resampled(theirs, None)
+    estimate = Estimate(mean, np.nan, np.nan, len(terms), number, error=float(inner.std()) if number > 1 else np.nan)
     if number < FEWEST_CASES:
         return Draws(estimate, none, none)
     unseen = max(LEAST_UNSEEN, float(np.abs(_mean_ratio(ours) - _mean_ratio(theirs)).max()))
     weights, extra = _case_weights(number)
     share = extra / (extra + weights.sum(axis=1))
-    found = Draws(estimate, *(seen + share * (end - seen) for end in (-unseen, unseen)))
-    low, high = found.interval()
-    return replace(found, estimate=replace(estimate, low=low, high=high))
+    draws = Draws(estimate, *(inner + share * (end - inner) for end in (-unseen, unseen)))
+    low, high = draws.interval()
+    return replace(draws, estimate=replace(estimate, low=low, high=high))
 
 
 def _resampled(per_case: Float64[np.ndarray, "C L 2"], unseen: float | None) -> Float64[np.ndarray, "R"]:

@@ -61,11 +61,11 @@ def disc(size: tuple[int, int], centre: tuple[float, float], radius: float) -> n
 
 
 def write_disc_pair(folder: Path, stem: str, seed: int, size: tuple[int, int] = (48, 64)) -> None:
-    """A reddish picture with a bright disc under images/, and the disc under masks/."""
+    """A reddish image with a bright disc under images/, and the disc under masks/."""
     rng = np.random.default_rng(seed)
     mask = disc(size, (rng.uniform(14, size[0] - 14), rng.uniform(14, size[1] - 14)), rng.uniform(6, 12))
-    picture = rng.normal((150, 60, 50), 12, (*size, 3)) + mask[..., None] * 70
-    for name, pixels in (("images", picture), ("masks", mask * 255)):
+    image = rng.normal((150, 60, 50), 12, (*size, 3)) + mask[..., None] * 70
+    for name, pixels in (("images", image), ("masks", mask * 255)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{stem}.png")
 
@@ -107,7 +107,7 @@ def make_member(
         network = smp.Unet(
             "resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=(16, 8, 8), classes=channels
         ).eval()
-    data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="pictures of discs")
+    data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="images of discs")
     member = MemberConfig(name, task, labels, Preprocess(64, 64), data, "Apache-2.0", files={})
     save_member(network, member, folder)
     return file_sha256(folder / "member.json")
@@ -174,7 +174,7 @@ def plain_ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class FakeMember:
-    """Stands in for a LoadedMember: answers with a function of the picture, on the picture's own grid."""
+    """Stands in for a LoadedMember: answers with a function of the image, on the image's own grid."""
 
     config: MemberConfig
     sha256: str
@@ -199,9 +199,9 @@ def fake_member(
 
 @dataclass(frozen=True)
 class PaintedSample:
-    """Stands in for a Sample: a picture and its masks that were never files."""
+    """Stands in for a Sample: an image and its masks that were never files."""
 
-    picture: Image
+    drawn: Image
     masks: np.ndarray
     case: str
     split: str = "val"
@@ -213,7 +213,7 @@ class PaintedSample:
 
     def read(self, labels: Sequence[str]) -> tuple[Image, np.ndarray]:
         assert len(labels) == len(self.masks)
-        return self.picture, self.masks
+        return self.drawn, self.masks
 
 
 def fit_to(members: Sequence[Any], samples: Sequence[Any], **settings: Any) -> Fit:

@@ -30,7 +30,7 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_S = 120
-"""A loaded machine takes tens of seconds to import torch and answer the first picture."""
+"""A loaded machine takes tens of seconds to import torch and answer the first image."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pictures of five channels all the way: file → picture → training → member folder → prediction → overlay."""
+"""Images of five channels all the way: file → image → training → member folder → prediction → overlay."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def channels_with_disc(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_tiffs(root: Path) -> Path:
-    """Pairs: TIFFs with five samples a pixel, masks as PNG. Returns one picture."""
+    """Pairs: TIFFs with five samples a pixel, masks as PNG. Returns one image."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     for number in range(16):
@@ -97,7 +97,7 @@ def test_five_channels_are_trained_on_and_predicted_from(tmp_path: Path, kind: s
     assert (drawn == np.round(image.pixels[..., :1] * 255)).all()
 
 
-def test_pictures_of_other_channels_than_the_recipe_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_of_other_channels_than_the_recipe_are_refused_by_name(tmp_path: Path) -> None:
     write_tiffs(tmp_path / "data")
     recipe = Recipe(data=str(tmp_path / "data"), output=str(tmp_path / "run"), labels=("disc",), channels=4, size=64)
     with pytest.raises(InputError, match=r"\.tif: This model wants an image of 4 channels, this one has 5\. Set chan"):

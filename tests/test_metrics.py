@@ -71,7 +71,7 @@ def test_one_empty_mask_scores_zero_at_infinite_distance(prediction: np.ndarray,
     assert surface_dice(prediction, truth, tolerance=100.0) == 0.0
 
 
-def test_specificity_of_a_picture_without_background() -> None:
+def test_specificity_of_an_image_without_background() -> None:
     assert confusion(FULL, FULL).specificity == 1.0
     assert confusion(EMPTY, FULL).specificity == 0.0
 
@@ -152,7 +152,7 @@ def test_any_mask_against_an_empty_one_follows_the_rule(mask: np.ndarray) -> Non
 
 
 @given(PAIRS, st.floats(0.1, 5), st.floats(0.1, 5), st.floats(0, 9))
-def test_turning_the_picture_changes_nothing(
+def test_turning_the_image_changes_nothing(
     pair: tuple[np.ndarray, np.ndarray], row: float, column: float, tolerance: float
 ) -> None:
     upright, turned = list(pair), [np.rot90(mask) for mask in pair]
@@ -279,7 +279,7 @@ def test_summary_names_its_averages_and_tells_positives_apart() -> None:
     assert report["per_image_all"]["hd95_px"].infinite == 1
 
 
-def test_a_case_counts_once_with_the_pixels_of_all_its_pictures() -> None:
+def test_a_case_counts_once_with_the_pixels_of_all_its_images() -> None:
     pairs = [(SHIFTED, TRUTH), (EMPTY, TRUTH), (TRUTH, TRUTH)]
     report = summarise([score(*pair) for pair in pairs], [confusion(*pair) for pair in pairs], ["a", "a", "b"])
     once = report["per_case_all"]["dice"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import medseg
 import medseg.data.samples
 import medseg.export
 from medseg.moved import MOVED
@@ -44,3 +47,10 @@ def test_what_never_was_is_refused() -> None:
 
 def test_a_data_set_is_loaded_from_the_package() -> None:
     assert medseg.data.load_data is medseg.data.samples.load_data
+
+
+def test_the_old_name_for_running_the_networks_still_runs_them(tiny_ensemble: Path) -> None:
+    ensemble, image = medseg.Ensemble.from_pretrained(tiny_ensemble), medseg.Image(np.zeros((40, 40, 3), np.float32))
+    with pytest.warns(DeprecationWarning, match="answers is run_networks now"):
+        stack, _ = ensemble.answers(image, False)
+    assert np.array_equal(stack, ensemble.run_networks(image, False)[0])

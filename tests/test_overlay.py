@@ -22,13 +22,13 @@ def luminance(colours: np.ndarray) -> np.ndarray:
     return linear @ (0.2126, 0.7152, 0.0722)
 
 
-def test_a_picture_without_masks_is_the_picture() -> None:
+def test_an_image_without_masks_is_the_image() -> None:
     pixels = np.random.default_rng(0).random((5, 7, 3)).astype(np.float32)
     for masks in (np.zeros((0, 5, 7), dtype=bool), np.zeros((2, 5, 7), dtype=bool)):
         np.testing.assert_array_equal(draw_overlay(pixels, masks), np.floor(pixels * 255 + np.float32(0.5)))
 
 
-def test_grey_pictures_become_rgb() -> None:
+def test_grey_images_become_rgb() -> None:
     grey = np.full((4, 6, 1), 0.2, dtype=np.float32)
     assert draw_overlay(grey, np.zeros((1, 4, 6), dtype=bool)).tolist() == [[[51, 51, 51]] * 6] * 4
 
@@ -43,25 +43,25 @@ def test_of_other_channels_the_first_is_drawn_in_grey(channels: int) -> None:
 
 
 def test_tint_line_and_edge_lie_where_they_should() -> None:
-    picture = draw_overlay(BLACK + 1, square(10, 10, 12), opacity=0.5)
-    assert picture[16, 10].tolist() == list(PALETTE[0])  # the mask's first column: the contour
-    assert picture[16, 9].tolist() == DARK  # just outside: its edge
-    assert picture[16, 8].tolist() == [255, 255, 255]
+    image = draw_overlay(BLACK + 1, square(10, 10, 12), opacity=0.5)
+    assert image[16, 10].tolist() == list(PALETTE[0])  # the mask's first column: the contour
+    assert image[16, 9].tolist() == DARK  # just outside: its edge
+    assert image[16, 8].tolist() == [255, 255, 255]
     # 127.5 of white and 127.5 of the colour, give or take one step of rounding
-    assert np.abs(picture[16, 11] - (np.array(PALETTE[0]) + 255) / 2).max() <= 1
+    assert np.abs(image[16, 11] - (np.array(PALETTE[0]) + 255) / 2).max() <= 1
 
 
 def test_contours_stay_opaque_without_tint() -> None:
-    picture = draw_overlay(BLACK, square(10, 10, 12), opacity=0.0)
-    assert picture[10, 16].tolist() == list(PALETTE[0])
-    assert picture[16, 16].tolist() == [0, 0, 0]
+    image = draw_overlay(BLACK, square(10, 10, 12), opacity=0.0)
+    assert image[10, 16].tolist() == list(PALETTE[0])
+    assert image[16, 16].tolist() == [0, 0, 0]
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_lines_grow_with_the_image() -> None:
     for side, thickness in ((64, 1), (512, 2), (1024, 4)):
         pixels = np.zeros((side, side, 1), dtype=np.float32)
-        picture = draw_overlay(pixels, square(side // 4, side // 4, side // 2, (side, side)), opacity=0.0)
-        assert (picture[side // 2] == PALETTE[0]).all(axis=-1).sum() == 2 * thickness
+        image = draw_overlay(pixels, square(side // 4, side // 4, side // 2, (side, side)), opacity=0.0)
+        assert (image[side // 2] == PALETTE[0]).all(axis=-1).sum() == 2 * thickness
 
 
 def test_masks_at_the_border_and_single_pixels_are_outlined() -> None:
@@ -77,16 +77,16 @@ def test_masks_at_the_border_and_single_pixels_are_outlined() -> None:
 def test_holes_have_contours_too() -> None:
     mask = square(4, 4, 24)
     mask[0, 14:18, 14:18] = False
-    picture = draw_overlay(BLACK + 1, mask, opacity=0.0)
-    assert picture[15, 13].tolist() == list(PALETTE[0])
-    assert picture[15, 14].tolist() == DARK
+    image = draw_overlay(BLACK + 1, mask, opacity=0.0)
+    assert image[15, 13].tolist() == list(PALETTE[0])
+    assert image[15, 14].tolist() == DARK
 
 
 def test_an_enclosed_label_keeps_its_contour_under_a_larger_one() -> None:
     masks = np.concatenate([square(12, 12, 8), square(4, 4, 24)])
-    picture = draw_overlay(BLACK, masks, opacity=1.0)
-    assert picture[15, 12].tolist() == list(PALETTE[0])
-    assert picture[15, 4].tolist() == picture[15, 15].tolist() == list(PALETTE[1])
+    image = draw_overlay(BLACK, masks, opacity=1.0)
+    assert image[15, 12].tolist() == list(PALETTE[0])
+    assert image[15, 4].tolist() == image[15, 15].tolist() == list(PALETTE[1])
 
 
 def test_a_mask_and_its_truth_part_into_hit_false_alarm_and_miss() -> None:
@@ -132,20 +132,20 @@ def test_heat_colours_follow_the_values(dtype: type) -> None:
     assert draw_heatmap(values).tolist() == [HEAT[[0, 51, 255]].tolist()]
 
 
-def test_heat_over_a_picture_is_transparent_at_nothing_and_full_from_one_half() -> None:
+def test_heat_over_an_image_is_transparent_at_nothing_and_full_from_one_half() -> None:
     values = np.array([[0.0, 0.6, 1.0]], dtype=np.float32)
     pixels = np.ones((1, 3, 1), dtype=np.float32)
-    picture = draw_heatmap(values, pixels, opacity=0.5)
-    assert picture[0, 0].tolist() == [255, 255, 255]
+    image = draw_heatmap(values, pixels, opacity=0.5)
+    assert image[0, 0].tolist() == [255, 255, 255]
     for column, level in ((1, 153), (2, 255)):
-        assert np.abs(picture[0, column] - (255 + HEAT[level].astype(float)) / 2).max() <= 1
+        assert np.abs(image[0, column] - (255 + HEAT[level].astype(float)) / 2).max() <= 1
 
 
 def test_the_colour_bar_stands_at_the_right_and_covers_the_whole_range() -> None:
     heat = draw_heatmap(np.zeros((300, 40), dtype=np.float32))
-    picture = add_colour_bar(heat)
-    np.testing.assert_array_equal(picture[:, :40], heat)
-    bar = picture[:, 40 + 15].astype(int)  # a column through the bar
+    image = add_colour_bar(heat)
+    np.testing.assert_array_equal(image[:, :40], heat)
+    bar = image[:, 40 + 15].astype(int)  # a column through the bar
     rows = np.flatnonzero((bar != DARK).any(axis=-1))
     assert np.abs(bar[rows[0]] - HEAT[255]).max() <= 4
     assert np.abs(bar[rows[-1]] - HEAT[0]).max() <= 4
@@ -158,6 +158,6 @@ def test_the_colour_bar_says_what_its_ends_mean() -> None:
 
 
 @pytest.mark.parametrize("height", [1, 6, 64])
-def test_small_pictures_get_a_colour_bar_too(height: int) -> None:
+def test_small_images_get_a_colour_bar_too(height: int) -> None:
     heat = draw_heatmap(np.zeros((height, 5), dtype=np.float32))
     assert add_colour_bar(heat).shape[0] == height

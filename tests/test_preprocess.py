@@ -29,7 +29,7 @@ def plain(height: int, width: int, resize: str) -> Preprocess:
     return Preprocess(height, width, resize=resize, **PLAIN)
 
 
-def as_picture(mask: np.ndarray) -> np.ndarray:
+def as_image(mask: np.ndarray) -> np.ndarray:
     return mask.astype(np.float32)[..., np.newaxis]
 
 
@@ -39,29 +39,29 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", RESIZES)
-def test_a_mask_drawn_on_the_picture_survives_the_round_trip(size: tuple[int, int], resize: str) -> None:
+def test_a_mask_drawn_on_the_image_survives_the_round_trip(size: tuple[int, int], resize: str) -> None:
     mask = disc(size, (size[0] * 0.45, size[1] * 0.6), min(size) * 0.3)
     preprocess = plain(192, 256, resize)
-    answer = to_tensor(as_picture(mask), preprocess)[0]
+    answer = to_tensor(as_image(mask), preprocess)[0]
     back = to_image_grid(to_working_grid(answer, preprocess, size), size)
     assert back.shape == (1, *size)
     assert iou(back[0] >= 0.5, mask) >= 0.95
 
 
-def test_letterbox_keeps_the_pixels_of_a_picture_that_fits_and_centres_them() -> None:
-    picture = np.random.default_rng(0).random((64, 30, 1), dtype=np.float32)
-    batch = to_tensor(picture, plain(64, 96, "letterbox"))
+def test_letterbox_keeps_the_pixels_of_an_image_that_fits_and_centres_them() -> None:
+    image = np.random.default_rng(0).random((64, 30, 1), dtype=np.float32)
+    batch = to_tensor(image, plain(64, 96, "letterbox"))
     assert batch.shape == (1, 1, 64, 96)
-    assert np.array_equal(batch[0, 0, :, 33:63], picture[..., 0])  # (96 − 30) / 2 = 33 columns on each side
+    assert np.array_equal(batch[0, 0, :, 33:63], image[..., 0])  # (96 − 30) / 2 = 33 columns on each side
     assert not batch[0, 0, :, :33].any()
     assert not batch[0, 0, :, 63:].any()
 
 
 def test_letterbox_padding_is_cut_off_again_exactly() -> None:
-    picture = np.random.default_rng(0).random((31, 64, 1), dtype=np.float32)  # an odd number of rows is left over
+    image = np.random.default_rng(0).random((31, 64, 1), dtype=np.float32)  # an odd number of rows is left over
     preprocess = plain(64, 64, "letterbox")
-    back = to_working_grid(to_tensor(picture, preprocess)[0], preprocess, (31, 64))
-    assert np.array_equal(back[0], picture[..., 0])
+    back = to_working_grid(to_tensor(image, preprocess)[0], preprocess, (31, 64))
+    assert np.array_equal(back[0], image[..., 0])
 
 
 def test_letterbox_keeps_the_aspect_ratio_and_stretch_fills_the_grid() -> None:
@@ -109,16 +109,16 @@ def test_the_median_of_evening_is_torchs() -> None:
     ("size", "working"),
     [((1024, 1024), (1024, 1024)), ((2048, 1024), (1024, 512)), ((1000, 3000), (341, 1024)), ((1, 5000), (1, 1024))],
 )
-def test_the_working_grid_is_the_pictures_own_up_to_1024(size: tuple[int, int], working: tuple[int, int]) -> None:
+def test_the_working_grid_is_the_images_own_up_to_1024(size: tuple[int, int], working: tuple[int, int]) -> None:
     assert working_size(size) == working
 
 
-def test_a_large_picture_is_answered_on_the_working_grid() -> None:
+def test_a_large_image_is_answered_on_the_working_grid() -> None:
     answer = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
     assert to_working_grid(answer, plain(32, 32, "stretch"), (2048, 1024)).shape == (2, 1024, 512)
 
 
-def test_the_working_grid_comes_back_to_the_pictures_own() -> None:
+def test_the_working_grid_comes_back_to_the_images_own() -> None:
     probabilities = np.full((2, 512, 1024), 0.25, np.float32)
     back = to_image_grid(probabilities, (1500, 3000))
     assert back.shape == (2, 1500, 3000)
@@ -136,25 +136,25 @@ def test_colour_becomes_its_luma_for_a_grey_network() -> None:
 
 
 @pytest.mark.parametrize(("has", "wanted"), [(3, 4), (1, 4), (4, 3), (4, 1)])
-def test_a_picture_of_other_channels_is_refused_by_number(has: int, wanted: int) -> None:
+def test_an_image_of_other_channels_is_refused_by_number(has: int, wanted: int) -> None:
     with pytest.raises(InputError, match=f"wants an image of {wanted} channels, this one has {has}"):
         to_channels(np.zeros((2, 2, has), np.float32), wanted)
 
 
-def test_a_picture_that_may_not_be_written_is_taken_and_left_as_it_is() -> None:
-    picture = np.full((32, 32, 1), 0.5, np.float32)
-    picture.flags.writeable = False
-    batch = to_tensor(picture, Preprocess(32, 32, **PLAIN))
+def test_an_image_that_may_not_be_written_is_taken_and_left_as_it_is() -> None:
+    image = np.full((32, 32, 1), 0.5, np.float32)
+    image.flags.writeable = False
+    batch = to_tensor(image, Preprocess(32, 32, **PLAIN))
     batch += 1
-    assert picture.max() == 0.5
+    assert image.max() == 0.5
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_masks_move_as_the_picture_does(resize: str) -> None:
+def test_masks_move_as_the_image_does(resize: str) -> None:
     mask = disc((90, 200), (40, 120), 30)
     preprocess = plain(96, 128, resize)
     moved = masks_to_input_grid(mask[np.newaxis], preprocess)[0]
-    assert np.array_equal(moved, to_input_grid(as_picture(mask), preprocess)[0] >= 0.5)
+    assert np.array_equal(moved, to_input_grid(as_image(mask), preprocess)[0] >= 0.5)
 
 
 def test_an_extreme_strip_keeps_at_least_one_row() -> None:

@@ -1,12 +1,16 @@
-"""The documents and the code say the same: floors, tree, commands, versions."""
+"""The documents and the code say the same: levels, tree, commands, versions; and one word for a thing."""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 
+from medseg.__main__ import parser
 from tests.conftest import ROOT
 from tests.floors import IN_MEDSEG, MODULES, floors, read_tree, together
 
@@ -80,16 +84,16 @@ def test_the_version_is_said_once_in_each_place() -> None:
     assert f"## {medseg.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_no_patient_picture_is_in_the_repository() -> None:
+def test_no_patient_image_is_in_the_repository() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    pictures = {
+    images = {
         line for line in listed.stdout.splitlines() if re.search(r"\.(png|jpe?g|gif|webp|tiff?|dcm|nii|gz)$", line)
     }
     allowed = re.compile(
         r"(assets/(examples/[a-z]+-\d(_mask)?\.png|screenshot\.png|slider\.gif)|docs/cases-[a-z]+\.png)$"
     )
     drawn = {path.read_bytes() for path in (ROOT / "assets" / "examples").glob("*.png")}
-    others = [path for path in pictures if not allowed.search(path)]
+    others = [path for path in images if not allowed.search(path)]
     assert [path for path in others if (ROOT / path).read_bytes() not in drawn] == []
 
 
@@ -99,3 +103,70 @@ def test_what_a_visitor_has_open_needs_no_gradio() -> None:
     code = f"import sys, importlib; list(map(importlib.import_module, {names})); print('gradio' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
+
+
+# --- one word for a thing: what DESIGN's table replaced stands no more in code, page, documents, errors and --help
+
+DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")]
+DOCUMENTS += [*(ROOT / "docs").rglob("*.md"), ROOT / "train" / "studies" / "README.md"]
+SOURCES = [ROOT / "app.py", *(ROOT / "train").rglob("*.py")]
+SOURCES += [path for path in (ROOT / "medseg").rglob("*") if path.suffix in {".py", ".html", ".js", ".css"}]
+SOURCES = [path for path in SOURCES if "shipped" not in path.parts and path.name != "moved.py"]  # the old names
+
+OLD = {
+    r"pictures?": "image",
+    r"golden": "self-test",
+    r"tall(y|ies|ied)": "histogram",
+    r"contests?": "compare",
+    r"shel(f|ves)": "registry",
+    r"(?<![.\"])floors?": "baseline, level",  # math.floor and torch's "floor" stay
+    r"arrivals?": "uploaded files",
+    r"whoever": "who",
+}
+"""Old word → what is said today."""
+
+PREDICTED = {r"answer(s|ed)?": "probabilities, prediction", r"scopes?": "domain check"}
+"""The same, but for SERVERS: a server, the Hub or a worker answers a request, and ASGI has scopes."""
+
+SERVERS = {"archive", "hub", "reading", "server"}
+
+ALLOWED = re.compile(
+    r"(training|data)\.pictures|^    pictures: str"  # a key of member.json
+    r"|picture\(s\)|IMAGE_WORDS.*"  # names of folders
+    r"|golden\.(png|json)"  # the files of a self-test
+    r"|def answers|Ensemble\.answers|health\.answer|tests/floors\.py"
+    r"|scope='col'|called the floor"  # HTML's word; rows.json of 0.1.0
+)
+NO_NAMES = {"found", "told", "kept", "given", "seen", "one"}
+
+
+def old_words(text: str, words: Iterable[str]) -> list[str]:
+    """The lines of `text` with one of the `words`."""
+    pattern = re.compile(rf"(?<![A-Za-z])({'|'.join(words)})(?![A-Za-z])", re.IGNORECASE)
+    return [line.strip() for line in text.splitlines() if pattern.search(ALLOWED.sub("", line))]
+
+
+def test_no_file_says_an_old_word() -> None:
+    said: dict[str, list[str]] = {}
+    for path in [*DOCUMENTS, *SOURCES]:
+        words = {**OLD, **(PREDICTED if path.suffix == ".py" and not SERVERS & set(path.parts) else {})}
+        if lines := old_words(path.read_text(encoding="utf-8"), words):
+            said[path.relative_to(ROOT).as_posix()] = lines
+    assert said == {}
+
+
+def test_no_help_says_an_old_word() -> None:
+    commands = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    texts = [parser().format_help(), *(command.format_help() for command in commands.choices.values())]
+    assert old_words("\n".join(texts), {**OLD, **PREDICTED}) == []
+
+
+def names(tree: ast.AST) -> set[str]:
+    """What the code assigns to, and its parameters."""
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return stored | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+
+
+def test_nothing_is_named_by_a_participle() -> None:
+    read = {path: names(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES if path.suffix == ".py"}
+    assert {path.name: bad for path, taken in read.items() if (bad := sorted(NO_NAMES & taken))} == {}

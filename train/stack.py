@@ -1,6 +1,6 @@
 """Train a stacker: `accelerate launch train/stack.py --ensemble my-ensemble --data path/to/folder [--with-image] …`.
 
-It learns on what the members answer for the val split, which none of them was trained on. `<output>/ensemble` is the
+It learns on the members' probabilities of the val split, which none of them was trained on. `<output>/ensemble` is the
 ensemble with the stacker in it, ready for `Ensemble.from_pretrained`.
 """
 

@@ -1,4 +1,4 @@
-"""Repeat a study of the seed systems: `python -m train.study chest-small`."""
+"""Compare members, blends and baselines: `medseg study chest-small`, also `python -m train.study chest-small`."""
 
 from medseg.training.study import main
 

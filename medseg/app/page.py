@@ -101,7 +101,7 @@ LAUNCH: dict[str, Any] = {
 def main() -> None:
     """Serve the page until the process is stopped."""
     janitor.start()
-    beside.submit(registry.ensembles.prepare)  # whoever comes first waits for the rest of it, not for all
+    beside.submit(registry.ensembles.prepare)  # the first visitor waits for the rest of it, not for all
     serve_until_stopped(lambda: demo.launch(**LAUNCH, prevent_thread_lock=True), _is_idle)
 
 

@@ -94,15 +94,15 @@ class Archive:
             ways = [{"PatientID": patient}, {"PatientName": f"*{patient}*"}]
         studies = {}
         for way in ways:
-            for found in self._ask("search_for_studies", search_filters={**asked, **way}, limit=MOST):
-                studies[_text(found, "StudyInstanceUID")] = found
+            for dataset in self._ask("search_for_studies", search_filters={**asked, **way}, limit=MOST):
+                studies[_text(dataset, "StudyInstanceUID")] = dataset
         rows = [_study(study) for study in studies.values() if _text(study, "StudyInstanceUID")]
         return sorted(rows, key=lambda row: row.date, reverse=True)[:MOST]
 
     def find_series(self, study: str) -> list[Series]:
         """The series of a study, by their numbers."""
-        found = self._ask_all("search_for_series", "SeriesInstanceUID", study_instance_uid=checked_uid(study))
-        rows = [_series(one) for one in found]
+        listed = self._ask_all("search_for_series", "SeriesInstanceUID", study_instance_uid=checked_uid(study))
+        rows = [_series(series) for series in listed]
         return sorted(rows, key=lambda row: (len(row.number), row.number))
 
     def fetch(
@@ -126,10 +126,10 @@ class Archive:
         size = 0
         with self._cancellable(cancelled):
             try:
-                for number, one in enumerate(images, start=1):
+                for number, image in enumerate(images, start=1):
                     progress(number - 1, len(images))
                     paths.append(folder / f"{number:04}.dcm")
-                    self._fetch_instance(study, one, series, paths[-1])
+                    self._fetch_instance(study, image, series, paths[-1])
                     size += paths[-1].stat().st_size
                     if size > most_bytes:
                         limit = f"{most_bytes / 2**20:.0f} MiB"
@@ -171,11 +171,11 @@ class Archive:
             chosen["series_instance_uid"] = checked_uid(series)
         listed = self._ask_all("search_for_instances", "SOPInstanceUID", **chosen)
         if instance is not None:
-            listed = [one for one in listed if _text(one, "SOPInstanceUID") == checked_uid(instance)]
-        images = [one for one in listed if _text(one, "Modality") not in _NO_IMAGES]
+            listed = [entry for entry in listed if _text(entry, "SOPInstanceUID") == checked_uid(instance)]
+        images = [entry for entry in listed if _text(entry, "Modality") not in _NO_IMAGES]
         if not images:
             raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
-        images.sort(key=lambda one: (_text(one, "SeriesInstanceUID"), _count(one, "InstanceNumber")))
+        images.sort(key=lambda entry: (_text(entry, "SeriesInstanceUID"), _count(entry, "InstanceNumber")))
         return listed, images
 
     @contextlib.contextmanager
@@ -202,8 +202,8 @@ class Archive:
     def holds(self, result: Dataset) -> bool:
         """Whether the archive has this instance."""
         uids = {"SOPInstanceUID": result.SOPInstanceUID, "SeriesInstanceUID": result.SeriesInstanceUID}
-        found = self._ask("search_for_instances", study_instance_uid=result.StudyInstanceUID, search_filters=uids)
-        return any(_text(one, "SOPInstanceUID") == result.SOPInstanceUID for one in found)
+        listed = self._ask("search_for_instances", study_instance_uid=result.StudyInstanceUID, search_filters=uids)
+        return any(_text(instance, "SOPInstanceUID") == result.SOPInstanceUID for instance in listed)
 
     def store(self, path: Path) -> str:
         """Store one DICOM file; returns `stored`, or `already there`, where nothing is sent.

@@ -1,1 +1,1 @@
-"""How far to believe an answer."""
+"""How far to believe a prediction."""

@@ -43,7 +43,7 @@ class Errors:
 class Calibration:
     """calibration.json.
 
-    It holds for the members (sha256 of each member.json), normalised weights and threshold named here, and pictures
+    It holds for the members (sha256 of each member.json), normalised weights and threshold named here, and images
     like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `refitted` says that
     weights and threshold were chosen on these very samples, and so anew for each fold. `before` and `after` the
     temperature are those of each fold under the temperature of the others. `trust` is None where fewer than two members
@@ -87,11 +87,13 @@ def calibrate(
     fitted = ensemble.config.fitted
     contender = fitted.chosen if fitted is not None and fitted.split_sha256 == split else None
     held = cross_fit(images, refit=contender, progress=progress)
-    of_fold = {fold: _temperature([one for one in held if one.fold != fold]) for fold in {one.fold for one in held}}
+    of_fold = {
+        fold: _temperature([item for item in held if item.fold != fold]) for fold in {item.fold for item in held}
+    }
     return Calibration(
         data,
         len(held),
-        len({one.case for one in held}),
+        len({item.case for item in held}),
         split,
         contender is not None,
         tuple(member.sha256 for member in ensemble.members),
@@ -99,7 +101,7 @@ def calibrate(
         ensemble.config.threshold,
         _temperature(held),
         _errors(held, [1.0] * len(held)),
-        _errors(held, [of_fold[one.fold] for one in held]),
+        _errors(held, [of_fold[item.fold] for item in held]),
         _fit_trust(held),
         tuple(_fit_bounds(held)),
     )
@@ -108,59 +110,64 @@ def calibrate(
 def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
     """The calibration.json of an ensemble folder. Raises ConfigError where there is none or it breaks its schema,
     InputError where it is of other members, weights, threshold or blend than `ensemble` has."""
-    found = schema.load(Calibration, folder / CALIBRATION)
+    calibration = schema.load(Calibration, folder / CALIBRATION)
     its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, ensemble.config.blend)
-    same = (found.members, found.threshold, "weighted mean") == its_own
-    if not (same and _alike(found.weights, ensemble.weights)):
+    same = (calibration.members, calibration.threshold, "weighted mean") == its_own
+    if not (same and _alike(calibration.weights, ensemble.weights)):
         raise InputError(
             f"{CALIBRATION} is of other members, weights, threshold or blend than this ensemble: "
             "run `medseg calibrate` again."
         )
-    return found
+    return calibration
 
 
-def holds_for(found: Calibration, prediction: Prediction) -> bool:
-    """Whether `prediction`, of the ensemble that `found` was loaded with, was made with what was calibrated: members,
-    weights, threshold, weighted mean, the ensemble's own clean-up and no flips. No network runs."""
+def holds_for(calibration: Calibration, prediction: Prediction) -> bool:
+    """Whether `prediction`, of the ensemble that `calibration` was loaded with, was made with what was calibrated:
+    members, weights, threshold, weighted mean, the ensemble's own clean-up and no flips. No network runs."""
     settings = (prediction.member_sha256, prediction.threshold, prediction.blend, prediction.tta, prediction.cleanup)
-    calibrated = (found.members, found.threshold, "weighted mean", False, prediction.ensemble.cleanup)
-    return settings == calibrated and _alike(prediction.weights, found.weights)
+    calibrated = (calibration.members, calibration.threshold, "weighted mean", False, prediction.ensemble.cleanup)
+    return settings == calibrated and _alike(prediction.weights, calibration.weights)
 
 
-def judge(found: Calibration, prediction: Prediction) -> Trust:
-    """How far to trust a prediction of the ensemble that `found` was loaded with. No network runs.
+def judge(calibration: Calibration, prediction: Prediction) -> Trust:
+    """How far to trust a prediction of the ensemble that `calibration` was loaded with. No network runs.
 
-    Raises InputError where `found` has no trust, or does not hold for the prediction (`holds_for`): what is known of
-    the calibrated settings says nothing of others.
+    Raises InputError where `calibration` has no trust, or does not hold for the prediction (`holds_for`): what is known
+    of the calibrated settings says nothing of others.
     """
-    if found.trust is None:
+    if calibration.trust is None:
         raise InputError(f"{CALIBRATION} has no trust: it needs two members with weight and 19 validation cases.")
-    if not holds_for(found, prediction):
+    if not holds_for(calibration, prediction):
         raise InputError(
             "Trust is known for the weights, threshold, blend and clean-up that were calibrated: go back to them."
         )
-    voting = prediction.members[[bool(np.any(weight)) for weight in found.weights]]
-    return found.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
+    voting = prediction.members[[bool(np.any(weight)) for weight in calibration.weights]]
+    return calibration.trust.judge(agreement(thin(voting), prediction.ensemble.task), empty=not prediction.masks.any())
 
 
-def describe(found: Calibration, labels: Sequence[str]) -> str:
+def describe(calibration: Calibration, labels: Sequence[str]) -> str:
     """The calibration in words and a table, as `medseg calibrate` prints it."""
     lines = [
-        f"{found.data}: n = {found.n} images of {found.cases} cases, in folds by case; weights and threshold are "
-        + ("those that the other folds choose" if found.refitted else "the ensemble's own, which were not chosen here"),
-        f"temperature {found.temperature:.3f}",
+        f"{calibration.data}: n = {calibration.n} images of {calibration.cases} cases, in folds by case; weights and "
+        "threshold are "
+        + (
+            "those that the other folds choose"
+            if calibration.refitted
+            else "the ensemble's own, which were not chosen here"
+        ),
+        f"temperature {calibration.temperature:.3f}",
         "",
         "| | ECE | Brier | ECE, band | Brier, band |",
         "|---|---|---|---|---|",
     ]
-    for name, errors in (("before", found.before), ("after", found.after)):
+    for name, errors in (("before", calibration.before), ("after", calibration.after)):
         values = (errors.ece, errors.brier, errors.band_ece, errors.band_brier)
         lines.append(f"| {name} | {' | '.join('–' if value is None else f'{value:.4f}' for value in values)} |")
-    if found.trust:
-        model = found.trust
+    if calibration.trust:
+        model = calibration.trust
         lines += ["", f"trust: Dice ≈ expit({model.intercept:.3f} + {model.slope:.3f} · logit(agreement))"]
         lines += [f"90 % interval: Dice {model.low:+.3f} to {model.high:+.3f} times (1.02 − Dice), {model.cases} cases"]
-    for bounds in found.bounds:
+    for bounds in calibration.bounds:
         for label, outer, inner in zip(labels, bounds.outer, bounds.inner, strict=True):
             lines.append(f"alpha {bounds.alpha:g}, {label}: outer mask from {outer:.4f}, inner mask from {inner:.4f}")
     return "\n".join(lines)
@@ -171,21 +178,21 @@ def _alike(weights: Sequence[Weight], others: Sequence[Weight]) -> bool:
 
 
 def _temperature(held: Sequence[HeldOut]) -> float:
-    return fit_temperature([(one.probabilities, one.truth) for one in held], held[0].observation.task)
+    return fit_temperature([(item.probabilities, item.truth) for item in held], held[0].observation.task)
 
 
-def tables_of(seen: Sequence[HeldOut], temperatures: Sequence[float]) -> tuple[list[Table], list[Table]]:
+def tables_of(held: Sequence[HeldOut], temperatures: Sequence[float]) -> tuple[list[Table], list[Table]]:
     """Each image's table over all pixels, and over the band, under its own temperature."""
     whole, near = [], []
-    for one, temperature in zip(seen, temperatures, strict=True):
-        probabilities = tempered(one.probabilities, temperature, one.observation.task)
-        whole.append(reliability(probabilities, one.truth))
-        near.append(reliability(probabilities, one.truth, band(one.truth)))
+    for item, temperature in zip(held, temperatures, strict=True):
+        probabilities = tempered(item.probabilities, temperature, item.observation.task)
+        whole.append(reliability(probabilities, item.truth))
+        near.append(reliability(probabilities, item.truth, band(item.truth)))
     return whole, near
 
 
-def _errors(seen: Sequence[HeldOut], temperatures: Sequence[float]) -> Errors:
-    whole, near = (pool(tables) for tables in tables_of(seen, temperatures))
+def _errors(held: Sequence[HeldOut], temperatures: Sequence[float]) -> Errors:
+    whole, near = (pool(tables) for tables in tables_of(held, temperatures))
     if np.isnan(near).any():
         return Errors(ece(whole), brier(whole), None, None)
     return Errors(ece(whole), brier(whole), ece(near), brier(near))
@@ -200,19 +207,19 @@ def _fit_trust(held: Sequence[HeldOut]) -> TrustModel | None:
 
 
 def _fit_bounds(held: Sequence[HeldOut]) -> Iterator[Bounds]:
-    answers, cases = [(one.probabilities, one.truth) for one in held], [one.case for one in held]
+    predictions, cases = [(item.probabilities, item.truth) for item in held], [item.case for item in held]
     for alpha in ALPHAS:
         try:
-            yield fit_bounds(answers, cases, alpha)
+            yield fit_bounds(predictions, cases, alpha)
         except InputError as error:
             warnings.warn(f"{error} The calibration goes without that rate.", MedsegWarning, stacklevel=3)
 
 
 def _outcomes(held: Sequence[HeldOut]) -> Outcomes:
     return Outcomes(
-        np.array([agreement(one.observation.stack, one.observation.task) for one in held]),
-        np.array([one.dice for one in held]),
-        np.array([not one.masks.any() for one in held]),
-        tuple(one.case for one in held),
-        tuple(one.fold for one in held),
+        np.array([agreement(item.observation.stack, item.observation.task) for item in held]),
+        np.array([item.dice for item in held]),
+        np.array([not item.masks.any() for item in held]),
+        tuple(item.case for item in held),
+        tuple(item.fold for item in held),
     )

@@ -40,13 +40,13 @@ class Figure:
 
 
 def check(
-    found: Calibration,
+    calibration: Calibration,
     ensemble: Ensemble,
     samples: Sequence[Sample],
     *,
     progress: Progress = lambda done, total: None,
 ) -> list[Figure]:
-    """What `found` is worth on other samples, usually the test split: the figures in the order of the report.
+    """What `calibration` is worth on other samples, usually the test split: the figures in the order of the report.
 
     The Dice that trust is measured against is that of the masks as a user gets them, on the image's own grid after
     clean-up; pixels count as in calibration. Raises ReadError for a sample that cannot be read.
@@ -63,12 +63,12 @@ def check(
         observations.append(observed)
         true_dice.append(value)
         progress(done, len(samples))
-    seen = with_own_weights(ensemble, observations)
-    cases = [one.case for one in seen]
-    figures = _trust_figures(found.trust, seen, np.array(true_dice), cases) if found.trust else []
-    for bounds in found.bounds:
-        figures += _conformal_figures(bounds, seen, cases)
-    before, after = (tables_of(seen, [temperature] * len(seen)) for temperature in (1.0, found.temperature))
+    held = with_own_weights(ensemble, observations)
+    cases = [item.case for item in held]
+    figures = _trust_figures(calibration.trust, held, np.array(true_dice), cases) if calibration.trust else []
+    for bounds in calibration.bounds:
+        figures += _conformal_figures(bounds, held, cases)
+    before, after = (tables_of(held, [temperature] * len(held)) for temperature in (1.0, calibration.temperature))
     for where, index in (("all pixels", 0), ("band", 1)):
         for name, measure in (("ECE", ece), ("Brier", brier)):
             for when, tables in (("before", before), ("after", after)):
@@ -82,9 +82,9 @@ def report(figures: Sequence[Figure]) -> str:
 
 
 def _trust_figures(
-    model: TrustModel, seen: Sequence[HeldOut], true: Float64[np.ndarray, "n"], cases: Sequence[str]
+    model: TrustModel, held: Sequence[HeldOut], true: Float64[np.ndarray, "n"], cases: Sequence[str]
 ) -> list[Figure]:
-    judged = [_judge(model, one) for one in seen]
+    judged = [_judge(model, item) for item in held]
     predicted, low, high = np.array([(trust.dice, trust.low, trust.high) for trust in judged]).T
     flagged = np.array([trust.look_yourself for trust in judged])
     failed = true < FAILURE
@@ -101,12 +101,12 @@ def _trust_figures(
     return [_figure(name, statistic, cases) for name, statistic in statistics.items()]
 
 
-def _judge(model: TrustModel, one: HeldOut) -> Trust:
-    return model.judge(agreement(one.observation.stack, one.observation.task), empty=not one.masks.any())
+def _judge(model: TrustModel, item: HeldOut) -> Trust:
+    return model.judge(agreement(item.observation.stack, item.observation.task), empty=not item.masks.any())
 
 
-def _conformal_figures(bounds: Bounds, seen: Sequence[HeldOut], cases: Sequence[str]) -> list[Figure]:
-    rows = np.array([_conformal_losses(bounds, one) for one in seen]).T
+def _conformal_figures(bounds: Bounds, held: Sequence[HeldOut], cases: Sequence[str]) -> list[Figure]:
+    rows = np.array([_conformal_losses(bounds, item) for item in held]).T
     names = ("missed by the outer mask", "false in the inner mask", "area of outer / mask", "area of inner / mask")
     return [
         _figure(f"alpha {bounds.alpha:g}: {name}", partial(_mean_of, row), cases)
@@ -114,14 +114,14 @@ def _conformal_figures(bounds: Bounds, seen: Sequence[HeldOut], cases: Sequence[
     ]
 
 
-def _conformal_losses(bounds: Bounds, one: HeldOut) -> tuple[float, float, float, float]:
+def _conformal_losses(bounds: Bounds, item: HeldOut) -> tuple[float, float, float, float]:
     """Means over labels; nan where no label is there to be missed, or no mask to compare areas with."""
-    inner, outer = inner_outer(one.probabilities, one.masks, bounds)
+    inner, outer = inner_outer(item.probabilities, item.masks, bounds)
     true, area, inner_area, outer_area = (
-        planes.sum(axis=(1, 2)).astype(float) for planes in (one.truth, one.masks, inner, outer)
+        planes.sum(axis=(1, 2)).astype(float) for planes in (item.truth, item.masks, inner, outer)
     )
-    missed = (one.truth & ~outer).sum(axis=(1, 2))
-    false = (inner & ~one.truth).sum(axis=(1, 2))
+    missed = (item.truth & ~outer).sum(axis=(1, 2))
+    false = (inner & ~item.truth).sum(axis=(1, 2))
     return (
         _mean(missed[true > 0] / true[true > 0]),
         float(np.mean(false / np.maximum(inner_area, 1))),

@@ -2,7 +2,7 @@
 
 Conformal risk control (Angelopoulos et al., Conformal risk control, ICLR 2024): thresholds are set on n held-out cases
 so that (n · mean loss + 1) / (n + 1) stays at or below alpha. Then the expected loss on another case, drawn as
-those were, does too. It holds on average over cases, not for each one, and not for another hospital's pictures.
+those were, does too. It holds on average over cases, not for each one, and not for another hospital's images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEVELS = expit(np.linspace(-9, 9, 181)).astype(np.float32)
 """The thresholds tried: even steps of the logit, since the interesting ones crowd at 0 and 1."""
 
 EVERYTHING, NOTHING = 0.0, 2.0
-"""The thresholds that mark the whole picture, and none of it."""
+"""The thresholds that mark the whole image, and none of it."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class Bounds:
             require(0 <= threshold <= NOTHING, f"a threshold must lie in 0 to {NOTHING:g}, not {threshold}")
 
 
-def fit_bounds(answers: Sequence[tuple[Probabilities, Masks]], cases: Sequence[str], alpha: float) -> Bounds:
+def fit_bounds(predictions: Sequence[tuple[Probabilities, Masks]], cases: Sequence[str], alpha: float) -> Bounds:
     """The narrowest thresholds of LEVELS that keep the expected losses of `Bounds` at or below `alpha`.
 
-    `answers` are held-out (probabilities, truth), one grid each, `cases` their patients: a case's loss is the mean of
-    its images'. Raises InputError where there are fewer than 1 / alpha − 1 cases (for outer: cases with that label),
+    `predictions` are held-out (probabilities, truth), one grid each, `cases` their patients: a case's loss is the mean
+    of its images'. Raises InputError where there are fewer than 1 / alpha − 1 cases (for outer: cases with that label),
     since then no threshold can promise that much.
     """
     bounds = []
-    for label in range(len(answers[0][1]) if answers else 1):
-        pairs = [(p[label], t[label], case) for (p, t), case in zip(answers, cases, strict=True)]
+    for label in range(len(predictions[0][1]) if predictions else 1):
+        pairs = [(p[label], t[label], case) for (p, t), case in zip(predictions, cases, strict=True)]
         misses = _case_means([(missed(p, t), case) for p, t, case in pairs if t.any()])
         errors = _case_means([(false_share(p, t), case) for p, t, case in pairs])
-        kept, clean = LEVELS[_holds(misses, alpha)], LEVELS[_holds(errors, alpha)]
-        outer, inner = kept[-1] if kept.size else EVERYTHING, clean[0] if clean.size else NOTHING
+        certain, clean = LEVELS[_holds(misses, alpha)], LEVELS[_holds(errors, alpha)]
+        outer, inner = certain[-1] if certain.size else EVERYTHING, clean[0] if clean.size else NOTHING
         bounds.append((float(outer), float(inner), len(misses), len(errors)))
     return Bounds(alpha, *zip(*bounds, strict=True))
 
@@ -89,11 +89,11 @@ def false_share(probabilities: Float32[np.ndarray, "H W"], truth: Mask) -> Float
 
     The largest, because risk control needs a loss that only falls: a mask that shrinks can lose its true pixels first.
     """
-    false, found = (
+    false, hit = (
         values.size - np.searchsorted(np.sort(values), LEVELS)
         for values in (probabilities[~truth], probabilities.ravel())
     )
-    return np.asarray(np.maximum.accumulate((false / np.maximum(found, 1))[::-1])[::-1])
+    return np.asarray(np.maximum.accumulate((false / np.maximum(hit, 1))[::-1])[::-1])
 
 
 def _case_means(curves: Sequence[tuple[Float64[np.ndarray, "L"], str]]) -> Float64[np.ndarray, "n L"]:

@@ -1,6 +1,6 @@
 """Do the probabilities mean what they say? Reliability tables, what is read off them, and the temperature that helps.
 
-A picture is mostly background that every model is sure of, so the error over all pixels looks perfect whatever happens
+An image is mostly background that every model is sure of, so the error over all pixels looks perfect whatever happens
 at the edge: every figure is also given for the band of pixels near the true boundary.
 """
 
@@ -26,7 +26,7 @@ SAMPLED = 4000
 """Pixels of each image that the temperature is fitted on."""
 
 _HOTTEST = 10.0
-_SUREST = 1e-4  # float16 answers round to 0 and 1, where one wrong pixel would outweigh all others
+_SUREST = 1e-4  # float16 predictions round to 0 and 1, where one wrong pixel would outweigh all others
 
 Table: TypeAlias = Float64[np.ndarray, "4 bins"]
 """Per bin of probability, as parts of all pixels: how many lie in it, Σ probability, Σ truth, Σ squared error."""
@@ -75,17 +75,18 @@ def brier(table: Table) -> float:
     return float(table[3].sum())
 
 
-def fit_temperature(answers: Sequence[tuple[Probabilities, Masks]], task: Task) -> float:
+def fit_temperature(predictions: Sequence[tuple[Probabilities, Masks]], task: Task) -> float:
     """The temperature in [0.1, 10] for `uncertainty.tempered` under which the truth of held-out pixels is likeliest.
 
-    `answers` are (probabilities, truth) on one grid each. Of each image SAMPLED pixels are drawn, so that no image
-    dominates; evenly, so that background and band have the share that they have in pictures. More of the band would
+    `predictions` are (probabilities, truth) on one grid each. Of each image SAMPLED pixels are drawn, so that no image
+    dominates; evenly, so that background and band have the share that they have in images. More of the band would
     give the temperature that is right for who already knows where the boundary is: with half of the pixels from there
-    the polyp ensemble's became 1.47 and its ECE over all validation pixels doubled. Raises InputError without answers.
+    the polyp ensemble's became 1.47 and its ECE over all validation pixels doubled. Raises InputError without
+    predictions.
     """
-    if not answers:
-        raise InputError("A temperature needs held-out answers, got none.")
-    drawn = [_draw(probabilities, truth, task, index) for index, (probabilities, truth) in enumerate(answers)]
+    if not predictions:
+        raise InputError("A temperature needs held-out predictions, got none.")
+    drawn = [_draw(probabilities, truth, task, index) for index, (probabilities, truth) in enumerate(predictions)]
     logs = np.log(np.concatenate([chances for chances, _ in drawn]).clip(_SUREST, 1 - _SUREST))
     right = np.concatenate([outcome for _, outcome in drawn])[:, np.newaxis]
 

@@ -1,7 +1,7 @@
 """How good is this mask, when nobody knows the truth? A predicted Dice from how far the members agree.
 
 One feature, the mean Dice between the masks of every two members, goes through a curve of two numbers fitted on
-held-out answers. Entropy along the boundary and area make it no better (`benchmarks/trust.py`).
+held-out predictions. Entropy along the boundary and area make it no better (`benchmarks/trust.py`).
 
 Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, NeuroImage 2019.
 """
@@ -52,7 +52,7 @@ class TrustModel:
     """Dice ≈ expit(intercept + slope · logit(agreement)), slope >= 0; an error grows with 1 − predicted Dice.
 
     `low` and `high` are quantiles of the held-out errors, each divided by that; `cases` is how many cases they are of.
-    An answer that marks nothing has no edge to agree on: of `empties` such answers `empty_hits` were right.
+    A prediction that marks nothing has no edge to agree on: of `empties` such predictions `empty_hits` were right.
     """
 
     intercept: float
@@ -69,11 +69,11 @@ class TrustModel:
         require(0 <= self.empty_hits <= self.empties, "empty_hits must lie between 0 and empties")
 
     def judge(self, agreement: float, *, empty: bool = False) -> Trust:
-        """The trust in an answer whose members have this `agreement`, in [0, 1]; `empty` where it marks nothing.
+        """The trust in a prediction whose members have this `agreement`, in [0, 1]; `empty` where it marks nothing.
 
-        More agreement never lowers the predicted Dice. An empty answer's Dice is 1 or 0: it is predicted to be right as
-        often as those held out were, counting one more that was not, and its interval is all of [0, 1] unless that is
-        wrong in at most 5 %.
+        More agreement never lowers the predicted Dice. An empty prediction's Dice is 1 or 0: it is predicted to be
+        right as often as those held out were, counting one more that was not, and its interval is all of [0, 1] unless
+        that is wrong in at most 5 %.
         """
         if empty:
             right = self.empty_hits / (self.empties + 1)
@@ -98,8 +98,8 @@ def agreement(stack: Stack, task: Task) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Held-out answers, one entry each: the members' agreement, the true Dice, whether the answer marks nothing, its
-    case, and the fold it was held out in."""
+    """Held-out predictions, one entry each: the members' agreement, the true Dice, whether the prediction marks
+    nothing, its case, and the fold it was held out in."""
 
     agreement: Float64[np.ndarray, "n"]
     dice: Float64[np.ndarray, "n"]
@@ -112,7 +112,7 @@ def fit_trust(outcomes: Outcomes) -> TrustModel:
     """The curve by fractional logit regression, its interval by cross-conformal prediction.
 
     Each fold's errors are those of the curve fitted on the other folds; every case counts once, however many images it
-    has. Raises InputError for fewer than 19 cases with an answer that marks something: the 5 % tails need them.
+    has. Raises InputError for fewer than 19 cases with a prediction that marks something: the 5 % tails need them.
 
     Source: Papke and Wooldridge, Econometric methods for fractional response variables, 1996; Vovk, Cross-conformal
     predictors, 2015.
@@ -164,8 +164,8 @@ def _fit_curve(x: Float64[np.ndarray, "n"], y: Float64[np.ndarray, "n"]) -> tupl
         line = parameters[0] + parameters[1] * x
         return float(np.mean(np.logaddexp(0, line) - y * line))
 
-    found = optimize.minimize(loss, (0.0, 1.0), bounds=((-10, 10), (0, 10)))  # where all y are 1 it has no maximum
-    return float(found.x[0]), float(found.x[1])
+    optimum = optimize.minimize(loss, (0.0, 1.0), bounds=((-10, 10), (0, 10)))  # where all y are 1 it has no maximum
+    return float(optimum.x[0]), float(optimum.x[1])
 
 
 def _quantile(values: Float64[np.ndarray, "n"], cases: np.ndarray) -> float:

@@ -25,8 +25,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             *front_matter(member, member_results(member), member.name, library),
             f"# {member.name}",
             "",
-            f"{_NOTICE} A {network} that answers with a probability map for "
-            f"{', '.join(member.labels)} ({member.task}).",
+            f"{_NOTICE} A {network} that predicts a probability map for {', '.join(member.labels)} ({member.task}).",
             "",
             "| trained on | data licence | weights licence |",
             "|---|---|---|",
@@ -44,7 +43,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             "",
             "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
             "location prior never looks at the image: what does not exceed it has learned nothing. Command: "
-            "`accelerate launch train/train.py` with its recipe, of a stacker `train/stack.py`.",
+            "`medseg train` with its recipe, of a stacker `medseg stack`.",
             "",
             *_loading(member, architecture),
             *_limits(data),
@@ -127,14 +126,14 @@ def _loading(member: MemberConfig, architecture: str) -> list[str]:
     library, opener = "import segmentation_models_pytorch as smp", "smp"
     if architecture == "PlainUNet":
         library, opener = "from medseg.inference.unet import PlainUNet", "PlainUNet"
-    answer = "softmax, channel 0 the background" if member.task == "multiclass" else "sigmoid"
+    activation = "softmax, channel 0 the background" if member.task == "multiclass" else "sigmoid"
     return [
         "## Load",
         "",
         *_medseg_loading(),
         *_graph(member),
         f"Or the network alone: an image as above, (N, {member.preprocess.channels}, {member.preprocess.height}, "
-        f"{member.preprocess.width}), goes in, logits come out ({answer}).",
+        f"{member.preprocess.width}), goes in, logits come out ({activation}).",
         "",
         "```python",
         library,
@@ -164,14 +163,14 @@ def _medseg_loading() -> list[str]:
 
 
 def _limits(data: TrainingData) -> list[str]:
-    pictures = data.pictures or f"images like those of {data.name}"
+    images = data.pictures or f"images like those of {data.name}"
     return [
         "## Intended use and limits",
         "",
-        f"For research on {pictures}. Not a medical device; no decision about a patient may rest on it.",
+        f"For research on {images}. Not a medical device; no decision about a patient may rest on it.",
         "",
         "Trained on one data set: other devices, sites, populations and findings give other results. An image unlike",
-        "the training images is answered all the same; medseg only hints at it.",
+        "the training images gets a prediction all the same; medseg only hints at it.",
         "",
     ]
 
@@ -179,8 +178,13 @@ def _limits(data: TrainingData) -> list[str]:
 def _stacker(settings: EnsembleConfig) -> list[str]:
     if settings.stacker is None:
         return []
-    seen = "the members' answers and the image" if settings.stacker.with_image else "the members' answers"
-    return [f"A further network, in `{settings.stacker.source}/`, was trained to answer from {seen} (stacking).", ""]
+    channels = (
+        "the members' probabilities and the image" if settings.stacker.with_image else "the members' probabilities"
+    )
+    return [
+        f"A further network, in `{settings.stacker.source}/`, was trained to predict from {channels} (stacking).",
+        "",
+    ]
 
 
 def _fitted(settings: EnsembleConfig) -> list[str]:
@@ -252,7 +256,7 @@ def _cross_validated(folds: Sequence[str]) -> list[str]:
         "## Cross-validated",
         "",
         "The data set is small, so the same recipes were trained, fitted and scored in each fold; the members here are "
-        "those of the first. Command: `python -m train.folds`.",
+        "those of the first. Command: `medseg folds`.",
         "",
         *folds,
         "",

@@ -50,10 +50,8 @@ def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None
     """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
     if not path.is_file():
         return None, []
-    given = [member.weight for member in settings.members]
-    weights = json.loads(
-        json.dumps(normalise_weights(given, len(given), len(settings.labels)))
-    )  # tuples are lists there
+    own = [member.weight for member in settings.members]
+    weights = json.loads(json.dumps(normalise_weights(own, len(own), len(settings.labels))))  # tuples are lists there
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         scored = (report["members"], report["weights"], report["threshold"])

@@ -23,9 +23,9 @@ def describe(folder: Path) -> tuple[str, bool]:
     network, data, licences, size, hashes and scores. Raises ConfigError for JSON that breaks its schema.
     """
     settings, root = config.load_ensemble(folder)
-    told = [_network(root, reference) for reference in (*settings.members, settings.stacker) if reference]
-    lines = [*_ensemble(settings), *(line for lines, _ in told for line in lines)]
-    return "\n".join(lines), all(intact for _, intact in told)
+    networks = [_network(root, reference) for reference in (*settings.members, settings.stacker) if reference]
+    lines = [*_ensemble(settings), *(line for lines, _ in networks for line in lines)]
+    return "\n".join(lines), all(intact for _, intact in networks)
 
 
 def _ensemble(settings: EnsembleConfig) -> Iterator[str]:

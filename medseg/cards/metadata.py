@@ -26,7 +26,7 @@ _HUB_LICENCES = frozenset(
 )
 """Those of the Hub's identifiers (huggingface.co/docs/hub/repositories-licenses) that weights of this kind carry."""
 
-_FLOOR = "location prior"  # how the protocol of that score begins
+_BASELINE = "location prior"  # how the protocol of that score begins
 _METRICS = (("per_image_all", "dice"), ("per_image_all", "iou"), ("pooled_all", "dice"), ("pooled_all", "iou"))
 
 
@@ -48,7 +48,7 @@ def front_matter(member: MemberConfig, results: list[EvalResult], name: str, lib
 
 def member_results(member: MemberConfig) -> list[EvalResult]:
     """The member's own scores, each metric's name with n, interval and protocol; without that of the location prior."""
-    own = [score for score in member.scores if not score.protocol.startswith(_FLOOR)]
+    own = [score for score in member.scores if not score.protocol.startswith(_BASELINE)]
     return [_result(member.training_data, score.split, score.metric, _words(score), score.value) for score in own]
 
 
@@ -56,7 +56,7 @@ def tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[Ev
     """The ensemble's main figures on the evaluated split, each metric's name with protocol, n and interval."""
     if report is None:
         return []
-    found = []
+    results = []
     for label, kinds in report["rows"]["ensemble"].items():
         for kind, metric in _METRICS:
             estimate = kinds[kind][metric]
@@ -65,8 +65,8 @@ def tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[Ev
             protocol = "mean per image" if kind.startswith("per_image") else "pooled pixels"
             interval = f"95 % interval {three_digits(estimate['low'])} to {three_digits(estimate['high'])}"
             words = f"{metric} of {label}, {protocol}, n = {report['n']}, {interval}"
-            found.append(_result(data, report["split"], metric, words, estimate["mean"]))
-    return found
+            results.append(_result(data, report["split"], metric, words, estimate["mean"]))
+    return results
 
 
 def _result(data: TrainingData, split: str, metric: str, words: str, value: float) -> EvalResult:

@@ -29,6 +29,8 @@ def state_provenance(folder: Path, name: str, licence: str) -> list[str]:
         raise InputError(f"Every member of {folder.name} knows its training data: edit member.json to change them.")
     if (folder / "ensemble.json").is_file():
         settings = schema.load(EnsembleConfig, folder / "ensemble.json")
-        members = tuple(replace(one, sha256=changed.get(one.sha256, one.sha256)) for one in settings.members)
+        members = tuple(
+            replace(reference, sha256=changed.get(reference.sha256, reference.sha256)) for reference in settings.members
+        )
         schema.dump(replace(settings, members=members), folder / "ensemble.json")
     return sorted(schema.load(MemberConfig, path).name for path in paths if file_sha256(path) in changed.values())

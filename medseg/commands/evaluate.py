@@ -92,19 +92,19 @@ def _evaluate_predictions(options: argparse.Namespace, named: dict[str, Path]) -
     training = [sample for sample in samples if sample.split == "train"]
     opened = [open_predictions(name, place, chosen, labels, options.data) for name, place in named.items()]
     with tqdm(total=len(chosen), desc="evaluating") as bar:
-        found, scored = evaluate_predictions(
+        result, scored = evaluate_predictions(
             opened, chosen, training, labels, progress=lambda done, total: bar.update()
         )
-    for doubt in found.report["doubts"]:
+    for doubt in result.report["doubts"]:
         print(f"note: {doubt}", file=sys.stderr)
-    found.report["doubts"] = [*doubts, *found.report["doubts"]]
+    result.report["doubts"] = [*doubts, *result.report["doubts"]]
     if options.output:
         places = [chosen.index(sample) for sample in scored]
         shown = show_row(
-            opened[0].name, scored, found.scores, lambda index, image: opened[0].read(places[index], image).masks
+            opened[0].name, scored, result.scores, lambda index, image: opened[0].read(places[index], image).masks
         )
-        write_evaluation(options, scored, found, shown)
-    _print(options, found)
+        write_evaluation(options, scored, result, shown)
+    _print(options, result)
 
 
 def data_labels(options: argparse.Namespace) -> tuple[str, ...]:
@@ -123,21 +123,21 @@ def _evaluate_ensemble(options: argparse.Namespace) -> None:
     chosen = select(samples, options.split)
     training = [sample for sample in samples if sample.split == "train"]
     with tqdm(total=len(chosen), desc="evaluating") as bar:
-        found = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
-    found.report["doubts"] = doubts
+        result = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
+    result.report["doubts"] = doubts
     if options.output:
-        write_evaluation(options, chosen, found, show(ensemble, chosen, found.scores))
-    _print(options, found)
+        write_evaluation(options, chosen, result, show(ensemble, chosen, result.scores))
+    _print(options, result)
 
 
-def _print(options: argparse.Namespace, found: Result) -> None:
+def _print(options: argparse.Namespace, result: Result) -> None:
     from medseg.report.evaluation_table import comparison_table, lesion_table, table
 
-    for label in found.scores.labels:
-        print(f"\n{label}, {options.split} split, n = {found.report['n']}\n\n{table(found.report, label)}")
-        for heading, lines in (lesion_table(found.report, label), comparison_table(found.report, label)):
+    for label in result.scores.labels:
+        print(f"\n{label}, {options.split} split, n = {result.report['n']}\n\n{table(result.report, label)}")
+        for heading, lines in (lesion_table(result.report, label), comparison_table(result.report, label)):
             print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
-    print(f"\nProtocol: {found.report['protocol']}")
+    print(f"\nProtocol: {result.report['protocol']}")
 
 
 def _divisions(ensemble: Ensemble) -> list[str]:
@@ -147,18 +147,18 @@ def _divisions(ensemble: Ensemble) -> list[str]:
 
 
 def write_evaluation(
-    options: argparse.Namespace, samples: Sequence[Sample], found: Result, shown: Sequence[Shown]
+    options: argparse.Namespace, samples: Sequence[Sample], result: Result, shown: Sequence[Shown]
 ) -> None:
     """scores.json, scores.csv and report.html in the folder --output."""
     from medseg.report.evaluation_page import page
     from medseg.report.evaluation_table import write_scores
 
     options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(result.report, indent=1, ensure_ascii=False, allow_nan=False)
     (options.output / "scores.json").write_text(text + "\n", encoding="utf-8")
-    write_scores(found.scores, samples, options.output / "scores.csv")
+    write_scores(result.scores, samples, options.output / "scores.csv")
     facts = {"Data": options.data.resolve().name, "Command": options.command}
-    (options.output / "report.html").write_text(page(found.report, shown, facts), encoding="utf-8")
+    (options.output / "report.html").write_text(page(result.report, shown, facts), encoding="utf-8")
 
 
 def _calibrate(options: argparse.Namespace) -> None:
@@ -181,20 +181,20 @@ def _calibrate(options: argparse.Namespace) -> None:
         observations = list(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
     name = f"{options.data.resolve().name}, validation split"
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
-        found = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
-    schema.dump(found, folder / CALIBRATION)
-    print(describe(found, ensemble.config.labels))
+        calibration = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
+    schema.dump(calibration, folder / CALIBRATION)
+    print(describe(calibration, ensemble.config.labels))
 
 
-def _check(options: argparse.Namespace, ensemble: Ensemble, found: Calibration) -> None:
+def _check(options: argparse.Namespace, ensemble: Ensemble, calibration: Calibration) -> None:
     from medseg.calibration.check import check, report
     from medseg.data.samples import select
 
     samples, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "test")
     samples = select(samples, "test")
     with tqdm(total=len(samples), desc="predicting") as bar:
-        figures = check(found, ensemble, samples, progress=lambda done, total: bar.update())
+        figures = check(calibration, ensemble, samples, progress=lambda done, total: bar.update())
     cases = len({sample.case for sample in samples})
-    print(f"Calibrated on {found.data}, n = {found.n}.")
+    print(f"Calibrated on {calibration.data}, n = {calibration.n}.")
     print(f"Checked on the test split of {options.data}, n = {len(samples)} images of {cases} cases.\n")
     print(report(figures))

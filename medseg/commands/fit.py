@@ -75,9 +75,9 @@ def _fit(options: argparse.Namespace) -> None:
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
     average: Average = "pooled" if options.average == "pooled" else "per image"
-    found = fit(observations, metric=options.metric, average=average, method=options.method)
-    contender = _CONTENDERS[options.choose] if options.choose else found.recommended
-    chosen = found.choice(contender)
+    result = fit(observations, metric=options.metric, average=average, method=options.method)
+    contender = _CONTENDERS[options.choose] if options.choose else result.recommended
+    chosen = result.choice(contender)
     settings = EnsembleConfig(
         options.name,
         first.task,
@@ -87,14 +87,14 @@ def _fit(options: argparse.Namespace) -> None:
             for name, member, weight in zip(names, members, chosen.written, strict=True)
         ),
         threshold=chosen.threshold,
-        fitted=found.record(names, samples, f"{first.training_data.name}, validation split", contender),
+        fitted=result.record(names, samples, f"{first.training_data.name}, validation split", contender),
     )
     for name, folder in zip(names, options.members, strict=True):
         copy_member(folder, options.output / name)
     schema.dump(settings, options.output / "ensemble.json")
     write_cards(options.output)
-    print(table(found, names, first.labels))
-    print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {found.recommended}.")
+    print(table(result, names, first.labels))
+    print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {result.recommended}.")
 
 
 def _members(folders: Sequence[Path]) -> list[LoadedMember]:
@@ -102,8 +102,8 @@ def _members(folders: Sequence[Path]) -> list[LoadedMember]:
 
     members = [load_member(folder) for folder in folders]
     names = [member.config.name for member in members]
-    answers = {(member.config.task, member.config.labels) for member in members}
-    if len(answers) > 1 or len(set(names)) < len(names):
+    kinds = {(member.config.task, member.config.labels) for member in members}
+    if len(kinds) > 1 or len(set(names)) < len(names):
         raise InputError("The members of an ensemble need one task, the same labels, and names of their own.")
     for name, member in zip(names, members, strict=True):
         MemberReference(name, member.sha256, 1.0)  # refuses a name that cannot be a folder before hours of predicting

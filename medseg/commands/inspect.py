@@ -78,8 +78,8 @@ def read_checked(
         samples = dealt or samples
     samples = deal(samples)
     with tqdm(total=len(samples), desc="checking") as bar:
-        found = check_split(samples, labels, split, marked=split == "val", progress=lambda done, total: bar.update())
-    doubts += map(str, found)
+        examined = check_split(samples, labels, split, marked=split == "val", progress=lambda done, total: bar.update())
+    doubts += map(str, examined)
     for doubt in doubts[len(loaded.left_out) :]:  # what is left out was said when it was loaded
         print(f"note: {doubt}", file=sys.stderr)
     return samples, doubts
@@ -155,11 +155,11 @@ def _check_splits_options(options: argparse.Namespace) -> None:
 def _write_splits(options: argparse.Namespace, examined: Sequence[Examined], labels: Sequence[str]) -> None:
     from medseg.data.splits import deal_folds, deal_rare, write_folds, write_splits
 
-    samples = [one.sample for one in examined]
+    samples = [entry.sample for entry in examined]
     if options.folds is not None:
         write_folds(samples, deal_folds(samples, options.folds, options.seed), options.write_splits)
     else:
-        marked = [{label for label, count in zip(labels, one.marked, strict=False) if count} for one in examined]
+        marked = [{label for label, count in zip(labels, entry.marked, strict=False) if count} for entry in examined]
         write_splits(deal_rare(samples, marked, options.seed), options.write_splits)
     print(f"wrote {options.write_splits}")
 

@@ -43,7 +43,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
     replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
     replay.add_argument("image", type=Path, help="the image's file")
-    replay.add_argument("--ensemble", help="ensemble or member folder, or Hub id (default: the report's own Hub id)")
+    replay.add_argument(
+        "--ensemble", help="polyp, brain or chest, a folder or a Hub id (default: the report's own Hub id)"
+    )
     replay.add_argument("--mask", type=Path, help="mask of that time, for a Dice (default: the one `predict` left)")
     replay.set_defaults(run=_replay)
 
@@ -108,9 +110,9 @@ def _replay(options: argparse.Namespace) -> None:
         raise InputError(f"{options.report.name} comes from a folder's ensemble: name that folder with --ensemble.")
     beside = options.report.with_suffix(".png")
     mask = options.mask or (beside if beside.is_file() else None)
-    found = replay(report, options.image, Ensemble.from_pretrained(source), mask)
-    for sentence in (*found.differences, *found.remarks):
+    differences = replay(report, options.image, Ensemble.from_pretrained(source), mask)
+    for sentence in (*differences.differences, *differences.remarks):
         print(sentence)
-    if found.differences:
+    if differences.differences:
         sys.exit(1)
     print(f"identical: the same image, models and mask (sha256 {report['masks_sha256']})")

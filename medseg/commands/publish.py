@@ -11,10 +11,14 @@ from medseg.places import ensemble_folder, own_folder
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
-    info.add_argument("ensemble", help="ensemble or member folder, which asks nobody, or its Hub id")
+    info.add_argument(
+        "ensemble", help="polyp, brain or chest, an ensemble or member folder, or a Hub id (a folder asks no Hub)"
+    )
     info.set_defaults(run=_info)
     selftest = commands.add_parser("selftest", help="does an ensemble predict here as where it was made? status 1: no")
-    selftest.add_argument("ensemble", type=ensemble_folder, help="ensemble folder with golden.png and golden.json")
+    selftest.add_argument(
+        "ensemble", type=ensemble_folder, help="ensemble folder with its self-test (golden.png and golden.json)"
+    )
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it predicts here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
@@ -45,11 +49,11 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> None:
-    from medseg.inference.selftest import LEAST_DICE, TOLERANCE, compare_golden, write_golden
+    from medseg.inference.selftest import LEAST_DICE, TOLERANCE, compare_selftest, write_selftest
 
     if options.write:
-        write_golden(options.ensemble, options.write)
-    drift = compare_golden(options.ensemble)
+        write_selftest(options.ensemble, options.write)
+    drift = compare_selftest(options.ensemble)
     for name, moved in drift.members.items():
         print(f"{name}: probabilities within {moved:.4f} of those kept (allowed: {TOLERANCE:g})")
     for label, dice in drift.masks.items():

@@ -132,7 +132,7 @@ def _of_split(loaded: DataSet, split: str) -> DataSet:
     """`loaded` from a folder that is alone in the place and called val or test: its images are of that split."""
     if split not in ("val", "test"):
         return loaded
-    return replace(loaded, samples=[replace(one, split=one.split or split) for one in loaded.samples])
+    return replace(loaded, samples=[replace(sample, split=sample.split or split) for sample in loaded.samples])
 
 
 def _read_file(path: Path) -> DataSet:

@@ -75,17 +75,17 @@ def read_coco_files(paths: Sequence[Path]) -> DataSet:
     )
     sets = [read_coco(path, split_of(path.stem) or split_of(path.parent.name)) for path in paths]
     place: dict[Path, Path] = {}
-    for path, one in zip(paths, sets, strict=True):
-        for sample in one.samples:
+    for path, data in zip(paths, sets, strict=True):
+        for sample in data.samples:
             if place.setdefault(sample.image, path) != path:
                 raise InputError(
                     f"{sample.image.name} is in {place[sample.image].name} and in {path.name}: name the file that is "
                     "meant."
                 )
-    labels = tuple(dict.fromkeys(label for one in sets for label in one.labels))
-    samples = [sample for one in sets for sample in one.samples]
+    labels = tuple(dict.fromkeys(label for data in sets for label in data.labels))
+    samples = [sample for data in sets for sample in data.samples]
     taken = f"images and masks as {', '.join(path.name for path in paths)} name them"
-    return DataSet("coco", labels, samples, tuple(entry for one in sets for entry in one.left_out), taken)
+    return DataSet("coco", labels, samples, tuple(entry for data in sets for entry in data.left_out), taken)
 
 
 class _Annotations:

@@ -22,8 +22,8 @@ SHARE = 1 / 3
 def draw_film(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (H, W), uint8, and the pneumothorax, (H, W) bool and empty on two films in three."""
     canvas = Canvas(size, np.random.default_rng(seed))
-    picture, mask = _film(canvas, ill=canvas.vary(0, 1) < SHARE)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), mask
+    image, mask = _film(canvas, ill=canvas.vary(0, 1) < SHARE)
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), mask
 
 
 def _film(c: Canvas, ill: bool) -> Scene:

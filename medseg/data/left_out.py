@@ -1,7 +1,7 @@
 """What a data set holds and medseg does not take (files, pages, rows, polygons, frames): counted, and said in one way.
 
 Every reader of a layout puts what it leaves out on its `DataSet`; `load_data` says it as a `MedsegWarning`, `inspect`
-in its report, and whoever shows a data set can do the same with `str`.
+in its report, and others that show a data set can do the same with `str`.
 """
 
 from __future__ import annotations

@@ -112,11 +112,11 @@ class Sample:
 
     def _label_maps(self, labels: Sequence[str]) -> dict[Path, list[MaskFile]]:
         """The parts that are values of label maps, by file: each is decoded once."""
-        found: dict[Path, list[MaskFile]] = {}
+        maps: dict[Path, list[MaskFile]] = {}
         for part in self.parts:
             if isinstance(part, MaskFile) and part.values and part.label in labels:
-                found.setdefault(part.path, []).append(part)
-        return found
+                maps.setdefault(part.path, []).append(part)
+        return maps
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -57,6 +57,6 @@ def refuse_unknown(place: Path, names: Sequence[str]) -> None:
 def held_out_name(samples: Iterable[Sample], place: Path) -> tuple[LeftOut, ...]:
     """What is to be said of samples that are about to be dealt although their folder is called val or test."""
     telling = {*words(place.name)} - {"set", "data", "dataset", "images", "part", "split"}
-    if len(telling) == 1 and split_of(place.name) in ("val", "test") and any(not one.split for one in samples):
+    if len(telling) == 1 and split_of(place.name) in ("val", "test") and any(not sample.split for sample in samples):
         return left_out("folders called for one split, whose images are dealt into all", [place.name], "Doubtful")
     return ()

@@ -117,8 +117,8 @@ def _role(path: Path, root: Path) -> str:
 def _entry(path: Path, root: Path, *, drop_last: bool = False) -> Entry:
     parts = path.relative_to(root).parent.parts
     split = next((split for part in parts if (split := split_of(part))), "")
-    kept = parts[:-1] if drop_last else parts
-    groups = tuple(part for part in kept if not _says_role_or_split(part))
+    shared = parts[:-1] if drop_last else parts
+    groups = tuple(part for part in shared if not _says_role_or_split(part))
     return Entry(path, "/".join(parts) or ".", (split, groups))
 
 

@@ -1,4 +1,4 @@
-"""Synthetic pictures that look medical, each with the mask it was drawn from: example pictures and training pairs.
+"""Synthetic images that look medical, each with the mask it was drawn from: example images and training pairs.
 
 `python -m medseg.data.phantoms` rewrites `assets/examples`. No patient's pixels are in them: every shape is a formula
 and a seed. One seed draws the same scene at any size. Arithmetic is float64 throughout, so that the last bit, in which
@@ -19,9 +19,9 @@ from medseg.places import shipped
 Field: TypeAlias = np.ndarray
 """(H, W) float64: one number for each pixel."""
 Point: TypeAlias = tuple[float, float]
-"""(y, x) from the picture's centre; half of the shorter side is 1."""
+"""(y, x) from the image's centre; half of the shorter side is 1."""
 Scene: TypeAlias = tuple[np.ndarray, np.ndarray]
-"""(picture, mask): (H, W) or (H, W, 3) float64, meant for [0, 1] but not yet clipped, and (H, W) bool."""
+"""(image, mask): (H, W) or (H, W, 3) float64, meant for [0, 1] but not yet clipped, and (H, W) bool."""
 
 EXAMPLES = {"endoscopy": (9, 19), "brain": (15,), "chest": (8,)}
 """The seeds of each kind's committed examples."""
@@ -36,8 +36,8 @@ def draw(kind: str, seed: int, size: tuple[int, int] = (512, 512)) -> tuple[np.n
     """
     if kind not in SCENES:
         raise ValueError(f"No phantom is called {kind!r}; choose one of {', '.join(SCENES)}.")
-    picture, mask = SCENES[kind](Canvas(size, np.random.default_rng(seed)))
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), mask
+    image, mask = SCENES[kind](Canvas(size, np.random.default_rng(seed)))
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), mask
 
 
 class Canvas:
@@ -91,7 +91,7 @@ def line(height: Field, width: float) -> Field:
 
 
 def mix(below: np.ndarray, above: np.ndarray | float, opacity: Field) -> np.ndarray:
-    """`above` laid over `below`, a field or a colour picture."""
+    """`above` laid over `below`, a field or a colour image."""
     return below + (above - below) * (opacity if np.ndim(below) == 2 else opacity[..., None])
 
 
@@ -114,9 +114,9 @@ def endoscopy(c: Canvas) -> Scene:
     contact = 1 - c.vary(0, 0.5) * soft(polyp / 1.2, 0.5) * (1 - inside)
     light *= depth * contact * (1.1 - 0.2 * (c.y**2 + c.x**2))
 
-    picture = mix(*flesh(c), inside) * light[..., None] ** np.array((0.8, 1.05, 1.1))
-    picture = mix(picture, np.array((1.0, 0.98, 0.96)), glint * np.clip(2 * depth - 0.6, 0, 1))
-    return picture * field[..., None], (polyp < 1) & (field > 0.5)
+    image = mix(*flesh(c), inside) * light[..., None] ** np.array((0.8, 1.05, 1.1))
+    image = mix(image, np.array((1.0, 0.98, 0.96)), glint * np.clip(2 * depth - 0.6, 0, 1))
+    return image * field[..., None], (polyp < 1) & (field > 0.5)
 
 
 def folds(c: Canvas, lumen: Field) -> Field:
@@ -149,13 +149,13 @@ def flesh(c: Canvas) -> tuple[np.ndarray, np.ndarray]:
 
 
 def field_of_view(c: Canvas) -> Field:
-    """Three in four pictures show the endoscope's octagon, half of those with the black box at the lower left."""
+    """Three in four images show the endoscope's octagon, half of those with the black box at the lower left."""
     shape, corner = c.vary(0, 1), (c.vary(0.2, 0.6), c.vary(0.2, 0.6))
     y, x = c.y / c.reach[0], c.x / c.reach[1]
     octagon = np.maximum(np.maximum(np.abs(y), np.abs(x)) / 0.98, (np.abs(y) + np.abs(x)) / 1.5)
     box = np.maximum((1 - y) / corner[0], (1 + x) / corner[1])
-    seen = soft(octagon, 0.02) if shape < 0.75 else np.ones_like(octagon)
-    return seen * (1 - soft(box, 0.02)) if shape < 0.38 else seen
+    view = soft(octagon, 0.02) if shape < 0.75 else np.ones_like(octagon)
+    return view * (1 - soft(box, 0.02)) if shape < 0.38 else view
 
 
 # Brain: nested ovals from the scalp inwards.
@@ -178,11 +178,11 @@ def brain(c: Canvas) -> Scene:
     tissue = mix(mix(GREY * np.ones_like(scalp)[..., None], WHITE, white), FLUID, sulci(head, scalp))
     tissue = mix(tissue, LESION * c.vary(0.8, 1.1), swollen * (1 - 0.8 * core))
     ventricles = np.hypot(head.y / 0.3, (np.abs(head.x) - 0.06 - 0.5 * head.y**2) / 0.05) / c.vary(0.5, 1.2)
-    picture = np.zeros_like(tissue)
+    image = np.zeros_like(tissue)
     for layer, outer in ((FAT, 1.0), (BONE, 0.92), (FLUID, 0.87), (mix(tissue, FLUID, soft(ventricles, 0.3)), 0.85)):
-        picture = mix(picture, layer, soft(scalp / outer, 0.03))
+        image = mix(image, layer, soft(scalp / outer, 0.03))
     shading = (1 + 0.1 * c.noise(0.8) + 0.05 * c.noise(14))[..., None] * c.rng.uniform(0.8, 1.1, size=3)
-    return picture * shading, (lesion < 1) & (scalp < 0.85) & (ventricles > 1)
+    return image * shading, (lesion < 1) & (scalp < 0.85) & (ventricles > 1)
 
 
 def sulci(head: Canvas, scalp: Field) -> Field:
@@ -268,14 +268,14 @@ def write_examples(folder: Path) -> None:
 
 
 def stamped(pixels: np.ndarray) -> Image.Image:
-    """The picture with SYNTHETIC at the lower right, in Pillow's bitmap font, which no font renderer changes."""
-    picture, font = Image.fromarray(pixels), ImageFont.load_default_imagefont()
+    """The image with SYNTHETIC at the lower right, in Pillow's bitmap font, which no font renderer changes."""
+    image, font = Image.fromarray(pixels), ImageFont.load_default_imagefont()
     _, _, width, height = font.getbbox("SYNTHETIC")
-    left, top = picture.width - width - 8, picture.height - height - 8
-    pen = ImageDraw.Draw(picture)
+    left, top = image.width - width - 8, image.height - height - 8
+    pen = ImageDraw.Draw(image)
     pen.rectangle((left - 3, top - 2, left + width + 2, top + height + 1), fill="black")
     pen.text((left, top), "SYNTHETIC", fill="white", font=font)
-    return picture
+    return image
 
 
 if __name__ == "__main__":

@@ -130,14 +130,14 @@ class Segmentation:
         numbers = {label: [*self.names][_place(label, [*self.names.values()])] for label in labels}
         if self.planes.shape[1:] != stored_size(image):
             raise ReadError(f"The segmentation is of {self.planes.shape[1:]}, the image {image.size} (rows, columns).")
-        found = np.zeros((len(labels), *self.planes.shape[1:]), np.float32)
+        stack = np.zeros((len(labels), *self.planes.shape[1:]), np.float32)
         for number, index in parts:
             for k, label in enumerate(labels):
                 if self.kind == "LABELMAP":
-                    found[k] = np.maximum(found[k], self.planes[index] == numbers[label])
+                    stack[k] = np.maximum(stack[k], self.planes[index] == numbers[label])
                 elif numbers[label] == number:
-                    found[k] = np.maximum(found[k], self.planes[index] / self.most)
-        return Read.at_half(np.ascontiguousarray(to_upright(found, image.orientation)))
+                    stack[k] = np.maximum(stack[k], self.planes[index] / self.most)
+        return Read.at_half(np.ascontiguousarray(to_upright(stack, image.orientation)))
 
 
 def read_segmentation(path: Path) -> Segmentation:
@@ -155,13 +155,15 @@ def read_segmentation(path: Path) -> Segmentation:
         if seg.file_meta.TransferSyntaxUID.is_compressed:
             raise ReadError("The segmentation is compressed. Save it as Explicit VR Little Endian.")
         names = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in seg.SegmentSequence}
-        found = Segmentation(names, kind=str(seg.SegmentationType), most=int(seg.get("MaximumFractionalValue", 1)))
-        found.planes = _unpacked(seg)
+        segmentation = Segmentation(
+            names, kind=str(seg.SegmentationType), most=int(seg.get("MaximumFractionalValue", 1))
+        )
+        segmentation.planes = _unpacked(seg)
         for index, (number, place) in enumerate(_references(seg)):
-            found.frames.setdefault(place, []).append((number, index))
+            segmentation.frames.setdefault(place, []).append((number, index))
     except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError, InvalidDicomError) as error:
         raise ReadError(f"This DICOM SEG cannot be read ({type(error).__name__}: {error}).") from None
-    return found
+    return segmentation
 
 
 def _unpacked(seg: Any) -> np.ndarray:
@@ -180,7 +182,7 @@ def _references(seg: Any) -> Iterator[tuple[int, _Frame]]:
     """Of every frame its segment (0 in a label map) and the image it refers to (PS3.3 C.7.6.16.2.6)."""
     shared = seg.get("SharedFunctionalGroupsSequence", [{}])[0]
     series = seg.get("ReferencedSeriesSequence", [])
-    instances = [one for entry in series for one in entry.get("ReferencedInstanceSequence", [])]
+    instances = [reference for entry in series for reference in entry.get("ReferencedInstanceSequence", [])]
     for groups in seg.PerFrameFunctionalGroupsSequence:
         segment = groups.get("SegmentIdentificationSequence") or shared.get("SegmentIdentificationSequence")
         number = int(segment[0].ReferencedSegmentNumber) if segment else 0

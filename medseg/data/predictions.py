@@ -307,13 +307,13 @@ def _from_file(place: Path, samples: Sequence[Sample], labels: Sequence[str], da
 def _from_coco(place: Path, samples: Sequence[Sample], labels: Sequence[str], content: Any = None) -> _Opened:
     loaded = read_coco(place, content=content)
     names = _as_labels(place, loaded.labels, labels)
-    paired, strange = _pair([one.image for one in loaded.samples], samples, place.parent.parent)
-    by_image = {one.image: one for one in loaded.samples}
+    paired, strange = _pair([sample.image for sample in loaded.samples], samples, place.parent.parent)
+    by_image = {sample.image: sample for sample in loaded.samples}
     readers: dict[int, Reader] = {}
     for index, path in paired.items():
-        one = by_image[path]
-        parts = tuple(replace(part, label=names[part.label]) for part in one.parts if part.label in names)
-        marked = replace(samples[index], mask=parts, size=one.size or samples[index].size, upright=one.upright)
+        sample = by_image[path]
+        parts = tuple(replace(part, label=names[part.label]) for part in sample.parts if part.label in names)
+        marked = replace(samples[index], mask=parts, size=sample.size or samples[index].size, upright=sample.upright)
         readers[index] = partial(_masks_of, marked, labels)
     return "COCO instances", readers, [*map(str, loaded.left_out), *_strangers(strange)]
 
@@ -335,8 +335,8 @@ def _from_results(
     if truth is None:
         raise InputError(f"{place.name} numbers its images: the data must be the COCO file that says which they are.")
     used = {"images": truth["images"], "categories": truth["categories"]}
-    found = [entry for entry in content if isinstance(entry, dict)]
-    taken = [entry for entry in found if _score(entry) >= LEAST_SCORE]
+    results = [entry for entry in content if isinstance(entry, dict)]
+    taken = [entry for entry in results if _score(entry) >= LEAST_SCORE]
     _, readers, notes = _from_coco(place, samples, labels, used | {"annotations": taken})
     weak = len(content) - len(taken)
     notes += [f"{weak} detections with a score below {LEAST_SCORE} are left out"] if weak else []

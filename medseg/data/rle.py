@@ -45,8 +45,8 @@ def decode_rle(text: str, size: tuple[int, int], form: RleForm = "relative") -> 
     starts, ends = _counted(numbers, size) if form == "counts" else _paired(numbers, form)
     if len(ends) and (starts.min() < 0 or ends.max() > size[0] * size[1]):
         raise ReadError(
-            f"The run lengths reach pixel {ends.max()} of a picture of {size[1]} × {size[0]} pixels (width × height). "
-            f"They belong to a picture of another size, or are of another form than {form!r}."
+            f"The run lengths reach pixel {ends.max()} of an image of {size[1]} × {size[0]} pixels (width × height). "
+            f"They belong to an image of another size, or are of another form than {form!r}."
         )
     flat = np.zeros(size[0] * size[1], dtype=bool)
     for start, end in zip(starts, ends, strict=True):
@@ -74,7 +74,7 @@ def unpack_counts(text: str) -> list[int]:
     number = shift = 0
     for letter in text:
         bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 40:  # 40 bits are more pixels than any picture has
+        if not 0 <= bits < 64 or shift > 40:  # 40 bits are more pixels than any image has
             raise ReadError(f"COCO run lengths hold {letter!r} where it cannot stand: the file is damaged.")
         number |= (bits & 31) << shift
         shift += 5
@@ -120,7 +120,7 @@ def _counted(numbers: Numbers, size: tuple[int, int]) -> tuple[Numbers, Numbers]
     ends = np.cumsum(numbers)
     if len(numbers) == 0 or ends[-1] != size[0] * size[1]:
         raise ReadError(
-            f"The run lengths cover {numbers.sum()} pixels, the picture has {size[1]} × {size[0]} (width × height). "
-            "They belong to a picture of another size."
+            f"The run lengths cover {numbers.sum()} pixels, the image has {size[1]} × {size[0]} (width × height). "
+            "They belong to an image of another size."
         )
     return ends[::2][: len(ends) // 2], ends[1::2]

@@ -1,11 +1,11 @@
 """Which case goes where: dealt by a hash, in k folds, or as a given splits.json says; always by case, always hashed.
 
-A case is a patient or a sequence; pictures of one case never stand in two splits. Several seeds give several divisions:
+A case is a patient or a sequence; images of one case never stand in two splits. Several seeds give several divisions:
 `deal(samples, seed)` for each. A splits.json is
 
     {"train": [names], "val": [names], "test": [names]}      or      {"folds": [[names], [names], …]}
 
-where a name is a picture's stem, its file name, or its case. What `write_splits` and `write_folds` write also holds the
+where a name is an image's stem, its file name, or its case. What `write_splits` and `write_folds` write also holds the
 hash of the division, and is refused for data that it was not made for.
 """
 
@@ -135,11 +135,11 @@ def apply_splits(samples: Sequence[Sample], path: Path, fold: int | None = None)
     """
     groups, folded, written = _read(path)
     if folded:
-        done, found = with_fold(samples, groups, fold or 0), _folds_hash(samples, groups)
+        done, digest = with_fold(samples, groups, fold or 0), _folds_hash(samples, groups)
     else:
         done = _assigned(samples, {name: split for split, names in zip(SPLITS, groups, strict=True) for name in names})
-        found = split_hash(done)
-    if written not in (None, found):
+        digest = split_hash(done)
+    if written not in (None, digest):
         raise InputError(f"{path.name} was written for other samples: its hash is not theirs. Write it again.")
     return done
 
@@ -148,16 +148,16 @@ def refuse_divided_cases(samples: Sequence[Sample]) -> None:
     """Raises InputError that names the first case standing in two splits."""
     for case, splits in divided_cases(samples).items():
         raise InputError(
-            f"The case {case} stands in both {splits[0]} and {splits[1]}: pictures of one patient belong to one split."
+            f"The case {case} stands in both {splits[0]} and {splits[1]}: images of one patient belong to one split."
         )
 
 
 def divided_cases(samples: Iterable[Sample]) -> dict[str, list[str]]:
     """The cases that stand in more than one split, with those splits in the order met."""
-    seen: dict[str, dict[str, None]] = {}
+    splits_of: dict[str, dict[str, None]] = {}
     for sample in samples:
-        seen.setdefault(sample.case, {})[sample.split] = None
-    return {case: list(splits) for case, splits in seen.items() if len(splits) > 1}
+        splits_of.setdefault(sample.case, {})[sample.split] = None
+    return {case: list(splits) for case, splits in splits_of.items() if len(splits) > 1}
 
 
 def _deal_cases(cases: Iterable[str], seed: int, tested: bool) -> dict[str, str]:
@@ -193,28 +193,28 @@ def _assigned(samples: Sequence[Sample], splits: dict[str, str]) -> list[Sample]
     absent = sorted(splits.keys() - {name for sample in samples for name in names(sample)})
     if absent:
         raise InputError(
-            f"splits.json names {len(absent)} pictures or cases that are not here, the first: {', '.join(absent[:5])}."
+            f"splits.json names {len(absent)} images or cases that are not here, the first: {', '.join(absent[:5])}."
         )
     done = [replace(sample, split=of(sample)) for sample in samples]
     missing = sorted({sample.image.stem for sample in done if not sample.split})
     if missing:
-        raise InputError(f"splits.json leaves out {len(missing)} pictures, the first: {', '.join(missing[:5])}.")
+        raise InputError(f"splits.json leaves out {len(missing)} images, the first: {', '.join(missing[:5])}.")
     return done
 
 
 def _read(path: Path) -> tuple[list[list[str]], bool, str | None]:
     """The lists of names, whether they are folds (else one list a split), and the hash written beside them."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-        folded, written = "folds" in given, given.get("sha256")
-        lists = given["folds"] if folded else [given.get(split, []) for split in SPLITS]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folded, written = "folds" in content, content.get("sha256")
+        lists = content["folds"] if folded else [content.get(split, []) for split in SPLITS]
         groups = [[str(name) for name in names] for names in lists]
     except (OSError, ValueError, AttributeError, TypeError):
         raise InputError(f"splits.json {_FORM}") from None
     numbers = {name: number for number, names in enumerate(groups) for name in names}
     twice = sorted(name for number, names in enumerate(groups) for name in names if numbers[name] != number)
     if twice:
-        raise InputError(f"splits.json puts {', '.join(twice[:5])} into two splits: a picture belongs to one.")
+        raise InputError(f"splits.json puts {', '.join(twice[:5])} into two splits: an image belongs to one.")
     return groups, folded, written
 
 

@@ -30,8 +30,8 @@ def describe(
 ) -> str:
     """The report of `medseg inspect`: layout and what is taken as what, counts by split and case, sizes, marked shares,
     empties, what is left out, faults, doubts."""
-    readable = [one for one in examined if one.size]
-    lines = [f"{loaded.layout}: {len(examined)} samples of {len({one.sample.case for one in examined})} cases"]
+    readable = [entry for entry in examined if entry.size]
+    lines = [f"{loaded.layout}: {len(examined)} samples of {len({entry.sample.case for entry in examined})} cases"]
     lines += [f"taken   {loaded.taken}"] if loaded.taken else []
     lines += [_first(loaded.samples[0], root)]
     lines += [f"source  {loaded.source.name}; licence: {loaded.source.licence}"] if loaded.source else []
@@ -53,7 +53,7 @@ def _first(sample: Sample, root: Path) -> str:
 
 
 def draw_sheet(samples: Sequence[Sample], labels: Sequence[str]) -> Rgb:
-    """A contact sheet: each picture with its masks as tint and contour, and bounding boxes, under its name.
+    """A contact sheet: each image with its masks as tint and contour, and bounding boxes, under its name.
 
     Boxes are those that the data set gives; where it gives none, those of each connected part of the masks. Raises
     ReadError for a sample that cannot be read: give those that `examine` could read.
@@ -72,12 +72,12 @@ def draw_sheet(samples: Sequence[Sample], labels: Sequence[str]) -> Rgb:
 
 def choose(examined: Sequence[Examined], count: int = 24) -> list[Sample]:
     """Up to `count` readable samples, evenly over the data set, three quarters of them with something marked."""
-    readable = [one for one in examined if one.size]
-    marked = [one for one in readable if any(one.marked)]
-    empty = [one for one in readable if not any(one.marked)]
+    readable = [entry for entry in examined if entry.size]
+    marked = [entry for entry in readable if any(entry.marked)]
+    empty = [entry for entry in readable if not any(entry.marked)]
     empties = min(len(empty), max(count // 4, count - len(marked)))
     chosen = [*_evenly(marked, count - empties), *_evenly(empty, empties)]
-    return [one.sample for one in chosen]
+    return [entry.sample for entry in chosen]
 
 
 def _evenly(items: Sequence[Examined], count: int) -> list[Examined]:
@@ -86,7 +86,7 @@ def _evenly(items: Sequence[Examined], count: int) -> list[Examined]:
 
 
 def _sizes(readable: Sequence[Examined]) -> list[str]:
-    sizes = [one.size for one in readable if one.size]
+    sizes = [entry.size for entry in readable if entry.size]
     if not sizes:
         return []
     least, most = min(sizes, key=lambda size: size[0] * size[1]), max(sizes, key=lambda size: size[0] * size[1])
@@ -100,20 +100,20 @@ def _table(examined: Sequence[Examined], labels: Sequence[str]) -> list[str]:
     width = max((len(label) for label in labels), default=0)
     lines = []
     for split in SPLITS:
-        inside = [one for one in examined if one.sample.split == split]
+        inside = [entry for entry in examined if entry.sample.split == split]
         if not inside:
             continue
-        readable = [one for one in inside if one.size]
-        empty = sum(not any(one.marked) for one in readable)
-        cases = len({one.sample.case for one in inside})
+        readable = [entry for entry in inside if entry.size]
+        empty = sum(not any(entry.marked) for entry in readable)
+        cases = len({entry.sample.case for entry in inside})
         lines.append(f"{split:5} {len(inside):6} samples {cases:6} cases {empty:6} empty")
         lines += [f"      {label:{width}}  {_share(readable, index)}" for index, label in enumerate(labels)]
     return lines
 
 
 def _share(readable: Sequence[Examined], index: int) -> str:
-    marked = [one.marked[index] for one in readable]
-    pixels = sum(one.size[0] * one.size[1] for one in readable if one.size)
+    marked = [entry.marked[index] for entry in readable]
+    pixels = sum(entry.size[0] * entry.size[1] for entry in readable if entry.size)
     share = sum(marked) / pixels if pixels else 0.0
     return f"marked on {sum(count > 0 for count in marked):6}, {share:.3%} of the pixels"
 
@@ -121,13 +121,13 @@ def _share(readable: Sequence[Examined], index: int) -> str:
 def _tile(sample: Sample, labels: Sequence[str]) -> PIL.Image.Image:
     image, masks = sample.read(labels)
     pixels, small, scale = _shrunk(image, masks)
-    picture = PIL.Image.fromarray(draw_overlay(pixels, small))
-    draw = ImageDraw.Draw(picture)
+    drawn = PIL.Image.fromarray(draw_overlay(pixels, small))
+    draw = ImageDraw.Draw(drawn)
     for label, (left, top, right, bottom) in _boxes(sample, image, masks, labels):
         corners = (left * scale, top * scale, max(left, right - 1) * scale, max(top, bottom - 1) * scale)
         draw.rectangle(corners, outline=label_colour(labels.index(label)), width=1)
     tile = PIL.Image.new("RGB", (_THUMBNAIL, _THUMBNAIL + _CAPTION), _GROUND)
-    tile.paste(picture, (0, 0))
+    tile.paste(drawn, (0, 0))
     name = sample.image.name + (f" [{sample.frame}]" if sample.frame else "")
     font = ImageFont.load_default(10)
     for line, text in enumerate((name, f"{sample.split}  {sample.case}")):
@@ -136,7 +136,7 @@ def _tile(sample: Sample, labels: Sequence[str]) -> PIL.Image.Image:
 
 
 def _shrunk(image: Image, masks: Masks) -> tuple[np.ndarray, Masks, float]:
-    """Picture and masks with a long side of a thumbnail, and the scale."""
+    """Image and masks with a long side of a thumbnail, and the scale."""
     scale = _THUMBNAIL / max(image.size)
     height, width = (max(1, round(side * scale)) for side in image.size)
     planes = [PIL.Image.fromarray(plane).resize((width, height), PIL.Image.Resampling.BOX) for plane in _planes(image)]
@@ -155,12 +155,12 @@ def _boxes(
     """(label, (left, top, right, bottom)) upright: the data set's boxes, or else those of the masks' parts."""
     if sample.boxes:
         return [(box.label, _extent(sample.draw(box, image))) for box in sample.boxes if box.label in labels]
-    found = []
+    boxes = []
     for label, mask in zip(labels, masks, strict=True):
         parts, _ = ndimage.label(mask)
         for rows, columns in ndimage.find_objects(parts):
-            found.append((label, (columns.start, rows.start, columns.stop, rows.stop)))
-    return found
+            boxes.append((label, (columns.start, rows.start, columns.stop, rows.stop)))
+    return boxes
 
 
 def _extent(mask: Mask) -> tuple[float, float, float, float]:

@@ -103,7 +103,7 @@ def check_split(
     examined = examine(samples, labels, split=split, progress=progress)
     everything = findings(examined, labels)
     _refuse([finding for finding in everything if finding.kind == "fault"])
-    if marked and not any(map(any, (one.marked for one in examined))):
+    if marked and not any(map(any, (entry.marked for entry in examined))):
         raise InputError(
             f"Nothing is marked in the split {split!r}: there is nothing to learn from. Choose other data."
         )
@@ -135,12 +135,12 @@ def examine(
 
 def findings(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
     """The samples' own findings, then those of the whole."""
-    own = [finding for one in examined for finding in one.findings]
+    own = [finding for entry in examined for finding in entry.findings]
     divided = [
         Finding(
             f"case {case}", f"stands in {' and '.join(splits)}: images of one patient belong to one split.", "division"
         )
-        for case, splits in divided_cases(one.sample for one in examined).items()
+        for case, splits in divided_cases(entry.sample for entry in examined).items()
     ]
     whole = [*_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels), *_rare(examined, labels)]
     return [*own, *divided, *whole, *_inverted(examined, labels), *_absent(examined)]
@@ -227,36 +227,42 @@ def _duplicates(examined: Sequence[Examined]) -> list[Finding]:
     """Images of the same bytes (and slice) in different splits; within one split a copy does no harm."""
     first: dict[tuple[str, int], Sample] = {}
     doubles = []
-    for one in examined:
-        if not one.digest:
+    for entry in examined:
+        if not entry.digest:
             continue
-        other = first.setdefault((one.digest, one.sample.frame), one.sample)
-        if other.split != one.sample.split:
-            names = f"the same picture as {_name(other.image)}"
-            sentence = f"{names}, which is in {other.split} and this in {one.sample.split}."
-            doubles.append(Finding(_name(one.sample.image), sentence, "division"))
+        other = first.setdefault((entry.digest, entry.sample.frame), entry.sample)
+        if other.split != entry.sample.split:
+            names = f"the same image as {_name(other.image)}"
+            sentence = f"{names}, which is in {other.split} and this in {entry.sample.split}."
+            doubles.append(Finding(_name(entry.sample.image), sentence, "division"))
     return doubles
 
 
 def _odd_channels(examined: Sequence[Examined]) -> list[Finding]:
     """Images of other channels than most; grey and colour are brought to each other, so they count as one."""
-    kinds = [(one, "1 or 3" if one.channels in (1, 3) else str(one.channels)) for one in examined if one.channels]
+    kinds = [
+        (entry, "1 or 3" if entry.channels in (1, 3) else str(entry.channels)) for entry in examined if entry.channels
+    ]
     usual = max(Counter(kind for _, kind in kinds).items(), key=lambda item: item[1], default=("", 0))[0]
     sentence = f"channels, most images have {usual}: a model takes one number of them."
-    return [Finding(_name(one.sample.image), f"has {kind} {sentence}") for one, kind in kinds if kind != usual]
+    return [Finding(_name(entry.sample.image), f"has {kind} {sentence}") for entry, kind in kinds if kind != usual]
 
 
 def _empty(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
     empty = []
-    readable = [one for one in examined if one.size]
+    readable = [entry for entry in examined if entry.size]
     for split in SPLITS:
-        inside = [one for one in readable if one.sample.split == split]
-        if inside and not any(map(any, (one.marked for one in inside))):
+        inside = [entry for entry in readable if entry.sample.split == split]
+        if inside and not any(map(any, (entry.marked for entry in inside))):
             empty.append(Finding(f"split {split}", f"all {len(inside)} masks are empty.", "division"))
-    training = [one for one in readable if one.sample.split == "train"]
+    training = [entry for entry in readable if entry.sample.split == "train"]
     for index, label in enumerate(labels):
         group, where = (training, "train") if training else (readable, "the data set")
-        if group and any(map(any, (one.marked for one in group))) and not any(one.marked[index] for one in group):
+        if (
+            group
+            and any(map(any, (entry.marked for entry in group)))
+            and not any(entry.marked[index] for entry in group)
+        ):
             sentence = f"none of the {len(group)} masks of {where} marks it."
             empty.append(Finding(f"label {label}", sentence, "division"))
     return empty
@@ -267,7 +273,7 @@ def _rare(examined: Sequence[Examined], labels: Sequence[str]) -> list[Finding]:
     rare = []
     for index, label in enumerate(labels):
         counts = {
-            split: [one.marked[index] > 0 for one in examined if one.size and one.sample.split == split]
+            split: [entry.marked[index] > 0 for entry in examined if entry.size and entry.sample.split == split]
             for split in SPLITS
         }
         missing = [split for split in ("val", "test") if counts[split] and not any(counts[split])]
@@ -283,11 +289,11 @@ def _inverted(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findi
     """A label whose masks cover most of nearly every image and its corners: lesions do not, inverted masks do."""
     doubts = []
     for index, label in enumerate(labels):
-        marked = [one for one in examined if one.size and one.marked[index]]
+        marked = [entry for entry in examined if entry.size and entry.marked[index]]
         wide = [
-            one
-            for one in marked
-            if one.size and one.cornered[index] and 2 * one.marked[index] > one.size[0] * one.size[1]
+            entry
+            for entry in marked
+            if entry.size and entry.cornered[index] and 2 * entry.marked[index] > entry.size[0] * entry.size[1]
         ]
         if len(marked) > 1 and len(wide) >= _MOST * len(marked):
             sentence = f"{len(wide)} of {len(marked)} masks mark more than half of the image and its corners: inverted?"
@@ -297,7 +303,7 @@ def _inverted(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findi
 
 def _absent(examined: Sequence[Examined]) -> list[Finding]:
     """Splits without a sample, where the data are divided and not all for testing."""
-    splits = {one.sample.split for one in examined}
+    splits = {entry.sample.split for entry in examined}
     if not splits <= {*SPLITS} or len(splits) == 1:
         return []  # undivided, or meant for one thing
     return [

@@ -1,1 +1,1 @@
-"""Scores beside floors, and the reports of them."""
+"""Scores beside baselines, and the reports of them."""

@@ -1,7 +1,7 @@
 """What each member is worth: how the ensemble fares without it, and its Shapley share.
 
 Both are found on every n-th pixel of the working grid, no side above SIDE: an ensemble of eight has 255 coalitions, and
-Dice over those pixels differs from the whole by less than the pictures differ from each other.
+Dice over those pixels differs from the whole by less than the images differ from each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 
 MAX_MEMBERS = 8
-"""Of an ensemble that gets Shapley shares: 2 to the power of its members coalitions are blended for every picture."""
+"""Of an ensemble that gets Shapley shares: 2 to the power of its members coalitions are blended for every image."""
 
 SIDE = 256
 COALITION_THRESHOLD = 0.5
@@ -29,7 +29,7 @@ WITHOUT, SHAPLEY = "change without it", "Shapley share"
 
 
 class Contributions:
-    """Collects one picture after another. `weights` are the members' in ensemble.json, normalised.
+    """Collects one image after another. `weights` are the members' in ensemble.json, normalised.
 
     A stacker is made for all its members at once; the weighted mean takes its place where one is left out.
     """
@@ -43,38 +43,38 @@ class Contributions:
         self._coalitions: list[Float64[np.ndarray, "S K"]] = []
 
     def add(self, stack: Stack, truth: Masks) -> None:
-        """Take in a picture's answers and its true masks on the image's own grid."""
-        answers, true = every_nth(stack, truth)
-        self._without.append(self._leave_one_out(answers, true))
+        """Take in the members' probabilities of an image and its true masks on the image's own grid."""
+        sampled, true = every_nth(stack, truth)
+        self._without.append(self._leave_one_out(sampled, true))
         if self._exact:
-            self._coalitions.append(coalition_dice(answers, true, self.settings.task))
+            self._coalitions.append(coalition_dice(sampled, true, self.settings.task))
 
     def summary(
-        self, names: Sequence[str], floors: Mapping[str, Sequence[float]], cases: Sequence[str]
+        self, names: Sequence[str], baselines: Mapping[str, Sequence[float]], cases: Sequence[str]
     ) -> dict[str, dict[str, dict[str, Estimate]]]:
         """{label: {member: {WITHOUT and, up to MAX_MEMBERS members, SHAPLEY: estimate of the Dice per image}}}.
 
-        `floors` hold the Dice that nobody, the better floor, reaches on each picture.
+        `baselines` hold the Dice of the coalition of nobody, the better baseline, on each image.
         """
-        found: dict[str, dict[str, dict[str, Estimate]]] = {}
+        shares: dict[str, dict[str, dict[str, Estimate]]] = {}
         for index, label in enumerate(self.settings.labels):
-            without = np.array([picture[:, index] for picture in self._without])
+            without = np.array([image[:, index] for image in self._without])
             columns = {WITHOUT: (without[:, 1:], without[:, 0])}
             if self._exact:
-                worth = np.array([picture[:, index] for picture in self._coalitions])
-                worth[:, 0] = floors[label]
+                worth = np.array([image[:, index] for image in self._coalitions])
+                worth[:, 0] = baselines[label]
                 columns[SHAPLEY] = (shapley(worth), np.zeros(len(worth)))
-            found[label] = {
+            shares[label] = {
                 name: {
                     column: difference_interval(values[:, i].tolist(), others.tolist(), cases)
                     for column, (values, others) in columns.items()
                 }
                 for i, name in enumerate(names)
             }
-        return found
+        return shares
 
-    def protocol(self, floor: str) -> str:
-        """How the figures were found, where the row `floor` is the better floor."""
+    def protocol(self, baseline: str) -> str:
+        """How the figures are computed, where the row `baseline` is the better baseline."""
         without = (
             f"Per-image Dice on every n-th pixel of the working grid (no side above {SIDE}), before clean-up. "
             f"{WITHOUT.capitalize()}: the {self.how} by the chosen weights at threshold {self.settings.threshold:g}, "
@@ -84,7 +84,7 @@ class Contributions:
             return f"{without}No Shapley shares: they are exact or absent, and at most {MAX_MEMBERS} members have them."
         return (
             f"{without}{SHAPLEY} (Shapley 1953): exact over all coalitions, each worth the Dice of its equal weights "
-            f"at threshold {COALITION_THRESHOLD}, and nobody worth that of the {floor}; all shares add up to the "
+            f"at threshold {COALITION_THRESHOLD}, and nobody worth that of the {baseline}; all shares add up to the "
             "difference of the two."
         )
 
@@ -92,13 +92,13 @@ class Contributions:
         """Dice of all members, then without each; nan where a label then has no member with weight."""
         everyone = np.ones((1, len(self._weights)))
         rows = np.concatenate([everyone, 1 - np.eye(len(self._weights))])
-        found = np.full((len(rows), len(truth)), np.nan)
+        dice = np.full((len(rows), len(truth)), np.nan)
         for row, present in enumerate(rows):
             weights = self._weights * present[:, np.newaxis]
             if weights.any(axis=0).all():
                 blended = blend(stack, self.how, weights.tolist(), self.settings.task)
-                found[row] = _dice(blended, self.settings.threshold, truth, self.settings.task)
-        return found
+                dice[row] = _dice(blended, self.settings.threshold, truth, self.settings.task)
+        return dice
 
 
 def every_nth(stack: Stack, truth: Masks) -> tuple[Stack, Masks]:
@@ -115,11 +115,11 @@ def coalition_dice(stack: Stack, truth: Masks, task: Task) -> Float64[np.ndarray
     Row 0, of nobody, is nan.
     """
     members = len(stack)
-    found = np.full((2**members, len(truth)), np.nan)
+    dice = np.full((2**members, len(truth)), np.nan)
     for coalition in range(1, 2**members):
         present = [float(coalition >> member & 1) for member in range(members)]
-        found[coalition] = _dice(weighted_mean(stack, present), COALITION_THRESHOLD, truth, task)
-    return found
+        dice[coalition] = _dice(weighted_mean(stack, present), COALITION_THRESHOLD, truth, task)
+    return dice
 
 
 def shapley(worth: Float64[np.ndarray, "n S"]) -> Float64[np.ndarray, "n M"]:

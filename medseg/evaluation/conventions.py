@@ -21,16 +21,15 @@ MEAN_IOU = "mean IoU with background"
 KAGGLE, POSITIVES = "Dice by Kaggle's rule", "Dice over positives"
 
 CONVENTIONS = {
-    PRANET_DICE: "Fan et al., PraNet (MICCAI 2020), and the polyp papers after it: each picture's probabilities are "
+    PRANET_DICE: "Fan et al., PraNet (MICCAI 2020), and the polyp papers after it: each image's probabilities are "
     "stretched so that the lowest is 0 and the highest 1 and rounded to 8 bits; Dice at each of the 256 thresholds "
-    "(0 where nothing is hit), the mean over thresholds and pictures. No threshold is chosen.",
+    "(0 where nothing is hit), the mean over thresholds and images. No threshold is chosen.",
     PRANET_IOU: "the same with IoU.",
-    MEAN_IOU: "Keras's MeanIoU: the mean of the foreground's and the background's IoU over the pixels of all pictures. "
+    MEAN_IOU: "Keras's MeanIoU: the mean of the foreground's and the background's IoU over the pixels of all images. "
     "The background is large and easy, so an empty mask scores well.",
-    KAGGLE: "SIIM-ACR pneumothorax challenge (2019): Dice per picture, 1 where both masks are empty, 0 where one is, "
-    "the mean over all pictures. An empty mask scores the share of pictures without a finding.",
-    POSITIVES: "Dice per picture, the mean over pictures with a finding alone. What is marked on the others costs "
-    "nothing.",
+    KAGGLE: "SIIM-ACR pneumothorax challenge (2019): Dice per image, 1 where both masks are empty, 0 where one is, "
+    "the mean over all images. An empty mask scores the share of images without a finding.",
+    POSITIVES: "Dice per image, the mean over images with a finding alone. What is marked on the others costs nothing.",
 }
 """What each figure is and who counts so."""
 
@@ -43,18 +42,17 @@ class Conventions:
         self._by_threshold: dict[str, dict[str, list[tuple[float, float]]]] = {}
 
     def add(self, row: str, probabilities: Probabilities, truth: Masks) -> None:
-        """Take in one picture's answer under the name `row`."""
+        """Take in one image's prediction under the name `row`."""
         for label, values, true in zip(self.labels, probabilities, truth, strict=True):
             self._by_threshold.setdefault(row, {}).setdefault(label, []).append(over_thresholds(values, true))
 
     def summary(
         self, confusions: Mapping[str, Mapping[str, Sequence[Confusion]]], cases: Sequence[str]
     ) -> dict[str, dict[str, dict[str, Estimate]]]:
-        """{label: {row: {convention: estimate}}}; `confusions` are {row: {label: one per picture}}."""
+        """{label: {row: {convention: estimate}}}; `confusions` are {row: {label: one per image}}."""
         return {
             label: {
-                row: _count(pictures[label], confusions[row][label], cases)
-                for row, pictures in self._by_threshold.items()
+                row: _count(images[label], confusions[row][label], cases) for row, images in self._by_threshold.items()
             }
             for label in self.labels
         }
@@ -74,7 +72,7 @@ def _count(
 
 
 def over_thresholds(probabilities: Float32[np.ndarray, "H W"], truth: Mask) -> tuple[float, float]:
-    """(Dice, IoU) of one picture, each the mean over 256 thresholds; in [0, 1].
+    """(Dice, IoU) of one image, each the mean over 256 thresholds; in [0, 1].
 
     As the evaluation published with PraNet has it: the map is stretched to [0, 1] by its own minimum and maximum and
     rounded to 8 bits; a pixel counts from the threshold on, so at the first all do; what hits nothing scores 0, also

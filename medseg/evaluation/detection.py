@@ -51,7 +51,7 @@ class Lesions:
     predicted ones, and what a pixel covers (nan without spacing)."""
 
     areas: Int64[np.ndarray, "T"]
-    found: Bool[np.ndarray, "C T"]
+    is_found: Bool[np.ndarray, "C T"]
     predicted: int
     pixel_mm2: float
 
@@ -65,12 +65,12 @@ def match(prediction: Mask, truth: Mask, image: Image | None = None) -> Lesions:
     both = prediction & truth
     pairs, common = np.unique(np.stack([theirs[both], ours[both]]) - 1, axis=1, return_counts=True)
     iou = common / (areas[pairs[0]] + own[pairs[1]] - common) if len(common) else np.zeros(0)
-    found = np.zeros((len(CRITERIA), true), bool)
-    for row, least in zip(found, CRITERIA.values(), strict=True):
+    hits = np.zeros((len(CRITERIA), true), bool)
+    for row, least in zip(hits, CRITERIA.values(), strict=True):
         allowed = iou >= least - _ROUNDING
         row[_assigned(pairs[:, allowed], iou[allowed])] = True
     spacing = image.spacing_mm if image else None
-    return Lesions(areas, found, predicted, spacing[0] * spacing[1] if spacing else np.nan)
+    return Lesions(areas, hits, predicted, spacing[0] * spacing[1] if spacing else np.nan)
 
 
 def _assigned(pairs: Int64[np.ndarray, "2 n"], iou: Float64[np.ndarray, "n"]) -> Int64[np.ndarray, "m"]:
@@ -127,16 +127,16 @@ def rates(images: Sequence[Lesions], cases: Sequence[str]) -> dict[str, dict[str
     where nothing is predicted, no recall where there is no lesion."""
     true = np.array([len(image.areas) for image in images], float)
     predicted = np.array([image.predicted for image in images], float)
-    found = {}
+    values = {}
     for index, criterion in enumerate(CRITERIA):
-        hits = np.array([image.found[index].sum() for image in images], float)
-        found[criterion] = {
+        hits = np.array([image.is_found[index].sum() for image in images], float)
+        values[criterion] = {
             "precision": _ratio(hits, predicted, cases),
             "recall": _ratio(hits, true, cases),
             "f1": _ratio(2 * hits, true + predicted, cases),
             "false_per_image": mean_interval((predicted - hits).tolist(), cases, None),
         }
-    return found
+    return values
 
 
 def by_size(images: Sequence[Lesions], cases: Sequence[str]) -> dict[str, dict[str, Estimate]]:
@@ -156,8 +156,8 @@ def by_size(images: Sequence[Lesions], cases: Sequence[str]) -> dict[str, dict[s
     row = [*CRITERIA].index(FOUND)
     recalls = {}
     for name, low, high in zip(names, limits, limits[1:], strict=False):
-        inside = [(low < one) & (one <= high) for one in areas]
-        hits = np.array([(image.found[row] & here).sum() for image, here in zip(images, inside, strict=True)], float)
+        inside = [(low < area) & (area <= high) for area in areas]
+        hits = np.array([(image.is_found[row] & here).sum() for image, here in zip(images, inside, strict=True)], float)
         recalls[name] = {"recall": _ratio(hits, np.array([here.sum() for here in inside], float), cases)}
     return recalls
 
@@ -182,7 +182,7 @@ def _sweep(probabilities: np.ndarray, truth: Mask) -> Int64[np.ndarray, "T 3"]:
     counts = []
     for threshold in THRESHOLDS:
         lesions = match(values >= threshold, true)
-        hits = int(lesions.found[[*CRITERIA].index(FOUND)].sum())
+        hits = int(lesions.is_found[[*CRITERIA].index(FOUND)].sum())
         counts.append((hits, lesions.predicted - hits, len(lesions.areas)))
     return np.array(counts)
 

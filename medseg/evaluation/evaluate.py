@@ -60,7 +60,7 @@ def evaluate(
     predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes)
     for done, (sample, (prediction, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
         worth.add(prediction.members, truth)
-        rows = ((row, one.probabilities, one.masks) for row, one in _predictions(ensemble, prediction, tta))
+        rows = ((row, mixed.probabilities, mixed.masks) for row, mixed in _predictions(ensemble, prediction, tta))
         scoring.add(sample, prediction.image, truth, rows)
         progress(done, len(samples))
     report = {
@@ -117,31 +117,33 @@ def _predictions(ensemble: Ensemble, chosen: Prediction, tta: bool) -> Iterator[
         yield FLIPPED, ensemble.predict(chosen.image, tta="flips")
 
 
-def _differences(ensemble: Ensemble, found: Evaluation) -> dict[str, Any]:
+def _differences(ensemble: Ensemble, collected: Evaluation) -> dict[str, Any]:
     pairs = [(ENSEMBLE, other) for other in (EQUAL, WEIGHTED)]
     if ensemble.config.fitted is not None:
         pairs.insert(0, (ENSEMBLE, ensemble.config.fitted.best_single_member))
     named = {
-        f"{row} − {other}": {label: plain_estimate(found.difference(row, other, label)) for label in found.labels}
+        f"{row} − {other}": {
+            label: plain_estimate(collected.difference(row, other, label)) for label in collected.labels
+        }
         for row, other in [*pairs, (FLIPPED, ENSEMBLE)]
-        if {row, other} <= found.scores.keys()
+        if {row, other} <= collected.scores.keys()
     }
     if len(ensemble.names) > 1:
         named[f"{ENSEMBLE} − {ORACLE}"] = {
-            label: plain_estimate(found.difference(ENSEMBLE, found.best(ensemble.names, label), label))
-            for label in found.labels
+            label: plain_estimate(collected.difference(ENSEMBLE, collected.best(ensemble.names, label), label))
+            for label in collected.labels
         }
     return named
 
 
-def _contributions(ensemble: Ensemble, worth: Contributions, found: Evaluation) -> dict[str, Any]:
+def _contributions(ensemble: Ensemble, worth: Contributions, collected: Evaluation) -> dict[str, Any]:
     """{label: {"protocol": words, "members": {member: {column: estimate}}}}; empty for a member by itself."""
     if len(ensemble.names) == 1:
         return {}
-    baselines = [row for row in (EMPTY, PRIOR) if row in found.scores]
-    floors = {label: found.best(baselines, label) for label in found.labels}
-    dice = {label: [scores["dice"] for scores in found.scores[row][label]] for label, row in floors.items()}
+    baselines = [row for row in (EMPTY, PRIOR) if row in collected.scores]
+    best = {label: collected.best(baselines, label) for label in collected.labels}
+    dice = {label: [scores["dice"] for scores in collected.scores[row][label]] for label, row in best.items()}
     return {
-        label: {"protocol": worth.protocol(floors[label]), "members": plain(members)}
-        for label, members in worth.summary(ensemble.names, dice, found.cases).items()
+        label: {"protocol": worth.protocol(best[label]), "members": plain(members)}
+        for label, members in worth.summary(ensemble.names, dice, collected.cases).items()
     }

@@ -35,14 +35,14 @@ def evaluate_predictions(
     them and said in the report's `doubts`. Its `predictions` name each model's files and how many of the images it has.
     Raises InputError for names that do not tell the rows apart, and where no image is left.
     """
-    names = [one.name for one in predictions]
+    names = [foreign.name for foreign in predictions]
     if len({*names, EMPTY, PRIOR}) < len(names) + 2 or not all(names):
         raise InputError(f"Predictions need names of their own, none of them {EMPTY} or {PRIOR}.")
     scoring = Scoring(labels, training, names)
     scored: list[Sample] = []
     refused: list[str] = []
     for index, sample in enumerate(samples):
-        if all(index in one.readers for one in predictions):
+        if all(index in foreign.readers for foreign in predictions):
             image, truth = sample.read(labels)
             read = _read(predictions, index, image, refused)
             if read:
@@ -50,18 +50,20 @@ def evaluate_predictions(
                     sample,
                     image,
                     truth,
-                    ((n, one.probabilities, one.masks) for n, one in zip(names, read, strict=True)),
+                    ((n, foreign.probabilities, foreign.masks) for n, foreign in zip(names, read, strict=True)),
                 )
                 scored.append(sample)
         progress(index + 1, len(samples))
     if not scored:
         raise InputError(f"No image has a readable prediction of every model. {' '.join(refused[:3])}")
     report: dict[str, Any] = {
-        "predictions": [{"name": one.name, "form": one.form, "images": len(one.readers)} for one in predictions],
+        "predictions": [
+            {"name": foreign.name, "form": foreign.form, "images": len(foreign.readers)} for foreign in predictions
+        ],
         "protocol": PROTOCOL,
         "differences": {},
         "contributions": {},
-        "doubts": [note for one in predictions for note in one.notes],
+        "doubts": [note for foreign in predictions for note in foreign.notes],
     }
     absent = [sample.image.name for sample in samples if sample not in scored]
     report["doubts"] += map(str, left_out("images that not every model has a readable prediction for", absent))
@@ -72,7 +74,7 @@ def evaluate_predictions(
 def _read(predictions: Sequence[Predictions], index: int, image: Image, refused: list[str]) -> list[Read]:
     """Every model's prediction, () where one cannot be read."""
     try:
-        return [one.read(index, image) for one in predictions]
+        return [foreign.read(index, image) for foreign in predictions]
     except ReadError as error:
         refused.append(str(error))
         return []

@@ -82,7 +82,7 @@ def ranks(scores: Evaluation, rows: Sequence[str], label: str) -> dict[str, Any]
     enough = len({*scores.cases}) >= FEWEST_CASES
     ends = np.percentile(places, [2.5, 97.5], axis=0) if enough else np.full((2, len(rows)), np.nan)
     first = (places == places.min(axis=1, keepdims=True)).mean(axis=0)
-    found = {
+    by_metric = {
         row: {
             "rank": float(whole[i]),
             "low": float(ends[0, i]) if enough else None,
@@ -91,7 +91,7 @@ def ranks(scores: Evaluation, rows: Sequence[str], label: str) -> dict[str, Any]
         }
         for i, row in enumerate(rows)
     }
-    return {"ranks": found, "tau": _tau(places, whole) if enough else None}
+    return {"ranks": by_metric, "tau": _tau(places, whole) if enough else None}
 
 
 def _tau(places: np.ndarray, whole: np.ndarray) -> float | None:
@@ -102,4 +102,4 @@ def _tau(places: np.ndarray, whole: np.ndarray) -> float | None:
 
 
 def _dice(scores: Evaluation, row: str, label: str) -> np.ndarray:
-    return np.array([one["dice"] for one in scores.scores[row][label]])
+    return np.array([values["dice"] for values in scores.scores[row][label]])

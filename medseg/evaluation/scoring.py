@@ -66,8 +66,8 @@ class Scoring:
         `Evaluation.summary`, `lesions` as `per_lesion` with a "froc" each, `conventions`, and the `comparison` of the
         rows `compared`. What is not a finite number is None, since JSON has no word for it."""
         scores, lesions = self.scores, self.scores.per_lesion()
-        for label, found in lesions.items():
-            found["froc"] = self._froc.curves(label)
+        for label, counted in lesions.items():
+            counted["froc"] = self._froc.curves(label)
         protocol = report["protocol"] + ("; no training image, so no location prior" if self._prior is None else "")
         counts = {
             "n": len(self._samples),

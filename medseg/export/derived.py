@@ -67,7 +67,7 @@ def read_frames(predictions: Sequence[Prediction], sources: Sources) -> Frames:
     paths = [sources] * len(predictions) if isinstance(sources, (str, os.PathLike, Series)) else list(sources)
     if not predictions or len(paths) != len(predictions):
         raise InputError(f"{len(predictions)} predictions want one source file, or one each; got {len(paths)}.")
-    if len({(one.describe(), one.labels) for one in predictions}) > 1:
+    if len({(item.describe(), item.labels) for item in predictions}) > 1:
         raise InputError("One DICOM result holds frames under the same settings. Write one file for each.")
     asked: dict[str, list[tuple[Prediction, int]]] = {}
     for prediction, path in zip(predictions, paths, strict=True):
@@ -75,10 +75,10 @@ def read_frames(predictions: Sequence[Prediction], sources: Sources) -> Frames:
         asked.setdefault(file, []).append((prediction, frame))
     frames = [pair for file, its in asked.items() for pair in _read(file, its)]
     headers = [header for _, header in frames]
-    if len({(one.SOPInstanceUID, one.get("ReferencedFrameNumber")) for one in headers}) < len(headers):
+    if len({(item.SOPInstanceUID, item.get("ReferencedFrameNumber")) for item in headers}) < len(headers):
         raise InputError("One DICOM result holds different frames under the same settings, and these repeat one.")
     for keyword in (*_ALIKE, *_ALONG):
-        if any(one.get(keyword) != headers[0].get(keyword) for one in headers):
+        if any(item.get(keyword) != headers[0].get(keyword) for item in headers):
             what = "direction or spacing" if keyword in _ALONG else "series, size or frame of reference"
             raise ReadError(f"These frames differ in {what}: write one DICOM result for each.")
     return sorted(frames, key=lambda pair: depth(pair[1])) if is_placed(headers) else frames
@@ -92,9 +92,9 @@ def _place(source: Source, frame: int) -> tuple[str, int]:
 
 def _read(file: str, asked: list[tuple[Prediction, int]]) -> Frames:
     headers, file_sha256 = read_source(file, [frame for _, frame in asked])
-    if any(one.image.file_sha256 != file_sha256 for one, _ in asked):
+    if any(prediction.image.file_sha256 != file_sha256 for prediction, _ in asked):
         raise InputError("This is not the file that the image was read from, so a DICOM result must not refer to it.")
-    return [(one, Dataset.from_json(header)) for (one, _), header in zip(asked, headers, strict=True)]
+    return [(prediction, Dataset.from_json(header)) for (prediction, _), header in zip(asked, headers, strict=True)]
 
 
 def begin(header: Dataset, sop_class: str, modality: str, description: str) -> Dataset:
@@ -143,7 +143,7 @@ def refer(result: Dataset, headers: Sequence[Dataset]) -> None:
     series = Dataset()
     series.SeriesInstanceUID = headers[0].SeriesInstanceUID
     series.ReferencedInstanceSequence = [
-        _instance(uid, header) for uid, header in {one.SOPInstanceUID: one for one in headers}.items()
+        _instance(uid, header) for uid, header in {reference.SOPInstanceUID: reference for reference in headers}.items()
     ]
     result.ReferencedSeriesSequence = [series]
 

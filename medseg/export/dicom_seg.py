@@ -73,7 +73,7 @@ def _add_pixels(seg: Dataset, frames: Frames, kind: SegKind) -> None:
     seg.PresentationLUTShape, seg.BurnedInAnnotation = "IDENTITY", "NO"
     seg.BitsAllocated = seg.BitsStored = 1 if kind == "BINARY" else 8
     seg.HighBit = seg.BitsStored - 1
-    seg.SegmentsOverlap = "YES" if any((one.masks.sum(axis=0) > 1).any() for one, _ in frames) else "NO"
+    seg.SegmentsOverlap = "YES" if any((prediction.masks.sum(axis=0) > 1).any() for prediction, _ in frames) else "NO"
     pixels = _stack(frames, kind)
     seg.Rows, seg.Columns = pixels.shape[-2:]
     if kind == "FRACTIONAL":

@@ -37,7 +37,7 @@ def segment_frames(
 ) -> list[Areas]:
     """The areas in each frame of the file `path`, and the zip `target` with every frame's mask.
 
-    One picture at a time is held. `window` is what `read_image` takes; `progress` is told how many of how many frames
+    One image at a time is held. `window` is what `read_image` takes; `progress` is told how many of how many frames
     are done. `target` holds frame-001.png and so on (`export.write_mask`), areas.csv, and report.json with each frame's
     report; for a NIfTI volume that says how it lies also mask.nii, the label maps on its grid. Where `cancelled` says
     so between two frames, nothing is written and the list is empty. Raises ReadError where a frame cannot be read, with

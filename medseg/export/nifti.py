@@ -1,8 +1,8 @@
-"""Masks and probabilities as NIfTI: one slice, which lies where the picture's slice lies, or a volume of masks.
+"""Masks and probabilities as NIfTI: one slice, which lies where the image's slice lies, or a volume of masks.
 
-The slice has the axes of the volume that the picture was read from, in their stored order and direction, and that
+The slice has the axes of the volume that the image was read from, in their stored order and direction, and that
 volume's affine moved to it, so a viewer lays one over the other. Other slices are not in the file: nobody looked at
-them. Where all were segmented, the volume of their masks has that affine itself. For other pictures the file says no
+them. Where all were segmented, the volume of their masks has that affine itself. For other images the file says no
 more than their spacing.
 """
 

@@ -38,7 +38,7 @@ def write_parametric_map(
 
 def _build(frames: Frames, index: int) -> Dataset:
     prediction, header = frames[0]
-    headers = [one for _, one in frames]
+    headers = [frame for _, frame in frames]
     label = prediction.labels[index]
     result = derived.begin(
         header, ParametricMapStorage, header.get("Modality") or "OT", derived.series_description(frames, "map")
@@ -54,7 +54,7 @@ def _build(frames: Frames, index: int) -> Dataset:
     shared = result.SharedFunctionalGroupsSequence[0]
     _add_meaning(shared, label)
     shared.FrameAnatomySequence = [_anatomy(header)]
-    planes = [to_stored(one.probabilities[index], one.image.orientation) for one, _ in frames]
+    planes = [to_stored(frame.probabilities[index], frame.image.orientation) for frame, _ in frames]
     pixels = np.stack(planes).astype("<f4")
     result.SamplesPerPixel, result.PhotometricInterpretation = 1, "MONOCHROME2"
     result.PresentationLUTShape, result.BitsAllocated = "IDENTITY", 32

@@ -149,10 +149,10 @@ class Pipeline(nn.Module):
         if self.stacker is None:
             blended = blend(stack, [self.shares[i] for i in used], self.settings)
         else:
-            picture = stack.flatten(0, 1)
+            channels = stack.flatten(0, 1)
             if self.settings.stacker is not None and self.settings.stacker.with_image:
-                picture = torch.cat([picture, move(_to_channels(planes, 3), at, working)])
-            blended = self.stacker(picture, working, working)
+                channels = torch.cat([channels, move(_to_channels(planes, 3), at, working)])
+            blended = self.stacker(channels, working, working)
         probabilities = move(blended, working, at).clamp(0, 1)
         return probabilities, to_masks(probabilities, self.settings.threshold, self.settings.task)
 

@@ -20,10 +20,10 @@ def write_mask(masks: Masks, image: Image, path: Path | BinaryIO) -> None:
     """Masks (K, H, W) as an 8-bit PNG: 0 and 255 for one label; for more a label map (0 background, k + 1 label k, the
     later label where they overlap) with the overlay's palette."""
     if len(masks) == 1:
-        picture = PIL.Image.fromarray(to_stored(masks[0], image.orientation).astype(np.uint8) * 255)
+        drawn = PIL.Image.fromarray(to_stored(masks[0], image.orientation).astype(np.uint8) * 255)
     else:
-        picture = PIL.Image.fromarray(np.ascontiguousarray(to_stored(to_label_map(masks), image.orientation)))
-        picture.putpalette([0, 0, 0, *np.asarray(PALETTE, dtype=np.uint8).ravel().tolist()])
+        drawn = PIL.Image.fromarray(np.ascontiguousarray(to_stored(to_label_map(masks), image.orientation)))
+        drawn.putpalette([0, 0, 0, *np.asarray(PALETTE, dtype=np.uint8).ravel().tolist()])
     about = PngInfo()
     about.add_text("Description", NOTICE)
-    picture.save(path, format="PNG", pnginfo=about)
+    drawn.save(path, format="PNG", pnginfo=about)

@@ -58,8 +58,8 @@ def draw_capture(prediction: Prediction, unit: str = "mm2") -> tuple[Rgb, int]:
     """The drawing (H, W, 3), and how many of its pixels a pixel of the image is wide."""
     factor = max(1, -(-_LEAST_SIDE // max(prediction.image.size)))
     enlarged = (
-        np.repeat(np.repeat(one, factor, axis=0), factor, axis=1)
-        for one in (
+        np.repeat(np.repeat(line, factor, axis=0), factor, axis=1)
+        for line in (
             to_stored(np.moveaxis(prediction.image.pixels, -1, 0), prediction.image.orientation).transpose(1, 2, 0),
             to_stored(prediction.masks, prediction.image.orientation).transpose(1, 2, 0),
         )

@@ -1,6 +1,6 @@
-"""One picture's masks in the tables of others: run lengths as SIIM-ACR's csv has them, instances as COCO's JSON.
+"""One image's masks in the tables of others: run lengths as SIIM-ACR's csv has them, instances as COCO's JSON.
 
-Both are on the pixel grid of the file that was read, and name the picture as they are told: medseg keeps no file names.
+Both are on the pixel grid of the file that was read, and name the image as they are told: medseg keeps no file names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_rle(prediction: Prediction, name: str, path: Path) -> None:
 
 
 def write_instances(prediction: Prediction, name: str, path: Path) -> None:
-    """COCO instance JSON of one picture, the file `name`: an annotation in compressed run lengths for each label that
+    """COCO instance JSON of one image, the file `name`: an annotation in compressed run lengths for each label that
     was found. `medseg.data.coco.read_coco` reads it."""
     masks = to_stored(prediction.masks, prediction.image.orientation)
     height, width = masks.shape[1:]

@@ -1,4 +1,4 @@
-"""One picture with its masks as a zip in the layout of folders that training reads."""
+"""One image with its masks as a zip in the layout of folders that training reads."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from medseg.inference.record import NOTICE
 
 
 def write_pair(image: Image, masks: Masks, labels: tuple[str, ...], path: Path) -> None:
-    """Picture and masks (K, H, W) as images/NAME and masks/NAME.png, of several labels masks/LABEL/NAME.png each.
+    """Image and masks (K, H, W) as images/NAME and masks/NAME.png, of several labels masks/LABEL/NAME.png each.
 
-    `load_data` reads back the very pixels: upright, on the image's own grid, as the networks see them. The picture
+    `load_data` reads back the very pixels: upright, on the image's own grid, as the networks see them. The image
     is an 8-bit PNG where that loses nothing, else a TIFF of 32-bit floats. NAME is made from the pixels' hash; nothing
-    else of the file that the picture came in goes along. Raises InputError for a label that cannot name a folder.
+    else of the file that the image came in goes along. Raises InputError for a label that cannot name a folder.
     """
     several = len(labels) > 1
     for label in labels if several else ():
         if label.startswith(".") or set(label) & set('/\\:*?"<>|'):
             raise InputError(f"The label {label!r} cannot name a folder: rename it in ensemble.json.")
-    name = f"picture-{image.sha256[:12]}"
-    suffix, picture = _encoded(image.pixels)
+    name = f"image-{image.sha256[:12]}"
+    suffix, encoded = _encoded(image.pixels)
     with zipfile.ZipFile(path, "w") as archive:  # stored: what goes in is compressed already
         archive.comment = NOTICE.encode()
-        _add(archive, f"images/{name}{suffix}", picture)
+        _add(archive, f"images/{name}{suffix}", encoded)
         for label, mask in zip(labels, masks, strict=True):
             _add(archive, f"masks/{label}/{name}.png" if several else f"masks/{name}.png", _mask_png(mask))
 

@@ -1,4 +1,4 @@
-"""What an answer that never looks at the image reaches: the baseline under every member."""
+"""What a mask that never looks at the image reaches: the baseline under every member."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_square(truths: Sequence[Masks]) -> Bool[np.ndarray, "n K side side"]:
 
 
 def baseline_score(small: Bool[np.ndarray, "n K side side"], constant: Counts, measure: Measure) -> float:
-    """The best that one answer for all images reaches: the others' mean mask at any of THRESHOLDS, nothing, everything.
+    """The best that one mask for all images reaches: the others' mean mask at any of THRESHOLDS, nothing, everything.
 
     The others': with its own mask in the mean, each image of a small split would have an unbeatable prior. `constant`
     (n, K, 2, 3) are the counts of nothing and everything.

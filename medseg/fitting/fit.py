@@ -174,27 +174,27 @@ def fit(
     )
 
 
-def table(found: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
+def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     """The fit in lines: the score of each choice on the images that it was made on, of each label where there are
     several, then the nested estimate; `names` of the members, and the `labels`."""
-    measure = found.fitted.measure
-    choices = dict(zip([*names, "equal", "fitted"], [*found.singles, found.equal, found.fitted], strict=True))
+    measure = fit.fitted.measure
+    choices = dict(zip([*names, "equal", "fitted"], [*fit.singles, fit.equal, fit.fitted], strict=True))
     lines = [f"{measure.metric}, {measure}, each with its best threshold here, or 0.5 where that may be chance:"]
     for name, choice in choices.items():
         lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
-    if found.per_label:
-        lines.append(f"  {'per label':28} {found.per_label.mean:.4f}  threshold {found.per_label.threshold:.2f}")
-        own = zip(labels, np.array(found.per_label.weights).T, strict=True)
+    if fit.per_label:
+        lines.append(f"  {'per label':28} {fit.per_label.mean:.4f}  threshold {fit.per_label.threshold:.2f}")
+        own = zip(labels, np.array(fit.per_label.weights).T, strict=True)
         lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
-        choices["per label"] = found.per_label
+        choices["per label"] = fit.per_label
     if len(labels) > 1:
         lines += _by_label(choices, labels)
-    for label, cases in zip(labels, found.positives, strict=True):
+    for label, cases in zip(labels, fit.positives, strict=True):
         if cases < FEWEST_POSITIVES:
             lines.append(f"Warning: {cases} cases show {label}: too few to choose weights or a threshold for it.")
-    for i in found.broken:
-        lines.append(f"{names[i]} got weight 0: alone it is no better than the baseline ({found.baseline:.4f}).")
-    return "\n".join([*lines, *_nested_lines(found.nested)])
+    for i in fit.broken:
+        lines.append(f"{names[i]} got weight 0: alone it is no better than the baseline ({fit.baseline:.4f}).")
+    return "\n".join([*lines, *_nested_lines(fit.nested)])
 
 
 def _by_label(choices: Mapping[str, Choice], labels: Sequence[str]) -> list[str]:

@@ -185,11 +185,11 @@ def _joined(histograms: Sequence[Histogram]) -> Histogram:
 
 
 def _levels(probabilities: Float16[np.ndarray, "D pixels"], levels: int) -> UInt8[np.ndarray, "D pixels"]:
-    """The level of every answer; InputError for what lies outside [0, 1]."""
-    found = _level_table(levels).take(probabilities.view(np.uint16))
-    if found.max(initial=0) == _INVALID:
+    """The level of every probability; InputError for what lies outside [0, 1]."""
+    numbers = _level_table(levels).take(probabilities.view(np.uint16))
+    if numbers.max(initial=0) == _INVALID:
         raise InputError("A member's values are not all probabilities between 0 and 1: leave that member out.")
-    return np.asarray(found)
+    return np.asarray(numbers)
 
 
 @cache

@@ -36,19 +36,19 @@ def choose_per_label(
 
     First with the best threshold, that at which the labels' best weights have the highest mean; then with 0.5. Among
     equal scores win the threshold nearest to 0.5 and the weights nearest to equal. A member that alone is no better at
-    a label than a blind answer gets weight 0 for that label.
+    a label than the baseline gets weight 0 for that label.
     """
     rounds = [None, *range(max(fold_of) + 1)] if max(fold_of) else [None]
-    found: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
+    choices: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
     for index in range(len(observations.histograms[0])):  # one objective at a time: it keeps what every vector scored
         label = observations.label(index)
         objective = label.objective(fold_of, measure)
         for left_out in rounds:
             images = [i for i, fold in enumerate(fold_of) if fold != left_out]
-            found[left_out].append(_try(objective, left_out, label.baseline(images, measure), label.members))
+            choices[left_out].append(_try(objective, left_out, label.baseline(images, measure), label.members))
     return {
         left_out: (_together(tried, _best_threshold(tried)), _together(tried, HALF))
-        for left_out, tried in found.items()
+        for left_out, tried in choices.items()
     }
 
 

@@ -92,11 +92,11 @@ class Observations:
     def of(cls, observations: Iterable[Observation]) -> Observations:
         """What fitting keeps of these, of which there is at least one; each is let go before the next is made."""
         histograms, squares, cases = [], [], []
-        for one in observations:
-            histograms.append(to_histograms(one.stack, one.truth, one.task))
-            squares.append(on_square([one.truth])[0])
-            cases.append(one.sample.case)
-        return cls(tuple(histograms), np.array(squares), tuple(cases), one.sample.split, one.task)
+        for observation in observations:
+            histograms.append(to_histograms(observation.stack, observation.truth, observation.task))
+            squares.append(on_square([observation.truth])[0])
+            cases.append(observation.sample.case)
+        return cls(tuple(histograms), np.array(squares), tuple(cases), observation.sample.split, observation.task)
 
     def without(self, cases: Collection[str]) -> Observations:
         """Those of all other cases."""
@@ -140,7 +140,7 @@ class Observations:
         return np.array([np.concatenate(parts) for parts in counted])
 
     def baseline(self, images: Sequence[int], measure: Measure) -> float:
-        """What the best blind answer scores on these images."""
+        """The score of the best mask that never looks at these images."""
         chosen = [self.histograms[i] for i in images]
         constant = [np.concatenate([constant_counts(part.total, part.true) for part in image]) for image in chosen]
         return baseline_score(self.squares[images], np.array(constant), measure)

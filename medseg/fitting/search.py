@@ -69,12 +69,12 @@ class Objective:
         """
         self._keep([vector for vector in dict.fromkeys(vectors) if vector not in self._kept])
         inside = self._fold_of != (-1 if fold is None else fold)
-        kept = np.stack([self._kept[vector][inside] for vector in vectors])
+        curves = np.stack([self._kept[vector][inside] for vector in vectors])
         weights = resamples[:, inside] / resamples[:, inside].sum(axis=1, keepdims=True)
         if self._measure.average == "pooled":
-            scores = self._measure.ratio(np.tensordot(weights, kept[..., threshold, :], axes=(1, 1))).mean(axis=-1)
+            scores = self._measure.ratio(np.tensordot(weights, curves[..., threshold, :], axes=(1, 1))).mean(axis=-1)
         else:
-            scores = weights @ kept[..., threshold].T
+            scores = weights @ curves[..., threshold].T
         order = np.argsort(np.ptp(np.array(vectors), axis=1), kind="stable")  # the most equal first: it wins ties
         best = order[scores[:, order].round(6).argmax(axis=1)]
         if len(set(best.tolist())) == 1:
@@ -154,10 +154,10 @@ def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int
     if method == "grid":
         return choose(scores, grid(sound, members), sound)
     starts = _starts(sound, members)
-    found = _greedy(scores, sound, members)
+    greedy = _greedy(scores, sound, members)
     if method == "local":
-        found = _local(scores, [*starts, *found], sound)
-    return choose(scores, [*starts, *found], sound)
+        greedy = _local(scores, [*starts, *greedy], sound)
+    return choose(scores, [*starts, *greedy], sound)
 
 
 def grid(sound: Sequence[int], members: int) -> list[Vector]:

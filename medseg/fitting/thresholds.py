@@ -34,12 +34,12 @@ def decision_values(probabilities: Probabilities, task: Task) -> Probabilities:
 
 def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "K T 3"]:
     """What `values >= t` marks of `truth` for every t of THRESHOLDS."""
-    found = np.empty((len(truth), len(THRESHOLDS), 3), np.int64)
-    for counts, bins, mask in zip(found, threshold_bins(values), truth, strict=True):
+    result = np.empty((len(truth), len(THRESHOLDS), 3), np.int64)
+    for counts, bins, mask in zip(result, threshold_bins(values), truth, strict=True):
         counts[:, 0] = at_least(bins[mask][None])
         counts[:, 1] = at_least(bins.reshape(1, -1))
         counts[:, 2] = np.count_nonzero(mask)
-    return found
+    return result
 
 
 def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:

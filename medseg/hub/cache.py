@@ -118,9 +118,9 @@ def cache_of(repository: str) -> Cache:
 
 def shown_name(folder: Path) -> str:
     """What a sentence calls `folder`: its own name, or of a snapshot the repository's, since a commit says nothing."""
-    kept = folder.parent.parent.name
-    if folder.parent.name == "snapshots" and kept.startswith("models--"):
-        return kept.removeprefix("models--").replace("--", "/", 1)
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
     return folder.name
 
 
@@ -142,16 +142,16 @@ def has_digest(path: Path, digest: str) -> bool:
     """Whether the file has this sha256 (64 digits), or this hash as a git blob (40 digits)."""
     if not DIGEST.fullmatch(digest):
         return False
-    found = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(usedforsecurity=False)
+    digested = hashlib.sha256() if len(digest) == 64 else hashlib.sha1(usedforsecurity=False)
     try:
         with path.open("rb") as stream:
             if len(digest) == 40:
-                found.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
+                digested.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
             while piece := stream.read(2**20):
-                found.update(piece)
+                digested.update(piece)
     except OSError:
         return False
-    return found.hexdigest() == digest
+    return digested.hexdigest() == digest
 
 
 def _link(blob: Path, path: Path) -> None:

@@ -37,7 +37,9 @@ def networks(folder: Path) -> dict[str, str]:
         return {"": ""}
     settings = schema.load(EnsembleConfig, folder / DESCRIPTION)
     local = [member for member in settings.members if member.revision is None]
-    return {f"{found.source}/": found.sha256 for found in [*local, settings.stacker] if found is not None}
+    return {
+        f"{reference.source}/": reference.sha256 for reference in [*local, settings.stacker] if reference is not None
+    }
 
 
 def member_files(folder: Path) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ def space_files(root: Path | None = None) -> dict[str, Path]:
         raise InputError("A Space is made of a checkout: run this where app.py, README.md and requirements.txt lie.")
     files = {name: whole[name] for name in FILES}
     for folder in FOLDERS:
-        found = (path for path in whole[folder].rglob("*") if path.is_file())
-        files |= {f"{folder}/{path.relative_to(whole[folder]).as_posix()}": path for path in found}
+        listed = (path for path in whole[folder].rglob("*") if path.is_file())
+        files |= {f"{folder}/{path.relative_to(whole[folder]).as_posix()}": path for path in listed}
     return {name: path for name, path in files.items() if not re.search(r"(^|/)(__pycache__|\.)|medseg/shipped/", name)}
 
 
@@ -47,9 +47,9 @@ def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = Fal
     owner/name@revision), is shown before the embedded ones. Files of an earlier state that are gone are deleted there;
     the user's own token is used. Raises InputError for names that are none, HubError as `medseg.hub.push.push`.
     """
-    for given in (repo_id, *([ensemble.partition("@")[0]] if ensemble is not None else [])):
-        if not is_hub_id(given):
-            raise InputError(f"{given[:80]!r} is not a Hub repository: wanted owner/name.")
+    for name in (repo_id, *([ensemble.partition("@")[0]] if ensemble is not None else [])):
+        if not is_hub_id(name):
+            raise InputError(f"{name[:80]!r} is not a Hub repository: wanted owner/name.")
     if is_offline():
         raise HubError(f"{repo_id} is not filled: HF_HUB_OFFLINE is set.")
     files = space_files()

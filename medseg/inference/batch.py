@@ -39,7 +39,7 @@ _COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "error")
 
 @dataclass(frozen=True)
 class Settings:
-    """How every picture is segmented; None is the ensemble's own choice."""
+    """How every image is segmented; None is the ensemble's own choice."""
 
     weights: tuple[Weight, ...] | None = None
     threshold: float | None = None
@@ -64,11 +64,11 @@ def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
     lie in one place.
     """
     jobs: dict[Path, Job] = {}
-    for given in inputs:
-        found = list(_files(given))
-        if not found:
-            raise InputError(f"{given} holds no file: wanted files, folders or patterns such as 'films/*.dcm'.")
-        for path, place in found:
+    for pattern in inputs:
+        files = list(_files(pattern))
+        if not files:
+            raise InputError(f"{pattern} holds no file: wanted files, folders or patterns such as 'films/*.dcm'.")
+        for path, place in files:
             if output.resolve() in path.resolve().parents:
                 continue
             jobs.setdefault(path.resolve(), Job(path, place))
@@ -80,13 +80,15 @@ def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
     return sorted(jobs.values(), key=lambda job: job.stem)
 
 
-def _files(given: str) -> Iterator[tuple[Path, str]]:
+def _files(pattern: str) -> Iterator[tuple[Path, str]]:
     """Each file with its place in the output folder."""
-    if Path(given).is_dir():
-        root = Path(given)
+    if Path(pattern).is_dir():
+        root = Path(pattern)
         visible = (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
         return ((path, path.relative_to(root).as_posix()) for path in visible if path.is_file())
-    paths = [Path(given)] if Path(given).is_file() else [Path(found) for found in glob.glob(given, recursive=True)]
+    paths = (
+        [Path(pattern)] if Path(pattern).is_file() else [Path(match) for match in glob.glob(pattern, recursive=True)]
+    )
     return ((path, path.name) for path in paths if path.is_file())
 
 
@@ -96,7 +98,7 @@ def predict_jobs(
     """Segment the `jobs` that `output` does not hold yet; returns how many of them failed.
 
     A file that fails leaves `<name>.error.json` with its sentence, and is tried again by the next call; the others go
-    on. Raises InputError for settings that fit no picture, before the first one.
+    on. Raises InputError for settings that fit no image, before the first one.
     """
     check(ensemble, settings)
     failed: list[Job] = []
@@ -189,7 +191,7 @@ def _frames(target: Path) -> list[Path]:
 
 
 def check(ensemble: Ensemble, settings: Settings) -> None:
-    """Raises InputError for settings that fit no picture of the `ensemble`."""
+    """Raises InputError for settings that fit no image of the `ensemble`."""
     if settings.weights is not None:
         normalise_weights(settings.weights, len(ensemble.members), len(ensemble.config.labels))
     if settings.threshold is not None:
@@ -199,7 +201,7 @@ def check(ensemble: Ensemble, settings: Settings) -> None:
 
 
 def _is_done(report: Path, asked: dict[str, Any]) -> bool:
-    """Whether the report answers what is `asked` and its mask is there."""
+    """Whether the report is of what is `asked` and its mask is there."""
     known = _read_json(report)
     return known is not None and known.get("asked") == asked and report.with_suffix(".png").is_file()
 

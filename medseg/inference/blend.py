@@ -27,7 +27,7 @@ _PIECE = 2**14  # pixels whose planes the processor's cache holds while they are
 _TIE = 1e-9  # two halves of the weight, summed in different orders, differ by rounding
 
 Planes: TypeAlias = Sequence[np.ndarray]
-"""One label's answers (h, w) of the members that take part."""
+"""One label's probabilities (h, w) of the members that take part."""
 
 Shares: TypeAlias = Float64[np.ndarray, "M"]
 """Weights above 0 that sum to 1, one for each of some planes."""
@@ -68,7 +68,8 @@ def normalise_plain(weights: Sequence[Weight], members: int) -> tuple[float, ...
 
 
 def blend(stack: Stack, how: Blend, weights: Sequence[Weight], task: Task = "multilabel") -> Probabilities:
-    """One answer (K, h, w) from the stack (M, K, h, w), float32 in [0, 1]; weights as `normalise_weights` takes them.
+    """Probabilities (K, h, w) from the stack (M, K, h, w), float32 in [0, 1]; weights as `normalise_weights` takes
+    them.
 
     A member with weight 0 has no part in any blend; a weight per label makes this so for each label.
 
@@ -76,14 +77,14 @@ def blend(stack: Stack, how: Blend, weights: Sequence[Weight], task: Task = "mul
     - geometric: the probability whose logit is the weighted mean of the members' logits. Multiclass: the weighted mean
       of the log-probabilities, background included, renormalised; the background has a member's mean weight.
     - median: the mean of the lower and the upper weighted median, which differ only where the weight splits in exact
-      halves. The lower is the least answer that half of the weight does not exceed, the upper the greatest that half of
-      the weight reaches. Equal weights: the ordinary median.
+      halves. The lower is the least probability that half of the weight does not exceed, the upper the greatest that
+      half of the weight reaches. Equal weights: the ordinary median.
     - majority vote: the share of the weight that votes for the pixel, so a threshold acts on that share. A member votes
       with its mask at DECISION.
     - STAPLE: `medseg.inference.staple` of the members' masks at DECISION; weights say only who takes part.
 
     Multiclass labels whose sum exceeds 1 (medians and STAPLE do not know of each other, weights per label differ) are
-    divided by it. Raises InputError for any other `how`: stacking is a network's answer, which Prediction holds.
+    divided by it. Raises InputError for any other `how`: stacking is a network's prediction, which Prediction holds.
     """
     if how not in _WAYS:
         raise InputError(f"Members blend by {', '.join(_WAYS)}, not by {how!r:.80}.")

@@ -43,27 +43,27 @@ def appearance_of(looks: Sequence[dict[str, float]]) -> Appearance:
     return Appearance(**{key: (low, high) for key, (low, high) in ranges.items()})
 
 
-def doubts(image: Image, training: TrainingData) -> list[str]:
+def warnings_of(image: Image, training: TrainingData) -> list[str]:
     """Sentences that say how `image` differs from the training images; empty where nothing speaks against it."""
-    found = reasons(image, training)
-    if not found:
+    sentences = reasons(image, training)
+    if not sentences:
         return []
-    pictures = training.pictures or training.name
-    return [f"This image is unlike what the ensemble was trained on ({pictures}): {', and '.join(found)}."]
+    images = training.pictures or training.name
+    return [f"This image is unlike what the ensemble was trained on ({images}): {', and '.join(sentences)}."]
 
 
 def reasons(image: Image, training: TrainingData) -> list[str]:
     """What speaks against `image` being like the training images, a clause each: the fewer, the better it suits."""
-    found = []
+    sentences = []
     if image.modality and training.modalities and image.modality not in training.modalities:
-        found.append(f"its DICOM modality is {image.modality}, not {' or '.join(training.modalities)}")
+        sentences.append(f"its DICOM modality is {image.modality}, not {' or '.join(training.modalities)}")
     if training.appearance is not None:
-        found += _unlike(look(image), training.appearance)
-    return found
+        sentences += _unlike(look(image), training.appearance)
+    return sentences
 
 
-def _unlike(seen: dict[str, float], known: Appearance) -> list[str]:
-    if seen["red_green"] == seen["yellow_blue"] == 0 and max(known.red_green[0], known.yellow_blue[0]) > 0:
+def _unlike(measured: dict[str, float], known: Appearance) -> list[str]:
+    if measured["red_green"] == measured["yellow_blue"] == 0 and max(known.red_green[0], known.yellow_blue[0]) > 0:
         return ["it has no colour"]
     words = {
         "brightness": "brightness",
@@ -71,7 +71,7 @@ def _unlike(seen: dict[str, float], known: Appearance) -> list[str]:
         "yellow_blue": "balance of yellow and blue",
     }
     return [
-        f"its {words[key]} ({seen[key]:.2f}) lies outside {low:.2f} to {high:.2f}"
+        f"its {words[key]} ({measured[key]:.2f}) lies outside {low:.2f} to {high:.2f}"
         for key, (low, high) in dataclasses.asdict(known).items()
-        if not low - _MARGIN <= seen[key] <= high + _MARGIN
+        if not low - _MARGIN <= measured[key] <= high + _MARGIN
     ]

@@ -22,7 +22,14 @@ from medseg.inference import runtime
 from medseg.inference.blend import normalise_weights
 from medseg.inference.cache import ArrayCache
 from medseg.inference.member import LoadedMember, file_sha256, load_member
-from medseg.inference.prediction import Answer, Prediction, Source, blends_of, checked_blend, checked_threshold
+from medseg.inference.prediction import (
+    MemberProbabilities,
+    Prediction,
+    Source,
+    blends_of,
+    checked_blend,
+    checked_threshold,
+)
 from medseg.inference.stacker import open_stacker, stack_image
 from medseg.inference.tta import Augmentation, Turns, checked_tta
 
@@ -92,33 +99,33 @@ class Ensemble:
         fetcher = Fetcher(progress, cancelled, anonymous=anonymous)
         fetched = fetcher.fetch(folder_or_repo, revision)
         settings, root = config.load_ensemble(fetched)
-        kept: list[tuple[MemberReference, LoadedMember]] = []
+        loaded: list[tuple[MemberReference, LoadedMember]] = []
         quarantined = []
         for reference in settings.members:
             try:
                 folder = _member_folder(root, reference, fetcher)
-                kept.append((reference, _open_member(folder, reference, settings, chosen)))
+                loaded.append((reference, _open_member(folder, reference, settings, chosen)))
             except MedsegError as error:
                 if cancelled is not None and cancelled():
                     raise
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
         for label, name in enumerate(settings.labels):
-            if not any(reference.counts_for(label) for reference, _ in kept):
+            if not any(reference.counts_for(label) for reference, _ in loaded):
                 raise DamagedError(
                     f"The ensemble {settings.name} has no usable member for {name}: {' '.join(quarantined)}"
                 )
         stacker = None
         if settings.stacker is not None:
             try:
-                stacker = open_stacker(root, settings, len(kept), chosen)
+                stacker = open_stacker(root, settings, len(loaded), chosen)
             except MedsegError as error:
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
                 settings = dataclasses.replace(settings, blend="weighted mean", stacker=None)
-        settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in kept))
-        found = [member for _, member in kept]
-        return cls(settings, found, quarantined, stacker, folder=fetched, source=_source(fetched))
+        settings = dataclasses.replace(settings, members=tuple(reference for reference, _ in loaded))
+        opened = [member for _, member in loaded]
+        return cls(settings, opened, quarantined, stacker, folder=fetched, source=_source(fetched))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,8 +135,8 @@ class Ensemble:
     @property
     def weights(self) -> tuple[Weight, ...]:
         """The weights of ensemble.json, normalised over the members that are loaded."""
-        given = [reference.weight for reference in self.config.members]
-        return normalise_weights(given, len(self.members), len(self.config.labels))
+        own = [reference.weight for reference in self.config.members]
+        return normalise_weights(own, len(self.members), len(self.config.labels))
 
     @property
     def blends(self) -> tuple[Blend, ...]:
@@ -151,9 +158,9 @@ class Ensemble:
         `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)), `blend`
         (one of `blends`, which `medseg.inference.blend.blend` describes) and `cleanup` default to those of
         ensemble.json. The networks, the stacker too, run once per image: another call with other settings than `tta`
-        starts from their cached answers. `tta` averages each network over the four flips ("flips", or True) or the
-        eight turns and mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError for
-        settings out of range or an image with a side under MIN_SIDE.
+        starts from their cached probabilities. `tta` averages each network over the four flips ("flips", or True) or
+        the eight turns and mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError
+        for settings out of range or an image with a side under MIN_SIDE.
         """
         if not isinstance(image, Image):
             raise InputError(f"Wanted an image as `medseg.read_image` gives it, got {type(image).__name__}.")
@@ -161,11 +168,11 @@ class Ensemble:
             height, width = image.size
             raise InputError(f"The image is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
         threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
-        given = self.weights if weights is None else weights
-        chosen = normalise_weights(given, len(self.members), len(self.config.labels))
+        asked = self.weights if weights is None else weights
+        chosen = normalise_weights(asked, len(self.members), len(self.config.labels))
         blend = checked_blend(self.config.blend if blend is None else blend, self.config)
         turns = checked_tta(tta)
-        members, stacked = self.answers(image, turns)
+        members, stacked = self.run_networks(image, turns)
         return Prediction(
             image=image,
             labels=self.config.labels,
@@ -191,23 +198,27 @@ class Ensemble:
         """The weights that leave only the member `index`."""
         return tuple(float(position == index) for position in range(len(self.members)))
 
-    def answers(self, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
-        """What every member says of `image`, and what the stacker makes of it: the only place where networks run, and
-        those whose answer is cached do not."""
+    def run_networks(self, image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
+        """The members' probabilities of `image`, and the stacker's: the only place where networks run, and those whose
+        probabilities are cached do not."""
         with self._running:  # one image at a time: two askers of the same image run its networks once
-            stack = np.stack([_kept((member,), image, image, tta) for member in self.members])
+            stack = np.stack([_cached((member,), image, image, tta) for member in self.members])
             if self.stacker is None or self.config.stacker is None:
                 return stack, None
-            picture = stack_image(stack, image if self.config.stacker.with_image else None)
-            return stack, _kept((self.stacker, *self.members), image, picture, tta)
+            channels = stack_image(stack, image if self.config.stacker.with_image else None)
+            return stack, _cached((self.stacker, *self.members), image, channels, tta)
+
+    def answers(self, image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
+        """The old name of `run_networks`."""
+        warnings.warn("Ensemble.answers is run_networks now; the old name goes in 0.3.0.", DeprecationWarning, 2)
+        return self.run_networks(image, tta)
 
 
-def _kept(models: tuple[LoadedMember, ...], image: Image, picture: Image, tta: Augmentation) -> Answer:
-    """What the first of `models` answers for `picture`, which the others made of `image`; from the cache where it is
-    there."""
+def _cached(models: tuple[LoadedMember, ...], image: Image, channels: Image, tta: Augmentation) -> MemberProbabilities:
+    """The first of `models` run on `channels`, which the others made of `image`; from the cache where it is there."""
     # hash of the image, hashes of all networks that had a part, what each was averaged over
     key = (image.sha256, "+".join(model.sha256 for model in models), tta)
-    return _cache.get(key, lambda: models[0].probabilities(picture, tta=tta))
+    return _cache.get(key, lambda: models[0].probabilities(channels, tta=tta))
 
 
 def _source(folder: Path) -> Source:
@@ -227,7 +238,7 @@ def _open_member(folder: Path, reference: MemberReference, settings: EnsembleCon
     member = load_member(folder, sha256=reference.sha256, device=device)
     if (member.config.task, member.config.labels) != (settings.task, settings.labels):
         raise InputError(
-            f"The member {reference.source} answers {member.config.task} {', '.join(member.config.labels)}, "
+            f"The member {reference.source} predicts {member.config.task} {', '.join(member.config.labels)}, "
             f"the ensemble asks for {settings.task} {', '.join(settings.labels)}."
         )
     return member

@@ -159,13 +159,13 @@ def _check_shape(name: str, shape: Shape) -> None:
 def _check_ends(graph: Message, image: Shape, logits: Shape, values: _Values) -> None:
     """One image goes in, its logits come out."""
     for what, entries, shape in (("input", graph["input"], image), ("output", graph["output"], logits)):
-        found = list(_declared(entries))
+        declared = list(_declared(entries))
         is_float = all(entry["type"]["tensor_type"]["elem_type"] == FLOAT for entry in entries)
         _require(
-            [of for _, of in found] == [shape] and is_float,
-            f"its {what} is {str([of for _, of in found])[:80]}, member.json wants one float {what} {shape}",
+            [of for _, of in declared] == [shape] and is_float,
+            f"its {what} is {str([of for _, of in declared])[:80]}, member.json wants one float {what} {shape}",
         )
-        values.declared |= dict(found)
+        values.declared |= dict(declared)
     values.add(graph["input"][0]["name"], image)
 
 

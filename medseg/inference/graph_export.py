@@ -47,9 +47,9 @@ def make_graph(network: torch.nn.Module, slots: Mapping[str, Slot], image: Shape
     _bind(model.graph, hidden, slots)
     _strip(model)
     written = to_proto(model)
-    told = [value for value in written.graph.value_info if value.name not in model.graph.initializers]
+    typed = [value for value in written.graph.value_info if value.name not in model.graph.initializers]
     del written.graph.value_info[:]  # an initializer has its shape of its own
-    written.graph.value_info.extend(told)
+    written.graph.value_info.extend(typed)
     content: bytes = written.SerializeToString()
     check_graph(content, slots, image, logits)
     return content
@@ -80,8 +80,8 @@ def largest_difference(network: torch.nn.Module, graph: GraphNetwork, image: Sha
     batch = _test_image(image)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(batch)).sigmoid().numpy()
-    found = torch.from_numpy(graph.logits(batch)).sigmoid().numpy()
-    return float(np.abs(wanted - found).max())
+    probabilities = torch.from_numpy(graph.logits(batch)).sigmoid().numpy()
+    return float(np.abs(wanted - probabilities).max())
 
 
 @lru_cache(maxsize=4)

@@ -59,7 +59,7 @@ class LoadedMember:
         mean = np.asarray(np.mean([inverse(self._run(forward(batch))) for forward, inverse in pairs], axis=0))
         if not np.isfinite(mean).all():  # finite weights can still overflow; an empty mask would hide it
             raise DamagedError(
-                f"The member {self.config.name} answers this picture with NaN: take it out of the ensemble."
+                f"The member {self.config.name} predicts NaN for this image: take it out of the ensemble."
             )
         return to_working_grid(mean, preprocess, image.size).astype(np.float16)
 
@@ -278,7 +278,7 @@ def _graph_of(network: torch.nn.Module, opened: MemberFiles) -> bytes:
 
 
 def _with_graph(member: MemberConfig, folder: Path, network: torch.nn.Module) -> MemberConfig:
-    """Write member.json, with the graph of `network` beside it where there can be one that answers the same."""
+    """Write member.json, with the graph of `network` beside it where there can be one that predicts the same."""
     (folder / GRAPH).unlink(missing_ok=True)
     schema.dump(member, folder / "member.json")
     try:

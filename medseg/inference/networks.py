@@ -60,9 +60,9 @@ def fill_network(
     architecture, checked, sketch = check_settings(settings, member)
     wanted = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
     for name in sorted(wanted.keys() | slots.keys()):
-        found = slots[name].shape if name in slots else None
-        if found != wanted.get(name):
-            sides = [list(shape) if shape is not None else "nothing" for shape in (found, wanted.get(name))]
+        present = slots[name].shape if name in slots else None
+        if present != wanted.get(name):
+            sides = [list(shape) if shape is not None else "nothing" for shape in (present, wanted.get(name))]
             raise ValueError(f"{name[:80]!r} is {sides[0]}, wanted {sides[1]}")
     network: torch.nn.Module = architecture(**checked)
     network.load_state_dict(safetensors.torch.load(content))  # half precision is copied into float32 parameters
@@ -118,7 +118,7 @@ def _check_settings(architecture: type, settings: dict[str, Any], member: Member
 
 def _check_smp(settings: dict[str, Any]) -> None:
     if settings.get("activation") not in (None, "identity"):
-        raise ConfigError("config.json: activation must be null, since a member answers in logits.")
+        raise ConfigError("config.json: activation must be null, since a member's network gives logits.")
     name = settings.get("encoder_name", "resnet34")
     _check_encoder(name)
     if _PRUNED in settings and (settings[_PRUNED] != "getter" or not name.startswith("tu-")):
@@ -127,15 +127,15 @@ def _check_smp(settings: dict[str, Any]) -> None:
 
 
 def _check_sketch(network: torch.nn.Module, member: MemberConfig) -> None:
-    """Refuse a network on the meta device that is too large or answers on another grid or with other channels."""
+    """Refuse a network on the meta device that is too large or has another output grid or other channels."""
     parameters = sum(p.numel() for p in network.parameters())
     if parameters > MAX_PARAMETERS:
         raise ConfigError(f"config.json: {parameters:,} parameters are over the limit of {MAX_PARAMETERS:,}.")
     grid = (member.preprocess.height, member.preprocess.width)
     wanted = (1, member.channels_out, *grid)
-    found = tuple(network(torch.empty(1, member.preprocess.channels, *grid)).shape)
-    if found != wanted:
-        raise ConfigError(f"config.json: the network answers {found}, member.json wants {wanted}.")
+    shape = tuple(network(torch.empty(1, member.preprocess.channels, *grid)).shape)
+    if shape != wanted:
+        raise ConfigError(f"config.json: the network gives {shape}, member.json wants {wanted}.")
 
 
 def _is_plain(value: Any) -> bool:

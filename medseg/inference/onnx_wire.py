@@ -75,8 +75,8 @@ def read_model(content: bytes) -> Message:
 
 def _message(content: bytes, kind: str) -> Message:
     fields = _FIELDS[kind]
-    found: Message = {name: [] if of[0] == "*" else _EMPTY.get(of) for name, of in fields.values()}
-    given: set[str] = set()
+    message: Message = {name: [] if of[0] == "*" else _EMPTY.get(of) for name, of in fields.values()}
+    present: set[str] = set()
     place = 0
     while place < len(content):
         key, place = _varint(content, place)
@@ -85,13 +85,13 @@ def _message(content: bytes, kind: str) -> Message:
         name, of = fields[key >> 3]
         value, place = _value(content, place, key & 7, of.lstrip("*"))
         if of[0] == "*":
-            found[name] += value
-        elif name in given:
+            message[name] += value
+        elif name in present:
             raise ValueError(f"it holds {name} twice")
         else:
-            (found[name],) = value
-        given.add(name)
-    return found
+            (message[name],) = value
+        present.add(name)
+    return message
 
 
 def _value(content: bytes, place: int, wire: int, of: str) -> tuple[list[Any], int]:

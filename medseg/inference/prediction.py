@@ -1,4 +1,4 @@
-"""One image's result: the members' answers, and the settings that blend them into masks."""
+"""One image's result: the members' probabilities, and the settings that blend them into masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medseg.inference.tta import Augmentation
 from medseg.postprocess import clean_up, to_masks
 from medseg.preprocess import to_image_grid
 
-Answer: TypeAlias = Float16[np.ndarray, "K h w"]
+MemberProbabilities: TypeAlias = Float16[np.ndarray, "K h w"]
 """What one network says: probabilities on the working grid."""
 
 
@@ -45,9 +45,9 @@ class Prediction:
     `members` (M, K, h, w) float16: every member's probabilities on the working grid. `probabilities` (K, H, W) float32
     and `masks` (K, H, W) bool lie on the image's own grid; so does `disagreement` (H, W), in [0, 1]. `weights` are
     normalised: one number for each member, or a tuple of one for each label. `blend` says how `members` become one
-    answer, or that the result is `stacked` (K, h, w) float16, the stacker's answer from the members' (None where there
+    prediction, or that the result is `stacked` (K, h, w) float16, the stacker's probabilities (None where there
     is no stacker). `tta` says what each member was averaged over, `cleanup` what is done to the masks, which may be
-    other than `ensemble.cleanup`. `member_names` and `member_sha256` (of each member.json) say which models answered,
+    other than `ensemble.cleanup`. `member_names` and `member_sha256` (of each member.json) say which models predicted,
     `left_out` which did not and why. `source` is None for an ensemble that was put together in memory.
     """
 
@@ -63,7 +63,7 @@ class Prediction:
     cleanup: Cleanup
     left_out: tuple[str, ...] = ()
     blend: Blend = "weighted mean"
-    stacked: Answer | None = None
+    stacked: MemberProbabilities | None = None
     source: Source | None = None
 
     @cached_property
@@ -75,8 +75,8 @@ class Prediction:
 
     @cached_property
     def masks(self) -> Masks:
-        found = to_masks(self.probabilities, self.threshold, self.ensemble.task)
-        return clean_up(found, self.cleanup, self.ensemble.task)
+        raw = to_masks(self.probabilities, self.threshold, self.ensemble.task)
+        return clean_up(raw, self.cleanup, self.ensemble.task)
 
     @cached_property
     def disagreement(self) -> Float32[np.ndarray, "H W"]:
@@ -84,8 +84,8 @@ class Prediction:
         return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
 
     def remix(self, *, weights: Sequence[Weight], threshold: float, blend: Blend | None = None) -> Prediction:
-        """The same answers blended anew, by this prediction's `blend` where None; no network runs. Raises InputError
-        as `Ensemble.predict` does."""
+        """The same probabilities blended anew, by this prediction's `blend` where None; no network runs. Raises
+        InputError as `Ensemble.predict` does."""
         return dataclasses.replace(
             self,
             weights=normalise_weights(weights, len(self.members), len(self.labels)),

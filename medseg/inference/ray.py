@@ -51,8 +51,8 @@ def predict_on_cluster(
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    found = ray.cluster_resources()
-    gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
+    resources = ray.cluster_resources()
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     rows = [{"path": str(job.path.resolve()), "stem": job.stem} for job in jobs]
     done = ray.data.from_items(rows).map_batches(
         Segmenter,

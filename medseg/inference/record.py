@@ -42,13 +42,13 @@ def versions() -> dict[str, str]:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Asked once: each package's answer is read from a file."""
+    """Asked once: each version is read from a file."""
     names = ("onnxruntime", "torch", "segmentation-models-pytorch", "timm", "numpy", "scipy", "pydicom", "pillow")
-    found = {"medseg": __version__}
+    versions = {"medseg": __version__}
     for name in names:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

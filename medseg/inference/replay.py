@@ -119,11 +119,11 @@ def replay(report: dict[str, Any], path: Path, ensemble: Ensemble, mask: Path | 
     """
     report = _checked(report, "This")
     image = _image(report, path)
-    found = [*_other_image(report, image), *_other_models(report, ensemble)]
+    differences = [*_other_image(report, image), *_other_models(report, ensemble)]
     if len(ensemble.members) == len(report["members"]):
         prediction = _predict(report, image, ensemble)
-        found += [*_other_mask(report, prediction, mask), *_other_areas(report, prediction)]
-    return Replay(tuple(found), tuple(_remarks(report, ensemble)))
+        differences += [*_other_mask(report, prediction, mask), *_other_areas(report, prediction)]
+    return Replay(tuple(differences), tuple(_remarks(report, ensemble)))
 
 
 def _image(report: dict[str, Any], path: Path) -> Image:

@@ -24,6 +24,6 @@ class TorchNetwork:
     @torch.inference_mode()
     def logits(self, batch: Float32[np.ndarray, "N C h w"]) -> Float32[np.ndarray, "N K h w"]:
         """One case a batch, so that no result depends on its neighbours."""
-        given = torch.from_numpy(np.ascontiguousarray(batch))
-        answer: torch.Tensor = self.module(given.to(device=self.device, memory_format=torch.channels_last))
-        return np.asarray(answer.float().cpu().numpy())
+        tensor = torch.from_numpy(np.ascontiguousarray(batch))
+        logits: torch.Tensor = self.module(tensor.to(device=self.device, memory_format=torch.channels_last))
+        return np.asarray(logits.float().cpu().numpy())

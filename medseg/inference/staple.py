@@ -21,8 +21,8 @@ def staple(decisions: Bool[np.ndarray, "M h w"]) -> Float32[np.ndarray, "h w"]:
 
     Expectation maximisation over each observer's sensitivity and specificity: from the share of observers who mark a
     pixel, until the posteriors settle or for MAX_ROUNDS. The prior is the foreground's mean share of all masks. Where
-    nobody marks anything the answer is 0 everywhere, where all mark everything 1; observers who agree, and one alone,
-    get their mask back. Two are too few to say who of them errs: the answer where they differ depends on the start.
+    nobody marks anything the result is 0 everywhere, where all mark everything 1; observers who agree, and one alone,
+    get their mask back. Two are too few to say who of them errs: the result where they differ depends on the start.
 
     Pixels with the same decisions have the same posterior, so the work is done on the distinct ones, 2^M at most.
     """

@@ -1,4 +1,4 @@
-"""How unsure an answer is, pixel by pixel, and how a temperature makes it more or less so.
+"""How unsure a prediction is, pixel by pixel, and how a temperature makes it more or less so.
 
 Maps lie on the grid of what they are given, one for each label; multiclass labels share one, since a pixel belongs to
 one of them.

@@ -22,7 +22,7 @@ MAX_DEPTH = 5
 
 
 class PlainUNet(nn.Module, PyTorchModelHubMixin):
-    """Logits (N, classes, H, W) of pictures (N, in_channels, H, W) whose sides are multiples of 2 ** depth.
+    """Logits (N, classes, H, W) of images (N, in_channels, H, W) whose sides are multiples of 2 ** depth.
 
     Each of the `depth` levels halves the sides and doubles the channels, `width` at the top; the way up joins what the
     way down saw. `norm` None chooses batch norm, and none for selu: its activations normalise themselves, if
@@ -60,14 +60,14 @@ class PlainUNet(nn.Module, PyTorchModelHubMixin):
         self._initialise(gain=1.0 if activation == "selu" else 2.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = []
+        levels = []
         for block in self.down[:-1]:
             x = block(x)
-            seen.append(x)
+            levels.append(x)
             x = F.max_pool2d(x, 2)
         x = self.down[-1](x)
         for rise, block in zip(self.rise, self.up, strict=True):
-            x = block(torch.cat([seen.pop(), rise(x)], dim=1))
+            x = block(torch.cat([levels.pop(), rise(x)], dim=1))
         logits: torch.Tensor = self.head(x)
         return logits
 

@@ -100,7 +100,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def _deadline(self, seconds: float) -> Iterator[None]:
-        """Kill the process after `seconds`: its pipe then ends and whoever reads from it goes on."""
+        """Kill the process after `seconds`: its pipe then ends and the reader goes on."""
         timer = threading.Timer(seconds, self._kill_overdue)
         timer.daemon = True
         timer.start()

@@ -44,7 +44,9 @@ def show_row(
 ) -> list[Shown]:
     """Those of `samples`, which `scores` are of, that `choose` chooses by the Dice of `row`. They are read again;
     `masks_of` gives the masks of number i on its image."""
-    dice = np.mean([[one["dice"] for one in of_label] for of_label in scores.scores[row].values()], axis=0).tolist()
+    dice = np.mean(
+        [[values["dice"] for values in of_label] for of_label in scores.scores[row].values()], axis=0
+    ).tolist()
     shown = []
     for group, indices in choose(dice).items():
         for index in indices:
@@ -73,4 +75,4 @@ def _name(sample: Sample, image: Image) -> str:
 
 def _draw(image: Image, truth: Masks, prediction: Masks) -> list[str]:
     drawn = [draw_overlay(image.pixels, masks) for masks in (np.zeros_like(truth), truth, prediction)]
-    return [data_uri(one, LONGEST_SIDE) for one in drawn]
+    return [data_uri(drawing, LONGEST_SIDE) for drawing in drawn]

@@ -79,7 +79,7 @@ def _facts(report: dict[str, Any], facts: Mapping[str, str]) -> list[tuple[str, 
 
 
 def _names(report: dict[str, Any]) -> list[str]:
-    return [report["ensemble"]] if "ensemble" in report else [one["name"] for one in report["predictions"]]
+    return [report["ensemble"]] if "ensemble" in report else [entry["name"] for entry in report["predictions"]]
 
 
 def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,7 +93,9 @@ def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _predictions(report: dict[str, Any]) -> list[tuple[str, str]]:
-    return [("Model", f"{one['name']}: {one['form']} of {one['images']} images") for one in report["predictions"]]
+    return [
+        ("Model", f"{entry['name']}: {entry['form']} of {entry['images']} images") for entry in report["predictions"]
+    ]
 
 
 def _weight(weight: float | Sequence[float]) -> str:
@@ -118,21 +120,25 @@ def _tables(report: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
     yield "The same predictions, as others count", _table(report["conventions"][label])
 
 
-def _lesion_tables(found: dict[str, Any]) -> Iterator[tuple[str, Table]]:
+def _lesion_tables(counts: dict[str, Any]) -> Iterator[tuple[str, Table]]:
     """The figures per lesion: by criterion, by size, and by threshold."""
-    if not found["lesions"]:
+    if not counts["lesions"]:
         return
-    for criterion in next(iter(found["rows"].values())):
-        rows = {row: criteria[criterion] for row, criteria in found["rows"].items()}
+    for criterion in next(iter(counts["rows"].values())):
+        rows = {row: criteria[criterion] for row, criteria in counts["rows"].items()}
         yield (
-            f"Per lesion, matched by {criterion}, {found['lesions']} lesions",
-            _table(rows, protocol=found["protocol"]),
+            f"Per lesion, matched by {criterion}, {counts['lesions']} lesions",
+            _table(rows, protocol=counts["protocol"]),
         )
-    sizes = {row: {size: one["recall"] for size, one in by_size.items()} for row, by_size in found["sizes"].items()}
+    sizes = {
+        row: {size: values["recall"] for size, values in by_size.items()} for row, by_size in counts["sizes"].items()
+    }
     if any(sizes.values()):
         yield "Recall of lesions by size", _table(sizes)
-    if any(found["froc"].values()):
-        points = {row: {f"{at['threshold']:g}": _froc_cell(at) for at in curve} for row, curve in found["froc"].items()}
+    if any(counts["froc"].values()):
+        points = {
+            row: {f"{at['threshold']:g}": _froc_cell(at) for at in curve} for row, curve in counts["froc"].items()
+        }
         heads = ["FROC: threshold", *next(iter(points.values()))]
         yield "Recall / false findings an image", Table(heads, [Row(row, [*at.values()]) for row, at in points.items()])
 
@@ -141,7 +147,7 @@ def _froc_cell(at: dict[str, float]) -> dict[str, Any]:
     return _plain_cell(f"{at['recall']:.2f} / {at['false_per_image']:.2f}")
 
 
-def _comparison(found: dict[str, Any], protocol: str) -> Iterator[tuple[str, Table]]:
+def _comparison(comparison: dict[str, Any], protocol: str) -> Iterator[tuple[str, Table]]:
     """The order of the rows and how far it holds, then every difference."""
     rows = [
         Row(
@@ -152,12 +158,12 @@ def _comparison(found: dict[str, Any], protocol: str) -> Iterator[tuple[str, Tab
                 _plain_cell("–" if place["first"] is None else f"{place['first']:.0%}"),
             ],
         )
-        for row, place in sorted(found["ranks"].items(), key=lambda entry: float(entry[1]["rank"]))
+        for row, place in sorted(comparison["ranks"].items(), key=lambda entry: float(entry[1]["rank"]))
     ]
     yield "Ranks by Dice", Table(["", "Rank", "95 % of resamples", "First in"], rows, protocol)
     pairs = [
         Row(name, [_cell(pair, True), _plain_cell("–" if pair["p"] is None else f"{pair['p']:.3f}")])
-        for name, pair in found["pairs"].items()
+        for name, pair in comparison["pairs"].items()
     ]
     yield "Every two compared", Table(["", "Dice, paired", "p, corrected"], pairs, protocol)
 

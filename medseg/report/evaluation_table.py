@@ -28,15 +28,15 @@ def table(report: dict[str, Any], label: str) -> str:
 
 def lesion_table(report: dict[str, Any], label: str) -> tuple[str, str]:
     """A heading, and each row's figures per lesion as a Markdown table; "" where the truth and all rows hold none."""
-    found = report.get("lesions", {}).get(label)
-    if not found or not found["lesions"]:
+    counts = report.get("lesions", {}).get(label)
+    if not counts or not counts["lesions"]:
         return "", ""
     columns = [(criterion, metric) for criterion in ("any overlap", "IoU ≥ 0.5") for metric in _PER_LESION]
     lines = [f"| | {' | '.join(f'{_PER_LESION[metric]}, {criterion}' for criterion, metric in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
-    for row, criteria in found["rows"].items():
+    for row, criteria in counts["rows"].items():
         lines.append(f"| {row} | {' | '.join(_cell(criteria[criterion][metric]) for criterion, metric in columns)} |")
-    return f"Per lesion, {found['lesions']} lesions in the truth", "\n".join(lines)
+    return f"Per lesion, {counts['lesions']} lesions in the truth", "\n".join(lines)
 
 
 def comparison_table(report: dict[str, Any], label: str) -> tuple[str, str]:
@@ -44,13 +44,13 @@ def comparison_table(report: dict[str, Any], label: str) -> tuple[str, str]:
     corrected interval; "" for fewer than two rows."""
     if not report.get("comparison"):
         return "", ""
-    found = report["comparison"]["labels"][label]
+    comparison = report["comparison"]["labels"][label]
     lines = ["| | rank | 95 % of resamples | first in |", "|---|---|---|---|"]
-    for row, place in sorted(found["ranks"].items(), key=lambda entry: entry[1]["rank"]):
+    for row, place in sorted(comparison["ranks"].items(), key=lambda entry: entry[1]["rank"]):
         share = "–" if place["first"] is None else f"{place['first']:.0%}"
         lines.append(f"| {row} | {place['rank']:g} | {_range(place)} | {share} |")
     lines += ["", "| Dice, paired; intervals and p corrected by Holm | | p |", "|---|---|---|"]
-    for name, pair in found["pairs"].items():
+    for name, pair in comparison["pairs"].items():
         p = "–" if pair["p"] is None else f"{pair['p']:.3f}"
         lines.append(f"| {name} | {_cell(pair, signed=True)} | {p} |")
     return "Compared", "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Training: of one member, of a stacker over several, and of whole studies. The top floor; nothing below imports it."""
+"""Training: of one member, of a stacker over several, and of whole studies. Nothing of the library imports it."""

@@ -1,4 +1,4 @@
-"""Augmentation in named strengths. Picture and masks move together; randomness belongs to (seed, epoch, sample)."""
+"""Augmentation in named strengths. Image and masks move together; randomness belongs to (seed, epoch, sample)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BILINEAR = v2.InterpolationMode.BILINEAR
 
 def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform | None:
     """light: flips and small shifts; medium: flips, rotation to 45°, scale 0.8 to 1.25, shear, colour, sometimes blur;
-    heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey picture;
+    heavy: any rotation, scale 0.6 to 1.6, bending, stronger colour, often blur, noise or a grey image;
     sequences: for channels that are sequences of MRI: moved as in medium, bent, and each channel brighter or darker,
     harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken;
     centres: for photographs of other clinics: any rotation, made smaller down to 0.35 or larger up to 1.5, strong
     colour and another white balance, blur, noise, compression as JPEG.
 
-    Colour is varied where a picture can have it, with 1 or 3 channels; other channels are measurements, which keep
+    Colour is varied where an image can have it, with 1 or 3 channels; other channels are measurements, which keep
     their values but for blur and noise, and for what sequences does to all of them. None for the strength `none`.
     """
     if strength == "none":
@@ -86,7 +86,7 @@ def _soft_blur() -> v2.Transform:
 
 
 class VarySequences(v2.Transform):
-    """Pictures (C, H, W) in [0, 1], each channel with a gamma in 0.6 to 1.6 and a factor in 0.7 to 1.4, drawn evenly in
+    """Images (C, H, W) in [0, 1], each channel with a gamma in 0.6 to 1.6 and a factor in 0.7 to 1.4, drawn evenly in
     their logarithms; with a chance of 0.1 one channel is a copy of another. Masks stay as they are."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -106,9 +106,9 @@ class VarySequences(v2.Transform):
 
 
 class MakeSmaller(v2.Transform):
-    """The whole picture at 0.35 to 0.9 of its size, somewhere on the same grid, so that what is marked becomes small.
+    """The whole image at 0.35 to 0.9 of its size, somewhere on the same grid, so that what is marked becomes small.
 
-    The rest is black, as around an endoscope's view; above half the size, half the time, the picture is mirrored there.
+    The rest is black, as around an endoscope's view; above half the size, half the time, the image is mirrored there.
     """
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _resized(tensor: Any, size: list[int]) -> Any:
 
 
 class WhiteBalance(v2.Transform):
-    """Pictures (C, H, W) in [0, 1], each channel with a gamma and a factor in 0.8 to 1.25; masks stay as they are."""
+    """Images (C, H, W) in [0, 1], each channel with a gamma and a factor in 0.8 to 1.25; masks stay as they are."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         channels = v2.query_chw(flat_inputs)[0]
@@ -148,7 +148,7 @@ class WhiteBalance(v2.Transform):
 
 
 class Compress(v2.Transform):
-    """Pictures (1 or 3, H, W) in [0, 1] as JPEG of quality 15 to 80 gives them back; masks stay as they are."""
+    """Images (1 or 3, H, W) in [0, 1] as JPEG of quality 15 to 80 gives them back; masks stay as they are."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return {"quality": int(torch.randint(15, 81, ()))}
@@ -172,9 +172,9 @@ def _sometimes(*chances: tuple[v2.Transform, float]) -> list[v2.Transform]:
 
 
 def augment(
-    picture: torch.Tensor, masks: torch.Tensor, transform: v2.Transform, key: tuple[int, int, int]
+    image: torch.Tensor, masks: torch.Tensor, transform: v2.Transform, key: tuple[int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A varied copy of picture (C, H, W) in [0, 1] and masks (K, H, W) bool.
+    """A varied copy of image (C, H, W) in [0, 1] and masks (K, H, W) bool.
 
     The same `key` (seed, epoch, sample index) gives the same copy in any process and order, so that a resumed run
     continues exactly. torchvision draws from torch's global generator on the CPU: it is seeded here and put back.
@@ -182,5 +182,5 @@ def augment(
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which seeds the GPU's generator too: nothing would put that back
         torch.default_generator.manual_seed(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1)
-        varied, moved = transform(tv_tensors.Image(picture), tv_tensors.Mask(masks))
+        varied, moved = transform(tv_tensors.Image(image), tv_tensors.Mask(masks))
     return varied.as_subclass(torch.Tensor).clamp(0, 1), moved.as_subclass(torch.Tensor)

@@ -17,11 +17,11 @@ def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
     """Write the hash of all images and masks with the first run in `output`. Raises InputError where a run that is
     continued would go on with other bytes under the same names."""
     digests = sorted({file_sha256(path) for sample in samples for path in sample.files})
-    digest, kept = hashlib.sha256("".join(digests).encode()).hexdigest(), output / "data.sha256"
+    digest, record = hashlib.sha256("".join(digests).encode()).hexdigest(), output / "data.sha256"
     if not (output / "checkpoints").exists():
         output.mkdir(parents=True, exist_ok=True)
-        kept.write_text(digest + "\n", encoding="utf-8")
-    elif kept.is_file() and kept.read_text(encoding="utf-8").strip() != digest:
+        record.write_text(digest + "\n", encoding="utf-8")
+    elif record.is_file() and record.read_text(encoding="utf-8").strip() != digest:
         raise InputError(
             f"Images or masks have changed since the run in {output} began: put them back, or begin another --output."
         )

@@ -76,8 +76,8 @@ def _corrected(pairs: Sequence[Path], donor: MemberConfig) -> list[Sample]:
     samples = []
     for path in pairs:
         labels = donor.labels if len(donor.labels) > 1 else None
-        found = load_data(path, labels=labels, divide=False).samples
-        samples += [replace(sample, case=f"corrected {path.stem} {sample.case}", split="") for sample in found]
+        loaded = load_data(path, labels=labels, divide=False).samples
+        samples += [replace(sample, case=f"corrected {path.stem} {sample.case}", split="") for sample in loaded]
     return samples
 
 

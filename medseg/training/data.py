@@ -24,7 +24,7 @@ from medseg.training.augment import augment, make_augmentation
 from medseg.training.recipe import Augmentation, Recipe
 
 PHANTOM_COUNT = 240
-PHANTOM_SEED = 1000  # far from the seeds of assets/examples: the member has not seen the pictures that it is shown on
+PHANTOM_SEED = 1000  # far from the seeds of assets/examples: the member has not seen the images that it is shown on
 
 
 class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -33,7 +33,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Masks are bool. Where a sample has probabilities in their place (`medseg.training.distilling`), all become float.
     Half precision keeps 11 bits, more than any augmentation leaves. An index is `visit * len(samples) + sample`, where
     the visit is the epoch (and more for a sample drawn again in it): so the augmentation of a visit is the same in
-    whatever process or order it is asked for. Raises InputError that names a picture of other channels.
+    whatever process or order it is asked for. Raises InputError that names an image of other channels.
     """
 
     def __init__(self, samples: list[Sample], labels: tuple[str, ...], preprocess: Preprocess) -> None:
@@ -44,7 +44,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
             image, masks = sample.read(labels)
             looks.append(look(image))
-            pairs.append((_picture(sample, image, preprocess).half(), _target(masks, preprocess)))
+            pairs.append((_image(sample, image, preprocess).half(), _target(masks, preprocess)))
         self.pairs = pairs
         self.soft = any(masks.dtype != torch.bool for _, masks in pairs)
         numbers: dict[str, str] = {}  # a patient's name stays in the data set
@@ -70,11 +70,11 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         visit, sample = divmod(index, len(self.pairs))
-        picture, masks = self.pairs[sample]
-        picture, masks = picture.float(), masks.float() if self.soft else masks
+        image, masks = self.pairs[sample]
+        image, masks = image.float(), masks.float() if self.soft else masks
         if self.transform is not None:
-            picture, masks = augment(picture, masks, self.transform, (self.seed, visit, sample))
-        return torch.from_numpy(normalise(picture.numpy()[None], self.preprocess)[0]), masks
+            image, masks = augment(image, masks, self.transform, (self.seed, visit, sample))
+        return torch.from_numpy(normalise(image.numpy()[None], self.preprocess)[0]), masks
 
 
 def _target(masks: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
@@ -84,11 +84,11 @@ def _target(masks: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
     return torch.from_numpy(probabilities_to_input_grid(masks, preprocess)).half()
 
 
-def _picture(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
+def _image(sample: Sample, image: Image, preprocess: Preprocess) -> torch.Tensor:
     try:
         return torch.from_numpy(to_input_grid(image.pixels, preprocess))
     except InputError as error:
-        raise InputError(f"{sample.image.name}: {error} Set channels to what the pictures have.") from None
+        raise InputError(f"{sample.image.name}: {error} Set channels to what the images have.") from None
 
 
 class ShuffledEpochs(Sampler[int]):

@@ -55,7 +55,7 @@ def normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _freeze_unused(network: torch.nn.Module, member: MemberConfig) -> None:
-    """Freeze what the answer does not depend on, such as an encoder's stages below `encoder_depth`.
+    """Freeze what the logits do not depend on, such as an encoder's stages below `encoder_depth`.
 
     They would wait for gradients that never come when several processes train together.
     """
@@ -102,11 +102,11 @@ def load_package_weights(encoder: torch.nn.Module, name: str) -> None:
     size = name.removeprefix(_LITE)
     if size not in ("0", "1", "2"):
         raise ConfigError(f"encoder_weights = package knows the encoders {_LITE}0, 1 and 2, not {name!r}.")
-    target, given = encoder.state_dict(), dict(zip(_timm_names(name), _package_tensors(size).values(), strict=True))
+    target, weights = encoder.state_dict(), dict(zip(_timm_names(name), _package_tensors(size).values(), strict=True))
     first = next(iter(target.values()))
-    given["conv_stem.weight"] = adapt_input_conv(first.shape[1], given["conv_stem.weight"])
-    wanted = {key: given.get(key.rpartition("model.")[2]) for key in target}
-    if any(found is None or found.shape != target[key].shape for key, found in wanted.items()):
+    weights["conv_stem.weight"] = adapt_input_conv(first.shape[1], weights["conv_stem.weight"])
+    wanted = {key: weights.get(key.rpartition("model.")[2]) for key in target}
+    if any(weight is None or weight.shape != target[key].shape for key, weight in wanted.items()):
         raise ConfigError(f"The package's weights do not fit the encoder {name!r}.")
     encoder.load_state_dict(wanted)
 

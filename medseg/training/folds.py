@@ -48,9 +48,9 @@ def cross_validate(recipes: Sequence[Path], folds: int, output: Path) -> dict[st
         described = [_recipe(path, fold, folder) for path in recipes]
         for path, recipe in zip(recipes, described, strict=True):
             _train(path, recipe)
-        ensemble, found = _score(described, folder)
-        whole = whole or Evaluation(found.labels)
-        whole.extend(found)
+        ensemble, scores = _score(described, folder)
+        whole = whole or Evaluation(scores.labels)
+        whole.extend(scores)
         weights.append({"weights": list(ensemble.weights), "threshold": ensemble.config.threshold})
     if whole is None:
         raise InputError("Wanted at least one fold.")
@@ -79,8 +79,8 @@ def _score(recipes: Sequence[Recipe], folder: Path) -> tuple[Ensemble, Evaluatio
     ensemble = _fit(recipes, samples, folder)
     test = select(samples, "test")
     with tqdm(total=len(test), desc=f"scoring {folder.name}", disable=not sys.stderr.isatty()) as bar:
-        found = evaluate(ensemble, test, select(samples, "train"), progress=lambda done, total: bar.update()).scores
-    return ensemble, _renamed(found, ensemble)
+        scores = evaluate(ensemble, test, select(samples, "train"), progress=lambda done, total: bar.update()).scores
+    return ensemble, _renamed(scores, ensemble)
 
 
 def _fit(recipes: Sequence[Recipe], samples: Sequence[Sample], folder: Path) -> Ensemble:
@@ -89,12 +89,12 @@ def _fit(recipes: Sequence[Recipe], samples: Sequence[Sample], folder: Path) -> 
     return Ensemble.from_pretrained(folder / "ensemble")
 
 
-def _renamed(found: Evaluation, ensemble: Ensemble) -> Evaluation:
+def _renamed(scores: Evaluation, ensemble: Ensemble) -> Evaluation:
     """The rows that every fold has; the member that is best on val may be another in each."""
     fitted = ensemble.config.fitted
     single = fitted.best_single_member if fitted else ensemble.names[0]
     taken = {row: row for row in (EMPTY, PRIOR, *ensemble.names)} | {SINGLE: single, EQUAL: EQUAL, ENSEMBLE: ENSEMBLE}
-    return found.taken(taken)
+    return scores.taken(taken)
 
 
 def _report(whole: Evaluation, folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -127,4 +127,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command continues.")
     for label in report["rows"][EMPTY]:
-        print(f"\n{label}, n = {report['n']} pictures of {report['cases']} cases\n\n{table(report, label)}")
+        print(f"\n{label}, n = {report['n']} images of {report['cases']} cases\n\n{table(report, label)}")

@@ -37,7 +37,7 @@ from medseg.training.push import Pusher
 from medseg.training.recipe import FilledStage, Recipe
 from medseg.training.start import describe, take_over
 from medseg.training.state import Course, Run
-from medseg.training.validate import location_floor, validate, write_sheet
+from medseg.training.validate import location_baseline, validate, write_sheet
 
 
 def read_sound_samples(recipe: Recipe) -> list[Sample]:
@@ -82,8 +82,8 @@ def train(
     pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
     first = pairs(stages[0].size)
-    floor = location_floor(first, val, recipe)
-    member = _with_records(member, first.appearance, split_hash(samples), floor)
+    baseline = location_baseline(first, val, recipe)
+    member = _with_records(member, first.appearance, split_hash(samples), baseline)
     averaged = _averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
     network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
     key = state.run_key(recipe, split_hash(samples), accelerator.num_processes)
@@ -109,7 +109,7 @@ def train(
         run.position.begin_stage(number + 1)
     if accelerator.is_main_process:
         check_saved(run.output / "member")
-    scores = f"val Dice {run.position.best:.4f}, of the location prior {floor.value:.4f}"
+    scores = f"val Dice {run.position.best:.4f}, of the location prior {baseline.value:.4f}"
     accelerator.print(f"Saved the member {run.output / 'member'}: {scores}")
     if pusher:
         pusher.finish()
@@ -168,12 +168,12 @@ def _train_epoch(run: Run, course: Course) -> float:
     """The rest of the running epoch; returns the mean of the epoch's finite losses."""
     accelerator, network, position = run.accelerator, run.network, run.position
     network.train()
-    for pictures, masks in _batches(run, course):
+    for images, masks in _batches(run, course):
         if position.step % run.recipe.accumulate == 0:
             buffers = [buffer.clone() for buffer in network.buffers()]
         with accelerator.accumulate(network):
             with accelerator.autocast():
-                logits = network(pictures.to(memory_format=torch.channels_last))
+                logits = network(images.to(memory_format=torch.channels_last))
             value = course.loss(logits.float(), masks)
             accelerator.backward(value)
         run.losses.append(value.detach())
@@ -247,7 +247,7 @@ def _save_best(network: torch.nn.Module, member: MemberConfig, folder: Path) -> 
 
 
 def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) -> None:
-    """One line on the terminal and in log.jsonl, the tracker's figures, and a picture of some answers."""
+    """One line on the terminal and in log.jsonl, the tracker's figures, and an image of some predictions."""
     epoch, best = run.position.epoch, run.position.best
     run.accelerator.log({"loss": loss, "val_dice": score.value, "skipped_steps": run.position.skipped}, step=epoch)
     if not run.accelerator.is_main_process:
@@ -259,8 +259,8 @@ def _report(run: Run, loss: float, score: Score, val: Pairs, *, seconds: float) 
     with checkpoints.refusing_full_disk(run.output):
         with (run.output / "log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        picture = run.output / "predictions" / f"epoch-{epoch:04d}.png"
-        write_sheet(run.kept, val, run.recipe.task, picture)
+        image = run.output / "predictions" / f"epoch-{epoch:04d}.png"
+        write_sheet(run.kept, val, run.recipe.task, image)
     skipped = f"  skipped {run.position.skipped}" if run.position.skipped else ""
     print(
         f"epoch {epoch:3d}  loss {loss:.4f}  val Dice {score.value:.4f}  best {best:.4f}{skipped}  {seconds:.0f} s",
@@ -307,10 +307,10 @@ def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
     return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
 
 
-def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, floor: Score) -> MemberConfig:
-    """What is known once the data are read: `floor` stands behind the score that each epoch puts first."""
+def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, baseline: Score) -> MemberConfig:
+    """What is known once the data are read: `baseline` stands behind the score that each epoch puts first."""
     data = replace(member.training_data, appearance=appearance, split_sha256=split_sha256)
-    return replace(member, training_data=data, scores=(floor,))
+    return replace(member, training_data=data, scores=(baseline,))
 
 
 def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:

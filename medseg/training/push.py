@@ -84,7 +84,7 @@ class Pusher:
         if self._child.poll() is None:
             return True
         lines = (self._output / "push.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        self._settle(self._child.returncode, lines[-1] if lines else "no answer in time")
+        self._settle(self._child.returncode, lines[-1] if lines else "no reply in time")
         self._child = None
         return False
 

@@ -79,7 +79,7 @@ class Recipe:
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
         {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the architecture"
     )
-    channels: int = _setting(3, "input channels: 1, 3, or as many as the pictures have")
+    channels: int = _setting(3, "input channels: 1, 3, or as many as the images have")
     size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
     resize: Literal["stretch", "letterbox"] = _setting("stretch", "stretch, or letterbox to keep the aspect ratio")
     intensity: Intensity = _setting(  # noqa: RUF009
@@ -126,7 +126,7 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        # what the network's own description would refuse too, but only after all pictures have been read
+        # what the network's own description would refuse too, but only after all images have been read
         Preprocess(self.size, self.size, self.channels, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
         MemberConfig(self.name, self.task, self.labels, Preprocess(32, 32), self.training_data, "", files={})
         require(not self.classes or tuple(self.classes) == self.labels, "classes must unite under the labels, in order")
@@ -165,7 +165,7 @@ class StackRecipe(Recipe):
     """
 
     ensemble: str = _setting("", "folder of the ensemble that the stacker is for")
-    with_image: bool = _setting(False, "the stacker sees the picture too, not the members' answers alone")
+    with_image: bool = _setting(False, "the stacker sees the image too, not the members' probabilities alone")
     output: str = _setting("runs/stack", "folder for the ensemble with its stacker, the checkpoints and the log")
     name: str = _setting("stacker", "the stacker's name")
     architecture: str = _setting("unetplusplus", "smp architecture, as smp.create_model names it, or plainunet")

@@ -1,4 +1,4 @@
-"""Stacking: a network that learns from what the members answer for pictures that none of them was trained on."""
+"""Stacking: a network that learns from the members' probabilities of images that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ PARTS = 3
 
 
 @dataclass(frozen=True)
-class Answered(Sample):
-    """A sample whose picture is the file of the members' answers for it; the masks are in the same file."""
+class StackedSample(Sample):
+    """A sample whose image is the file of the members' probabilities of it; the masks are in the same file."""
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
-        """The stacker's picture and the masks on its grid. Raises ReadError for a file that is damaged."""
+        """The stacker's image and the masks on its grid. Raises ReadError for a file that is damaged."""
         try:
-            with self.image.open("rb") as stream, np.load(stream) as kept:
-                return Image(kept["picture"].astype(np.float32)), kept["masks"]
+            with self.image.open("rb") as stream, np.load(stream) as stored:
+                return Image(stored["image"].astype(np.float32)), stored["masks"]
         except (OSError, ValueError, KeyError, BadZipFile):
             raise ReadError(f"{self.image} is damaged: delete it, then give the same command again.") from None
 
@@ -60,7 +60,8 @@ def stack(recipe: StackRecipe) -> Path:
     """Train a stacker as `recipe` says; returns `<output>/ensemble`, a copy of the recipe's ensemble that blends by it.
 
     The stacker learns on the val split, dealt by case: two thirds train it, one third chooses its epoch; the test split
-    stays unseen. The members' answers are kept in `<output>/answers`, so that a run that was stopped continues at once.
+    stays unseen. The members' probabilities are kept in `<output>/probabilities`, so that a run that was stopped
+    continues at once.
 
     Raises InputError for an ensemble with a member that is damaged or was trained on another division of the data, and
     what `train` raises.
@@ -75,10 +76,10 @@ def stack(recipe: StackRecipe) -> Path:
         task=settings.task,
         labels=settings.labels,
         channels=count_channels(len(settings.members), len(settings.labels), recipe.with_image),
-        training_data=replace(first.training_data, name=f"held-out answers on {first.training_data.name}"),
+        training_data=replace(first.training_data, name=f"held-out probabilities on {first.training_data.name}"),
         weights_licence=first.weights_licence,
     )
-    stacker = train(own, partial(held_out_answers, ensemble=ensemble))
+    stacker = train(own, partial(held_out_predictions, ensemble=ensemble))
     folder = Path(recipe.output) / "ensemble"
     if PartialState().is_main_process:
         reference = StackerReference(SOURCE, file_sha256(stacker / "member.json"), recipe.with_image)
@@ -90,8 +91,8 @@ def stack(recipe: StackRecipe) -> Path:
     return folder
 
 
-def held_out_answers(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample]:
-    """The val split as `ensemble`'s members answer it, dealt by case into "train" and "val".
+def held_out_predictions(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample]:
+    """The val split as `ensemble`'s members predict it, dealt by case into "train" and "val".
 
     Raises InputError for a member that was trained on another division, and where the split has too few cases.
     """
@@ -99,12 +100,12 @@ def held_out_answers(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample]:
     _refuse_other_division(ensemble, split_hash(samples))
     held_out = select(samples, "val")
     choosing = set(deal_folds(held_out, PARTS, recipe.seed)[0])
-    folder = Path(recipe.output) / "answers"
-    answered: list[Sample] = []
-    for sample in tqdm(held_out, desc="members' answers", disable=not sys.stderr.isatty()):
+    folder = Path(recipe.output) / "probabilities"
+    stacked: list[Sample] = []
+    for sample in tqdm(held_out, desc="members' probabilities", disable=not sys.stderr.isatty()):
         split = "val" if sample.case in choosing else "train"
-        answered.append(Answered(_answer(ensemble, sample, folder, recipe.with_image), (), sample.case, split))
-    return answered
+        stacked.append(StackedSample(_stacked(ensemble, sample, folder, recipe.with_image), (), sample.case, split))
+    return stacked
 
 
 def _check(settings: EnsembleConfig, ensemble: Ensemble) -> None:
@@ -131,21 +132,21 @@ def _refuse_other_division(ensemble: Ensemble, division: str) -> None:
             )
 
 
-def _answer(ensemble: Ensemble, sample: Sample, folder: Path, with_image: bool) -> Path:
-    """The file of what the members answer for `sample`, named by the hash of all that goes in; made where missing."""
+def _stacked(ensemble: Ensemble, sample: Sample, folder: Path, with_image: bool) -> Path:
+    """The file of the members' probabilities of `sample`, named by the hash of all that goes in; made where missing."""
     image, truth = sample.read(ensemble.config.labels)
     models = "+".join(member.sha256 for member in ensemble.members)
-    given = hashlib.sha256(f"{image.sha256}\t{models}\t{with_image}\t".encode() + np.packbits(truth).tobytes())
-    path = folder / f"{given.hexdigest()}.npz"
+    digest = hashlib.sha256(f"{image.sha256}\t{models}\t{with_image}\t".encode() + np.packbits(truth).tobytes())
+    path = folder / f"{digest.hexdigest()}.npz"
     if path.exists():
         return path
     members = np.stack([member.probabilities(image) for member in ensemble.members])
-    picture = stack_image(members, image if with_image else None)
-    masks = to_image_grid(truth.astype(np.float32), picture.size) >= 0.5
+    channels = stack_image(members, image if with_image else None)
+    masks = to_image_grid(truth.astype(np.float32), channels.size) >= 0.5
     with checkpoints.refusing_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as writing, writing.open("wb") as stream:
-            np.savez_compressed(stream, picture=picture.pixels.astype(np.float16), masks=masks)
+            np.savez_compressed(stream, image=channels.pixels.astype(np.float16), masks=masks)
     return path
 
 

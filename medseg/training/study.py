@@ -1,4 +1,4 @@
-"""Repeat a study of the seed systems: `python -m train.study chest-small`.
+"""Compare members, blends and baselines under one protocol: `medseg study chest-small`.
 
 A study is a file of `train/studies/`: the data, a recipe that all members share, what each member changes in it, which
 members are blended, and what learns to blend them. `accelerate launch -m medseg.training` trains every member, and all
@@ -89,10 +89,13 @@ def read_study(path: Path) -> Study:
     try:
         return from_json(Study, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError:
-        names = ", ".join(sorted(found.stem for found in shipped("train/studies").glob("*.toml")))
-        raise ConfigError(f"There is no study {path.stem}; there are {names}.") from None
+        raise ConfigError(f"There is no study {path.stem}; there are {_names()}.") from None
     except (ValueError, ConfigError) as error:
         raise ConfigError(f"The study {path.name} does not follow its form: {error}.") from None
+
+
+def _names() -> str:
+    return ", ".join(sorted(path.stem for path in shipped("train/studies").glob("*.toml")))
 
 
 def run_study(study: Study, folder: Path, data: Path | None = None) -> None:
@@ -173,9 +176,9 @@ def _write_samples(study: Study, folder: Path, data: Path | None) -> str:
     place = data or (_draw_films(study.films, folder / "films") if study.films else Path(study.data))
     if not place.exists():
         raise InputError(f"The data are not at {place}: get them from {study.source}, then name their place by --data.")
-    found = load_data(place, labels=study.classes or study.recipe["labels"], fold=study.fold or None)
+    loaded = load_data(place, labels=study.classes or study.recipe["labels"], fold=study.fold or None)
     path = folder / "samples.json"
-    write_manifest(found.samples, found.labels, path)
+    write_manifest(loaded.samples, loaded.labels, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -234,8 +237,8 @@ def fit_members(members: Sequence[Path], folder: Path, name: str, choose: str | 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line names; a refusal is one sentence on stderr and exit status 1."""
     parser = argparse.ArgumentParser(prog="medseg study", description=__doc__.split("\n\n")[0])
-    parser.add_argument("name", help="a file of train/studies, without .toml")
-    parser.add_argument("--data", type=Path, help="folder of the data set (default: as the file says)")
+    parser.add_argument("name", help=_names())
+    parser.add_argument("--data", type=Path, help="folder of the data set (default: as the study says)")
     parser.add_argument("--output", type=Path, default=Path("runs/studies"), help="default: runs/studies")
     options = parser.parse_args(arguments)
     try:

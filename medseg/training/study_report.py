@@ -26,7 +26,7 @@ from medseg.report.csv import write_csv
 SEARCHED = "searched weights"
 OVERLAPS: tuple[Overlap, ...] = ("dice", "iou", "precision", "recall", "accuracy")
 PER_IMAGE, POSITIVES, POOLED = "per image", "per image with a finding", "pooled"
-Answer = Callable[[Any], Any]
+Predictor = Callable[[Any], Any]
 
 
 def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], output: Path) -> None:
@@ -35,34 +35,35 @@ def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], outpu
     `folder` is the study's; members and stackers are the folders that their trainings wrote.
 
     Members, equal weights and stackers are taken at threshold 0.5, the searched weights at the threshold found with
-    them; each picture on its own grid; no test-time augmentation.
+    them; each image on its own grid; no test-time augmentation.
     """
     data = load_data(folder / "samples.json")
     labels, test = data.labels, select(data.samples, "test")
     prior = location_prior(select(data.samples, "train"), labels)
-    answers = _answers(folder, members, stackers)
-    found = Evaluation(labels)
+    predictors = _predictors(folder, members, stackers)
+    scores = Evaluation(labels)
     for sample in tqdm(test, desc="scoring", disable=not sys.stderr.isatty()):
         image, truth = sample.read(labels)
-        found.cases.append(sample.case)
-        found.add(EMPTY, np.zeros_like(truth), truth, image)
-        found.add(PRIOR, prior.masks(image.size), truth, image)
-        for row, answer in answers.items():
-            found.add(row, answer(image).masks, truth, image)
-    rows = {row: estimates(found.confusions[row][labels[0]], found.cases) for row in found.confusions}
+        scores.cases.append(sample.case)
+        scores.add(EMPTY, np.zeros_like(truth), truth, image)
+        scores.add(PRIOR, prior.masks(image.size), truth, image)
+        for row, predict in predictors.items():
+            scores.add(row, predict(image).masks, truth, image)
+    rows = {row: estimates(scores.confusions[row][labels[0]], scores.cases) for row in scores.confusions}
     output.mkdir(exist_ok=True)
     text = json.dumps(_stamped(rows), indent=1, ensure_ascii=False, allow_nan=False)
     (output / "rows.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _answers(folder: Path, members: Sequence[Path], stackers: Sequence[Path]) -> dict[str, Answer]:
-    """Row → what predicts it. The answers of a member are cached: it runs once a picture, in whichever rows it is."""
+def _predictors(folder: Path, members: Sequence[Path], stackers: Sequence[Path]) -> dict[str, Predictor]:
+    """Row → what predicts it. The probabilities of a member are cached: it runs once an image, in whichever rows it
+    is."""
 
-    def at_half(ensemble: Ensemble, weights: list[float] | None = None, blend: Blend | None = None) -> Answer:
+    def at_half(ensemble: Ensemble, weights: list[float] | None = None, blend: Blend | None = None) -> Predictor:
         return lambda image: ensemble.predict(image, weights=weights, blend=blend, threshold=MEMBER_THRESHOLD)
 
     alone = {path.name: Ensemble.from_pretrained(path / "member") for path in members}
-    rows: dict[str, Answer] = {name: at_half(ensemble) for name, ensemble in alone.items()}
+    rows: dict[str, Predictor] = {name: at_half(ensemble) for name, ensemble in alone.items()}
     blend = Ensemble.from_pretrained(folder / "ensemble")
     if len(blend.members) > 1:
         equal = [1.0] * len(blend.members)
@@ -76,8 +77,8 @@ def _answers(folder: Path, members: Sequence[Path], stackers: Sequence[Path]) ->
 def estimates(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, dict[str, Estimate]]:
     """{kind: {metric: estimate}} of one row: OVERLAPS, and MEAN_IOU where pixels are pooled.
 
-    POSITIVES is a kind only where some images have no finding: there an empty answer is right, and means over all
-    images praise whoever finds little.
+    POSITIVES is a kind only where some images have no finding: there an empty mask is right, and means over all
+    images praise a member that marks little.
     """
     positives = [(c, case) for c, case in zip(confusions, cases, strict=True) if c.positive]
     kinds = {PER_IMAGE: _means(confusions, cases)}
@@ -94,11 +95,11 @@ def _means(confusions: Sequence[Confusion], cases: Sequence[str]) -> dict[str, E
 
 def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
     """`rows` as plain values, each kind with where its Dice lies: above, at or under that of the better baseline."""
-    floors = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
+    baselines = {kind: max(rows[row][kind]["dice"].mean for row in (EMPTY, PRIOR)) for kind in rows[EMPTY]}
     return {
         row: {
             kind: {
-                "floor": _place(values["dice"].mean, floors[kind]),
+                "baseline": _place(values["dice"].mean, baselines[kind]),
                 **{metric: plain_estimate(value) for metric, value in values.items()},
             }
             for kind, values in kinds.items()
@@ -107,10 +108,15 @@ def _stamped(rows: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _place(dice: float, floor: float) -> str:
-    if dice == floor:
+def _place(dice: float, baseline: float) -> str:
+    if dice == baseline:
         return "at"
-    return "above" if dice > floor else "under"
+    return "above" if dice > baseline else "under"
+
+
+def _today(values: dict[str, Any]) -> dict[str, Any]:
+    """A part of a rows.json with today's word for what 0.1.0 called the floor."""
+    return {"baseline" if name == "floor" else name: value for name, value in values.items()}
 
 
 def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str, Any]) -> None:
@@ -118,7 +124,7 @@ def write(folder: Path, scores: Path, trainings: Sequence[Path], study: dict[str
 
     `trainings` are the output folders of members and stackers.
     """
-    rows = json.loads((scores / "rows.json").read_text(encoding="utf-8"))
+    rows = json.loads((scores / "rows.json").read_text(encoding="utf-8"), object_hook=_today)
     samples = load_data(folder / "samples.json").samples
     text = f"{study['title']}\n\n{_tables(rows)}\n\n{study['caption']}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
@@ -141,12 +147,12 @@ def _tables(rows: dict[str, Any]) -> str:
 
 def table(rows: dict[str, Any], kind: str) -> str:
     """A Markdown table of one kind of `estimates`: means with intervals, rows at or under the baseline stamped."""
-    metrics = [name for name in rows[EMPTY][kind] if name != "floor"]
+    metrics = [name for name in rows[EMPTY][kind] if name != "baseline"]
     first = rows[EMPTY][kind]["dice"]
     lines = [f"| {kind}, {first['n']} images of {first['cases']} cases | {' | '.join(metrics)} |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
     for row, kinds in rows.items():
-        place = kinds[kind]["floor"]
+        place = kinds[kind]["baseline"]
         stamp = "" if place == "above" or row in (EMPTY, PRIOR) else f" ({place} the baseline)"
         lines.append(f"| {row}{stamp} | {' | '.join(_cell(kinds[kind][metric]) for metric in metrics)} |")
     return "\n".join(lines)
@@ -164,13 +170,13 @@ def _write_csv(rows: dict[str, Any], path: Path) -> None:
             kind,
             metric,
             *[metrics[metric][name] for name in ("mean", "low", "high", "n", "cases")],
-            metrics["floor"],
+            metrics["baseline"],
         ]
         for row, kinds in rows.items()
         for kind, metrics in kinds.items()
-        for metric in (name for name in metrics if name != "floor")
+        for metric in (name for name in metrics if name != "baseline")
     )
-    write_csv(path, ["row", "kind", "metric", "mean", "low", "high", "n", "cases", "floor"], lines)
+    write_csv(path, ["row", "kind", "metric", "mean", "low", "high", "n", "cases", "baseline"], lines)
 
 
 def draw(rows: dict[str, Any], title: str, path: Path) -> None:

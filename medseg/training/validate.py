@@ -1,4 +1,4 @@
-"""Scores of the validation split, and pictures of what the network answers there."""
+"""Scores of the validation split, and images of what the network predicts there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medseg.training.data import Pairs
 from medseg.training.recipe import Recipe
 
 SHOWN = 8
-"""Pictures on a sheet, evenly spaced over the split."""
+"""Images on a sheet, evenly spaced over the split."""
 
 
 @torch.no_grad()
@@ -35,24 +35,22 @@ def validate(
     """
     network.eval()
     dices = []
-    for pictures, masks in loader:
+    for images, masks in loader:
         with accelerator.autocast():
-            logits = network(pictures.to(memory_format=torch.channels_last))
-        found = _masks(logits, recipe.task)
-        dices.append(accelerator.gather_for_metrics(dice(found.to(masks.device), masks)))
+            logits = network(images.to(memory_format=torch.channels_last))
+        predicted = _masks(logits, recipe.task)
+        dices.append(accelerator.gather_for_metrics(dice(predicted.to(masks.device), masks)))
     return _score(torch.cat(dices), cases, f"{_grid(recipe)}, threshold 0.5, both empty 1")
 
 
-def location_floor(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
+def location_baseline(train: Pairs, val: Pairs, recipe: Recipe) -> Score:
     """Dice of the location prior (`medseg.evaluation.rows`) on the validation split, as `validate` reckons it:
-    what a member must exceed to have looked at the picture at all."""
+    what a member must exceed to have looked at the image at all."""
     prior = prior_of([masks.numpy() for masks in train.masks()])
-    found = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
-    values = torch.cat([dice(found, masks.unsqueeze(0)) for _, masks in val.pairs])
+    prediction = torch.from_numpy(prior.masks((recipe.size, recipe.size))).unsqueeze(0)
+    values = torch.cat([dice(prediction, masks.unsqueeze(0)) for _, masks in val.pairs])
     threshold = f"threshold {prior.threshold:g} chosen on train"
-    return _score(
-        values, val.cases, f"location prior, blind to the picture: {_grid(recipe)}, {threshold}, both empty 1"
-    )
+    return _score(values, val.cases, f"location prior, blind to the image: {_grid(recipe)}, {threshold}, both empty 1")
 
 
 def _grid(recipe: Recipe) -> str:
@@ -65,36 +63,37 @@ def _score(dices: torch.Tensor, cases: list[str], protocol: str) -> Score:
     return Score("dice", mean.mean, mean.low, mean.high, mean.n, "val", protocol)
 
 
-def dice(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def dice(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Dice (N, K) of masks (N, K, H, W); 1 where both are empty."""
-    shared = (found & truth).sum(dim=(2, 3))
-    total = found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    shared = (predicted & truth).sum(dim=(2, 3))
+    total = predicted.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
     return torch.where(total == 0, 1.0, 2 * shared / total.clamp(min=1))
 
 
 @torch.no_grad()
 def write_sheet(network: torch.nn.Module, val: Pairs, task: Task, path: Path) -> None:
-    """A picture of some validation samples: the truth drawn in the upper row, what `network` answers in the lower."""
+    """An image of some validation samples: the truth drawn in the upper row, the prediction of `network` in the
+    lower."""
     network.eval()
     device = next(network.parameters()).device
-    truths, answers = [], []
+    truths, predictions = [], []
     for index in np.linspace(0, len(val) - 1, min(SHOWN, len(val))).round().astype(int).tolist():
-        picture, truth = val.pairs[index]
-        found = _masks(network(val[index][0].unsqueeze(0).to(device)), task)[0]
-        truths.append(panel(picture, truth))
-        answers.append(panel(picture, found))
-    save_rows([truths, answers], path)
+        image, truth = val.pairs[index]
+        predicted = _masks(network(val[index][0].unsqueeze(0).to(device)), task)[0]
+        truths.append(panel(image, truth))
+        predictions.append(panel(image, predicted))
+    save_rows([truths, predictions], path)
 
 
-def panel(picture: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
-    """The picture (C, H, W) in [0, 1] under its masks (K, H, W), as (H, W, 3) bytes.
+def panel(image: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
+    """The image (C, H, W) in [0, 1] under its masks (K, H, W), as (H, W, 3) bytes.
 
-    What is neither grey nor colour, such as a stack of answers, is shown as the mean of its channels.
+    What is neither grey nor colour, such as a stack of probabilities, is shown as the mean of its channels.
     """
-    seen = picture.float()
-    if len(seen) not in (1, 3):
-        seen = seen.mean(dim=0, keepdim=True)
-    return draw_overlay(seen.permute(1, 2, 0).numpy(), masks.numpy())
+    shown = image.float()
+    if len(shown) not in (1, 3):
+        shown = shown.mean(dim=0, keepdim=True)
+    return draw_overlay(shown.permute(1, 2, 0).numpy(), masks.numpy())
 
 
 def save_rows(rows: list[list[np.ndarray]], path: Path) -> None:

@@ -50,22 +50,22 @@ def ensemble(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> Ensemble:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def photo(tmp_path: Path) -> Path:
     """A PNG of 64 × 48 pixels; its true mask lies in masks/disc.png."""
     write_disc_pair(tmp_path, "disc", 5)
     return tmp_path / "images" / "disc.png"
 
 
 @pytest.fixture
-def truth(picture: Path, tmp_path: Path) -> Path:
+def truth(photo: Path, tmp_path: Path) -> Path:
     return tmp_path / "masks" / "disc.png"
 
 
 @pytest.fixture
-def session(ensemble: Ensemble, picture: Path) -> Session:
-    """A visitor who has the picture open."""
+def session(ensemble: Ensemble, photo: Path) -> Session:
+    """A visitor who has the image open."""
     opened = Session()
-    opened.open(picture, ensemble)
+    opened.open(photo, ensemble)
     return opened
 
 
@@ -83,13 +83,13 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return counted
 
 
-def test_opening_a_picture_shows_the_ensembles_own_mask(session: Session, ensemble: Ensemble, picture: Path) -> None:
-    expected = ensemble.predict(medseg.read_image(picture))
+def test_opening_an_image_shows_the_ensembles_own_mask(session: Session, ensemble: Ensemble, photo: Path) -> None:
+    expected = ensemble.predict(medseg.read_image(photo))
     assert np.array_equal(session.view_state.prediction.masks, expected.masks)
     assert session.view_state.weights == ensemble.weights == (0.75, 0.25)
 
 
-def test_each_member_runs_once_for_a_picture_and_no_slider_runs_one(
+def test_each_member_runs_once_for_an_image_and_no_slider_runs_one(
     ensemble: Ensemble, tmp_path: Path, runs: list[None]
 ) -> None:
     write_disc_pair(tmp_path, "unseen", 77)
@@ -134,13 +134,13 @@ class Counted(np.ndarray):
         return np.asarray(self).mean(*args, **kwargs)
 
 
-def test_the_domain_check_looks_at_the_pixels_of_an_image_once(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_domain_check_looks_at_the_pixels_of_an_image_once(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = Registry(standard_sources())  # three embedded ensembles, each with an appearance to compare with
-    image = medseg.read_image(picture)
+    image = medseg.read_image(photo)
     image = dataclasses.replace(image, pixels=image.pixels.view(Counted))
     name = every.suiting(image, every.names[0])
     ensemble = every.get(name)
-    Session().take(image, picture, ensemble)
+    Session().take(image, photo, ensemble)
     assert Counted.asked == 1
 
 
@@ -150,7 +150,7 @@ def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
     assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False, False, False]
 
 
-def test_sliders_stay_where_they_are_for_the_next_picture(session: Session, ensemble: Ensemble, tmp_path: Path) -> None:
+def test_sliders_stay_where_they_are_for_the_next_image(session: Session, ensemble: Ensemble, tmp_path: Path) -> None:
     session.remix((0, 0.6), 0.4, 0.8)
     write_disc_pair(tmp_path, "next", 6)
     session.open(tmp_path / "images" / "next.png", ensemble)
@@ -168,7 +168,7 @@ def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Sessi
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
-    [("text.png", b"this is no picture", "none of PNG, JPEG"), ("empty.dcm", b"", "empty|PNG, JPEG")],
+    [("text.png", b"this is no image", "none of PNG, JPEG"), ("empty.dcm", b"", "empty|PNG, JPEG")],
 )
 def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
     session: Session, tmp_path: Path, name: str, content: bytes, words: str
@@ -180,7 +180,7 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
     assert session.view_state is before
 
 
-def test_a_picture_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
+def test_an_image_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     before = session.view_state
     with pytest.warns(UserWarning, match="1 × 1 pixels"):
@@ -196,7 +196,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
     monkeypatch.setattr(handlers, "read_file", fail)
     with pytest.warns(UserWarning, match="Something went wrong"):
-        handlers.open_file(session, None, "picture.png")
+        handlers.open_file(session, None, "image.png")
     assert "OSError" in caplog.text
     assert "DOE" not in caplog.text
 
@@ -236,9 +236,9 @@ def test_a_truth_of_another_size_is_refused_with_both_sizes(session: Session, tm
     assert session.view_state is before
 
 
-def test_a_new_picture_forgets_the_old_truth(session: Session, ensemble: Ensemble, truth: Path, picture: Path) -> None:
+def test_a_new_image_forgets_the_old_truth(session: Session, ensemble: Ensemble, truth: Path, photo: Path) -> None:
     session.add_truth(truth, "test")
-    session.open(picture, ensemble)
+    session.open(photo, ensemble)
     assert session.view_state.truth is None
     assert "Add the true mask" in text.score_table(session.view_state, [])
 
@@ -266,9 +266,9 @@ def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session:
     assert len({one.file for one in downloads.FORMATS.values()}) == len(downloads.FORMATS)
 
 
-def test_the_name_of_the_visitors_file_is_in_no_download(ensemble: Ensemble, picture: Path, tmp_path: Path) -> None:
+def test_the_name_of_the_visitors_file_is_in_no_download(ensemble: Ensemble, photo: Path, tmp_path: Path) -> None:
     session = Session()
-    session.open(picture.rename(tmp_path / "canary.png"), ensemble)
+    session.open(photo.rename(tmp_path / "canary.png"), ensemble)
     for name in NOT_DICOM:
         path = downloads.write(session, name)
         assert "canary" not in str(path)
@@ -288,12 +288,12 @@ def test_dicom_results_are_had_for_a_dicom_that_is_still_here(ensemble: Ensemble
         downloads.save(session, "probabilities-seg")
 
 
-def test_a_dicom_seg_of_another_kind_of_picture_is_refused_with_the_reason(session: Session) -> None:
+def test_a_dicom_seg_of_another_kind_of_image_is_refused_with_the_reason(session: Session) -> None:
     with pytest.raises(gr.Error, match="file is a PNG"):
         downloads.save(session, "mask-seg")
 
 
-def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp_path: Path) -> None:
+def test_a_large_image_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp_path: Path) -> None:
     write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
     session = Session()
     session.open(tmp_path / "images" / "large.png", ensemble)
@@ -302,10 +302,10 @@ def test_a_large_picture_is_drawn_small_and_exported_whole(ensemble: Ensemble, t
         assert mask.size == (1300, 600)
 
 
-def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, picture: Path) -> None:
+def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, photo: Path) -> None:
     folder = make_ensemble(tmp_path / "two", (1.0, 1.0), labels=("lung", "heart"), task="multilabel")
     session = Session()
-    session.open(picture, medseg.Ensemble.from_pretrained(folder))
+    session.open(photo, medseg.Ensemble.from_pretrained(folder))
     label_map = np.zeros((48, 64), np.uint8)
     label_map[:20], label_map[30:] = 1, 2
     PIL.Image.fromarray(label_map).save(tmp_path / "labels.png")
@@ -316,14 +316,14 @@ def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, picture:
     assert "lung" in text.summary(session.view_state)
 
 
-def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, picture: Path) -> None:
+def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, photo: Path) -> None:
     folder = make_ensemble(tmp_path / "hurt", (0.5, 0.5))
     with (folder / "m1" / "model.safetensors").open("r+b") as weights:
         weights.truncate(1000)
     with pytest.warns(MedsegWarning, match="goes on without it"):
         rest = medseg.Ensemble.from_pretrained(folder)
     session = Session()
-    session.open(picture, rest)
+    session.open(photo, rest)
     assert "The member m1 is damaged" in text.notes(session.view_state)
     assert session.view_state.weights == (1.0,)
 
@@ -384,7 +384,7 @@ def test_the_owner_may_name_hub_repositories_which_are_asked_at_their_first_use(
     assert ensembles.describe()[0]["members"] == ["m0", "m1"]
 
 
-def test_a_visitor_loads_a_repository_and_the_picture_is_segmented_with_it(
+def test_a_visitor_loads_a_repository_and_the_image_is_segmented_with_it(
     published: str, hub: Hub, session: Session
 ) -> None:
     dropdown, *_ = handlers.load_from_hub(session, f" {published} ", quiet)
@@ -423,12 +423,12 @@ def test_a_visitor_names_no_folder(tiny_ensemble: Path, ensemble: Ensemble, monk
 
 
 @pytest.fixture
-def stacked(tiny_ensemble: Path, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A visitor who has the picture open in an ensemble that blends by a stacker."""
+def stacked(tiny_ensemble: Path, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A visitor who has the image open in an ensemble that blends by a stacker."""
     folder = with_stacker(Path(shutil.copytree(tiny_ensemble, tmp_path / "stacked")))
     monkeypatch.setattr(registry, "ensembles", Registry([folder]))
     opened = Session()
-    opened.open(picture, registry.ensembles.get(None))
+    opened.open(photo, registry.ensembles.get(None))
     return opened
 
 
@@ -481,7 +481,7 @@ def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> No
 
 
 @pytest.fixture
-def per_label(tmp_path: Path, picture: Path) -> Session:
+def per_label(tmp_path: Path, photo: Path) -> Session:
     """A visitor of an ensemble with the weights 3 and 1 for one label, 1 and 1 for the other."""
     folder = make_ensemble(tmp_path / "each", (1, 1), labels=("lung", "heart"), task="multilabel", plain=True)
     content = json.loads((folder / "ensemble.json").read_text())
@@ -489,7 +489,7 @@ def per_label(tmp_path: Path, picture: Path) -> Session:
         member["weight"] = weight
     (folder / "ensemble.json").write_text(json.dumps(content))
     opened = Session()
-    opened.open(picture, medseg.Ensemble.from_pretrained(folder))
+    opened.open(photo, medseg.Ensemble.from_pretrained(folder))
     return opened
 
 

@@ -1,4 +1,4 @@
-"""Many pictures on the page: names, zips, bounds, order, and the files that come of it."""
+"""Many images on the page: names, zips, bounds, order, and the files that come of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def session(tiny_ensemble: Path, tmp_path: Path) -> Session:
-    """A session with a picture open, so that ensemble and sliders are there."""
+    """A session with an image open, so that ensemble and sliders are there."""
     write_disc_pair(tmp_path, "disc", 3)
     opened = Session()
     opened.open(tmp_path / "images" / "disc.png", medseg.Ensemble.from_pretrained(tiny_ensemble))
@@ -37,7 +37,7 @@ def session(tiny_ensemble: Path, tmp_path: Path) -> Session:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     write_disc_pair(tmp_path, "other", 4)
     return tmp_path / "images" / "other.png"
 
@@ -68,24 +68,24 @@ def test_visitors_names_become_names_of_files_that_stay_in_their_folder(names: l
     assert unique(names) == found
 
 
-def test_pictures_are_segmented_as_the_first_tab_is_set(session: Session, picture: Path) -> None:
+def test_images_are_segmented_as_the_first_tab_is_set(session: Session, image: Path) -> None:
     session.remix((0, 1), 0.4, 0.3)
-    (row,) = run(Batch(), session, UploadedFile(picture, "mine.png"))
-    expected = session.view_state.ensemble.predict(medseg.read_image(picture), weights=(0, 1), threshold=0.4)
+    (row,) = run(Batch(), session, UploadedFile(image, "mine.png"))
+    expected = session.view_state.ensemble.predict(medseg.read_image(image), weights=(0, 1), threshold=0.4)
     assert row.areas["blob"]["px"] == expected.masks.sum()
     assert row.agreement is None  # one member alone has nobody to agree with
 
 
 def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
-    session: Session, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_module, "MAX_IMAGES", 2)
     given = [
         UploadedFile(packed(tmp_path / "0.zip", a=b"", b=b"", c=b""), "many.zip"),
         UploadedFile(packed(tmp_path / "1.zip", __MACOSX__=b""), "none.zip"),
         UploadedFile(packed(tmp_path / "2.zip", **{"..__out": b"x"}), "out.zip"),
-        UploadedFile(picture, "broken.zip"),
-        UploadedFile(picture, "good.png"),
+        UploadedFile(image, "broken.zip"),
+        UploadedFile(image, "good.png"),
     ]
     rows = run(Batch(), session, *given)
     reasons = {row.file: row.reason for row in rows}
@@ -98,16 +98,16 @@ def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
 
 
 def test_more_files_than_are_allowed_are_refused_before_the_first(
-    session: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_module, "MAX_IMAGES", 1)
     with pytest.raises(InputError, match="These are 2 files, and here up to 1 are segmented at once"):
-        next(Batch().run([UploadedFile(picture, "a.png"), UploadedFile(picture, "b.png")], session.view_state))
+        next(Batch().run([UploadedFile(image, "a.png"), UploadedFile(image, "b.png")], session.view_state))
 
 
-def test_a_run_that_is_cancelled_keeps_what_was_begun(session: Session, picture: Path) -> None:
+def test_a_run_that_is_cancelled_keeps_what_was_begun(session: Session, image: Path) -> None:
     batch = Batch()
-    for _ in batch.run([UploadedFile(picture, f"{n:02}.png") for n in range(12)], session.view_state):
+    for _ in batch.run([UploadedFile(image, f"{n:02}.png") for n in range(12)], session.view_state):
         batch.cancelled.set()
     done = sorted(row.file for row in batch.rows)
     assert done[0] == "00.png"
@@ -117,21 +117,21 @@ def test_a_run_that_is_cancelled_keeps_what_was_begun(session: Session, picture:
         assert {*archive.namelist()} == {*names, "results.csv"}
 
 
-def test_an_unexpected_failure_is_a_row_too(session: Session, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_failure_is_a_row_too(session: Session, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("/secret/place")
 
     monkeypatch.setattr(batch_module, "row_of", fail)
-    (row,) = run(Batch(), session, UploadedFile(picture, "a.png"))
+    (row,) = run(Batch(), session, UploadedFile(image, "a.png"))
     assert "not enough memory" in row.reason
 
 
 def test_what_came_before_goes_with_the_next_run_and_with_the_visitor(
-    session: Session, picture: Path, folder: Path
+    session: Session, image: Path, folder: Path
 ) -> None:
     batch = Batch()
     for _ in range(2):
-        run(batch, session, UploadedFile(picture, "a.png"))
+        run(batch, session, UploadedFile(image, "a.png"))
     assert len(list(folder.iterdir())) == 1
     del batch
     assert list(folder.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Weights from a visitor's labelled pictures: what is read, what is refused, and what comes of it."""
+"""Weights from a visitor's labelled images: what is read, what is refused, and what comes of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ensemble(tiny_ensemble: Path) -> Ensemble:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Six pictures with masks, c0 to c5, and a division that keeps c1 to c4 for validation."""
+    """Six images with masks, c0 to c5, and a division that keeps c1 to c4 for validation."""
     for number in range(6):
         write_disc_pair(tmp_path / "pairs", f"c{number}", number)
     (tmp_path / "pairs" / "splits.json").write_text(SPLITS)
@@ -71,7 +71,7 @@ def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensem
     assert found.nested.fitted.n == 4
 
 
-def test_without_a_division_all_pictures_are_used_from_a_zip_and_from_files_alike(
+def test_without_a_division_all_images_are_used_from_a_zip_and_from_files_alike(
     ensemble: Ensemble, pairs: Path, folder: Path
 ) -> None:
     zip_found = DataFit().run(ensemble, zipped(pairs, leave_out="splits.json"), [])
@@ -133,7 +133,7 @@ def test_a_damaged_zip_is_refused_without_its_name_here(ensemble: Ensemble, pair
         DataFit().run(ensemble, [UploadedFile(pairs / "images" / "c0.png", "mine.zip")], [])
 
 
-def test_more_pictures_than_are_allowed_are_refused(
+def test_more_images_than_are_allowed_are_refused(
     ensemble: Ensemble, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(medseg.app.state.fit, "MAX_IMAGES", 3)
@@ -161,15 +161,15 @@ def test_weights_are_not_applied_to_another_ensemble(ensemble: Ensemble, pairs: 
 
 @pytest.fixture
 def halves() -> Fit:
-    """A fit to six pictures where each member is right about one of two labels."""
+    """A fit to six images where each member is right about one of two labels."""
     truths = [disc((40, 40), (20, 10 + 4 * number), 6) for number in range(6)]
 
     def wrong_by(first: int, second: int) -> Callable[[Image], np.ndarray]:
         return lambda image: np.stack([np.abs(image.pixels[..., 0] - wrong) for wrong in (first, second)])
 
-    pictures = [Image(truth[..., np.newaxis].astype(np.float32)) for truth in truths]
+    images = [Image(truth[..., np.newaxis].astype(np.float32)) for truth in truths]
     masks = [np.stack([truth, truth]) for truth in truths]
-    drawn = [PaintedSample(*both, f"case{i}") for i, both in enumerate(zip(pictures, masks, strict=True))]
+    drawn = [PaintedSample(*both, f"case{i}") for i, both in enumerate(zip(images, masks, strict=True))]
     members = [
         fake_member(name, wrong_by(*wrong), labels=("disc", "rest"), task="multilabel")
         for name, wrong in (("one", (0, 1)), ("two", (1, 0)))

@@ -116,8 +116,8 @@ def test_the_error_map_shows_and_counts_hits_false_alarms_and_misses() -> None:
     assert re.findall(r"<b>(\d+) px</b>", html) == [str(found.tp), str(found.fp), str(found.fn)]
     encoded = re.search(r'base64,([^"]+)"', html)
     assert encoded
-    with PIL.Image.open(io.BytesIO(base64.b64decode(encoded[1]))) as picture:
-        assert picture.size == (SIZE[1], SIZE[0])
+    with PIL.Image.open(io.BytesIO(base64.b64decode(encoded[1]))) as image:
+        assert image.size == (SIZE[1], SIZE[0])
 
 
 def test_only_the_open_tab_is_drawn_and_without_a_truth_it_says_how_to_get_one() -> None:

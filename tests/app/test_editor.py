@@ -30,7 +30,7 @@ def ensemble(plain_ensemble: Path) -> Ensemble:
 
 @pytest.fixture
 def session(ensemble: Ensemble, tmp_path: Path) -> Session:
-    """A visitor with a picture of 64 × 48 pixels open, and the editor on it."""
+    """A visitor with an image of 64 × 48 pixels open, and the editor on it."""
     write_disc_pair(tmp_path, "disc", 5)
     opened = Session()
     opened.open(tmp_path / "images" / "disc.png", ensemble)
@@ -85,19 +85,19 @@ def test_strokes_taken_back_leave_the_ensembles_mask_as_it_was(session: Session)
     assert np.array_equal(session.view_state.truth, session.view_state.prediction.masks)
 
 
-def test_a_training_pair_holds_the_picture_and_the_corrected_mask(
+def test_a_training_pair_holds_the_image_and_the_corrected_mask(
     session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     path = Path(correct.write_pair(session, *strokes(session, corner())))
     (sample,) = load_data(path, labels=["blob"]).samples
-    picture, masks = sample.read(["blob"])
-    assert picture.sha256 == session.view_state.prediction.image.sha256
+    image, masks = sample.read(["blob"])
+    assert image.sha256 == session.view_state.prediction.image.sha256
     assert np.array_equal(masks, session.view_state.prediction.masks | corner())
     assert "disc" not in path.name
 
 
-def test_a_large_picture_is_drawn_on_small_and_corrected_whole(ensemble: Ensemble, tmp_path: Path) -> None:
+def test_a_large_image_is_drawn_on_small_and_corrected_whole(ensemble: Ensemble, tmp_path: Path) -> None:
     write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
     opened = Session()
     opened.open(tmp_path / "images" / "large.png", ensemble)
@@ -125,7 +125,7 @@ def test_another_label_keeps_the_strokes_on_the_first(tmp_path: Path) -> None:
     assert np.array_equal(opened.view_state.truth, np.stack([corner(), ~corner()]))
 
 
-def test_strokes_made_on_another_picture_are_refused_and_the_editor_shows_the_new_one(
+def test_strokes_made_on_another_image_are_refused_and_the_editor_shows_the_new_one(
     session: Session, tmp_path: Path, ensemble: Ensemble
 ) -> None:
     late = strokes(session, corner())
@@ -140,7 +140,7 @@ def test_strokes_made_on_another_picture_are_refused_and_the_editor_shows_the_ne
     assert all("value" not in skipped for skipped in correct.refresh(session))  # it has begun: nothing is reset
 
 
-def test_a_closed_editor_costs_a_new_picture_nothing(session: Session, tmp_path: Path, ensemble: Ensemble) -> None:
+def test_a_closed_editor_costs_a_new_image_nothing(session: Session, tmp_path: Path, ensemble: Ensemble) -> None:
     correct._opened(False, session)
     session.open(tmp_path / "images" / "disc.png", ensemble)
     assert all("value" not in skipped for skipped in correct.refresh(session))

@@ -38,7 +38,7 @@ NAMES = ["ensembles", "remix", "score", "segment"]
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A picture of 64 × 48 pixels and its true mask."""
+    """An image of 64 × 48 pixels and its true mask."""
     folder = tmp_path_factory.mktemp("pair")
     write_disc_pair(folder, "disc", 5)
     return folder / "images" / "disc.png", folder / "masks" / "disc.png"
@@ -62,10 +62,10 @@ def client(url: str) -> Iterator[Client]:
     connected.close()
 
 
-def segmented(client: Client, picture: Path) -> tuple[str, Any, str, dict[str, Any]]:
+def segmented(client: Client, image: Path) -> tuple[str, Any, str, dict[str, Any]]:
     from gradio_client import handle_file
 
-    return tuple(client.predict(handle_file(picture), api_name="/segment"))
+    return tuple(client.predict(handle_file(image), api_name="/segment"))
 
 
 # --- programs
@@ -81,7 +81,7 @@ def test_the_endpoints_are_named_typed_and_explained(url: str) -> None:
     assert (defaults["threshold"], defaults["blend"], defaults["opacity"]) == (0.5, "weighted mean", 0.3)
 
 
-def test_a_picture_is_segmented_remixed_and_scored_by_its_result(client: Client, pair: tuple[Path, Path]) -> None:
+def test_an_image_is_segmented_remixed_and_scored_by_its_result(client: Client, pair: tuple[Path, Path]) -> None:
     from gradio_client import handle_file
 
     assert client.predict(api_name="/ensembles")[0]["members"] == ["m0", "m1"]
@@ -105,7 +105,7 @@ def test_a_picture_is_segmented_remixed_and_scored_by_its_result(client: Client,
         ("brain-1", "polyp", "polyp"),
     ],
 )
-def test_without_a_name_the_ensemble_that_suits_the_picture_answers(
+def test_without_a_name_the_ensemble_that_suits_the_image_answers(
     monkeypatch: pytest.MonkeyPatch, example: str, name: str | None, answers: str
 ) -> None:
     families = [ROOT / "assets" / "ensembles" / family for family in ("polyp", "brain", "chest")]
@@ -196,7 +196,7 @@ def test_an_agent_is_offered_the_endpoints_as_tools_with_their_explanations(url:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_agent_segments_a_picture_and_remixes_it(url: str, pair: tuple[Path, Path], tiny_ensemble: Path) -> None:
+def test_an_agent_segments_an_image_and_remixes_it(url: str, pair: tuple[Path, Path], tiny_ensemble: Path) -> None:
     data = "data:image/png;base64," + base64.b64encode(pair[0].read_bytes()).decode()
 
     async def steps(session: Any) -> Any:

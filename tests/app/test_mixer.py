@@ -66,31 +66,31 @@ def calibration(ensemble: Ensemble, **changes: Any) -> Calibration:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
     PIL.Image.new("RGB", (SIDE, SIDE), (90, 60, 50)).save(path)
     return path
 
 
-def visitor(ensemble: Ensemble, picture: Path, folder: Path | None = None, **changes: Any) -> Session:
-    """Who has the picture open, in an ensemble with a calibration where there is a folder for it."""
+def visitor(ensemble: Ensemble, image: Path, folder: Path | None = None, **changes: Any) -> Session:
+    """Who has the image open, in an ensemble with a calibration where there is a folder for it."""
     if folder is not None:
         schema.dump(calibration(ensemble, **changes), folder / CALIBRATION)
     ensemble.folder = folder
     session = Session()
-    session.open(picture, ensemble)
+    session.open(image, ensemble)
     return session
 
 
 @pytest.fixture
-def agreeing(picture: Path, tmp_path: Path) -> Session:
-    return visitor(ensemble_of(fake_member("one", nested), fake_member("two", nested)), picture, tmp_path)
+def agreeing(image: Path, tmp_path: Path) -> Session:
+    return visitor(ensemble_of(fake_member("one", nested), fake_member("two", nested)), image, tmp_path)
 
 
 @pytest.fixture
-def several(picture: Path, tmp_path: Path) -> Session:
+def several(image: Path, tmp_path: Path) -> Session:
     folder = make_ensemble(tmp_path / "several", (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
-    return visitor(medseg.Ensemble.from_pretrained(folder), picture)
+    return visitor(medseg.Ensemble.from_pretrained(folder), image)
 
 
 # --- trust
@@ -103,8 +103,8 @@ def test_members_that_agree_are_trusted_with_an_interval_and_what_it_was_learnt_
     assert "Look at this yourself" not in said
 
 
-def test_members_that_contradict_each_other_send_the_visitor_to_look(picture: Path, tmp_path: Path) -> None:
-    apart = visitor(ensemble_of(fake_member("one", nested), fake_member("two", contrary)), picture, tmp_path)
+def test_members_that_contradict_each_other_send_the_visitor_to_look(image: Path, tmp_path: Path) -> None:
+    apart = visitor(ensemble_of(fake_member("one", nested), fake_member("two", contrary)), image, tmp_path)
     assert apart.view_state.prediction.masks.any()
     assert "**Predicted Dice 0.01**" in text.verdict(apart.view_state)
     assert "Look at this yourself" in text.verdict(apart.view_state)
@@ -139,20 +139,20 @@ def quiet(*args: Any, **kwargs: Any) -> None:
     ],
 )
 def test_without_a_calibration_that_fits_nothing_is_predicted(
-    picture: Path, tmp_path: Path, changes: dict[str, Any], words: str
+    image: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     ensemble = ensemble_of(fake_member("one", nested), fake_member("two", nested))
-    assert words in text.verdict(visitor(ensemble, picture, tmp_path, **changes).view_state)
-    assert "has not been calibrated" in text.verdict(visitor(ensemble, picture).view_state)
+    assert words in text.verdict(visitor(ensemble, image, tmp_path, **changes).view_state)
+    assert "has not been calibrated" in text.verdict(visitor(ensemble, image).view_state)
 
 
-def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(
-    several: Session, picture: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_image_unlike_the_training_images_is_to_be_looked_at(
+    several: Session, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Look at this yourself" not in text.verdict(several.view_state)
     film = dataclasses.replace(several.view_state.prediction.image, modality="CR")
     monkeypatch.setattr("medseg.app.state.session.read_file", lambda path: film)
-    several.open(picture, several.view_state.ensemble)
+    several.open(image, several.view_state.ensemble)
     said = text.verdict(several.view_state)
     assert said.startswith("⚠ **Look at this yourself.** This image is unlike what the ensemble was trained on")
     assert "modality is CR, not ES" in said
@@ -191,12 +191,12 @@ def test_a_rate_of_0_draws_no_bounds(agreeing: Session) -> None:
 # --- least area, flips
 
 
-def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_picture(agreeing: Session, picture: Path) -> None:
+def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_image(agreeing: Session, image: Path) -> None:
     assert agreeing.view_state.prediction.masks.sum() == 404
     handlers.drop_pieces(agreeing, 5)
     assert agreeing.view_state.prediction.masks.sum() == 400
     assert "without pieces under 5 px." in text.summary(agreeing.view_state)
-    agreeing.open(picture, agreeing.view_state.ensemble)
+    agreeing.open(image, agreeing.view_state.ensemble)
     assert agreeing.view_state.prediction.report()["cleanup"]["min_area_px"] == 5
     assert agreeing.view_state.prediction.masks.sum() == 400
 
@@ -264,7 +264,7 @@ def test_a_label_whose_weights_are_all_0_is_refused_and_nothing_changes(several:
     assert several.view_state is before
 
 
-def test_a_label_is_hidden_from_the_picture_and_stays_in_the_result(several: Session) -> None:
+def test_a_label_is_hidden_from_the_image_and_stays_in_the_result(several: Session) -> None:
     several.remix((1, 1), 0.01, 0.3)
     prediction = several.view_state.prediction
     assert prediction.masks.all()

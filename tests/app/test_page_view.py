@@ -1,4 +1,4 @@
-"""The picture side of the page without a browser: frames, windows, views, and the ensemble that suits a picture."""
+"""The image side of the page without a browser: frames, windows, views, and the ensemble that suits an image."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_before_and_after_differ_just_where_the_mask_is_drawn(session: Session) 
     assert np.array_equal(after, images.overlay(session.view_state))
 
 
-# Which ensemble suits a picture
+# Which ensemble suits an image
 
 
 def trained_on(folder: Path, data: TrainingData) -> Path:
@@ -193,7 +193,7 @@ def trained_on(folder: Path, data: TrainingData) -> Path:
 
 @pytest.fixture
 def ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Four ensembles: kvasir and skin for coloured pictures, films and heads for grey ones."""
+    """Four ensembles: kvasir and skin for coloured images, films and heads for grey ones."""
     filled = Registry([trained_on(tmp_path / data.name, data) for data in (COLON, FILMS, HEADS, SKIN)])
     monkeypatch.setattr(registry, "ensembles", filled)
     return filled
@@ -241,7 +241,7 @@ def write_grey(path: Path) -> str:
     return str(path)
 
 
-def test_a_grey_picture_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: Registry, tmp_path: Path) -> None:
+def test_a_grey_image_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: Registry, tmp_path: Path) -> None:
     session = Session()
     name, *_, notes, mixed, number = handlers.open_file(session, "kvasir", write_grey(tmp_path / "grey.png"))
     assert (name, mixed, number) == ("films", "films", 1)

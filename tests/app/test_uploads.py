@@ -310,9 +310,9 @@ def wait_until(true: Callable[[], bool]) -> bool:
 def test_a_file_gets_a_random_name_is_served_by_it_alone_and_goes_when_its_time_is_over(
     server: str, folder: Path
 ) -> None:
-    path = send(server, b"one picture")
+    path = send(server, b"one image")
     assert re.fullmatch(r"[0-9a-f]{32}\.png", Path(path).name)
-    assert fetched(server, path).content == b"one picture"
+    assert fetched(server, path).content == b"one image"
     beside = Path(path).parent
     for wrong in (beside / f"{PATIENT}.png", beside / f"{'0' * 32}.png", beside, folder):
         assert fetched(server, str(wrong)).status_code == 403

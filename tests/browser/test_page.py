@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def photo(tmp_path: Path) -> Path:
     """A JPEG of 480 × 360 pixels; its true mask lies in masks/disc.png."""
     write_disc_pair(tmp_path, "disc", 5, size=(360, 480))
     path = tmp_path / "disc.jpg"
@@ -35,11 +35,11 @@ def film() -> Path:
     return Path(data.get_testdata_file("RG1_J2KR.dcm", download=False))
 
 
-def shown_picture(page: Page) -> str:
+def shown_image(page: Page) -> str:
     return page.locator("#overlay img").get_attribute("src") or ""
 
 
-def wait_for_another_picture(page: Page, before: str) -> None:
+def wait_for_another_image(page: Page, before: str) -> None:
     page.wait_for_function(
         "before => { const shown = document.querySelector('#overlay img');"
         " return shown && shown.complete && shown.src !== before }",
@@ -48,18 +48,18 @@ def wait_for_another_picture(page: Page, before: str) -> None:
 
 
 def upload(page: Page, path: Path) -> None:
-    before = shown_picture(page)
+    before = shown_image(page)
     page.set_input_files("#upload input[type=file]", path)
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
 
 
 def press(page: Page, slider: int, key: str) -> None:
-    """Move the slider (members first, then threshold, then opacity) with a key, and wait for the picture."""
-    before = shown_picture(page)
+    """Move the slider (members first, then threshold, then opacity) with a key, and wait for the image."""
+    before = shown_image(page)
     handle = page.locator("#mixer input[type=range]").nth(slider)
     handle.focus()
     page.keyboard.press(key)
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
 
 
 def downloaded(page: Page, label: str, folder: Path) -> Path:
@@ -79,7 +79,7 @@ def slider_values(page: Page) -> list[float]:
 
 
 def wait_for_weights(page: Page, weights: list[float]) -> None:
-    """The picture and the sliders come one after the other."""
+    """The image and the sliders come one after the other."""
     page.wait_for_function(
         """weights => {
             const handles = document.querySelectorAll("#mixer input[type=range]");
@@ -89,10 +89,10 @@ def wait_for_weights(page: Page, weights: list[float]) -> None:
     )
 
 
-def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_mask(
-    page: Page, picture: Path, tiny_ensemble: Path, tmp_path: Path
+def test_a_visitor_uploads_an_image_moves_a_slider_and_downloads_the_librarys_mask(
+    page: Page, photo: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
-    upload(page, picture)
+    upload(page, photo)
     page.set_input_files("#truth input[type=file]", tmp_path / "masks" / "disc.png")
     page.wait_for_function("() => document.querySelector('#scores').innerText.includes('the uploaded mask')")
     scores = page.inner_text("#scores")
@@ -103,7 +103,7 @@ def test_a_visitor_uploads_a_picture_moves_a_slider_and_downloads_the_librarys_m
 
     first, second, threshold, _ = slider_values(page)
     assert first == 0
-    image = medseg.read_image(picture)
+    image = medseg.read_image(photo)
     ours = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(image, weights=[first, second], threshold=threshold)
     write_mask(ours.masks, image, tmp_path / "ours.png")
     assert path.name == "medseg-mask.png"
@@ -119,30 +119,30 @@ def medseg_dice(masks: np.ndarray, truth: Path) -> float:
 
 
 def test_a_slider_follows_the_mouse(page: Page) -> None:
-    before = shown_picture(page)
+    before = shown_image(page)
     box = page.locator("#mixer input[type=range]").nth(0).bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2, steps=8)
     page.mouse.up()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     assert slider_values(page)[0] < 0.1
 
 
 def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
     for button, weights in (("Only this model", [1, 0]), ("All equal", [0.5, 0.5]), ("Recommended", [0.75, 0.25])):
-        before = shown_picture(page)
+        before = shown_image(page)
         page.locator("#mixer").get_by_role("button", name=button).first.click()
-        wait_for_another_picture(page, before)
+        wait_for_another_image(page, before)
         wait_for_weights(page, weights)
 
 
 def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Page) -> None:
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#blend input").click()
     page.get_by_role("option", name="median").click()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     page.wait_for_function("() => document.querySelector('#blend').innerText.includes('The middle probability')")
     page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by the median blend')")
     press(page, 0, "Home")  # and it stays while a weight is moved
@@ -152,30 +152,30 @@ def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Pa
 def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
     if not (ROOT / "assets" / "ensembles" / "polyp" / "ensemble.json").exists():
         pytest.skip("the embedded polyp ensemble is not there")
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#ensemble input").click()
     page.get_by_role("option", name="polyp").click()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     page.wait_for_function("() => document.querySelectorAll('#mixer .member').length === 3")
     press(page, 0, "Home")
 
 
-def test_a_real_16_bit_film_is_shown_with_the_hint_that_it_is_no_such_picture(page: Page, film: Path) -> None:
+def test_a_real_16_bit_film_is_shown_with_the_hint_that_it_is_no_such_image(page: Page, film: Path) -> None:
     upload(page, film)
     page.wait_for_function("() => document.querySelector('#notes').innerText.includes('CR')")
     assert "unlike what the ensemble was trained on" in page.inner_text("#trust")
     assert "1841 × 1955" in page.inner_text("#notes") or "1955 × 1841" in page.inner_text("#notes")
 
 
-def test_a_text_named_png_gives_the_sentence_and_the_old_picture_stays(page: Page, tmp_path: Path) -> None:
-    before, notes = shown_picture(page), page.inner_text("#notes")
-    (tmp_path / "notes.png").write_text("this is no picture")
+def test_a_text_named_png_gives_the_sentence_and_the_old_image_stays(page: Page, tmp_path: Path) -> None:
+    before, notes = shown_image(page), page.inner_text("#notes")
+    (tmp_path / "notes.png").write_text("this is no image")
     page.set_input_files("#upload input[type=file]", tmp_path / "notes.png")
     toast = page.wait_for_selector(".toast-body")
     assert toast
     assert "none of PNG, JPEG" in toast.inner_text()
     assert "Traceback" not in page.inner_text("body")
-    assert shown_picture(page) == before
+    assert shown_image(page) == before
     assert page.locator("#overlay img").is_visible()
     assert page.inner_text("#notes") == notes
     press(page, 0, "Home")  # and the page goes on

@@ -1,4 +1,4 @@
-"""Many pictures with real clicks, and what the library says of the same."""
+"""Many images with real clicks, and what the library says of the same."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HOSTILE = "=1+1<img src=x onerror=document.title='mine'>${document.title='mine'}
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    """Three pictures, one under a hostile name and one in a zip, and a text that is named as a picture."""
+def images(tmp_path: Path) -> list[Path]:
+    """Three images, one under a hostile name and one in a zip, and a text that is named as an image."""
     for seed, name in enumerate(("plain.png", HOSTILE, "zipped.png")):
         write_disc_pair(tmp_path, "disc", seed, size=(96, 128))
         (tmp_path / "images" / "disc.png").rename(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
         archive.write(tmp_path / "zipped.png", "zipped.png")
-    (tmp_path / "notes.png").write_text("no picture")
+    (tmp_path / "notes.png").write_text("no image")
     return [tmp_path / name for name in ("plain.png", HOSTILE, "films.zip", "notes.png")]
 
 
@@ -51,9 +51,9 @@ def wait_for_table(page: Page) -> list[str]:
 
 
 def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_librarys_masks_as_a_zip(
-    page: Page, pictures: list[Path], tiny_ensemble: Path, tmp_path: Path
+    page: Page, images: list[Path], tiny_ensemble: Path, tmp_path: Path
 ) -> None:
-    send(page, pictures)
+    send(page, images)
     rows = wait_for_table(page)
     ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
     named = {"plain.png": "plain.png", HOSTILE: HOSTILE[-50:], "zipped.png": "films/zipped.png"}
@@ -83,8 +83,8 @@ def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_libr
     assert "is none of PNG, JPEG" in lines["notes.png"]["error"]
 
 
-def test_a_click_on_a_row_opens_its_picture_in_the_first_tab(page: Page, pictures: list[Path]) -> None:
-    send(page, pictures[:1])
+def test_a_click_on_a_row_opens_its_image_in_the_first_tab(page: Page, images: list[Path]) -> None:
+    send(page, images[:1])
     wait_for_table(page)
     before = page.locator("#overlay img").get_attribute("src")
     page.get_by_role("button", name="Open plain.png").click()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 SIDE = 512
 LOADING_MS = 4000
-"""Nothing on the page tells when the editor, drawn without a GPU here, has its picture or its stroke."""
+"""Nothing on the page tells when the editor, drawn without a GPU here, has its image or its stroke."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def editor(page: Page) -> Page:
 
 
 def stroke(page: Page, *places: tuple[float, float]) -> None:
-    """Draw from place to place, (x, y) in pixels of the picture as it lies in the middle of the canvas."""
+    """Draw from place to place, (x, y) in pixels of the image as it lies in the middle of the canvas."""
     page.locator("#editor").scroll_into_view_if_needed()
     box = page.locator("#editor canvas").first.bounding_box()
     assert box
@@ -109,7 +109,7 @@ def test_red_takes_out_of_the_ensembles_mask_and_nothing_else_changes(
     assert not changed[286:].any()
 
 
-def test_another_picture_empties_the_editor_and_begins_with_its_own_mask(editor: Page) -> None:
+def test_another_image_empties_the_editor_and_begins_with_its_own_mask(editor: Page) -> None:
     stroke(editor, (150, 200), (350, 200))
     editor.locator("#examples button").nth(1).click()
     editor.wait_for_function("() => document.querySelector('#change').innerText.includes('the ensemble')")

@@ -1,4 +1,4 @@
-"""Weights from labelled pictures with real clicks, and what the library says of the same."""
+"""Weights from labelled images with real clicks, and what the library says of the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Eight pictures with masks, and a zip of them beside."""
+    """Eight images with masks, and a zip of them beside."""
     folder = tmp_path / "pairs"
     for number in range(8):
         write_disc_pair(folder, f"c{number}", number)
@@ -74,7 +74,7 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     )
 
 
-def test_pictures_without_masks_are_refused_in_a_sentence(page: Page, pairs: Path) -> None:
+def test_images_without_masks_are_refused_in_a_sentence(page: Page, pairs: Path) -> None:
     start(page, pairs / "images" / "c0.png")
     page.wait_for_selector("text=Wanted images and their masks, of the same names")
     assert page.locator("#fit-apply").is_hidden()

@@ -113,7 +113,7 @@ UNNAMED = """() => [...document.querySelectorAll('input, button, select, textare
     .map(e => e.outerHTML.slice(0, 200))"""
 
 
-def test_every_control_and_picture_has_a_name_for_screen_readers(opened: Page) -> None:
+def test_every_control_and_image_has_a_name_for_screen_readers(opened: Page) -> None:
     assert opened.evaluate(UNNAMED) == []
     alt = opened.locator("#overlay img").get_attribute("alt") or ""
     assert "blob: " in alt
@@ -129,7 +129,7 @@ def test_the_keyboard_reaches_the_controls_in_the_order_of_the_page(opened: Page
     assert list(dict.fromkeys(name for name in met if name in wanted)) == wanted
 
 
-def test_on_a_phone_the_picture_stays_in_sight_of_its_sliders(opened: Page) -> None:
+def test_on_a_phone_the_image_stays_in_sight_of_its_sliders(opened: Page) -> None:
     opened.set_viewport_size({"width": 390, "height": 844})
     opened.locator("#mixer input[type=range]").last.scroll_into_view_if_needed()
     opened.wait_for_function("() => document.querySelector('#overlay').getBoundingClientRect().bottom > 200")

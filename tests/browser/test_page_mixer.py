@@ -20,10 +20,10 @@ from medseg.export.png import write_mask
 from tests.browser.test_page import (
     downloaded,
     press,
-    shown_picture,
+    shown_image,
     slider_values,
     upload,
-    wait_for_another_picture,
+    wait_for_another_image,
     wait_for_weights,
 )
 from tests.conftest import ROOT, make_ensemble, write_disc_pair
@@ -37,7 +37,7 @@ POLYP_MEMBERS = ("polyp-unet-lite0", "polyp-fpn-lite1", "polyp-deeplabv3plus-lit
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def photo(tmp_path: Path) -> Path:
     write_disc_pair(tmp_path, "disc", 5, size=(96, 128))
     return tmp_path / "images" / "disc.png"
 
@@ -73,10 +73,10 @@ def says(page: Page, place: str, words: str) -> None:
 
 def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
     """Choose it and wait until the mixer shows its members: for a moment it may show some of the ensemble before."""
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#ensemble input").click()
     page.get_by_role("option", name=name, exact=True).click()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     page.wait_for_function(
         """names => {
             const shown = [...document.querySelectorAll("#mixer .member")].map(row => row.innerText.split("\\n")[0]);
@@ -100,48 +100,48 @@ def same_mask(page: Page, prediction: medseg.Prediction, folder: Path) -> bool:
 
 
 def test_a_damaged_member_is_named_and_the_others_share_its_weight(
-    page: Page, hurt: Path, picture: Path, tmp_path: Path
+    page: Page, hurt: Path, photo: Path, tmp_path: Path
 ) -> None:
     choose_ensemble(page, "tiny-binary", ("random-0", "random-2"))
     says(page, "#notes", "The member m1 is damaged")
     assert "the others share its weight" in page.inner_text("#notes")
     wait_for_weights(page, [0.71, 0.29])  # 0.5 and 0.2 of 0.7
-    upload(page, picture)
+    upload(page, photo)
     with pytest.warns(MedsegWarning, match="goes on without it"):
         rest = medseg.Ensemble.from_pretrained(hurt)
-    assert same_mask(page, rest.predict(medseg.read_image(picture)), tmp_path)
+    assert same_mask(page, rest.predict(medseg.read_image(photo)), tmp_path)
     press(page, 0, "Home")  # and its sliders work
-    assert same_mask(page, rest.predict(medseg.read_image(picture), weights=[0, 1]), tmp_path)
+    assert same_mask(page, rest.predict(medseg.read_image(photo), weights=[0, 1]), tmp_path)
 
 
 def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
-    page: Page, labelled: Path, picture: Path, tmp_path: Path
+    page: Page, labelled: Path, photo: Path, tmp_path: Path
 ) -> None:
-    upload(page, picture)
+    upload(page, photo)
     page.locator("#weights-of input").click()
     page.get_by_role("option", name="heart").click()
     page.wait_for_timeout(500)
     assert slider_values(page)[:2] == [0.75, 0.25]
     press(page, 0, "Home")
     says(page, "#scores", "Add the true mask")
-    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(picture)
+    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(photo)
     ours = ensemble.predict(image, weights=[[0.75, 0], [0.25, 0.25]])
     assert same_mask(page, ours, tmp_path)
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#labels").get_by_label("lung").uncheck()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     assert same_mask(page, ours, tmp_path)
     page.locator("#weights-of input").click()
     page.get_by_role("option", name="lung").click()
     page.wait_for_function("() => document.querySelector('#mixer input[type=range]').value === '0.75'")
 
 
-def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, picture: Path, tmp_path: Path) -> None:
-    upload(page, picture)
+def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, photo: Path, tmp_path: Path) -> None:
+    upload(page, photo)
     open_more(page)
     page.get_by_label("Average over flips").check()
     says(page, "#summary", "each model averaged over flips")
-    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(picture)
+    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(photo)
     ours = ensemble.predict(image, tta=True)
     assert same_mask(page, ours, tmp_path)
     page.get_by_label("Least area, px").fill("200")
@@ -160,10 +160,10 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
     says(page, "#trust", f"Predicted Dice {trust.dice:.2f}, 90 % interval {trust.low:.2f} to {trust.high:.2f}.")
 
     open_more(page)
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#rate input").click()
     page.get_by_role("option", name="5%", exact=True).click()
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     says(page, "#summary", "misses at most 5% of the truth")
 
     press(page, 0, "Home")
@@ -175,12 +175,12 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
     page.wait_for_selector("#rate", state="visible")
 
 
-def test_a_picture_unlike_the_training_pictures_is_to_be_looked_at(page: Page) -> None:
+def test_an_image_unlike_the_training_images_is_to_be_looked_at(page: Page) -> None:
     if not POLYP.exists():
         pytest.skip("the embedded polyp ensemble is not there")
-    before = shown_picture(page)
+    before = shown_image(page)
     page.locator("#examples button", has_text="Synthetic chest").click()  # for which the page takes another ensemble
-    wait_for_another_picture(page, before)
+    wait_for_another_image(page, before)
     choose_ensemble(page, "polyp", POLYP_MEMBERS)
     says(page, "#trust", "Look at this yourself")
     assert "unlike what the ensemble was trained on" in page.inner_text("#trust")

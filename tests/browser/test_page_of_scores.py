@@ -21,7 +21,7 @@ BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a page that a stranger's member tried to put a script and a picture of elsewhere into."""
+    """The address of a page that a stranger's member tried to put a script and an image of elsewhere into."""
     ensemble = two_members()
     result = evaluate(ensemble, SAMPLES, TRAINING)
     text = page(result.report, show(ensemble, SAMPLES, result.scores), {"Data": "discs"})
@@ -54,7 +54,7 @@ def test_nothing_runs_and_nothing_is_fetched_even_where_something_got_in(browser
     context.close()
 
 
-def test_pictures_are_shown_and_a_phone_needs_no_sideways_scrolling(opened: Page) -> None:
+def test_images_are_shown_and_a_phone_needs_no_sideways_scrolling(opened: Page) -> None:
     widths = opened.evaluate("() => [...document.images].slice(0, -1).map(image => image.naturalWidth)")
     assert len(widths) == 3 * len(SAMPLES)
     assert all(width == 128 for width in widths)

@@ -1,4 +1,4 @@
-"""The scores as pictures, with real clicks, beside the library's numbers."""
+"""The scores as images, with real clicks, beside the library's numbers."""
 
 from __future__ import annotations
 

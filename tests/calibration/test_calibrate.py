@@ -33,7 +33,7 @@ SIZE = (40, 40)
 
 
 def samples(count: int, seed: int = 0) -> list[PaintedSample]:
-    """Discs in pictures whose second channel says how hard they are, from 0 to 1."""
+    """Discs in images whose second channel says how hard they are, from 0 to 1."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
@@ -50,7 +50,7 @@ def painted_at(hardness: float) -> PaintedSample:
 
 
 def erring(name: str, step: tuple[int, int]) -> FakeMember:
-    """A member that is surer than it should be, and off by up to ten pixels towards `step` in a hard picture."""
+    """A member that is surer than it should be, and off by up to ten pixels towards `step` in a hard image."""
 
     def answer(image: Image) -> np.ndarray:
         off = round(10 * float(image.pixels[0, 0, 1]))
@@ -144,7 +144,7 @@ def test_a_calibration_of_another_ensemble_is_refused(
 
 
 def test_a_prediction_is_judged_by_how_far_its_members_agree(ensemble: Ensemble, found: Calibration) -> None:
-    easy, hard = (painted_at(value).picture for value in (0.0, 0.9))
+    easy, hard = (painted_at(value).drawn for value in (0.0, 0.9))
     assert judge(found, ensemble.predict(easy)).dice > 0.9
     assert not judge(found, ensemble.predict(easy)).look_yourself
     assert judge(found, ensemble.predict(hard)).look_yourself
@@ -155,11 +155,11 @@ def test_a_prediction_with_other_settings_is_not_judged(
     ensemble: Ensemble, found: Calibration, change: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match="go back to them"):
-        judge(found, ensemble.predict(painted_at(0.5).picture, **change))
+        judge(found, ensemble.predict(painted_at(0.5).drawn, **change))
 
 
 def test_a_prediction_with_another_clean_up_is_not_judged(ensemble: Ensemble, found: Calibration) -> None:
-    prediction = ensemble.predict(painted_at(0.5).picture)
+    prediction = ensemble.predict(painted_at(0.5).drawn)
     assert holds_for(found, prediction)
     cleaned = dataclasses.replace(prediction, cleanup=Cleanup(min_area_px=9))
     assert not holds_for(found, cleaned)
@@ -169,7 +169,7 @@ def test_a_prediction_with_another_clean_up_is_not_judged(ensemble: Ensemble, fo
 
 def test_without_trust_nothing_is_judged(ensemble: Ensemble, found: Calibration) -> None:
     with pytest.raises(InputError, match="has no trust"):
-        judge(dataclasses.replace(found, trust=None), ensemble.predict(painted_at(0.5).picture))
+        judge(dataclasses.replace(found, trust=None), ensemble.predict(painted_at(0.5).drawn))
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,13 @@ def test_several_labels_have_bounds_of_their_own(task: Task) -> None:
         halves[0, :, 20:] = halves[1, :, :20] = 0.01
         return halves
 
-    drawn = [PaintedSample(s.picture, left_and_right(s.picture) > 0.5, s.case) for s in samples(20)]
+    drawn = [PaintedSample(s.drawn, left_and_right(s.drawn) > 0.5, s.case) for s in samples(20)]
     members = [fake_member(name, left_and_right, labels=("left", "right"), task=task) for name in "ab"]
     both = ensemble_of(*members)
     known = calibrate(both, observe(both.members, drawn), "halves")
     assert [len(bounds.outer) for bounds in known.bounds] == [2, 2, 2]
     assert "alpha 0.05, right: outer mask from 0.9" in describe(known, ("left", "right"))
-    assert judge(known, both.predict(drawn[0].picture)).dice > 0.95
+    assert judge(known, both.predict(drawn[0].drawn)).dice > 0.95
 
 
 def test_weights_for_each_label_are_calibrated_as_they_are_used(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_weights_for_each_label_are_calibrated_as_they_are_used(tmp_path: Path) 
     assert (record.chosen, known.refitted, known.weights) == ("per label", True, ((1, 0), (0, 1)))
     schema.dump(known, tmp_path / CALIBRATION)
     assert load_calibration(tmp_path, own) == known
-    assert judge(known, own.predict(drawn[0].picture)).dice > 0.95
+    assert judge(known, own.predict(drawn[0].drawn)).dice > 0.95
     with pytest.raises(InputError, match="is of other members, weights"):
         load_calibration(tmp_path, plain)
 

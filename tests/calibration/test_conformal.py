@@ -81,7 +81,7 @@ def test_the_next_case_is_counted_as_the_worst() -> None:
     assert 0.1 < bounds.outer[0] <= 0.2
 
 
-def test_pictures_of_one_case_count_as_one() -> None:
+def test_images_of_one_case_count_as_one() -> None:
     truth = np.array([[[False, True]]])
     with pytest.raises(InputError, match=r"rate of 0\.1 needs at least 9 held-out cases, got 1"):
         fit_bounds([(truth.astype(np.float32), truth)] * 20, ["same"] * 20, 0.1)

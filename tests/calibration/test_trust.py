@@ -115,7 +115,7 @@ def test_the_errors_of_a_fold_are_those_of_the_other_folds_curve() -> None:
     assert found.low == pytest.approx((0.1 - 0.9) / (1 - 0.9 + 0.02), rel=1e-3)
 
 
-def test_a_case_counts_once_however_many_pictures_it_has() -> None:
+def test_a_case_counts_once_however_many_images_it_has() -> None:
     once = simulated(np.random.default_rng(1), 40)
     again = Outcomes(
         *(np.repeat(v, 3) for v in (once.agreement, once.dice, once.empty)),

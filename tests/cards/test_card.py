@@ -75,7 +75,7 @@ def test_a_figure_that_is_not_known_stays_out_of_the_model_index() -> None:
     assert ModelCard(ensemble_card(ENSEMBLE, BOTH, report, [])).data.eval_results is None
 
 
-def test_a_members_card_says_how_the_picture_goes_in() -> None:
+def test_a_members_card_says_how_the_image_goes_in() -> None:
     card = member_card(MEMBER, "Unet", "resnet18")
     assert "3 channels in [0, 1], resized to 192 × 256 (the aspect ratio ignored)" in card
     assert "mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225" in card
@@ -84,7 +84,7 @@ def test_a_members_card_says_how_the_picture_goes_in() -> None:
 
 def test_a_plain_unet_is_loaded_by_its_own_class() -> None:
     card = member_card(MEMBER, "PlainUNet", "None")
-    assert "A PlainUNet that answers" in card
+    assert "A PlainUNet that predicts" in card
     assert "PlainUNet.from_pretrained(" in card
     assert "import segmentation_models_pytorch" not in card
 
@@ -107,7 +107,7 @@ def test_a_score_is_shown_with_interval_n_and_protocol() -> None:
 
 
 def test_the_figures_have_the_commands_that_print_them() -> None:
-    assert "Command: `accelerate launch train/train.py`" in member_card(MEMBER, "Unet", "resnet18")
+    assert "Command: `medseg train`" in member_card(MEMBER, "Unet", "resnet18")
     card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=FITTED), BOTH, None, [])
     assert "Command: `medseg fit`." in card
 
@@ -128,7 +128,7 @@ def test_an_ensembles_card_names_its_stacker_and_the_blend() -> None:
     stacker = StackerReference("top", "0" * 64, with_image=True)
     card = ensemble_card(dataclasses.replace(ENSEMBLE, blend="stacking", stacker=stacker), BOTH, None, [])
     assert "Blend: stacking." in card
-    assert "in `top/`, was trained to answer from the members' answers and the image" in card
+    assert "in `top/`, was trained to predict from the members' probabilities and the image" in card
 
 
 def test_weights_per_label_stand_in_the_order_of_the_labels() -> None:

@@ -89,7 +89,7 @@ def test_help_does_not_wait_for_torch() -> None:
 def test_classes_are_united_and_a_fold_is_chosen_wherever_a_data_set_is_read(given: list[str], tmp_path: Path) -> None:
     data = tmp_path / "data"
     class_folders(data)
-    (data / "LICENCES.csv").unlink()  # without it each picture is a case of its own
+    (data / "LICENCES.csv").unlink()  # without it each image is a case of its own
     names = sorted(path.stem for path in (data / "images").iterdir())
     folds = [names[0::3], names[1::3], names[2::3]]
     (data / "splits.json").write_text(json.dumps({"unit": "case", "folds": folds}), encoding="utf-8")

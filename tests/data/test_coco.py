@@ -130,7 +130,7 @@ def test_polygons_on_a_turned_photograph_come_back_on_their_grid(tmp_path: Path,
     assert (rows.min(), columns.min()) == ((1, 1) if upright else (24 - 5, 32 - 9))
 
 
-def test_pictures_of_parts_that_are_not_asked_for_have_no_annotation(tmp_path: Path) -> None:
+def test_images_of_parts_that_are_not_asked_for_have_no_annotation(tmp_path: Path) -> None:
     save(tmp_path / "a.png", scene())
     outline = Polygon("b", ((1, 1), (4, 1), (1, 4)))
     write_coco([Sample(tmp_path / "a.png", (outline,), "a", "")], ["a"], tmp_path / "out.json")

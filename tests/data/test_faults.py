@@ -53,7 +53,7 @@ def cut_off(path: Path) -> None:
 
 
 def coco(root: Path) -> None:
-    """Two pictures of 32 × 24: one outlined, one in run lengths."""
+    """Two images of 32 × 24: one outlined, one in run lengths."""
     for stem in "ab":
         save(root / "images" / f"{stem}.png", scene(ord(stem)))
     outline = [[10, 4, 19, 4, 19, 8, 10, 8]]
@@ -78,8 +78,8 @@ def in_first(**fields: Any) -> Callable[[Path], None]:
 
 
 COCO: dict[str, tuple[Callable[[Path], object], str]] = {
-    "picture missing": (lambda root: (root / "images" / "a.png").unlink(), "a.png: the file is missing"),
-    "picture replaced": (lambda root: save(root / "images" / "b.png", scene(0, (20, 20))), "images/b.png: The run le"),
+    "image missing": (lambda root: (root / "images" / "a.png").unlink(), "a.png: the file is missing"),
+    "image replaced": (lambda root: save(root / "images" / "b.png", scene(0, (20, 20))), "images/b.png: The run le"),
     "JSON cut off": (lambda root: cut_off(root / "coco.json"), "coco.json is no JSON file"),
     "one id for two images": (
         in_coco(lambda content: content["images"][1].update(id=0)),
@@ -218,11 +218,11 @@ NIFTI: dict[str, tuple[Callable[[Path], object], str]] = {
     "two splits": (in_splits(lambda content: content["val"].append("v")), "splits.json puts v into two splits"),
     "left out": (
         in_splits(lambda content: content["train"].remove("v")),
-        "splits.json leaves out 1 pictures, the first: v",
+        "splits.json leaves out 1 images, the first: v",
     ),
     "not here": (
         in_splits(lambda content: content["val"].append("z")),
-        "splits.json names 1 pictures or cases that are not here",
+        "splits.json names 1 images or cases that are not here",
     ),
     "splits no JSON": (lambda root: cut_off(root / "splits.json"), "splits.json is not of the form"),
     "of other data": (in_splits(lambda content: content.update(sha256="0" * 64)), "splits.json was written for other"),
@@ -244,7 +244,7 @@ def in_boxes(**fields: Any) -> Callable[[Path], None]:
 KVASIR: dict[str, tuple[Callable[[Path], object], str]] = {
     "box without side": (in_boxes(bbox=[{"xmin": 1}]), "bounding-boxes.json does not hold Kvasir's bounding boxes"),
     "made for another size": (in_boxes(height=20), "images/a.jpg: the annotations are for 32 × 20 pixels"),
-    "picture for mask": (
+    "image for mask": (
         lambda root: shutil.copy(root / "images" / "a.jpg", root / "masks"),
         "masks/a.jpg: The mask is a",
     ),
@@ -286,7 +286,7 @@ def zipped(folder: Path) -> Path:
 
 def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[content.index(b"a.jpg") + 100] ^= 1  # within the first picture
+    content[content.index(b"a.jpg") + 100] ^= 1  # within the first image
     path.write_bytes(content)
 
 
@@ -308,7 +308,7 @@ def test_a_manifests_misspelt_label_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_pictures_and_masks_exchanged_are_named(tmp_path: Path) -> None:
+def test_images_and_masks_exchanged_are_named(tmp_path: Path) -> None:
     for number in range(4):
         save(tmp_path / "masks" / f"{number}.png", scene(number))
         save(tmp_path / "images" / f"{number}.png", SMALL)

@@ -46,7 +46,7 @@ def test_class_folders_give_overlapping_masks_and_cases(tmp_path: Path) -> None:
     assert not read_one(found.samples, "b.jpg", ["Heart"]).any()
 
 
-def test_a_picture_without_a_mask_in_any_class_is_refused(tmp_path: Path) -> None:
+def test_an_image_without_a_mask_in_any_class_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path)
     save(tmp_path / "images" / "d.jpg", scene())
     with pytest.raises(InputError, match="1 files have no partner of the same stem, the first: d"):
@@ -132,7 +132,7 @@ def test_masks_without_class_names_can_be_named_but_not_united(tmp_path: Path) -
         load_data(tmp_path, labels={"any": ["tumour"]})
 
 
-def test_annotated_pictures_that_are_not_there_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_annotated_images_that_are_not_there_are_left_out_and_counted(tmp_path: Path) -> None:
     chestx_det(tmp_path)
     (tmp_path / "train_data" / "2.png").unlink()
     with pytest.warns(MedsegWarning, match=r"Left out: annotated images that are not here \(1\), the first: 2\.png"):

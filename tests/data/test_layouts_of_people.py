@@ -290,9 +290,9 @@ def voc(root: Path, palette: bool) -> None:
         path = root / "SegmentationClass" / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if palette:
-            picture = PIL.Image.fromarray(levels, "P")
-            picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [224] * 759)
-            picture.save(path)
+            image = PIL.Image.fromarray(levels, "P")
+            image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [224] * 759)
+            image.save(path)
         else:
             save(path, np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)[levels])
     (root / "ImageSets" / "Segmentation").mkdir(parents=True)

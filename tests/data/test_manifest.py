@@ -33,7 +33,7 @@ def test_a_manifest_moves_with_its_folder(tmp_path: Path) -> None:
     assert moved.read(["Lung"])[1].any()
 
 
-def test_a_picture_on_which_nothing_is_marked_has_no_parts(disc_pairs: Path) -> None:
+def test_an_image_on_which_nothing_is_marked_has_no_parts(disc_pairs: Path) -> None:
     image = next((disc_pairs / "images").iterdir())
     _, masks = Sample(image, (), "a", "train").read(["x", "y"])
     np.testing.assert_array_equal(masks, np.zeros((2, 48, 64), dtype=bool))

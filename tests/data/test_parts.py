@@ -1,4 +1,4 @@
-"""What masks are made of: drawn by hand, turned with the picture, kept in a manifest."""
+"""What masks are made of: drawn by hand, turned with the image, kept in a manifest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CORNER = np.array(
 SIZE = (5, 6)
 
 
-def picture(height: int = 5, width: int = 6, orientation: int = 1) -> Image:
+def image(height: int = 5, width: int = 6, orientation: int = 1) -> Image:
     return Image(np.zeros((height, width, 1), dtype=np.float32), orientation=orientation)
 
 
@@ -96,14 +96,14 @@ def test_a_box_covers_the_pixels_between_its_edges() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_parts_are_drawn_on_the_stored_grid_and_turned_upright(orientation: int) -> None:
     upright = to_upright(CORNER, orientation)
-    like = picture(*upright.shape, orientation)
+    like = image(*upright.shape, orientation)
     np.testing.assert_array_equal(draw_upright(TRIANGLE, like, upright=False), upright)
     runs = Runs("a", "6 4 1 3 2 2 3 1", "relative", (5, 6))
     np.testing.assert_array_equal(draw_upright(runs, like, upright=False), upright)
 
 
 def test_upright_parts_are_drawn_as_they_are() -> None:
-    np.testing.assert_array_equal(draw_upright(TRIANGLE, picture(5, 6, 8), upright=True), CORNER)
+    np.testing.assert_array_equal(draw_upright(TRIANGLE, image(5, 6, 8), upright=True), CORNER)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_upright_parts_are_drawn_as_they_are() -> None:
 def test_the_stated_size_or_a_word_says_whether_annotations_are_upright(
     orientation: int, upright: bool | None, stated: tuple[int, int] | None, expected: bool
 ) -> None:
-    assert lies_upright(picture(5, 6, orientation), upright, stated) is expected
+    assert lies_upright(image(5, 6, orientation), upright, stated) is expected
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(3, (5, 6)), (2, (5, 6)), (6, (5, 5)), (8, None), (6, (9, 9))])
 def test_annotations_of_a_turned_photograph_that_say_nothing_are_refused(
     orientation: int, size: tuple[int, int] | None
 ) -> None:
-    like = picture(*(size or (5, 6)), orientation) if size != (9, 9) else picture(5, 6, orientation)
+    like = image(*(size or (5, 6)), orientation) if size != (9, 9) else image(5, 6, orientation)
     with pytest.raises(ReadError, match=rf"turned by its EXIF orientation \({orientation}\)"):
         lies_upright(like, None, size)
 

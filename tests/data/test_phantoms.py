@@ -1,4 +1,4 @@
-"""The phantoms: the same seed gives the same picture, and every picture has something to find in it."""
+"""The phantoms: the same seed gives the same image, and every image has something to find in it."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ KINDS = pytest.mark.parametrize("kind", phantoms.SCENES)
 
 
 @KINDS
-def test_a_seed_draws_the_same_picture_each_time(kind: str) -> None:
+def test_a_seed_draws_the_same_image_each_time(kind: str) -> None:
     first, again = phantoms.draw(kind, 5, (48, 64)), phantoms.draw(kind, 5, (48, 64))
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 @KINDS
-def test_seeds_draw_different_pictures_and_masks(kind: str) -> None:
+def test_seeds_draw_different_images_and_masks(kind: str) -> None:
     (pixels, mask), (other_pixels, other_mask) = phantoms.draw(kind, 1, (64, 64)), phantoms.draw(kind, 2, (64, 64))
     assert not np.array_equal(pixels, other_pixels)
     assert not np.array_equal(mask, other_mask)
@@ -34,7 +34,7 @@ def test_pixels_are_8_bit_and_the_mask_lies_on_their_grid(kind: str, channels: t
 
 
 @KINDS
-def test_every_finding_has_some_size_and_lies_inside_the_picture(kind: str) -> None:
+def test_every_finding_has_some_size_and_lies_inside_the_image(kind: str) -> None:
     for seed in range(40):
         _, mask = phantoms.draw(kind, seed, (64, 64))
         assert 0.003 < mask.mean() < 0.4
@@ -45,7 +45,7 @@ def test_every_finding_has_some_size_and_lies_inside_the_picture(kind: str) -> N
 @KINDS
 def test_a_seed_is_the_same_scene_at_any_size(kind: str) -> None:
     (small_pixels, small), (large_pixels, large) = phantoms.draw(kind, 3, (96, 96)), phantoms.draw(kind, 3, (288, 288))
-    large_at_small = large[1::3, 1::3]  # the centres of the small picture's pixels
+    large_at_small = large[1::3, 1::3]  # the centres of the small image's pixels
     assert (small & large_at_small).sum() > 0.95 * (small | large_at_small).sum()
     assert np.abs(small_pixels.astype(float) - large_pixels[1::3, 1::3]).mean() < 5
 

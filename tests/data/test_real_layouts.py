@@ -1,4 +1,4 @@
-"""Real pictures and masks carried into layouts that no real set beside this checkout has, and read back."""
+"""Real images and masks carried into layouts that no real set beside this checkout has, and read back."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_lgg_slices_come_back_from_nifti_volumes_of_three_modalities(real_data: 
     samples = load_data(real_data / "brain" / "lgg-mri-segmentation").samples
     for patient in sorted({s.case for s in samples})[:3]:
         slices = [s for s in samples if s.case == patient]
-        pictures = np.stack([np.asarray(PIL.Image.open(s.image)) for s in slices], axis=2)
+        images = np.stack([np.asarray(PIL.Image.open(s.image)) for s in slices], axis=2)
         masks = np.stack([s.read(["tumour"])[1][0] for s in slices], axis=2)
-        for folder, voxels in (("imagesTr", pictures), ("labelsTr", masks.astype(np.uint8))):
+        for folder, voxels in (("imagesTr", images), ("labelsTr", masks.astype(np.uint8))):
             (tmp_path / folder).mkdir(exist_ok=True)
             turned = np.ascontiguousarray(voxels.swapaxes(0, 1)[::-1, ::-1])  # row and column → right and front
             nibabel.save(nibabel.Nifti1Image(turned, np.eye(4)), tmp_path / folder / f"{patient}.nii.gz")
@@ -64,7 +64,7 @@ def test_chestx_det_outlines_come_back_from_coco(real_data: Path, tmp_path: Path
         assert [confusion(a, b).dice for a, b in zip(masks, same, strict=True)] == [1.0] * len(found.labels)
 
 
-def test_kvasir_pictures_come_back_from_a_zip(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kvasir_images_come_back_from_a_zip(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     home = real_data / "polyp" / "kvasir-seg"
     samples = load_data(home).samples[:6]
@@ -76,8 +76,8 @@ def test_kvasir_pictures_come_back_from_a_zip(real_data: Path, tmp_path: Path, m
     assert (found.layout, [s.image.name for s in found.samples]) == ("kvasir", [s.image.name for s in samples])
     for before, after in zip(samples, found.samples, strict=True):
         assert (before.boxes, before.size) == (after.boxes, after.size)
-        (picture, masks), (again, same) = before.read(["polyp"]), after.read(["polyp"])
-        assert picture.sha256 == again.sha256
+        (image, masks), (again, same) = before.read(["polyp"]), after.read(["polyp"])
+        assert image.sha256 == again.sha256
         np.testing.assert_array_equal(masks, same)
 
 

@@ -57,9 +57,9 @@ def test_the_packed_text_is_cocos() -> None:
         ("1 2 3", "relative", "come in pairs"),
         ("1 x", "relative", "whole numbers"),
         ("1 -2", "relative", "Run lengths of 0 to 6 are wanted"),
-        ("5 2", "relative", "reach pixel 7 of a picture of 3 × 2 pixels"),
-        ("0 2", "absolute", "belong to a picture of another size, or are of another form"),
-        ("1 4", "counts", "cover 5 pixels, the picture has 3 × 2"),
+        ("5 2", "relative", "reach pixel 7 of an image of 3 × 2 pixels"),
+        ("0 2", "absolute", "belong to an image of another size, or are of another form"),
+        ("1 4", "counts", "cover 5 pixels, the image has 3 × 2"),
         ("9" * 30, "relative", "whole numbers"),
     ],
 )

@@ -34,7 +34,7 @@ def entry(name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("train_images", "train_masks"), ("image", "mask")])
-def test_pictures_and_masks_pair_up_by_stem(tmp_path: Path, images: str, masks: str) -> None:
+def test_images_and_masks_pair_up_by_stem(tmp_path: Path, images: str, masks: str) -> None:
     touch(tmp_path, f"{images}/b.jpg", f"{images}/a.PNG", f"{masks}/a.tif", f"{masks}/b.png", f"{masks}/notes.txt")
     found = load_data(tmp_path).samples
     assert [(s.image.name, s.mask.name, s.case) for s in found] == [("a.PNG", "a.tif", "a"), ("b.jpg", "b.png", "b")]
@@ -84,7 +84,7 @@ def test_a_given_split_is_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "sentence"),
     [
-        ('{"train": ["a"]}', "leaves out 1 pictures, the first: b"),
+        ('{"train": ["a"]}', "leaves out 1 images, the first: b"),
         ('{"train": ["a", "b"], "val": ["b"]}', "puts b into two splits"),
         ("[]", "is not of the form"),
         ("{", "is not of the form"),
@@ -122,7 +122,7 @@ def test_another_seed_deals_otherwise_and_the_same_seed_alike(tmp_path: Path) ->
     assert load_data(path, seed=1).samples == load_data(path, seed=1).samples != load_data(path, seed=2).samples
 
 
-def test_pictures_of_one_case_are_dealt_into_one_split(tmp_path: Path) -> None:
+def test_images_of_one_case_are_dealt_into_one_split(tmp_path: Path) -> None:
     found = load_data(manifest(tmp_path, *(entry(f"slice{i}", case=f"patient{i % 5}") for i in range(50)))).samples
     assert all(len({s.split for s in found if s.case == case}) == 1 for case in {s.case for s in found})
 
@@ -194,7 +194,7 @@ def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
 # --- reading
 
 
-def test_a_sample_is_read_as_picture_and_masks_on_one_grid(disc_pairs: Path) -> None:
+def test_a_sample_is_read_as_image_and_masks_on_one_grid(disc_pairs: Path) -> None:
     image, masks = load_data(disc_pairs).samples[0].read(["blob"])
     assert image.pixels.shape == (48, 64, 3)
     assert (masks.shape, masks.dtype) == ((1, 48, 64), bool)
@@ -207,6 +207,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, broken: str) -> Non
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
         PIL.Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / name / "a.png")
-    (tmp_path / broken).write_text("no picture")
+    (tmp_path / broken).write_text("no image")
     with pytest.raises(ReadError, match=f"^{broken}: "):
         load_data(tmp_path).samples[0].read(["blob"])

@@ -53,12 +53,12 @@ def test_sound_samples_have_no_findings(samples: list[Sample]) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Sample], object], str]] = {
-    "picture missing": (lambda s: s.image.unlink(), "images/c1.png: the file is missing."),
+    "image missing": (lambda s: s.image.unlink(), "images/c1.png: the file is missing."),
     "mask missing": (lambda s: s.mask.unlink(), "masks/c1.png: the file is missing."),
-    "picture no picture": (lambda s: s.image.write_text("x"), "images/c1.png: "),
-    "picture empty": (lambda s: s.image.write_bytes(b""), "images/c1.png: "),
-    "picture cut off": (lambda s: s.image.write_bytes(s.image.read_bytes()[:900]), "images/c1.png: "),
-    "mask no picture": (lambda s: s.mask.write_text("x"), "masks/c1.png: "),
+    "image no image": (lambda s: s.image.write_text("x"), "images/c1.png: "),
+    "image empty": (lambda s: s.image.write_bytes(b""), "images/c1.png: "),
+    "image cut off": (lambda s: s.image.write_bytes(s.image.read_bytes()[:900]), "images/c1.png: "),
+    "mask no image": (lambda s: s.mask.write_text("x"), "masks/c1.png: "),
     "mask of another size": (lambda s: save(s.mask, np.eye(50, dtype=bool)), "masks/c1.png: The mask is 50 × 50"),
     "mask turned": (lambda s: save(s.mask, np.eye(64, 48, dtype=bool)), "masks/c1.png: The mask is 48 × 64"),
     "mask with too many values": (
@@ -99,13 +99,13 @@ def test_a_wrong_annotation_is_named(samples: list[Sample], fault: str) -> None:
     assert finding.startswith(sentence)
 
 
-def test_the_same_picture_in_two_splits_is_named(samples: list[Sample]) -> None:
+def test_the_same_image_in_two_splits_is_named(samples: list[Sample]) -> None:
     shutil.copy(samples[0].image, samples[7].image)
     (finding,) = found(samples)
-    assert finding == "images/c7.png: the same picture as images/c0.png, which is in train and this in test."
+    assert finding == "images/c7.png: the same image as images/c0.png, which is in train and this in test."
 
 
-def test_the_same_picture_twice_in_one_split_is_no_fault(samples: list[Sample]) -> None:
+def test_the_same_image_twice_in_one_split_is_no_fault(samples: list[Sample]) -> None:
     shutil.copy(samples[0].image, samples[1].image)
     assert found(samples) == []
 

@@ -23,7 +23,7 @@ def settings(names: str, **fields: object) -> EnsembleConfig:
 
 
 def worths(stack: list[np.ndarray], weights: list[float], **fields: object) -> dict[str, dict[str, float]]:
-    """{member: {column: mean}} of one picture, where the floor reaches a Dice of 0.1."""
+    """{member: {column: mean}} of one image, where the baseline reaches a Dice of 0.1."""
     names = "abcdefghi"[: len(stack)]
     collected = Contributions(settings(names, **fields), weights)
     collected.add(np.stack(stack), TRUE)
@@ -60,7 +60,7 @@ def test_a_coalition_is_worth_the_dice_of_its_equal_weights() -> None:
     assert dice[1:].tolist() == [1, 0, 1, 0, 4 / 6, 0, 0]
 
 
-def test_the_picture_is_shared_from_the_floor_up() -> None:
+def test_the_image_is_shared_from_the_baseline_up() -> None:
     found = worths([SEER, BLIND], [0.5, 0.5])
     # seer: (1 − 0.1) and (1 − 0); blind: (0 − 0.1) and (1 − 1)
     assert found["a"]["Shapley share"] == pytest.approx((0.9 + 1) / 2)

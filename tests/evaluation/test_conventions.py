@@ -1,4 +1,4 @@
-"""Other people's ways to count, on pictures small enough to count by hand."""
+"""Other people's ways to count, on images small enough to count by hand."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_perfect_mask_misses_only_the_first_of_256_thresholds() -> None:
     assert iou == pytest.approx((255 + 1 / 2) / 256)
 
 
-def test_probabilities_are_stretched_for_each_picture() -> None:
+def test_probabilities_are_stretched_for_each_image() -> None:
     faint = np.float32(0.01) + HALF.astype(np.float32) / 100  # from 0.01 to 0.02: our threshold finds nothing here
     assert over_thresholds(faint, HALF)[0] == pytest.approx((255 + 2 / 3) / 256)
 
@@ -43,7 +43,7 @@ def test_a_value_counts_at_the_share_of_thresholds_that_it_reaches() -> None:
 
 
 @pytest.mark.parametrize("answer", [NOTHING, HALF])
-def test_a_picture_without_finding_scores_zero_over_thresholds(answer: np.ndarray) -> None:
+def test_an_image_without_finding_scores_zero_over_thresholds(answer: np.ndarray) -> None:
     assert over_thresholds(answer.astype(np.float32), NOTHING) == (0, 0)
 
 

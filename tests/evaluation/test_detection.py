@@ -16,7 +16,7 @@ def mask(*rows: str) -> np.ndarray:
 
 def counts(lesions: Lesions) -> list[tuple[int, int, int]]:
     """(found, false, missed) by each criterion."""
-    return [(int(f.sum()), lesions.predicted - int(f.sum()), int((~f).sum())) for f in lesions.found]
+    return [(int(f.sum()), lesions.predicted - int(f.sum()), int((~f).sum())) for f in lesions.is_found]
 
 
 TRUTH = mask("##...##", "##...##", ".......", "#......")
@@ -83,7 +83,7 @@ def test_random_masks_agree_with_a_search_of_all_assignments() -> None:
         truth, prediction = noise(rng, (14, 14)), noise(rng, (14, 14))
         if 1 <= max(ndimage.label(one, np.ones((3, 3)))[1] for one in (truth, prediction)) <= 6:
             tried += 1
-            found = match(prediction, truth).found.sum(axis=1).tolist()
+            found = match(prediction, truth).is_found.sum(axis=1).tolist()
             assert found == [best_sum(prediction, truth, least) for least in CRITERIA.values()]
 
 

@@ -1,4 +1,4 @@
-"""Scores, floors and the report on pictures whose figures are known by hand."""
+"""Scores, baselines and the report on images whose figures are known by hand."""
 
 import csv
 import dataclasses
@@ -27,11 +27,11 @@ SCORE = Score("dice", 0.5, 0.4, 0.6, 4, "val", "by hand")
 def painted(
     case: str, rows: slice, split: str = "test", spacing_mm: tuple[float, float] | None = None
 ) -> PaintedSample:
-    """A picture on the grid of the location prior that is its own truth: `rows` of its left half are marked."""
+    """An image on the grid of the location prior that is its own truth: `rows` of its left half are marked."""
     mask = np.zeros((128, 128), bool)
     mask[rows, :64] = True
     pixels = mask[..., np.newaxis].astype(np.float32)
-    pixels[0, 0] += len(case) / 100  # no two pictures alike, or the cache would answer for both
+    pixels[0, 0] += len(case) / 100  # no two images alike, or the cache would answer for both
     return PaintedSample(Image(pixels, spacing_mm), mask[np.newaxis], case, split)
 
 
@@ -69,7 +69,7 @@ def refuse_constant(token: str) -> None:
     raise AssertionError(f"{token} is not standard JSON")
 
 
-# --- floors
+# --- baselines
 
 
 def test_an_empty_mask_is_right_only_where_there_is_nothing() -> None:
@@ -97,7 +97,7 @@ def test_the_location_prior_answers_on_any_grid() -> None:
     assert masks.all()
 
 
-def test_the_floor_row_never_looks_at_the_image() -> None:
+def test_the_baseline_row_never_looks_at_the_image() -> None:
     report = evaluate(two_members(), SAMPLES, TRAINING).report
     assert dice(report, "location prior") == pytest.approx((2 / 3 * 3 + 0) / 4)
 
@@ -203,7 +203,7 @@ def test_the_oracle_is_the_member_that_is_best_here() -> None:
     assert differences["ensemble − nothing"]["blob"]["mean"] == 0
 
 
-def test_members_share_what_equal_weights_gain_over_the_better_floor() -> None:
+def test_members_share_what_equal_weights_gain_over_the_better_baseline() -> None:
     report = evaluate(two_members(), SAMPLES, TRAINING).report
     found = report["contributions"]["blob"]
     shares = [member["Shapley share"]["mean"] for member in found["members"].values()]
@@ -222,7 +222,7 @@ def test_every_row_is_also_counted_as_others_count() -> None:
     assert list(found) == list(report["rows"])
     assert found["empty mask"]["Dice by Kaggle's rule"]["mean"] == 1 / 4
     assert found["empty mask"]["mean IoU with background"]["mean"] == pytest.approx((1 - 3 / 16) / 2)
-    # three pictures of 1/4 marked, where the threshold 0 marks everything; and an empty one, which always scores 0
+    # three images of 1/4 marked, where the threshold 0 marks everything; and an empty one, which always scores 0
     assert found["perfect"]["PraNet's mean Dice"]["mean"] == pytest.approx((255 + 2 / 5) / 256 * 3 / 4)
 
 
@@ -299,7 +299,7 @@ def test_the_table_shows_differences_with_their_sign() -> None:
     )
 
 
-def test_the_csv_has_a_line_for_each_picture_row_and_label(tmp_path: Path) -> None:
+def test_the_csv_has_a_line_for_each_image_row_and_label(tmp_path: Path) -> None:
     drawn = [painted("a", UPPER, spacing_mm=(1.0, 1.0)), painted("bb", UPPER)]
     found = evaluate(two_members(), drawn, TRAINING)
     write_scores(found.scores, drawn, tmp_path / "scores.csv")
@@ -325,7 +325,7 @@ def test_rows_that_learned_nothing_are_stamped() -> None:
     assert "| perfect | 1.000" in shown
 
 
-def test_pictures_with_a_finding_and_cases_have_a_column_where_they_differ() -> None:
+def test_images_with_a_finding_and_cases_have_a_column_where_they_differ() -> None:
     head = table(evaluate(two_members(), SAMPLES, TRAINING).report, "blob").splitlines()[0]
     assert "| Dice, per image with a finding |" in head
     assert "per case" not in head

@@ -22,19 +22,19 @@ PLAIN = Image(np.zeros((20, 30, 3), np.float32))
 
 def test_one_label_is_written_as_0_and_255(tmp_path: Path) -> None:
     write_mask(MASK, PLAIN, tmp_path / "mask.png")
-    with PIL.Image.open(tmp_path / "mask.png") as picture:
-        assert (picture.format, picture.mode) == ("PNG", "L")
-        assert picture.info["Description"] == NOTICE
-        assert np.array_equal(np.asarray(picture), MASK[0] * np.uint8(255))
+    with PIL.Image.open(tmp_path / "mask.png") as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        assert image.info["Description"] == NOTICE
+        assert np.array_equal(np.asarray(image), MASK[0] * np.uint8(255))
 
 
 def test_several_labels_are_written_as_a_label_map_with_the_overlays_colours(tmp_path: Path) -> None:
     masks = np.zeros((3, 4, 4), bool)
     masks[0, 0], masks[1, 1], masks[2, 1:3] = True, True, True  # the third covers the second
     write_mask(masks, Image(np.zeros((4, 4, 1), np.float32)), tmp_path / "map.png")
-    with PIL.Image.open(tmp_path / "map.png") as picture:
-        assert np.asarray(picture).tolist() == [[1] * 4, [3] * 4, [3] * 4, [0] * 4]
-        colours = np.asarray(picture.convert("RGB"))
+    with PIL.Image.open(tmp_path / "map.png") as image:
+        assert np.asarray(image).tolist() == [[1] * 4, [3] * 4, [3] * 4, [0] * 4]
+        colours = np.asarray(image.convert("RGB"))
     assert colours[3, 0].tolist() == [0, 0, 0]
     assert colours[0, 0].tolist() == list(PALETTE[0])
     assert colours[1, 0].tolist() == list(PALETTE[2])
@@ -42,7 +42,7 @@ def test_several_labels_are_written_as_a_label_map_with_the_overlays_colours(tmp
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("labels", [("a",), ("a", "b")])
-def test_a_mask_lies_on_the_stored_grid_of_a_turned_picture(
+def test_a_mask_lies_on_the_stored_grid_of_a_turned_image(
     tmp_path: Path, orientation: int, labels: tuple[str, ...]
 ) -> None:
     stored = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
@@ -52,9 +52,9 @@ def test_a_mask_lies_on_the_stored_grid_of_a_turned_picture(
     image = read_image(tmp_path / "turned.png")
     on_stored_grid = np.stack([stored[..., 0] > 128, stored[..., 0] < 64])[: len(labels)]
     write_mask(to_upright(on_stored_grid, orientation), image, tmp_path / "mask.png")
-    with PIL.Image.open(tmp_path / "mask.png") as picture:
-        assert picture.size == (30, 20)
-        assert np.array_equal(np.asarray(picture) > 0, on_stored_grid.any(axis=0))
+    with PIL.Image.open(tmp_path / "mask.png") as saved:
+        assert saved.size == (30, 20)
+        assert np.array_equal(np.asarray(saved) > 0, on_stored_grid.any(axis=0))
     again = read_masks(tmp_path / "mask.png", labels, like=image)
     assert np.array_equal(again, to_upright(on_stored_grid, orientation))
 

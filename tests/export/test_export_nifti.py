@@ -1,4 +1,4 @@
-"""Masks and probabilities as NIfTI: read back, and laid over the volume that the picture came from."""
+"""Masks and probabilities as NIfTI: read back, and laid over the volume that the image came from."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def predict(image: Image, labels: tuple[str, ...] = ("bright",)) -> Prediction:
     """One member that marks what is bright, and for a second label the left third."""
     task: Task = "binary" if len(labels) == 1 else "multilabel"
 
-    def answer(picture: Image) -> np.ndarray:
-        left = np.zeros(picture.size)
-        left[:, : picture.size[1] // 3] = 1
-        return np.stack([picture.pixels[..., 0], left][: len(labels)])
+    def answer(image: Image) -> np.ndarray:
+        left = np.zeros(image.size)
+        left[:, : image.size[1] // 3] = 1
+        return np.stack([image.pixels[..., 0], left][: len(labels)])
 
     member = fake_member("m", answer, labels=labels, task=task)
     config = EnsembleConfig("one", task, labels, (MemberReference("m", member.sha256, 1.0),))
@@ -58,7 +58,7 @@ TURNS = [
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_mask_marks_the_voxels_of_its_volume_that_the_picture_showed(tmp_path: Path, turn: np.ndarray) -> None:
+def test_a_mask_marks_the_voxels_of_its_volume_that_the_image_showed(tmp_path: Path, turn: np.ndarray) -> None:
     voxels, affine = volume(tmp_path / "volume.nii", turn)
     image = read_image(tmp_path / "volume.nii", frame=5)
     write_mask_nifti(predict(image), tmp_path / "mask.nii.gz")
@@ -83,7 +83,7 @@ def test_a_mask_is_read_back_as_it_was_found(tmp_path: Path, codes: int) -> None
 
 
 @pytest.mark.parametrize("orientation", [1, 6, 7])
-def test_the_label_map_of_a_turned_picture_lies_on_its_stored_grid(tmp_path: Path, orientation: int) -> None:
+def test_the_label_map_of_a_turned_image_lies_on_its_stored_grid(tmp_path: Path, orientation: int) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     pixels = np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8) * 255
@@ -104,7 +104,7 @@ def test_probabilities_are_floats_with_a_volume_for_each_label(tmp_path: Path) -
     stored = nibabel.load(tmp_path / "p.nii.gz")
     assert (stored.get_data_dtype(), stored.shape) == (np.float32, (30, 20, 1, 2))
     assert stored.header.get_zooms()[:2] == (0.25, 0.5)
-    shown = np.asarray(stored.dataobj)[:, ::-1, 0].transpose(2, 1, 0)  # x runs along the picture's rows, y up
+    shown = np.asarray(stored.dataobj)[:, ::-1, 0].transpose(2, 1, 0)  # x runs along the image's rows, y up
     assert np.array_equal(shown, prediction.probabilities)
 
 

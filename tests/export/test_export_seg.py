@@ -45,10 +45,10 @@ def pair(labels: tuple[str, ...]) -> Ensemble:
     """Two members that answer `corner`, and for a second label all of the left half."""
     task: Task = "binary" if len(labels) == 1 else "multilabel"
 
-    def answer(picture: Image) -> np.ndarray:
-        left = np.zeros(picture.size)
-        left[:, : picture.size[1] // 2] = 1
-        return np.stack([corner(picture), left][: len(labels)])
+    def answer(image: Image) -> np.ndarray:
+        left = np.zeros(image.size)
+        left[:, : image.size[1] // 2] = 1
+        return np.stack([corner(image), left][: len(labels)])
 
     members = [fake_member(name, answer, labels=labels, task=task) for name in ("first", "second")]
     references = tuple(MemberReference(one.config.name, one.sha256, 1.0) for one in members)
@@ -222,7 +222,7 @@ def test_of_the_patient_the_seg_repeats_what_files_it_and_no_more(tmp_path: Path
     assert b"canary" not in (tmp_path / "seg.dcm").read_bytes()
 
 
-def test_another_file_than_the_pictures_is_refused(tmp_path: Path, changed: Changed) -> None:
+def test_another_file_than_the_images_is_refused(tmp_path: Path, changed: Changed) -> None:
     prediction = predict(read_image(shipped("CT_small.dcm")))
     with pytest.raises(InputError, match="not the file that the image was read from"):
         write_dicom_seg([prediction], changed(StudyID="other"), tmp_path / "seg.dcm")
@@ -234,7 +234,7 @@ def test_predictions_of_other_settings_are_refused(tmp_path: Path) -> None:
         write_dicom_seg([prediction, prediction], shipped("CT_small.dcm"), tmp_path / "seg.dcm")
 
 
-def test_a_picture_that_is_no_dicom_is_refused_with_its_kind(tmp_path: Path) -> None:
+def test_an_image_that_is_no_dicom_is_refused_with_its_kind(tmp_path: Path) -> None:
     PIL.Image.new("L", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(ReadError, match="refers to the DICOM that it was made from, and this image's file is a PNG"):
         written(tmp_path, tmp_path / "a.png")

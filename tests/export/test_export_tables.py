@@ -1,4 +1,4 @@
-"""Run lengths and COCO instances of one picture: read back by the readers of whole data sets."""
+"""Run lengths and COCO instances of one image: read back by the readers of whole data sets."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tests.export.test_export_nifti import LABELS, predict
 
 
 @pytest.fixture(params=[1, 8])
-def picture(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def image(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A PNG of 20 × 30 pixels, also one that is stored turned."""
     exif = PIL.Image.Exif()
     exif[0x0112] = request.param
     pixels = np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8) * 255
-    PIL.Image.fromarray(pixels).save(tmp_path / "picture.png", exif=exif)
-    return tmp_path / "picture.png"
+    PIL.Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
+    return tmp_path / "image.png"
 
 
-def test_the_csv_is_one_that_siim_acrs_reader_reads(tmp_path: Path, picture: Path) -> None:
-    prediction = predict(read_image(picture))
-    write_rle(prediction, "picture", tmp_path / "rle.csv")
+def test_the_csv_is_one_that_siim_acrs_reader_reads(tmp_path: Path, image: Path) -> None:
+    prediction = predict(read_image(image))
+    write_rle(prediction, "image", tmp_path / "rle.csv")
     ((name, (runs,)),) = read_siim_table(tmp_path / "rle.csv").items()
-    assert name == "picture"
+    assert name == "image"
     stored = to_stored(prediction.masks[0], prediction.image.orientation)
     assert np.array_equal(decode_rle(runs.text, (20, 30)), stored)
 
@@ -50,9 +50,9 @@ def test_the_csv_has_a_row_for_each_label_also_for_those_not_found(tmp_path: Pat
     assert (left["Label"], left["EncodedPixels"]) == ("left", "0 200")  # the ten columns on the left, one run
 
 
-def test_the_instances_read_back_to_the_same_masks(tmp_path: Path, picture: Path) -> None:
-    prediction = predict(read_image(picture), LABELS)
-    write_instances(prediction, picture.name, tmp_path / "coco.json")
+def test_the_instances_read_back_to_the_same_masks(tmp_path: Path, image: Path) -> None:
+    prediction = predict(read_image(image), LABELS)
+    write_instances(prediction, image.name, tmp_path / "coco.json")
     (sample,) = load_data(tmp_path / "coco.json").samples
     assert np.array_equal(sample.read(LABELS)[1], prediction.masks)
 

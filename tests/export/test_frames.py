@@ -56,8 +56,8 @@ def test_the_zip_holds_each_frames_mask_the_areas_and_the_reports(
     segment_frames(film, ensemble.predict, tmp_path / "masks.zip")
     with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
         for number, side in enumerate(SIDES, start=1):
-            with PIL.Image.open(io.BytesIO(archive.read(f"frame-{number:03}.png"))) as picture:
-                found = np.asarray(picture) == 255
+            with PIL.Image.open(io.BytesIO(archive.read(f"frame-{number:03}.png"))) as image:
+                found = np.asarray(image) == 255
             assert found[:side, :side].all()
             assert found.sum() == side**2
         rows = list(csv.DictReader(io.StringIO(archive.read("areas.csv").decode())))

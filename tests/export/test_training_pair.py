@@ -1,4 +1,4 @@
-"""A corrected picture goes back into training: what `load_data` reads is what was shown."""
+"""A corrected image goes back into training: what `load_data` reads is what was shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
 
 
-def picture(channels: int, levels: int) -> Image:
+def noise(channels: int, levels: int) -> Image:
     """Random values of so many levels from 0 to 1."""
     values = np.random.default_rng(3).integers(0, levels, (20, 30, channels))
     return Image(values.astype(np.float32) / np.float32(levels - 1))
@@ -49,7 +49,7 @@ def some_masks(count: int) -> np.ndarray:
     ],
 )
 def test_pixels_and_mask_come_back_as_they_were(tmp_path: Path, channels: int, levels: int, suffix: str) -> None:
-    image, masks = picture(channels, levels), some_masks(1)
+    image, masks = noise(channels, levels), some_masks(1)
     write_pair(image, masks, ("blob",), tmp_path / "pair.zip")
     found = load_data(tmp_path / "pair.zip", labels=["blob"])
     assert found.layout == "pairs"
@@ -62,7 +62,7 @@ def test_pixels_and_mask_come_back_as_they_were(tmp_path: Path, channels: int, l
 
 
 def test_several_labels_get_a_folder_each_and_may_overlap_or_be_empty(tmp_path: Path) -> None:
-    image, masks, labels = picture(3, 256), some_masks(3), ("Effusion", "Left lung", "Mass")
+    image, masks, labels = noise(3, 256), some_masks(3), ("Effusion", "Left lung", "Mass")
     write_pair(image, masks, labels, tmp_path / "pair.zip")
     found = load_data(tmp_path / "pair.zip")
     assert (found.layout, found.labels) == ("class-folders", labels)
@@ -87,14 +87,14 @@ def test_a_turned_photograph_is_kept_as_the_networks_see_it(tmp_path: Path) -> N
 
 def test_the_same_pair_is_the_same_file_and_says_what_it_is_for(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_pair(picture(1, 4096), some_masks(1), ("blob",), tmp_path / f"{name}.zip")
+        write_pair(noise(1, 4096), some_masks(1), ("blob",), tmp_path / f"{name}.zip")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         assert archive.comment.decode() == NOTICE
 
 
 def test_inspect_reads_a_pair_as_any_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_pair(picture(3, 256), some_masks(3)[:2], ("lung", "heart"), tmp_path / "pair.zip")
+    write_pair(noise(3, 256), some_masks(3)[:2], ("lung", "heart"), tmp_path / "pair.zip")
     main(["inspect", str(tmp_path / "pair.zip")])  # it exits where it finds a fault
     assert "class-folders: 1 samples of 1 cases" in capsys.readouterr().out
 
@@ -102,4 +102,4 @@ def test_inspect_reads_a_pair_as_any_data_set(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("label", ["left/right", "..", "a:b"])
 def test_a_label_that_names_no_folder_is_refused(tmp_path: Path, label: str) -> None:
     with pytest.raises(InputError, match="cannot name a folder"):
-        write_pair(picture(1, 256), some_masks(2), (label, "other"), tmp_path / "pair.zip")
+        write_pair(noise(1, 256), some_masks(2), (label, "other"), tmp_path / "pair.zip")

@@ -18,7 +18,7 @@ from tests.conftest import FakeMember, PaintedSample, disc, fake_member, fit_to
 
 
 def painted(count: int = 12, size: tuple[int, int] = (40, 40)) -> list[PaintedSample]:
-    """Discs that wander; each picture is its own truth."""
+    """Discs that wander; each image is its own truth."""
     rng = np.random.default_rng(0)
     found = []
     for number in range(count):
@@ -64,7 +64,7 @@ def test_large_images_are_thinned() -> None:
     assert image.truth.shape == (1, 200, 100)
 
 
-def test_truth_follows_pictures_onto_the_working_grid() -> None:
+def test_truth_follows_images_onto_the_working_grid() -> None:
     mask = disc((1000, 2000), (500, 500), 200)
     sample = PaintedSample(Image(mask[..., np.newaxis].astype(np.float32)), mask[np.newaxis], "large")
     on_working_grid = disc((512, 1024), (256, 256), 102.4)[np.newaxis]
@@ -92,8 +92,8 @@ def test_each_fold_gets_what_the_others_choose() -> None:
         assert (one.weights, one.threshold) == (chosen.weights, chosen.threshold)
 
 
-def test_pictures_of_one_case_are_held_out_together() -> None:
-    samples = [PaintedSample(s.picture, s.masks, f"case{i // 3}") for i, s in enumerate(painted())]
+def test_images_of_one_case_are_held_out_together() -> None:
+    samples = [PaintedSample(s.drawn, s.masks, f"case{i // 3}") for i, s in enumerate(painted())]
     held = cross_fit(held_by(ensemble_of(fake_member("bold", bold)), samples), refit=None)
     assert [len({one.fold for one in held if one.case == f"case{case}"}) for case in range(4)] == [1] * 4
     assert {one.fold for one in held} == {0, 1, 2, 3}
@@ -109,7 +109,7 @@ def test_a_case_has_no_say_in_the_threshold_that_answers_it() -> None:
     samples = painted(60)
     odd = deal_folds(samples, FOLDS)[0]
     for sample in samples:
-        sample.picture.pixels[0, 0, 0] = 0.5 if sample.case in odd else 0
+        sample.drawn.pixels[0, 0, 0] = 0.5 if sample.case in odd else 0
     held = cross_fit(held_by(ensemble_of(fake_member("a", answer), threshold=0.9), samples), refit="fitted")
     assert {one.threshold for one in held if one.case in odd} == {0.5}
     assert max(one.dice for one in held if one.case in odd) < 0.5
@@ -123,7 +123,7 @@ def test_weights_chosen_elsewhere_are_kept() -> None:
     assert {one.fold for one in held} == {0, 1, 2, 3, 4}
 
 
-def test_networks_run_once_per_picture() -> None:
+def test_networks_run_once_per_image() -> None:
     runs = []
 
     def counted(image: Image) -> np.ndarray:

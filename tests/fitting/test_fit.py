@@ -21,7 +21,7 @@ from tests.conftest import FakeMember, PaintedSample, disc, fake_member, fit_to
 
 
 def samples(count: int = 6, size: tuple[int, int] = (40, 40)) -> list[PaintedSample]:
-    """Discs that wander, so that no constant mask fits; each picture is its own truth."""
+    """Discs that wander, so that no constant mask fits; each image is its own truth."""
     found = []
     for number in range(count):
         angle = 2 * math.pi * number / count
@@ -106,7 +106,7 @@ def test_the_best_threshold_is_found() -> None:
 
 def shy_on(shy: Sequence[PaintedSample]) -> Callable[[Image], np.ndarray]:
     """An answer of 0.1 outside and 0.9 inside, but only 0.3 inside on these samples."""
-    known = {sample.picture.sha256 for sample in shy}
+    known = {sample.drawn.sha256 for sample in shy}
     return lambda image: 0.1 + (0.2 if image.sha256 in known else 0.8) * truth(image)
 
 
@@ -142,7 +142,7 @@ def test_every_choice_knows_what_it_marks_on_each_image() -> None:
 
 def on(cases: Sequence[PaintedSample]) -> Callable[[Image], np.ndarray]:
     """An answer that is perfect on these samples and empty on all others."""
-    known = {sample.picture.sha256 for sample in cases}
+    known = {sample.drawn.sha256 for sample in cases}
     return lambda image: truth(image) * (image.sha256 in known)
 
 
@@ -307,17 +307,17 @@ def test_the_table_says_that_cases_are_too_few() -> None:
     assert table(fit_to([perfect()], samples(2)), ["a"], ["blob"]).endswith("Fewer than 3 cases: no nested estimate.")
 
 
-def test_where_no_member_beats_a_blind_answer_all_are_searched() -> None:
+def test_where_no_member_beats_the_baseline_all_are_searched() -> None:
     names = ("nothing", "inverted")
     found = fit_to([fake_member(name, BROKEN[name]) for name in names], samples())
     assert found.broken == ()
     assert sum(found.fitted.weights) == pytest.approx(1)
 
 
-def test_the_floor_is_what_a_blind_answer_reaches() -> None:
-    same = [PaintedSample(s.picture, s.masks, f"case{i}") for i, s in enumerate(samples(1) * 3)]
+def test_the_baseline_is_the_best_blind_mask() -> None:
+    same = [PaintedSample(s.drawn, s.masks, f"case{i}") for i, s in enumerate(samples(1) * 3)]
     assert fit_to([perfect()], same).baseline == 1  # the same mask every time: a constant answer is perfect
-    filled = [PaintedSample(s.picture, np.ones_like(s.masks), s.case) for s in samples(1)]
+    filled = [PaintedSample(s.drawn, np.ones_like(s.masks), s.case) for s in samples(1)]
     assert fit_to([perfect()], filled).baseline == 1
     disc_alone = fit_to([perfect()], samples(1))
     assert disc_alone.baseline == pytest.approx(confusion(np.ones((40, 40), bool), samples(1)[0].masks[0]).dice)
@@ -329,7 +329,7 @@ def test_progress_is_told_after_each_image() -> None:
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_large_pictures_are_fitted_too() -> None:
+def test_large_images_are_fitted_too() -> None:
     mask = disc((600, 1500), (300, 500), 200)
     large = PaintedSample(Image(mask[..., np.newaxis].astype(np.float32)), mask[np.newaxis], "large")
 

@@ -29,13 +29,13 @@ Answer = Callable[[np.ndarray], np.ndarray]
 
 
 def samples(count: int = 6) -> list[PaintedSample]:
-    """Discs that wander, each once for either label; the picture shows the mask."""
+    """Discs that wander, each once for either label; the image shows the mask."""
     found = []
     for number in range(count):
         angle = 2 * math.pi * number / count
         mask = disc((40, 40), (20 + 10 * math.sin(angle), 20 + 10 * math.cos(angle)), 6)
-        picture = Image(mask[..., np.newaxis].astype(np.float32))
-        found.append(PaintedSample(picture, np.stack([mask, mask]), f"case{number}"))
+        image = Image(mask[..., np.newaxis].astype(np.float32))
+        found.append(PaintedSample(image, np.stack([mask, mask]), f"case{number}"))
     return found
 
 
@@ -194,7 +194,7 @@ def test_what_drops_a_label_is_not_recommended() -> None:
         dataclasses.replace(s, masks=s.masks & np.array([i == 3, True])[:, None, None])
         for i, s in enumerate(samples(12))
     ]
-    known = {sample.picture.sha256: sample.masks for sample in drawn}
+    known = {sample.drawn.sha256: sample.masks for sample in drawn}
 
     def first(image: Image) -> np.ndarray:
         return known[image.sha256] * np.array([0.0, 1.0])[:, None, None]
@@ -217,7 +217,7 @@ def test_no_threshold_is_taken_at_which_a_label_loses() -> None:
         dataclasses.replace(s, masks=s.masks & np.array([i == 3, True])[:, None, None])
         for i, s in enumerate(samples(12))
     ]
-    known = {sample.picture.sha256: sample.masks for sample in drawn}
+    known = {sample.drawn.sha256: sample.masks for sample in drawn}
 
     def answer(image: Image) -> np.ndarray:
         a, b = known[image.sha256].astype(float)
@@ -294,7 +294,7 @@ def test_the_written_weights_answer_as_the_members_blended_by_hand() -> None:
     references = [MemberReference(name, "0" * 64, weight) for name, weight in zip(LABELS, found.written, strict=True)]
     settings = EnsembleConfig("discs", "multilabel", LABELS, tuple(references), threshold=found.threshold)
     sample = samples()[0]
-    stack = np.stack([each.probabilities(sample.picture) for each in halves()])
+    stack = np.stack([each.probabilities(sample.drawn) for each in halves()])
     blended = blend(stack, settings.blend, [reference.weight for reference in settings.members], "multilabel")
     assert np.array_equal(blended, np.stack([stack[0, 0], stack[1, 1]]))
     assert np.array_equal(blended >= settings.threshold, sample.masks)

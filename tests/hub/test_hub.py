@@ -29,7 +29,7 @@ from medseg.inference.prediction import Source
 from tests.conftest import make_member
 from tests.hub_server import REPO, Hub, ours, set_settings
 
-PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
+IMAGE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def member(folder: Path) -> Path:
 
 
 def answer(source: str | Path, **settings: str) -> np.ndarray:
-    return Ensemble.from_pretrained(source, **settings).predict(PICTURE).probabilities
+    return Ensemble.from_pretrained(source, **settings).predict(IMAGE).probabilities
 
 
 def requests(hub: Hub) -> list[str]:
@@ -71,7 +71,7 @@ def test_a_member_comes_back_as_an_ensemble_of_one(hub: Hub, member: Path) -> No
     push(member, REPO)
     opened = Ensemble.from_pretrained(REPO)
     assert opened.names == ("random-0",)
-    assert np.array_equal(opened.predict(PICTURE).probabilities, answer(member))
+    assert np.array_equal(opened.predict(IMAGE).probabilities, answer(member))
 
 
 def test_branch_tag_and_commit_each_give_their_own_version(hub: Hub, folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_branch_tag_and_commit_each_give_their_own_version(hub: Hub, folder: Pat
 
 def test_a_result_says_of_which_commit_its_ensemble_was(hub: Hub, folder: Path) -> None:
     push(folder, REPO)
-    found = Ensemble.from_pretrained(REPO).predict(PICTURE)
+    found = Ensemble.from_pretrained(REPO).predict(IMAGE)
     digest = file_sha256(folder / "ensemble.json")
     assert found.source == Source(REPO, hub.repos[REPO].branches["main"], digest)
 
@@ -447,7 +447,7 @@ def test_a_damaged_member_is_called_by_its_repository(hub: Hub, member: Path) ->
 def test_a_stranger_sees_what_everybody_sees(hub: Hub, folder: Path) -> None:
     hub.commit(REPO, ours(folder))
     opened = Ensemble.from_pretrained(REPO, anonymous=True)
-    assert np.array_equal(opened.predict(PICTURE).probabilities, answer(folder))
+    assert np.array_equal(opened.predict(IMAGE).probabilities, answer(folder))
     assert not any(token for *_, token in hub.log)
 
 

@@ -20,7 +20,7 @@ from medseg.inference import ensemble
 from medseg.inference.ensemble import Ensemble
 from tests.hub_server import FAULTS, REPO, Hub
 
-PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
+IMAGE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 STATUSES = (401, 403, 404, 409, 412, 429, 500, 503)
 PLACES = {"listing": "/api/models/", "description": "/ensemble.json", "weights": "GET /lfs/"}
 EVERY = [(fault, place) for place in PLACES for fault in (*STATUSES, *FAULTS)]
@@ -65,7 +65,7 @@ def published(hub: Hub, plain_ensemble: Path) -> dict[str, bytes]:
 
 
 def answer(opened: Ensemble) -> np.ndarray:
-    return opened.predict(PICTURE).probabilities
+    return opened.predict(IMAGE).probabilities
 
 
 def start() -> tuple[Ensemble | None, list[str]]:

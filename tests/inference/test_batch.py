@@ -26,7 +26,7 @@ from tests.conftest import ROOT, write_disc_pair
 
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
-    """Three pictures in two folders, a hidden file, and a text with a picture's name."""
+    """Three images in two folders, a hidden file, and a text with an image's name."""
     for name, seed in (("a", 1), ("b", 2), ("c", 3)):
         write_disc_pair(tmp_path / "drawn", name, seed)
     folder = tmp_path / "films"
@@ -34,7 +34,7 @@ def films(tmp_path: Path) -> Path:
     for source, target in (("a", "a.png"), ("b", "b.png"), ("c", "deep/a.png")):
         shutil.copy(tmp_path / "drawn" / "images" / f"{source}.png", folder / target)
     (folder / ".hidden.png").write_bytes(b"x")
-    (folder / "no.png").write_text("no picture")
+    (folder / "no.png").write_text("no image")
     return folder
 
 
@@ -136,7 +136,7 @@ def test_other_settings_are_another_result(
     assert len(runs) > first
 
 
-def test_a_changed_picture_and_a_lost_mask_are_done_again(
+def test_a_changed_image_and_a_lost_mask_are_done_again(
     tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
 ) -> None:
     predict(tiny_ensemble, films / "a.png", films / "b.png", "--output", tmp_path / "out")
@@ -193,7 +193,7 @@ def test_inputs_that_cannot_be_meant_are_refused(films: Path, inputs: list[str],
         (["--blend", "magic"], "can blend by"),
     ],
 )
-def test_settings_that_fit_no_picture_are_refused_before_the_first(
+def test_settings_that_fit_no_image_are_refused_before_the_first(
     change: list[str], sentence: str, tiny_ensemble: Path, films: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit, match=sentence):

@@ -113,7 +113,7 @@ def test_staple_is_that_of_the_masks_at_one_half() -> None:
     assert np.array_equal(blend(STACK, "STAPLE", [1, 1, 1])[0], staple(STACK[:, 0] >= 0.5))
 
 
-def test_the_weighted_median_of_a_large_picture_is_that_of_as_many_equal_members() -> None:
+def test_the_weighted_median_of_a_large_image_is_that_of_as_many_equal_members() -> None:
     stack = np.random.default_rng(0).random((3, 1, 150, 150)).astype(np.float16)  # more pixels than are taken at once
     repeated = np.repeat(stack, [3, 1, 2], axis=0).astype(np.float32)
     assert np.array_equal(blend(stack, "median", [3, 1, 2]), np.median(repeated, axis=0))

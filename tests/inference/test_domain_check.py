@@ -5,7 +5,7 @@ import pytest
 
 from medseg.config import Appearance, TrainingData
 from medseg.image import Image
-from medseg.inference.domain_check import appearance_of, doubts, look
+from medseg.inference.domain_check import appearance_of, look, warnings_of
 
 REDDISH = Appearance(brightness=(0.2, 0.5), red_green=(0.1, 0.4), yellow_blue=(0.1, 0.4))
 COLON = TrainingData(
@@ -35,32 +35,32 @@ def test_channels_that_are_no_colours_have_none() -> None:
     assert look(coloured(0.25, 0.5, 0.5, 0.75)) == {"brightness": 0.5, "red_green": 0, "yellow_blue": 0}
 
 
-def test_a_typical_picture_raises_no_doubt() -> None:
-    assert doubts(TYPICAL, COLON) == []
+def test_a_typical_image_raises_no_doubt() -> None:
+    assert warnings_of(TYPICAL, COLON) == []
 
 
-def test_a_grey_picture_among_coloured_ones_has_no_colour() -> None:
-    assert doubts(coloured(0.4), COLON) == [
+def test_a_grey_image_among_coloured_ones_has_no_colour() -> None:
+    assert warnings_of(coloured(0.4), COLON) == [
         "This image is unlike what the ensemble was trained on (colour images of colonoscopy): it has no colour."
     ]
 
 
 def test_another_modality_is_named_with_those_known() -> None:
-    [sentence] = doubts(coloured(0.5, modality="MR"), FILMS)
+    [sentence] = warnings_of(coloured(0.5, modality="MR"), FILMS)
     assert sentence.endswith("(films): its DICOM modality is MR, not CR or DX.")
 
 
 def test_a_file_without_modality_is_not_doubted_for_it() -> None:
-    assert doubts(coloured(0.5), FILMS) == []
+    assert warnings_of(coloured(0.5), FILMS) == []
 
 
 def test_an_unusual_brightness_is_given_with_the_usual_range() -> None:
-    [sentence] = doubts(coloured(0.95), FILMS)
+    [sentence] = warnings_of(coloured(0.95), FILMS)
     assert sentence.endswith("its brightness (0.95) lies outside 0.30 to 0.70.")
 
 
-def test_a_coloured_picture_among_grey_ones_is_doubted() -> None:
-    [sentence] = doubts(coloured(0.8, 0.4, 0.3), FILMS)
+def test_a_coloured_image_among_grey_ones_is_doubted() -> None:
+    [sentence] = warnings_of(coloured(0.8, 0.4, 0.3), FILMS)
     assert (
         "its balance of red and green (0.40) lies outside 0.00 to 0.00, and its balance of yellow and blue" in sentence
     )
@@ -68,7 +68,7 @@ def test_a_coloured_picture_among_grey_ones_is_doubted() -> None:
 
 @pytest.mark.parametrize(("brightness", "doubted"), [(0.71, 0), (0.73, 1), (0.29, 0), (0.27, 1)])
 def test_a_small_step_over_the_range_is_forgiven(brightness: float, doubted: int) -> None:
-    assert len(doubts(coloured(brightness), FILMS)) == doubted
+    assert len(warnings_of(coloured(brightness), FILMS)) == doubted
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -80,7 +80,7 @@ def test_what_has_no_three_channels_has_no_colour(channels: int) -> None:
 
 
 def test_nothing_known_nothing_doubted() -> None:
-    assert doubts(TYPICAL, TrainingData("x", "MIT")) == []
+    assert warnings_of(TYPICAL, TrainingData("x", "MIT")) == []
 
 
 def test_the_range_leaves_out_the_outermost_half_percent() -> None:

@@ -23,7 +23,7 @@ from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 from tests.conftest import make_ensemble, make_member, with_stacker
 
-PICTURE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
+IMAGE = Image(np.random.default_rng(0).random((40, 56, 3), dtype=np.float32))
 WITHOUT_STACKER = ("weighted mean", "geometric", "median", "majority vote", "STAPLE")
 KINDS = [("binary", ("blob",)), ("multilabel", ("a", "b")), ("multiclass", ("a", "b"))]
 
@@ -67,10 +67,10 @@ def test_the_library_offers_the_ensemble_at_its_top() -> None:
 
 @pytest.mark.parametrize(("task", "labels"), KINDS)
 def test_every_task_takes_one_path(task: str, labels: tuple[str, ...], tmp_path: Path) -> None:
-    found = Ensemble.from_pretrained(make_ensemble(tmp_path, (1, 3), labels=labels, task=task)).predict(PICTURE)
+    found = Ensemble.from_pretrained(make_ensemble(tmp_path, (1, 3), labels=labels, task=task)).predict(IMAGE)
     count = len(labels)
     assert found.labels == labels
-    assert found.image is PICTURE
+    assert found.image is IMAGE
     assert (found.members.shape, found.members.dtype) == ((2, count, 40, 56), np.float16)
     assert (found.probabilities.shape, found.probabilities.dtype) == ((count, 40, 56), np.float32)
     assert (found.masks.shape, found.masks.dtype) == ((count, 40, 56), bool)
@@ -81,20 +81,20 @@ def test_every_task_takes_one_path(task: str, labels: tuple[str, ...], tmp_path:
 
 
 def test_the_prediction_is_the_weighted_mean_of_the_members(tiny: Ensemble) -> None:
-    found = tiny.predict(PICTURE)
+    found = tiny.predict(IMAGE)
     members = found.members.astype(np.float64)
     np.testing.assert_allclose(found.probabilities, 0.75 * members[0] + 0.25 * members[1], atol=1e-6)
     assert np.array_equal(found.masks, to_masks(found.probabilities, 0.5, "binary"))
 
 
 def test_solo_is_the_member_by_itself(tiny: Ensemble) -> None:
-    found = tiny.predict(PICTURE, weights=tiny.solo(1))
+    found = tiny.predict(IMAGE, weights=tiny.solo(1))
     assert found.weights == (0, 1)
     assert np.array_equal(found.probabilities, found.members[1].astype(np.float32))
     assert found.disagreement.max() == 0
 
 
-def test_a_large_picture_gets_masks_on_its_own_grid(tiny: Ensemble) -> None:
+def test_a_large_image_gets_masks_on_its_own_grid(tiny: Ensemble) -> None:
     found = tiny.predict(Image(np.zeros((20, 2048, 1), np.float32)))
     assert found.members.shape == (2, 1, 10, 1024)
     assert found.masks.shape == (1, 20, 2048)
@@ -103,11 +103,11 @@ def test_a_large_picture_gets_masks_on_its_own_grid(tiny: Ensemble) -> None:
 
 
 def test_the_clean_up_of_ensemble_json_is_applied(tiny: Ensemble) -> None:
-    found = tiny.predict(PICTURE)
+    found = tiny.predict(IMAGE)
     threshold = float(np.median(found.probabilities))
     strict = dataclasses.replace(tiny.config, cleanup=Cleanup(min_area_px=10**6))
-    assert tiny.predict(PICTURE, threshold=threshold).masks.any()
-    assert not Ensemble(strict, tiny.members).predict(PICTURE, threshold=threshold).masks.any()
+    assert tiny.predict(IMAGE, threshold=threshold).masks.any()
+    assert not Ensemble(strict, tiny.members).predict(IMAGE, threshold=threshold).masks.any()
 
 
 # --- blends and weights per label
@@ -117,7 +117,7 @@ def test_the_clean_up_of_ensemble_json_is_applied(tiny: Ensemble) -> None:
 @pytest.mark.parametrize(("task", "labels"), KINDS)
 def test_every_blend_is_offered_for_every_task(task: str, labels: tuple[str, ...], how: str, tmp_path: Path) -> None:
     found = Ensemble.from_pretrained(make_ensemble(tmp_path, (1, 3, 2), labels=labels, task=task, plain=True)).predict(
-        PICTURE, blend=how
+        IMAGE, blend=how
     )
     assert np.array_equal(found.probabilities, blend(found.members, how, (1, 3, 2), task))
     assert found.report()["blend"] == how
@@ -142,7 +142,7 @@ def per_label(tmp_path: Path) -> Path:
 def test_ensemble_json_may_weigh_each_label_by_itself(per_label: Path) -> None:
     ensemble = Ensemble.from_pretrained(per_label)
     assert ensemble.weights == ((0.25, 0), (0.75, 1))
-    found = ensemble.predict(PICTURE)
+    found = ensemble.predict(IMAGE)
     first, second = found.members.astype(np.float32)
     np.testing.assert_allclose(found.probabilities[0], 0.25 * first[0] + 0.75 * second[0], atol=1e-6)
     assert np.array_equal(found.probabilities[1], second[1])
@@ -150,7 +150,7 @@ def test_ensemble_json_may_weigh_each_label_by_itself(per_label: Path) -> None:
 
 
 def test_weights_for_all_labels_take_the_place_of_those_per_label(per_label: Path) -> None:
-    before = Ensemble.from_pretrained(per_label).predict(PICTURE)
+    before = Ensemble.from_pretrained(per_label).predict(IMAGE)
     mixed = before.remix(weights=(1, 0), threshold=0.5)
     assert np.array_equal(mixed.probabilities, before.members[0].astype(np.float32))
     again = mixed.remix(weights=before.weights, threshold=0.5)
@@ -159,7 +159,7 @@ def test_weights_for_all_labels_take_the_place_of_those_per_label(per_label: Pat
 
 def test_weights_for_other_labels_are_refused(per_label: Path) -> None:
     with pytest.raises(InputError, match="one weight for each of the 2 members, got 2 × 3"):
-        Ensemble.from_pretrained(per_label).predict(PICTURE, weights=[[1, 1, 1], [1, 1, 1]])
+        Ensemble.from_pretrained(per_label).predict(IMAGE, weights=[[1, 1, 1], [1, 1, 1]])
 
 
 def test_a_label_without_a_usable_member_is_named(per_label: Path) -> None:
@@ -172,10 +172,10 @@ def test_a_label_without_a_usable_member_is_named(per_label: Path) -> None:
 
 
 def test_moving_weights_and_threshold_runs_no_network(tiny: Ensemble, runs: list) -> None:
-    first = tiny.predict(PICTURE)
+    first = tiny.predict(IMAGE)
     assert len(runs) == 2
     for weight in (0, 0.3, 1):
-        other = tiny.predict(PICTURE, weights=[1, weight], threshold=0.2 + weight / 2)
+        other = tiny.predict(IMAGE, weights=[1, weight], threshold=0.2 + weight / 2)
         assert (other.masks.shape, other.disagreement.shape) == ((1, 40, 56), (40, 56))
     assert np.array_equal(first.members, other.members)
     assert len(runs) == 2
@@ -184,8 +184,8 @@ def test_moving_weights_and_threshold_runs_no_network(tiny: Ensemble, runs: list
 def test_remixing_a_prediction_runs_no_network_though_the_cache_forgot_it(
     tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tiny.predict(PICTURE)
-    wanted = tiny.predict(PICTURE, weights=(1, 3), threshold=0.4)
+    before = tiny.predict(IMAGE)
+    wanted = tiny.predict(IMAGE, weights=(1, 3), threshold=0.4)
     monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(CACHE_BYTES))
     runs.clear()
     mixed = before.remix(weights=(1, 3), threshold=0.4)
@@ -196,61 +196,61 @@ def test_remixing_a_prediction_runs_no_network_though_the_cache_forgot_it(
         before.remix(weights=(0, 0), threshold=0.4)
 
 
-def test_the_same_picture_from_another_file_runs_no_network(tiny: Ensemble, runs: list) -> None:
-    tiny.predict(PICTURE)
-    tiny.predict(Image(PICTURE.pixels.copy(), modality="ES"))
+def test_the_same_image_from_another_file_runs_no_network(tiny: Ensemble, runs: list) -> None:
+    tiny.predict(IMAGE)
+    tiny.predict(Image(IMAGE.pixels.copy(), modality="ES"))
     assert len(runs) == 2
 
 
 def test_another_ensemble_of_the_same_members_runs_no_network(tiny_ensemble: Path, runs: list) -> None:
     for _ in range(2):
-        Ensemble.from_pretrained(tiny_ensemble).predict(PICTURE)
+        Ensemble.from_pretrained(tiny_ensemble).predict(IMAGE)
     assert len(runs) == 2
 
 
-def test_another_picture_is_another_run(tiny: Ensemble, runs: list) -> None:
-    tiny.predict(PICTURE)
-    tiny.predict(Image(PICTURE.pixels[::-1].copy()))
+def test_another_image_is_another_run(tiny: Ensemble, runs: list) -> None:
+    tiny.predict(IMAGE)
+    tiny.predict(Image(IMAGE.pixels[::-1].copy()))
     assert len(runs) == 4
 
 
 def test_tta_runs_each_network_four_times_and_is_kept_apart(tiny: Ensemble, runs: list) -> None:
-    plain = tiny.predict(PICTURE)
+    plain = tiny.predict(IMAGE)
     for _ in range(2):
-        turned = tiny.predict(PICTURE, tta=True)
+        turned = tiny.predict(IMAGE, tta=True)
     assert len(runs) == 2 + 8
     assert not np.array_equal(plain.members, turned.members)
 
 
 def test_d4_runs_each_network_eight_times_and_is_kept_apart_from_the_flips(tiny: Ensemble, runs: list) -> None:
-    flipped = tiny.predict(PICTURE, tta="flips")
+    flipped = tiny.predict(IMAGE, tta="flips")
     for _ in range(2):
-        turned = tiny.predict(PICTURE, tta="d4")
+        turned = tiny.predict(IMAGE, tta="d4")
     assert len(runs) == 8 + 16
     assert turned.report()["tta"] == "d4"
     assert not np.array_equal(flipped.members, turned.members)
 
 
-def test_a_quarter_turn_of_the_picture_turns_the_answer_of_d4(tiny: Ensemble) -> None:
+def test_a_quarter_turn_of_the_image_turns_the_answer_of_d4(tiny: Ensemble) -> None:
     square = Image(np.random.default_rng(2).random((64, 64, 3), dtype=np.float32))
     turned = Image(np.rot90(square.pixels).copy())
-    answers = [tiny.predict(picture, tta="d4").probabilities for picture in (square, turned)]
+    answers = [tiny.predict(image, tta="d4").probabilities for image in (square, turned)]
     np.testing.assert_allclose(np.rot90(answers[0], axes=(1, 2)), answers[1], atol=2e-3)
 
 
 def test_an_augmentation_of_another_name_is_refused(tiny: Ensemble, runs: list) -> None:
     with pytest.raises(InputError, match="tta must be False, True, 'flips' or 'd4', not 'rotate'"):
-        tiny.predict(PICTURE, tta="rotate")
+        tiny.predict(IMAGE, tta="rotate")
     assert runs == []
 
 
-def test_two_who_ask_for_the_same_picture_at_once_run_its_networks_once(tiny: Ensemble, runs: list) -> None:
+def test_two_who_ask_for_the_same_image_at_once_run_its_networks_once(tiny: Ensemble, runs: list) -> None:
     both_here = threading.Barrier(2)
     found = []
 
     def ask() -> None:
         both_here.wait()
-        found.append(tiny.predict(PICTURE))
+        found.append(tiny.predict(IMAGE))
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -280,9 +280,9 @@ def test_what_is_larger_than_the_cache_is_not_kept() -> None:
 def test_without_room_in_the_cache_the_answer_is_the_same(
     tiny: Ensemble, runs: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = tiny.predict(PICTURE).masks
+    kept = tiny.predict(IMAGE).masks
     monkeypatch.setattr(ensemble, "_cache", ensemble.ArrayCache(limit=0))
-    assert np.array_equal(tiny.predict(PICTURE).masks, kept)
+    assert np.array_equal(tiny.predict(IMAGE).masks, kept)
     assert len(runs) == 4
 
 
@@ -290,7 +290,7 @@ def test_without_room_in_the_cache_the_answer_is_the_same(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
-def test_a_picture_without_room_for_a_finding_is_refused(tiny: Ensemble, size: tuple[int, int]) -> None:
+def test_an_image_without_room_for_a_finding_is_refused(tiny: Ensemble, size: tuple[int, int]) -> None:
     sentence = f"The image is {size[1]} × {size[0]} pixels; at least 16 × 16 are needed."
     with pytest.raises(InputError, match=f"^{sentence}$"):
         tiny.predict(Image(np.zeros((*size, 3), np.float32)))
@@ -299,7 +299,7 @@ def test_a_picture_without_room_for_a_finding_is_refused(tiny: Ensemble, size: t
 @pytest.mark.parametrize("threshold", [0, 1, -1, 2, float("nan"), float("inf")])
 def test_a_threshold_out_of_range_is_refused(tiny: Ensemble, threshold: float, runs: list) -> None:
     with pytest.raises(InputError, match="The threshold must lie between 0 and 1"):
-        tiny.predict(PICTURE, threshold=threshold)
+        tiny.predict(IMAGE, threshold=threshold)
     assert runs == []
 
 
@@ -308,7 +308,7 @@ def test_weights_that_make_no_sense_are_refused_before_a_network_runs(
     tiny: Ensemble, weights: list[float], runs: list
 ) -> None:
     with pytest.raises(InputError, match=r"[Ww]eight"):
-        tiny.predict(PICTURE, weights=weights)
+        tiny.predict(IMAGE, weights=weights)
     assert runs == []
 
 
@@ -327,7 +327,7 @@ def test_a_member_folder_by_itself_is_an_ensemble_of_one(
 ) -> None:
     alone = Ensemble.from_pretrained(tiny_ensemble / "m1")
     assert (alone.names, alone.weights) == (("random-1",), (1.0,))
-    assert (alone.predict(PICTURE).masks == tiny.predict(PICTURE, weights=tiny.solo(1)).masks).all()
+    assert (alone.predict(IMAGE).masks == tiny.predict(IMAGE, weights=tiny.solo(1)).masks).all()
     monkeypatch.chdir(tiny_ensemble / "m1")
     assert Ensemble.from_pretrained(".").names == ("random-1",)
 
@@ -355,7 +355,7 @@ def test_a_damaged_member_is_set_aside_and_the_rest_goes_on(copied: Path, name: 
     assert rest.names == ("random-1",)
     assert rest.weights == (1,)
     assert len(rest.quarantined) == 1
-    found = rest.predict(PICTURE)
+    found = rest.predict(IMAGE)
     assert np.array_equal(found.probabilities, found.members[0].astype(np.float32))
     assert found.report()["left_out"] == list(rest.quarantined)
 
@@ -390,7 +390,7 @@ def test_a_member_with_other_labels_is_set_aside(copied: Path) -> None:
     settings = settings_of(copied)
     members = (settings.members[0], dataclasses.replace(settings.members[1], sha256=sha256))
     schema.dump(dataclasses.replace(settings, members=members), copied / "ensemble.json")
-    with pytest.warns(MedsegWarning, match="m1 answers binary kidney, the ensemble asks for binary blob"):
+    with pytest.warns(MedsegWarning, match="m1 predicts binary kidney, the ensemble asks for binary blob"):
         assert Ensemble.from_pretrained(copied).names == ("random-0",)
 
 
@@ -404,7 +404,7 @@ def test_swapped_member_folders_are_noticed(copied: Path) -> None:
 
 def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
     assert tiny.quarantined == ()
-    assert tiny.predict(PICTURE).left_out == ()
+    assert tiny.predict(IMAGE).left_out == ()
 
 
 # --- the stacker
@@ -413,9 +413,9 @@ def test_a_sound_ensemble_has_nobody_in_quarantine(tiny: Ensemble) -> None:
 @pytest.mark.parametrize("with_image", [False, True])
 def test_the_stacker_answers_from_the_members_answers(copied: Path, with_image: bool) -> None:
     stacked = Ensemble.from_pretrained(with_stacker(copied, with_image=with_image))
-    found = stacked.predict(PICTURE)
+    found = stacked.predict(IMAGE)
     assert stacked.blends == (*WITHOUT_STACKER, "stacking")
-    planes = [*found.members[:, 0].astype(np.float32), *(PICTURE.pixels.transpose(2, 0, 1) if with_image else [])]
+    planes = [*found.members[:, 0].astype(np.float32), *(IMAGE.pixels.transpose(2, 0, 1) if with_image else [])]
     wanted = stacked.stacker.probabilities(Image(np.stack(planes, axis=2)))
     assert found.blend == "stacking"
     assert np.array_equal(found.stacked, wanted)
@@ -423,7 +423,7 @@ def test_the_stacker_answers_from_the_members_answers(copied: Path, with_image: 
     assert np.array_equal(found.masks, to_masks(found.probabilities, 0.5, "binary"))
 
 
-def test_the_answers_of_a_large_picture_are_stacked_on_the_working_grid(copied: Path) -> None:
+def test_the_answers_of_a_large_image_are_stacked_on_the_working_grid(copied: Path) -> None:
     large = Image(np.random.default_rng(1).random((20, 2048, 1), dtype=np.float32))
     found = Ensemble.from_pretrained(with_stacker(copied, with_image=True)).predict(large)
     assert found.stacked.shape == (1, 10, 1024)
@@ -431,57 +431,59 @@ def test_the_answers_of_a_large_picture_are_stacked_on_the_working_grid(copied: 
 
 
 def test_the_weighted_mean_of_a_stacked_ensemble_is_that_of_its_members(copied: Path, tiny: Ensemble) -> None:
-    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE, blend="weighted mean")
-    assert np.array_equal(found.probabilities, tiny.predict(PICTURE).probabilities)
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(IMAGE, blend="weighted mean")
+    assert np.array_equal(found.probabilities, tiny.predict(IMAGE).probabilities)
 
 
 def test_the_stacker_leaves_the_members_disagreement_alone(copied: Path, tiny: Ensemble) -> None:
-    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
-    assert np.array_equal(found.disagreement, tiny.predict(PICTURE).disagreement)
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(IMAGE)
+    assert np.array_equal(found.disagreement, tiny.predict(IMAGE).disagreement)
 
 
 def test_the_stacker_runs_once_per_image_whatever_the_blend(copied: Path, runs: list) -> None:
     stacked = Ensemble.from_pretrained(with_stacker(copied))
-    first = stacked.predict(PICTURE, blend="weighted mean")
+    first = stacked.predict(IMAGE, blend="weighted mean")
     assert len(runs) == 3
     mean, answer = first.probabilities, first.remix(weights=(1, 1), threshold=0.5, blend="stacking")
     assert answer.remix(weights=(0, 1), threshold=0.5).blend == "stacking"
     assert not np.array_equal(answer.probabilities, mean)
-    assert np.array_equal(stacked.predict(PICTURE).probabilities, answer.probabilities)
+    assert np.array_equal(stacked.predict(IMAGE).probabilities, answer.probabilities)
     assert len(runs) == 3
 
 
 def test_another_stacker_over_the_same_members_is_another_answer(copied: Path, runs: list) -> None:
-    Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
-    Ensemble.from_pretrained(with_stacker(copied, with_image=True)).predict(PICTURE)
+    Ensemble.from_pretrained(with_stacker(copied)).predict(IMAGE)
+    Ensemble.from_pretrained(with_stacker(copied, with_image=True)).predict(IMAGE)
     assert len(runs) == 2 + 1 + 1
 
 
 def test_tta_turns_the_stacker_too(copied: Path, runs: list) -> None:
-    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE, tta=True)
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(IMAGE, tta=True)
     assert len(runs) == 3 * 4
-    mirrored = Ensemble.from_pretrained(copied).predict(Image(PICTURE.pixels[:, ::-1].copy()), tta=True)
+    mirrored = Ensemble.from_pretrained(copied).predict(Image(IMAGE.pixels[:, ::-1].copy()), tta=True)
     np.testing.assert_allclose(mirrored.probabilities[..., ::-1], found.probabilities, atol=2e-2)
 
 
 @pytest.mark.parametrize("how", ["stacking", "Median", ""])
 def test_a_blend_that_the_ensemble_does_not_have_is_refused(tiny: Ensemble, how: str, runs: list) -> None:
     with pytest.raises(InputError, match=f"tiny-binary can blend by weighted mean, .*, STAPLE, not by '{how}'"):
-        tiny.predict(PICTURE, blend=how)
+        tiny.predict(IMAGE, blend=how)
     assert runs == []
     with pytest.raises(InputError, match=r"can blend by weighted mean, .*, STAPLE, not by"):
-        tiny.predict(PICTURE).remix(weights=(1, 1), threshold=0.5, blend=how)
+        tiny.predict(IMAGE).remix(weights=(1, 1), threshold=0.5, blend=how)
 
 
 def test_without_one_of_its_members_the_stacker_is_set_aside(copied: Path) -> None:
     flip_a_bit(with_stacker(copied) / "m0" / "model.safetensors")
     with (
         pytest.warns(MedsegWarning, match="goes on without it"),
-        pytest.warns(MedsegWarning, match=r"stacker top needs the answers of all 2 members\. The .* the weighted mean"),
+        pytest.warns(
+            MedsegWarning, match=r"stacker top needs the probabilities of all 2 members\. The .* the weighted mean"
+        ),
     ):
         rest = Ensemble.from_pretrained(copied)
     assert (rest.names, rest.blends, len(rest.quarantined)) == (("random-1",), WITHOUT_STACKER, 2)
-    found = rest.predict(PICTURE)
+    found = rest.predict(IMAGE)
     assert (found.blend, found.stacked) == ("weighted mean", None)
     assert found.report()["left_out"] == list(rest.quarantined)
 
@@ -492,7 +494,7 @@ def test_a_damaged_stacker_is_set_aside_and_the_weighted_mean_goes_on(copied: Pa
     with pytest.warns(MedsegWarning, match=f"top is damaged: {name} .* The ensemble goes on with the weighted mean"):
         rest = Ensemble.from_pretrained(copied)
     assert rest.names == tiny.names
-    assert np.array_equal(rest.predict(PICTURE).masks, tiny.predict(PICTURE).masks)
+    assert np.array_equal(rest.predict(IMAGE).masks, tiny.predict(IMAGE).masks)
 
 
 @pytest.mark.parametrize(("field", "value"), [("labels", ("a", "b")), ("with_image", True)])
@@ -502,7 +504,7 @@ def test_a_stacker_for_another_ensemble_is_set_aside(copied: Path, field: str, v
         settings = settings_of(copied)
         stacker = dataclasses.replace(settings.stacker, with_image=False)
         schema.dump(dataclasses.replace(settings, stacker=stacker), copied / "ensemble.json")
-    with pytest.warns(MedsegWarning, match="The stacker top answers .* the ensemble asks for binary blob from 2"):
+    with pytest.warns(MedsegWarning, match="The stacker top predicts .* the ensemble asks for binary blob from 2"):
         assert Ensemble.from_pretrained(copied).blends == WITHOUT_STACKER
 
 
@@ -515,7 +517,7 @@ def test_settings_and_stacker_must_belong_together(copied: Path, tiny: Ensemble)
 
 
 def test_the_report_names_the_stacker_where_it_made_the_result(copied: Path) -> None:
-    found = Ensemble.from_pretrained(with_stacker(copied)).predict(PICTURE)
+    found = Ensemble.from_pretrained(with_stacker(copied)).predict(IMAGE)
     digest = file_sha256(copied / "top" / "member.json")
     report = json.loads(json.dumps(found.report()))
     assert report["blend"] == "stacking"
@@ -529,7 +531,7 @@ def test_the_report_names_the_stacker_where_it_made_the_result(copied: Path) -> 
 
 def test_the_report_is_plain_json_and_complete(tiny: Ensemble, tiny_ensemble: Path) -> None:
     known = {"frame": 1, "frames": 3, "window": (40.0, 400.0), "orientation": 6, "file_sha256": 64 * "f"}
-    image = Image(PICTURE.pixels, (0.5, 0.25), "CR", notes=("n",), **known)
+    image = Image(IMAGE.pixels, (0.5, 0.25), "CR", notes=("n",), **known)
     found = tiny.predict(image, weights=[1, 3], threshold=0.4, tta=True)
     report = json.loads(json.dumps(found.report(), allow_nan=False))
     assert report["ensemble"] == "tiny-binary"
@@ -566,6 +568,6 @@ def test_the_report_is_plain_json_and_complete(tiny: Ensemble, tiny_ensemble: Pa
 
 
 def test_the_hash_of_the_masks_tells_results_apart(tiny: Ensemble) -> None:
-    median = float(np.median(tiny.predict(PICTURE).probabilities))
-    hashes = [tiny.predict(PICTURE, threshold=t).report()["masks_sha256"] for t in (median, median, median + 0.01)]
+    median = float(np.median(tiny.predict(IMAGE).probabilities))
+    hashes = [tiny.predict(IMAGE, threshold=t).report()["masks_sha256"] for t in (median, median, median + 0.01)]
     assert hashes[0] == hashes[1] != hashes[2]

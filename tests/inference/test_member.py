@@ -40,7 +40,7 @@ from medseg.preprocess import to_tensor, to_working_grid
 from tests.conftest import make_member
 
 FILES = ("config.json", "model.safetensors", "graph.onnx")
-PICTURE = Image(np.random.default_rng(0).random((48, 80, 3), dtype=np.float32))
+IMAGE = Image(np.random.default_rng(0).random((48, 80, 3), dtype=np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ def test_smp_alone_opens_a_member_and_answers_the_same(saved: Path) -> None:
     network = smp.from_pretrained(str(saved)).eval()
     preprocess = describe(saved).preprocess
     with torch.inference_mode():
-        answer = network(torch.from_numpy(to_tensor(PICTURE.pixels, preprocess))).sigmoid()[0]
-    expected = to_working_grid(answer.numpy(), preprocess, PICTURE.size)
-    found = load_member(saved, device="cpu").probabilities(PICTURE)
+        answer = network(torch.from_numpy(to_tensor(IMAGE.pixels, preprocess))).sigmoid()[0]
+    expected = to_working_grid(answer.numpy(), preprocess, IMAGE.size)
+    found = load_member(saved, device="cpu").probabilities(IMAGE)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -174,19 +174,19 @@ def test_softmax_without_the_background_for_exclusive_labels() -> None:
 def test_tta_is_the_mean_over_the_four_flips(saved: Path) -> None:
     loaded = load_member(saved, device="cpu")
     flipped = [
-        loaded.probabilities(Image(PICTURE.pixels[::down, ::across].copy()))[:, ::down, ::across].astype(np.float32)
+        loaded.probabilities(Image(IMAGE.pixels[::down, ::across].copy()))[:, ::down, ::across].astype(np.float32)
         for down in (1, -1)
         for across in (1, -1)
     ]
-    np.testing.assert_allclose(loaded.probabilities(PICTURE, tta="flips"), np.mean(flipped, axis=0), atol=2e-3)
+    np.testing.assert_allclose(loaded.probabilities(IMAGE, tta="flips"), np.mean(flipped, axis=0), atol=2e-3)
 
 
 def test_an_answer_that_overflows_is_refused_not_shown_as_an_empty_mask(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "run", lambda network, batch: np.full((1, 1, 64, 64), np.nan, np.float32))
-    with pytest.raises(DamagedError, match="The member unet answers this picture with NaN"):
-        load_member(saved).probabilities(PICTURE)
+    with pytest.raises(DamagedError, match="The member unet predicts NaN for this image"):
+        load_member(saved).probabilities(IMAGE)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
@@ -273,7 +273,7 @@ def test_a_hostile_config_json_is_refused(saved: Path, changed: dict[str, Any]) 
 
 def test_an_upsampling_that_leaves_another_grid_is_refused(saved: Path) -> None:
     settings = {"_model_class": "FPN", "encoder_name": "resnet18", "upsampling": 1, "classes": 1}
-    with pytest.raises(ConfigError, match=r"answers \(1, 1, 16, 16\)"):
+    with pytest.raises(ConfigError, match=r"gives \(1, 1, 16, 16\)"):
         build_network(settings, describe(saved))
 
 
@@ -434,7 +434,7 @@ def test_a_config_json_that_is_none_is_refused(member: Path, content: bytes) -> 
 def test_a_cpu_runs_the_graph_and_answers_as_torch_does(saved: Path) -> None:
     loaded = load_member(saved, device="cpu")
     assert loaded.network.runtime == "onnxruntime"
-    batch = to_tensor(PICTURE.pixels, loaded.config.preprocess)
+    batch = to_tensor(IMAGE.pixels, loaded.config.preprocess)
     with torch.inference_mode():
         expected = load_network(saved)(torch.from_numpy(batch)).sigmoid().numpy()
     found = to_probabilities(loaded.network.logits(batch), "binary")
@@ -453,12 +453,12 @@ def test_a_folder_of_an_older_version_runs_on_torch_and_export_adds_its_graph(me
     tampered(member, lambda state: None)
     loaded = load_member(member, device="cpu")
     assert loaded.network.runtime == "torch on cpu"
-    before = loaded.probabilities(PICTURE)
+    before = loaded.probabilities(IMAGE)
     add_graph(member)
     assert describe(member).files.keys() == set(FILES)
     again = load_member(member, device="cpu")
     assert again.network.runtime == "onnxruntime"
-    np.testing.assert_allclose(again.probabilities(PICTURE), before, atol=1e-3)
+    np.testing.assert_allclose(again.probabilities(IMAGE), before, atol=1e-3)
 
 
 def test_a_graph_without_a_hash_is_left_alone(member: Path) -> None:

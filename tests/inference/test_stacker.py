@@ -1,4 +1,4 @@
-"""The stacker's picture: members' probabilities as channels, in an order that training and inference share."""
+"""The stacker's image: members' probabilities as channels, in an order that training and inference share."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_the_channels_are_member_by_member_and_label_by_label() -> None:
         assert np.array_equal(pixels[..., channel], STACK[member, label])
 
 
-def test_the_picture_comes_last_on_the_working_grid() -> None:
+def test_the_image_comes_last_on_the_working_grid() -> None:
     colours = np.zeros((8, 10, 3), np.float32)
     colours[..., 1] = 1
     pixels = stack_image(STACK, Image(colours)).pixels
@@ -27,12 +27,12 @@ def test_the_picture_comes_last_on_the_working_grid() -> None:
     np.testing.assert_allclose(pixels[0, 0, 6:], (0, 1, 0), atol=1e-6)
 
 
-def test_a_grey_picture_fills_three_channels() -> None:
+def test_a_grey_image_fills_three_channels() -> None:
     pixels = stack_image(STACK, Image(np.full((4, 5, 1), 0.25, np.float32))).pixels
     assert (pixels[..., 6:] == 0.25).all()
 
 
-def test_a_picture_turned_in_memory_is_taken() -> None:
+def test_an_image_turned_in_memory_is_taken() -> None:
     ramp = np.linspace(0, 1, 4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
     turned = stack_image(STACK, Image(ramp[::-1, ::-1]))  # as EXIF orientation 3 leaves it: negative strides
     assert np.array_equal(turned.pixels[..., 6:], ramp[::-1, ::-1])
@@ -43,6 +43,6 @@ def test_the_channels_are_counted_as_they_are_stacked(image: Image | None) -> No
     assert count_channels(2, 3, image is not None) == stack_image(STACK, image).pixels.shape[2]
 
 
-def test_a_picture_that_is_neither_grey_nor_colour_is_refused() -> None:
+def test_an_image_that_is_neither_grey_nor_colour_is_refused() -> None:
     with pytest.raises(InputError, match="wants an image of 3 channels, this one has 4"):
         stack_image(STACK, Image(np.zeros((4, 5, 4), np.float32)))

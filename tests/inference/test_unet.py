@@ -26,7 +26,7 @@ def member_of(channels: int = 3, labels: tuple[str, ...] = ("blob",), task: Any 
 
 @pytest.mark.parametrize("norm", [None, *NORMS])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_answer_lies_on_the_pictures_grid_and_every_weight_learns(activation: str, norm: str | None) -> None:
+def test_the_answer_lies_on_the_images_grid_and_every_weight_learns(activation: str, norm: str | None) -> None:
     network = PlainUNet(in_channels=5, classes=2, activation=activation, norm=norm, dropout=0.1, **SMALL)
     logits = network(torch.rand(2, 5, 16, 24))
     assert logits.shape == (2, 2, 16, 24)
@@ -123,8 +123,8 @@ def test_a_member_folder_opens_with_and_without_medseg(
         "member.json", "model.safetensors",
     ]  # fmt: skip
     assert json.loads((tmp_path / "config.json").read_text())["_model_class"] == "PlainUNet"
-    picture = torch.rand(1, channels, 64, 64)
+    image = torch.rand(1, channels, 64, 64)
     opened = load_network(tmp_path)
     alone = PlainUNet.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(opened(picture), alone(picture))  # channels last and first round differently
-    assert torch.allclose(opened(picture), network(picture), atol=0.02)  # saved in half precision
+    torch.testing.assert_close(opened(image), alone(image))  # channels last and first round differently
+    assert torch.allclose(opened(image), network(image), atol=0.02)  # saved in half precision

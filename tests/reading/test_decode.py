@@ -70,7 +70,7 @@ def changed(name: str, **attributes: object) -> bytes:
     return file.getvalue()
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])
@@ -86,7 +86,7 @@ def changed(name: str, **attributes: object) -> bytes:
     ],
     ids=["grey", "rgb", "rgba", "grey-alpha", "16-bit", "1-bit"],
 )
-def test_lossless_pictures_come_back_as_stored_without_alpha(kind: str, array: np.ndarray, stored: np.ndarray) -> None:
+def test_lossless_images_come_back_as_stored_without_alpha(kind: str, array: np.ndarray, stored: np.ndarray) -> None:
     found = decode(saved(array, kind)).pixels
     assert found.astype(int).tolist() == stored.astype(int).tolist()
 
@@ -141,11 +141,11 @@ def test_tiffs_that_store_white_as_0_come_back_with_white_high() -> None:
 
 
 def test_palettes_come_back_as_indices_and_colours() -> None:
-    picture = Pillow.fromarray(GREY % 3, "P")
-    picture.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    image = Pillow.fromarray(GREY % 3, "P")
+    image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
     for kind in ("png", "tiff"):
         file = io.BytesIO()
-        picture.save(file, kind)
+        image.save(file, kind)
         stored = decode(file.getvalue())
         assert (stored.pixels == GREY % 3).all()
         assert stored.palette is not None
@@ -261,7 +261,7 @@ def test_float_pixels_come_back_as_they_are() -> None:
         ("badVR.dcm", r"Number of Frames \(0028,0008\) holds no usable number"),
     ],
 )
-def test_a_dicom_without_a_whole_picture_is_refused_by_name(name: str, words: str) -> None:
+def test_a_dicom_without_a_whole_image_is_refused_by_name(name: str, words: str) -> None:
     with pytest.raises(ReadError, match=words):
         decode(shipped(name).read_bytes())
 
@@ -362,7 +362,7 @@ def test_an_incomplete_nifti_is_refused(cut: int) -> None:
         decode(nifti(np.ones((9, 9, 9), np.int16))[:cut])
 
 
-# What is no picture
+# What is no image
 
 
 def bombs() -> dict[str, bytes]:
@@ -446,7 +446,7 @@ def test_a_renamed_file_is_read_by_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
-def test_a_truncated_picture_is_refused_not_filled_with_grey(kind: str, part: float) -> None:
+def test_a_truncated_image_is_refused_not_filled_with_grey(kind: str, part: float) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = saved(noise, kind)
     with pytest.raises(ReadError):
@@ -454,7 +454,7 @@ def test_a_truncated_picture_is_refused_not_filled_with_grey(kind: str, part: fl
 
 
 def read(path: Path) -> Image | str:
-    """The picture in `path`, or the sentence that refuses it; any other outcome fails the test."""
+    """The image in `path`, or the sentence that refuses it; any other outcome fails the test."""
     try:
         image = read_image(path)
     except ReadError as error:
@@ -465,7 +465,7 @@ def read(path: Path) -> Image | str:
     return image
 
 
-def test_the_hostile_corpus_ends_in_pictures_or_sentences() -> None:
+def test_the_hostile_corpus_ends_in_images_or_sentences() -> None:
     if not CORPUS.is_dir():
         pytest.skip("the corpus of hostile DICOM files does not lie beside the checkout")
     for path in sorted(CORPUS.iterdir()):
@@ -493,7 +493,7 @@ def seeds() -> dict[str, bytes]:
     names = ("MR_small.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm")
     names += ("SC_rgb_jpeg_dcmtk.dcm", "JPEGLSNearLossless_08.dcm", "vlut_04.dcm", "OBXXXX1A_rle.dcm")
     tall = np.kron(RGB, np.ones((9, 9, 1), np.uint8))
-    pictures = {kind: saved(tall, kind) for kind in ("png", "jpeg", "tiff")}
+    images = {kind: saved(tall, kind) for kind in ("png", "jpeg", "tiff")}
     volumes = {"nii": nifti(np.ones((5, 6, 7), np.int16)), "nii.gz": gzip.compress(nifti(np.ones((5, 6, 7), np.int16)))}
     packed = {
         "lzw": tiff(tall, photometric="rgb", compression="lzw"),
@@ -503,10 +503,10 @@ def seeds() -> dict[str, bytes]:
         "tiff of five": tiff(np.ones((5, 6, 5), np.float32), photometric="minisblack", planarconfig="contig"),
         "nii of four": nifti(np.ones((5, 6, 7, 4), np.int16)),
     }
-    return {**{name: shipped(name).read_bytes() for name in names}, **pictures, **volumes, **packed, **channels}
+    return {**{name: shipped(name).read_bytes() for name in names}, **images, **volumes, **packed, **channels}
 
 
-def test_mutants_end_in_pictures_or_sentences(tmp_path: Path) -> None:
+def test_mutants_end_in_images_or_sentences(tmp_path: Path) -> None:
     for number, (name, data) in enumerate(seeds().items()):
         for index, mutant in enumerate(mutants(data, 40, seed=number)):
             (tmp_path / "a").write_bytes(mutant)

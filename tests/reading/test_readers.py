@@ -1,4 +1,4 @@
-"""What the user gets from a file: levels in DICOM's order, upright pictures, masks; a pool that outlives workers."""
+"""What the user gets from a file: levels in DICOM's order, upright images, masks; a pool that outlives workers."""
 
 import io
 import os
@@ -130,7 +130,7 @@ def test_a_modality_lut_takes_the_place_of_the_rescale(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": 3, "WindowWidth": 5}])
-def test_a_monochrome1_twin_gives_the_same_picture(tmp_path: Path, window: dict[str, int]) -> None:
+def test_a_monochrome1_twin_gives_the_same_image(tmp_path: Path, window: dict[str, int]) -> None:
     bright = write_dicom(tmp_path / "a", RAMP, **window)
     turned = {**window, "WindowCenter": 5 - 3 + 1} if window else {}  # LINEAR's half grey level turns with it
     dark = write_dicom(tmp_path / "b", 5 - RAMP, PhotometricInterpretation="MONOCHROME1", **turned)
@@ -142,7 +142,7 @@ def test_signed_values_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_only_the_stored_bits_count(tmp_path: Path) -> None:
-    overlay = (RAMP | 0xA000).astype(np.uint16)  # old files keep an overlay above the 12 bits of the picture
+    overlay = (RAMP | 0xA000).astype(np.uint16)  # old files keep an overlay above the 12 bits of the image
     assert levels(write_dicom(tmp_path / "a", overlay, BitsStored=12, HighBit=11)) == levels(
         write_dicom(tmp_path / "b", RAMP)
     )
@@ -247,7 +247,7 @@ def test_no_identity_leaves_the_file(tmp_path: Path) -> None:
         assert canary not in str(caught.value)
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -291,19 +291,19 @@ def test_other_numbers_are_stretched_and_gaps_are_black_with_notes(tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", [np.int32(7), np.float64(-3), np.uint16(0), np.uint8(0)])
-def test_a_picture_of_one_value_is_black(tmp_path: Path, value: np.generic) -> None:
+def test_an_image_of_one_value_is_black(tmp_path: Path, value: np.generic) -> None:
     tifffile.imwrite(tmp_path / "a", np.full((2, 2), value))
     assert not read_image(tmp_path / "a").pixels.any()
 
 
-def test_a_palette_picture_shows_its_colours(tmp_path: Path) -> None:
-    picture = Pillow.fromarray(np.array([[0, 2]], np.uint8), "P")
-    picture.putpalette([0, 0, 0, 9, 9, 9, 255, 51, 0])
-    picture.save(tmp_path / "a.png")
+def test_a_palette_image_shows_its_colours(tmp_path: Path) -> None:
+    image = Pillow.fromarray(np.array([[0, 2]], np.uint8), "P")
+    image.putpalette([0, 0, 0, 9, 9, 9, 255, 51, 0])
+    image.save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").pixels[0, 1] == pytest.approx([1, 0.2, 0])
 
 
-def test_a_window_for_a_picture_is_refused(tmp_path: Path) -> None:
+def test_a_window_for_an_image_is_refused(tmp_path: Path) -> None:
     Pillow.fromarray(CORNER).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="Leave the window out"):
         read_image(tmp_path / "a.png", window=(1, 2))
@@ -329,7 +329,7 @@ def test_the_channels_of_a_tiff_share_its_white_or_else_are_scaled_one_by_one(tm
     assert read_image(tmp_path / "b.tif").pixels.tolist() == [[[0.25, 0], [0.5, 1]]]
 
 
-def test_a_nifti_mask_lies_on_its_picture_in_every_stored_orientation(tmp_path: Path) -> None:
+def test_a_nifti_mask_lies_on_its_image_in_every_stored_orientation(tmp_path: Path) -> None:
     volume = np.zeros((4, 5, 3), np.int16)  # x to the right, y to the front, z to the head
     volume[3, 4, 1] = 1  # right, front
     for signs in ((1, 1, 1), (-1, -1, 1), (1, -1, -1)):
@@ -501,9 +501,9 @@ def test_a_label_map_of_other_values_is_refused_with_the_values(tmp_path: Path) 
 
 
 def test_palette_masks_are_read_by_index(tmp_path: Path) -> None:
-    picture = Pillow.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
-    picture.putpalette([255, 255, 255, 0, 0, 0, 0, 0, 0])
-    picture.save(tmp_path / "a.png")
+    image = Pillow.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0, 0, 0, 0])
+    image.save(tmp_path / "a.png")
     assert read_masks(tmp_path / "a.png", ["a", "b"]).astype(int).tolist() == [[[0, 1, 0]], [[0, 0, 1]]]
 
 
@@ -556,7 +556,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("tagged", [True, False])
-def test_a_mask_on_the_stored_grid_is_turned_with_its_picture(tmp_path: Path, orientation: int, tagged: bool) -> None:
+def test_a_mask_on_the_stored_grid_is_turned_with_its_image(tmp_path: Path, orientation: int, tagged: bool) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     stored = Pillow.fromarray(np.ascontiguousarray(to_stored(CORNER, orientation)))
@@ -566,7 +566,7 @@ def test_a_mask_on_the_stored_grid_is_turned_with_its_picture(tmp_path: Path, or
     assert masks[0].tolist() == (CORNER > 127).tolist()
 
 
-def test_an_upright_mask_of_a_turned_picture_stays_upright(tmp_path: Path) -> None:
+def test_an_upright_mask_of_a_turned_image_stays_upright(tmp_path: Path) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = 6
     Pillow.fromarray(np.ascontiguousarray(to_stored(CORNER, 6))).save(tmp_path / "image.png", exif=exif)
@@ -632,7 +632,7 @@ def test_a_worker_is_replaced_after_its_share_of_requests(tmp_path: Path, monkey
     assert worker not in pool._all
 
 
-def test_many_threads_get_their_own_pictures(tmp_path: Path) -> None:
+def test_many_threads_get_their_own_images(tmp_path: Path) -> None:
     paths = [write_png(tmp_path / str(i), np.full((3 + i, 4), i)) for i in range(6)]
     wrong: list[int] = []
 
@@ -711,6 +711,6 @@ def test_reading_works_from_another_folder_and_with_a_misleading_module_in_it(tm
     assert (done.stdout, done.stderr) == ("(2, 3)\n", "")
 
 
-def test_an_open_picture_object_is_no_path() -> None:
+def test_an_open_image_object_is_no_path() -> None:
     with pytest.raises(TypeError):
         read_image(io.BytesIO(b""))  # type: ignore[arg-type]

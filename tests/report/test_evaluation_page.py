@@ -81,18 +81,18 @@ def test_every_section_is_there(found: Result) -> None:
         assert heading in text
 
 
-def test_where_every_picture_has_a_finding_that_is_not_shown_twice() -> None:
+def test_where_every_image_has_a_finding_that_is_not_shown_twice() -> None:
     result = evaluate(two_members(), SAMPLES[:2], TRAINING)
     assert "with a finding, n" not in Elements(page(result.report, [], {})).text
 
 
-def test_figures_stand_with_their_intervals_and_floors_with_their_stamp(found: Result) -> None:
+def test_figures_stand_with_their_intervals_and_baselines_with_their_stamp(found: Result) -> None:
     text = " ".join(Elements(written(found)).text.split())
     assert "nothing (under the baseline) 0.250[–, –]" in text  # of four cases there is no interval
     assert "3 infinite" in text
 
 
-def test_a_row_is_stamped_by_the_floor_of_its_own_table() -> None:
+def test_a_row_is_stamped_by_the_baseline_of_its_own_table() -> None:
     """Silence is right on two of three images, and finds as little as the empty mask on the third."""
     drawn = [SAMPLES[0], *(dataclasses.replace(SAMPLES[3], case=case) for case in ("e", "f"))]
     result = evaluate(made_of([fake_member("silent", lambda image: np.zeros((1, *image.size)))], [1]), drawn, SAMPLES)
@@ -127,7 +127,7 @@ def test_names_of_strangers_stay_text() -> None:
     assert elements.text.count(EVIL) > 6
 
 
-def test_pictures_are_small_and_show_picture_truth_and_answer(found: Result) -> None:
+def test_images_are_small_and_show_image_truth_and_answer(found: Result) -> None:
     large = np.zeros((700, 500, 3), np.float32)
     mask = np.zeros((1, 700, 500), bool)
     mask[0, 200:400, 100:300] = True
@@ -135,14 +135,14 @@ def test_pictures_are_small_and_show_picture_truth_and_answer(found: Result) -> 
     blind = made_of([fake_member("blind", lambda image: np.zeros((1, *image.size)))], [1])
     (one,) = show(blind, [sample], evaluate(blind, [sample], TRAINING).scores)
     opened = [np.asarray(PIL.Image.open(io.BytesIO(b64decode(u.split(",")[1])))) for u in (one.image, one.truth)]
-    assert [picture.shape for picture in opened] == [(320, 229, 3)] * 2
+    assert [drawn.shape for drawn in opened] == [(320, 229, 3)] * 2
     assert opened[0].max() < 10
     assert opened[1][92:180, 50:130].mean() > 30, "the true mask is drawn"
     assert one.prediction == one.image, "nothing was found"
     assert (one.group, one.name, one.dice) == ("worst", "large.png", 0)
 
 
-def test_the_worst_pictures_come_first_and_none_twice() -> None:
+def test_the_worst_images_come_first_and_none_twice() -> None:
     chosen = choose([i / 20 for i in range(20)])
     assert chosen == {"worst": [0, 1, 2, 3, 4, 5], "in the middle": [8, 9, 10], "best": [19, 18, 17]}
     assert choose([0.5, 0.25]) == {"worst": [1, 0], "in the middle": [], "best": []}
@@ -156,7 +156,7 @@ def test_an_empty_group_has_no_heading(found: Result) -> None:
     assert "Best by Dice" not in text
 
 
-def test_labels_have_a_section_each_and_share_the_pictures() -> None:
+def test_labels_have_a_section_each_and_share_the_images() -> None:
     masks = np.zeros((2, 32, 32), bool)
     masks[0, :16] = masks[1, 16:] = True
     drawn = [PaintedSample(Image(np.zeros((32, 32, 1), np.float32)), masks, case, "test") for case in "ab"]

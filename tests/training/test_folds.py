@@ -136,10 +136,10 @@ def test_a_training_that_refuses_ends_the_run_in_one_sentence(recipes: list[Path
 
 def test_scores_of_other_rows_cannot_be_added_up() -> None:
     mask = np.ones((1, 2, 2), dtype=bool)
-    picture = Image(np.zeros((2, 2, 1), np.float32))
+    image = Image(np.zeros((2, 2, 1), np.float32))
     one, other = Evaluation(["blob"]), Evaluation(["blob"])
     for found, row in ((one, "a"), (other, "b")):
         found.cases.append("case")
-        found.add(row, mask, mask, picture)
+        found.add(row, mask, mask, image)
     with pytest.raises(InputError, match="Wanted scores of a; got b"):
         one.extend(other)

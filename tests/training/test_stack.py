@@ -1,4 +1,4 @@
-"""Stacking: trained on held-out answers alone, resumable, and part of an ensemble folder that opens like any other."""
+"""Stacking: trained on held-out probabilities alone, resumable, part of an ensemble folder that opens like others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medseg.inference.member import load_member
 from medseg.reading.readers import read_image
 from medseg.training import loop, stacking
 from medseg.training.recipe import StackRecipe, recipe_from_arguments
-from medseg.training.stacking import held_out_answers, stack
+from medseg.training.stacking import held_out_predictions, stack
 from medseg.training.validate import dice
 from tests.conftest import ROOT, FakeMember, fake_member
 from tests.training.conftest import Killed
@@ -75,7 +75,7 @@ def right(image: Image) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def halves() -> list[FakeMember]:
-    """Two members, each right on one half of the picture and wrong on the other: whatever their weights, one half of
+    """Two members, each right on one half of the image and wrong on the other: whatever their weights, one half of
     the weighted mean is wrong."""
     return [fake_member("left", left), fake_member("right", right)]
 
@@ -129,20 +129,20 @@ def test_the_stacker_beats_every_weighted_mean(stacked: Path, halves: list[FakeM
 
 def test_it_learns_on_the_held_out_split_alone_and_divides_no_case(tiny: StackRecipe, halves: list[FakeMember]) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
-    answered = held_out_answers(tiny, Ensemble(settings, halves))
+    stacked = held_out_predictions(tiny, Ensemble(settings, halves))
     held_out = select(load_data(Path(tiny.data)).samples, "val")
-    assert sorted(sample.case for sample in answered) == sorted(sample.case for sample in held_out)
-    assert [sum(sample.split == split for sample in answered) for split in ("train", "val")] == [10, 5]
-    again = held_out_answers(replace(tiny, seed=1), Ensemble(settings, halves))
-    assert [sample.split for sample in again] != [sample.split for sample in answered]
+    assert sorted(sample.case for sample in stacked) == sorted(sample.case for sample in held_out)
+    assert [sum(sample.split == split for sample in stacked) for split in ("train", "val")] == [10, 5]
+    again = held_out_predictions(replace(tiny, seed=1), Ensemble(settings, halves))
+    assert [sample.split for sample in again] != [sample.split for sample in stacked]
 
 
 @pytest.mark.parametrize("with_image", [False, True])
-def test_its_picture_is_the_members_probabilities_then_the_picture(
+def test_its_image_is_the_members_probabilities_then_the_image(
     tiny: StackRecipe, halves: list[FakeMember], with_image: bool
 ) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
-    first = held_out_answers(replace(tiny, with_image=with_image), Ensemble(settings, halves))[0]
+    first = held_out_predictions(replace(tiny, with_image=with_image), Ensemble(settings, halves))[0]
     image, truth = next(s for s in load_data(Path(tiny.data)).samples if s.case == first.case).read(["blob"])
     seen, masks = first.read(("blob",))
     wanted = [left(image)[0], right(image)[0], *(image.pixels.transpose(2, 0, 1) if with_image else [])]
@@ -161,7 +161,7 @@ def test_the_ensemble_folder_opens_like_any_other(stacked: Path, tiny_ensemble: 
     assert sorted(path.name for path in stacked.iterdir()) == ["README.md", "ensemble.json", "m0", "m1", "stacker"]
     config = load_member(stacked / "stacker").config
     assert (config.labels, config.preprocess.channels) == (("blob",), 2)
-    assert config.training_data.name == "held-out answers on discs"
+    assert config.training_data.name == "held-out probabilities on discs"
     ensemble = Ensemble.from_pretrained(stacked)
     assert ensemble.blends[-1] == "stacking"
     found = ensemble.predict(read_image(disc_pairs / "images" / "case23.png"))
@@ -169,7 +169,7 @@ def test_the_ensemble_folder_opens_like_any_other(stacked: Path, tiny_ensemble: 
     assert found.masks.shape == (1, 48, 64)
 
 
-def test_a_stacker_that_sees_the_picture_says_so(tiny: StackRecipe, disc_pairs: Path) -> None:
+def test_a_stacker_that_sees_the_image_says_so(tiny: StackRecipe, disc_pairs: Path) -> None:
     folder = stack(replace(tiny, with_image=True, epochs=1))
     settings = schema.load(EnsembleConfig, folder / "ensemble.json")
     assert settings.stacker is not None
@@ -183,11 +183,13 @@ def test_a_stacker_that_sees_the_picture_says_so(tiny: StackRecipe, disc_pairs: 
 # --- stopped and continued
 
 
-@pytest.mark.parametrize("place", ["answers", "epoch", "folder"])
+@pytest.mark.parametrize("place", ["probabilities", "epoch", "folder"])
 def test_a_stopped_run_continues_to_the_same_bytes(
     tiny: StackRecipe, stacked: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    owner, name = {"answers": (np, "savez_compressed"), "epoch": (loop, "_keep"), "folder": (stacking, "_write")}[place]
+    owner, name = {"probabilities": (np, "savez_compressed"), "epoch": (loop, "_keep"), "folder": (stacking, "_write")}[
+        place
+    ]
     kept, calls = getattr(owner, name), 0
 
     def third_stops(*arguments: Any, **named: Any) -> Any:
@@ -207,7 +209,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(
         assert path.is_dir() or path.read_bytes() == (folder / path.relative_to(stacked)).read_bytes()
 
 
-def test_the_members_answer_once_for_a_picture(
+def test_the_members_answer_once_for_an_image(
     tiny: StackRecipe, halves: list[FakeMember], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -219,7 +221,7 @@ def test_the_members_answer_once_for_a_picture(
 
 def test_a_damaged_file_of_answers_is_named(tiny: StackRecipe) -> None:
     stack(replace(tiny, epochs=1))
-    path = sorted((Path(tiny.output) / "answers").iterdir())[0]
+    path = sorted((Path(tiny.output) / "probabilities").iterdir())[0]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ReadError, match=f"{path.name} is damaged: delete it"):
         stack(replace(tiny, epochs=1))
@@ -241,17 +243,17 @@ def test_members_trained_on_another_division_are_refused(
 ) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
     same = split_hash(load_data(Path(tiny.data)).samples)
-    held_out_answers(tiny, Ensemble(settings, trained_on(halves, same)))
+    held_out_predictions(tiny, Ensemble(settings, trained_on(halves, same)))
     assert "is not checked" not in capsys.readouterr().out
     with pytest.raises(InputError, match="left was trained on another division of the data"):
-        held_out_answers(tiny, Ensemble(settings, trained_on(halves, "0" * 64)))
+        held_out_predictions(tiny, Ensemble(settings, trained_on(halves, "0" * 64)))
 
 
 def test_a_member_that_does_not_record_its_division_is_named(
     tiny: StackRecipe, halves: list[FakeMember], capsys
 ) -> None:
     settings = schema.load(EnsembleConfig, Path(tiny.ensemble) / "ensemble.json")
-    held_out_answers(tiny, Ensemble(settings, halves))
+    held_out_predictions(tiny, Ensemble(settings, halves))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "is not checked" in line] == ["left", "right"]
 

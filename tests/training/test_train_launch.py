@@ -91,7 +91,7 @@ def launch_two(script: Path, recipe: Recipe, **more: str) -> str:
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_two_processes_train_together_and_count_every_sample_once(tiny: Recipe, decay: float) -> None:
-    """7 pictures in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
+    """7 images in batches of 4 on two processes: each gets four, one of them a second time, which must not count.
 
     The encoder's last stage is not used: without care the processes would wait for its gradients.
     """
@@ -125,10 +125,10 @@ whole, end = Pairs.__getitem__, Accelerator.end_training
 
 def spoilt(self, index):
     global asked
-    picture, masks = whole(self, index)
+    image, masks = whole(self, index)
     asked += self.transform is not None
-    # the fifth training picture that process 1 asks for is in its second step
-    return (picture * float("nan") if rank == "1" and asked == 5 else picture), masks
+    # the fifth training image that process 1 asks for is in its second step
+    return (image * float("nan") if rank == "1" and asked == 5 else image), masks
 
 def end_and_tell(self):
     torch.save(self.unwrap_model(self._models[0]).state_dict(), f"{recipe.output}/weights-{rank}.pt")

@@ -24,7 +24,7 @@ from medseg.scores import Score
 from medseg.training import checkpoints, loop
 from medseg.training.loop import train
 from medseg.training.recipe import Recipe, Stage
-from medseg.training.validate import dice, location_floor, panel
+from medseg.training.validate import dice, location_baseline, panel
 from tests.training.conftest import Killed
 
 # FPN has dropout: a run continues exactly only if torch's generator is put back too
@@ -108,14 +108,14 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(
     assert log[-1]["best"] == max(line["val_dice"] for line in log)
     assert log[-1]["best"] > log[0]["val_dice"] + 0.1
     member = load_member(folder, device="cpu")
-    score, floor = member.config.scores
-    assert floor.protocol.startswith("location prior")
-    assert (floor.metric, floor.split, floor.n) == ("dice", "val", 7)
-    assert floor.value < score.value
+    score, baseline = member.config.scores
+    assert baseline.protocol.startswith("location prior")
+    assert (baseline.metric, baseline.split, baseline.n) == ("dice", "val", 7)
+    assert baseline.value < score.value
     assert (
         capsys.readouterr()
         .out.splitlines()[-1]
-        .endswith(f"member: val Dice {score.value:.4f}, of the location prior {floor.value:.4f}")
+        .endswith(f"member: val Dice {score.value:.4f}, of the location prior {baseline.value:.4f}")
     )
     assert (score.metric, score.split, score.n) == ("dice", "val", 7)
     assert score.value == log[-1]["best"]
@@ -180,7 +180,7 @@ STAGED: dict[str, Any] = {
     "ema_decay": 0.5,
     "checkpoint_steps": 1,
 }
-"""15 pictures in batches of 4, two batches a step: six steps, each with a checkpoint after it."""
+"""15 images in batches of 4, two batches a step: six steps, each with a checkpoint after it."""
 
 
 @pytest.fixture(scope="module")
@@ -309,8 +309,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: range) -> None:
 
     def batches(run: Any, course: Any) -> Iterator[Any]:
         nonlocal count
-        for pictures, masks in kept(run, course):
-            yield pictures * (float("nan") if count in spoilt else 1), masks
+        for images, masks in kept(run, course):
+            yield images * (float("nan") if count in spoilt else 1), masks
             count += 1
 
     monkeypatch.setattr(loop, "_batches", batches)
@@ -344,7 +344,7 @@ def test_two_batches_of_half_the_size_make_the_step_of_one(tiny: Recipe, tmp_pat
         torch.testing.assert_close(ends[1][name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_every_epoch_leaves_a_picture_and_the_tracker_its_figures(tiny: Recipe) -> None:
+def test_every_epoch_leaves_an_image_and_the_tracker_its_figures(tiny: Recipe) -> None:
     output = train(replace(tiny, epochs=2, report_to="tensorboard")).parent
     assert sorted(path.name for path in (output / "predictions").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
     with PIL.Image.open(output / "predictions" / "epoch-0002.png") as sheet:
@@ -491,8 +491,8 @@ def write_label_maps(folder: Path, values: tuple[int, ...], count: int = 8) -> P
     rng = np.random.default_rng(0)
     for number in range(count):
         mask = np.repeat(np.array(values, np.uint8), 32 // len(values))[np.newaxis].repeat(32, axis=0)
-        picture = mask * 60 + rng.integers(0, 20, mask.shape).astype(np.uint8)
-        for name, pixels in (("images", picture), ("masks", mask)):
+        image = mask * 60 + rng.integers(0, 20, mask.shape).astype(np.uint8)
+        for name, pixels in (("images", image), ("masks", mask)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
     splits = {"train": [str(n) for n in range(count - 2)], "val": [str(count - 2), str(count - 1)]}
@@ -515,14 +515,14 @@ def test_every_task_and_a_grey_letterboxed_input_make_a_member(
     assert member.probabilities(read_image(data / "images" / "0.png")).shape == (len(labels), 32, 32)
 
 
-def test_one_validation_picture_is_enough_for_a_member_that_opens(tiny: Recipe, tmp_path: Path) -> None:
+def test_one_validation_image_is_enough_for_a_member_that_opens(tiny: Recipe, tmp_path: Path) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
     (data / "splits.json").write_text('{"train": ["0", "1", "2", "3"], "val": ["4"], "test": ["5", "6", "7"]}')
     score, _ = load_member(train(replace(tiny, data=str(data), epochs=1))).config.scores
     assert (score.n, score.low, score.high) == (1, None, None)
 
 
-def test_a_training_split_of_one_picture_is_refused(tiny: Recipe, tmp_path: Path) -> None:
+def test_a_training_split_of_one_image_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
     (data / "splits.json").write_text('{"train": ["0"], "val": ["4"], "test": ["1", "2", "3", "5", "6", "7"]}')
     with pytest.raises(InputError, match="The split 'train' holds 1 sample"):
@@ -533,13 +533,13 @@ def test_unsound_data_are_refused_with_file_names_before_a_network_is_built(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
-    (data / "masks" / "3.png").write_bytes(b"no picture")
+    (data / "masks" / "3.png").write_bytes(b"no image")
     monkeypatch.setattr(loop, "make_network", stop)
     with pytest.raises(InputError, match=r"3\.png"):
         train(replace(tiny, data=str(data), labels=("a",)))
 
 
-def test_a_network_that_cannot_be_built_is_refused_before_a_picture_is_read(
+def test_a_network_that_cannot_be_built_is_refused_before_an_image_is_read(
     tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "Pairs", stop)
@@ -554,22 +554,22 @@ def test_the_schedule_rises_and_then_falls_to_nothing() -> None:
     assert all(factor(step) >= factor(step + 1) for step in range(10, 100))
 
 
-def test_the_floor_is_the_mean_training_mask_at_its_best_threshold() -> None:
+def test_the_baseline_is_the_mean_training_mask_at_its_best_threshold() -> None:
     """Three of four training masks are the upper half, one is the lower: so the prior is the upper half."""
     upper = torch.zeros(1, 128, 128, dtype=torch.bool)  # on the grid of the prior itself, so that nothing is resized
     upper[:, :64] = True
     blank = torch.zeros(3, 128, 128)
     training = SimpleNamespace(masks=lambda: [upper, upper, upper, ~upper])
     val = SimpleNamespace(pairs=[(blank, masks) for masks in (upper, upper, ~upper, upper)], cases=list("abcd"))
-    floor = location_floor(training, val, Recipe(size=128))
-    assert (floor.value, floor.n, floor.split) == (0.75, 4, "val")
-    assert "chosen on train" in floor.protocol
+    baseline = location_baseline(training, val, Recipe(size=128))
+    assert (baseline.value, baseline.n, baseline.split) == (0.75, 4, "val")
+    assert "chosen on train" in baseline.protocol
 
 
 @pytest.mark.parametrize(("channels", "seen"), [(1, 0), (3, 2), (4, 1.5)])
-def test_a_picture_of_many_channels_is_shown_as_their_mean(channels: int, seen: float) -> None:
-    picture = torch.arange(channels).view(-1, 1, 1).expand(-1, 8, 8) / 10
-    drawn = panel(picture, torch.zeros(1, 8, 8, dtype=torch.bool))
+def test_an_image_of_many_channels_is_shown_as_their_mean(channels: int, seen: float) -> None:
+    image = torch.arange(channels).view(-1, 1, 1).expand(-1, 8, 8) / 10
+    drawn = panel(image, torch.zeros(1, 8, 8, dtype=torch.bool))
     assert drawn[0, 0, 2] == round(255 * seen / 10)
 
 

@@ -57,7 +57,7 @@ def test_probabilities_other_than_a_half_are_counted_as_such() -> None:
     assert make_loss("dice", "binary")(logits, masks).item() == pytest.approx(1 - dice, abs=1e-6)
 
 
-def test_the_image_dice_weighs_pictures_with_a_finding_alike_whatever_its_size() -> None:
+def test_the_image_dice_weighs_images_with_a_finding_alike_whatever_its_size() -> None:
     small = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     small[..., 0, 0] = True
     masks = torch.cat([quarter(), small, torch.zeros_like(small)])
@@ -66,7 +66,7 @@ def test_the_image_dice_weighs_pictures_with_a_finding_alike_whatever_its_size()
     assert make_loss("dice", "binary")(torch.zeros(3, 1, 4, 4), masks).item() == pytest.approx(1 - 5 / 29, abs=1e-6)
 
 
-def test_the_image_dice_of_pictures_without_a_finding_is_nothing() -> None:
+def test_the_image_dice_of_images_without_a_finding_is_nothing() -> None:
     logits = torch.zeros(2, 1, 4, 4, requires_grad=True)
     loss = make_loss("image_dice", "binary")(logits, torch.zeros(2, 1, 4, 4, dtype=torch.bool))
     loss.backward()

@@ -96,7 +96,7 @@ def test_a_push_that_hangs_is_given_up(
     hub.break_("/api/", "hang")
     monkeypatch.setattr(push, "LIMIT", 0.0)
     pusher(output).finish()
-    assert "no answer in time" in capfd.readouterr().err
+    assert "no reply in time" in capfd.readouterr().err
 
 
 def test_offering_never_waits_for_the_hub(output: Path, hub: Hub) -> None:

@@ -56,7 +56,7 @@ class Row:
 def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path) -> Row:
     """The row of an image that was segmented as `view_state` is."""
     image = prediction.image
-    domain_warnings = tuple(domain_check.doubts(image, view_state.ensemble.members[0].config.training_data))
+    domain_warnings = tuple(domain_check.warnings_of(image, view_state.ensemble.members[0].config.training_data))
     return Row(
         file,
         path,

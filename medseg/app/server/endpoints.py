@@ -114,13 +114,13 @@ def add_endpoints() -> None:
         blend = gr.Textbox("weighted mean", label="blend")
         opacity = _any_number(OPACITY, "opacity")
         overlay, mask = gr.Image(label="overlay", format="png"), gr.File(label="mask")
-        report, table, shelf_list = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
+        report, table, listed = gr.JSON(label="report"), gr.JSON(label="scores"), gr.JSON(label="ensembles")
     setattr(weights, "api_info", lambda: WEIGHTS_SCHEMA)  # noqa: B010 - that of gr.JSON is no JSON schema, and agents' clients refuse it
     outputs = [overlay, mask, report]
     gr.on([], segment, [image, name], [result, *outputs], api_name="segment")
     gr.on([], remix, [result, weights, threshold, blend, opacity], outputs, api_name="remix")
     gr.on([], score, [result, truth], table, api_name="score")
-    gr.on([], ensembles, None, shelf_list, api_name="ensembles")
+    gr.on([], ensembles, None, listed, api_name="ensembles")
 
 
 def _any_number(value: float, label: str) -> gr.Number:

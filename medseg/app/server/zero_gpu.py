@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medseg.arrays import Stack
     from medseg.image import Image
     from medseg.inference.ensemble import Ensemble
-    from medseg.inference.prediction import Answer
+    from medseg.inference.prediction import MemberProbabilities
     from medseg.inference.tta import Augmentation
 
 try:
@@ -29,7 +29,7 @@ KEPT = 16
 """Images whose probabilities are kept for one ensemble, at most 6 MB each for three members."""
 
 
-def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
     """What the networks of the ensemble `name` say of `image`.
 
     With ZeroGPU this is another process: what goes in and comes out is pickled, which no network can be, so the
@@ -37,7 +37,7 @@ def run_networks(name: str, image: Image, tta: Augmentation) -> tuple[Stack, Ans
     """
     from medseg.inference.ensemble import Ensemble
 
-    return Ensemble.answers(_LENT[name], image, tta)
+    return Ensemble.run_networks(_LENT[name], image, tta)
 
 
 if GPU is not None:
@@ -50,10 +50,10 @@ def on_lent_gpu(ensemble: Ensemble, name: str) -> Ensemble:
     if GPU is None:
         return ensemble
     _LENT[name] = ensemble
-    cache: OrderedDict[Any, tuple[Stack, Answer | None]] = OrderedDict()
+    cache: OrderedDict[Any, tuple[Stack, MemberProbabilities | None]] = OrderedDict()
     asking = threading.Lock()
 
-    def answers(image: Image, tta: Augmentation) -> tuple[Stack, Answer | None]:
+    def run_lent(image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
         with asking:
             key = (image.sha256, tta)
             if key not in cache:
@@ -63,5 +63,5 @@ def on_lent_gpu(ensemble: Ensemble, name: str) -> Ensemble:
                 cache.popitem(last=False)
             return cache[key]
 
-    ensemble.answers = answers  # type: ignore[method-assign]
+    ensemble.run_networks = run_lent  # type: ignore[method-assign]
     return ensemble

@@ -183,13 +183,13 @@ class ArchiveDesk:
         else:
             predictions = [view_state.prediction]
             written = write_results(predictions, [view_state.path], stem, kinds)
-        self.areas = [areas(one.masks, one.labels, one.image) for one in predictions]
+        self.areas = [areas(prediction.masks, prediction.labels, prediction.image) for prediction in predictions]
         return self.outgoing.prepare(written, host, len(predictions))
 
     def _stack_of(self, view_state: ViewState) -> Series:
         """The fetched series, where the open image is one of it."""
         stack = self.stack
-        if stack is None or str(view_state.path) not in {one.path for one in stack.slices}:
+        if stack is None or str(view_state.path) not in {entry.path for entry in stack.slices}:
             raise InputError("The open image is not of the fetched series: open one of its images first.")
         if stack.frames > MAX_IMAGES:
             most = f"here up to {MAX_IMAGES} are segmented at once: use `medseg predict`"

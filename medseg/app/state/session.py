@@ -210,7 +210,7 @@ class Session:
     def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
         """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""
         before, image = self._now, prediction.image
-        domain_warnings = tuple(domain_check.doubts(image, ensemble.members[0].config.training_data))
+        domain_warnings = tuple(domain_check.warnings_of(image, ensemble.members[0].config.training_data))
         if before is None or before.ensemble is not ensemble:
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))

@@ -100,7 +100,9 @@ def _table(label: str, headers: list[str], name: str) -> gr.Dataframe:
 @warning
 def _find(desk: ArchiveDesk, patient: str, accession: str, date: str, modality: str) -> list[Any]:
     desk.find(patient=patient, accession=accession, date=date, modality=modality)
-    rows = [[one.date, one.modalities, one.description, one.accession, one.instances] for one in desk.studies]
+    rows = [
+        [entry.date, entry.modalities, entry.description, entry.accession, entry.instances] for entry in desk.studies
+    ]
     sentence = f"{len(rows)} studies." if rows else "No study matches."
     if len(rows) == MOST:
         sentence = f"The newest of at least {MOST} studies: narrow the search for others."
@@ -110,7 +112,7 @@ def _find(desk: ArchiveDesk, patient: str, accession: str, date: str, modality: 
 @warning
 def _choose(desk: ArchiveDesk, event: gr.SelectData) -> list[Any]:
     desk.choose(int(event.index[0]))
-    return [[one.number, one.modality, one.description, one.instances] for one in desk.series]
+    return [[series.number, series.modality, series.description, series.instances] for series in desk.series]
 
 
 def _previews(desk: ArchiveDesk) -> Iterator[Any]:

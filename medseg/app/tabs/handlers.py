@@ -125,7 +125,7 @@ def reweigh(session: Session, blend: Any, threshold: float, opacity: float, *sli
 
 
 def reweighed(session: Session, chosen: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
-    """As `remixed`, but for stacking, which knows no weights: whoever changes one wants to see it at work."""
+    """As `remixed`, but for stacking, which knows no weights: a visitor who changes one wants to see it at work."""
     blend = "weighted mean" if chosen == "stacking" else chosen
     choice, *drawn = remixed(session, blend, threshold, opacity, weights)
     return [choice if chosen == blend else _choice(blend), *drawn]

@@ -52,11 +52,11 @@ def read_cvat(place: Path) -> DataSet:
                 parts.append(part) if part else other.append(f"{shape.tag} {number} of {name}")
             except (ValueError, KeyError) as error:
                 broken.append(f"{shape.tag} {number} of {name}: {error}")
-        found = find_image(path, name)
-        spoiled |= {found} if not parts and any(shape.tag != "tag" for shape in image) else set()
+        path_of_image = find_image(path, name)
+        spoiled |= {path_of_image} if not parts and any(shape.tag != "tag" for shape in image) else set()
         split = split_of(subset := image.get("subset") or "")
         unknown |= {subset} if seems_split(subset) else set()
-        samples.append(Sample(found, tuple(parts), stem_of(Path(name)), split, size=size, upright=True))
+        samples.append(Sample(path_of_image, tuple(parts), stem_of(Path(name)), split, size=size, upright=True))
     refuse_unknown(path, [f"subset {name}" for name in unknown])
     if not samples:
         raise InputError(f'{path.name} names no images: wanted CVAT\'s export "CVAT for images 1.1".')

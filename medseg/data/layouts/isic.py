@@ -57,15 +57,15 @@ def read_isic(root: Path) -> DataSet:
 
 def _files(root: Path, pattern: re.Pattern[str]) -> dict[tuple[str, str], Path]:
     """(split, stem) → file, of all folders that `pattern` names."""
-    found: dict[tuple[str, str], Path] = {}
+    files: dict[tuple[str, str], Path] = {}
     for folder in folders(root):
         if not pattern.fullmatch(folder.name):
             continue
         for stem, path in by_stem(folder).items():
             if stem.endswith("_superpixels") or "attribute" in stem:
                 continue
-            if found.setdefault((split_of(folder.name), stem), path) != path:
+            if files.setdefault((split_of(folder.name), stem), path) != path:
                 raise InputError(
-                    f"{folder.name}/ and {found[split_of(folder.name), stem].parent.name}/ both hold {stem}."
+                    f"{folder.name}/ and {files[split_of(folder.name), stem].parent.name}/ both hold {stem}."
                 )
-    return found
+    return files

@@ -64,9 +64,9 @@ def read_label_studio(path: Path) -> DataSet:
         for result in results:
             try:
                 size = (int(result["original_height"]), int(result["original_width"]))
-                found = _parts(result, size)
-                parts += found
-                other += [] if found else [f"{result.get('type')} of {name}"]
+                drawn = _parts(result, size)
+                parts += drawn
+                other += [] if drawn else [f"{result.get('type')} of {name}"]
             except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 broken.append(f"a shape of {name}: {error}")
         image = next((images[n] for n in (name, re.sub(r"^[0-9a-f]{8}-", "", name)) if n in images), path.parent / name)
@@ -102,9 +102,9 @@ def _shapes_min(task: Any) -> Iterator[dict[str, Any]]:
 
 def _image_name(task: dict[str, Any]) -> str:
     """The file name in a task's address of its image, also where that stands in a query (/data/local-files/?d=…)."""
-    given = task["data"] if isinstance(task.get("data"), dict) else task
-    texts = [value for value in given.values() if isinstance(value, str)]
-    text = str(given.get("image") or next((text for text in texts if "." in text.rpartition("/")[2]), ""))
+    fields = task["data"] if isinstance(task.get("data"), dict) else task
+    texts = [value for value in fields.values() if isinstance(value, str)]
+    text = str(fields.get("image") or next((text for text in texts if "." in text.rpartition("/")[2]), ""))
     address = urlsplit(text)
     inside = parse_qs(address.query).get("d", [address.path])[0]
     return unquote(inside.replace("\\", "/")).rpartition("/")[2]

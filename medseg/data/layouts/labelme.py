@@ -107,10 +107,10 @@ def _part(shape: dict[str, Any], size: tuple[int, int]) -> Part | None:
 def _bitmap(label: str, packed: str, corner: tuple[float, float], size: tuple[int, int]) -> Runs:
     """A PNG in base64 whose upper left pixel lies at `corner`."""
     try:
-        with PIL.Image.open(io.BytesIO(base64.b64decode(packed)), formats=("PNG",)) as picture:
-            if picture.width * picture.height > size[0] * size[1]:
+        with PIL.Image.open(io.BytesIO(base64.b64decode(packed)), formats=("PNG",)) as image:
+            if image.width * image.height > size[0] * size[1]:
                 raise ValueError("a bitmap larger than its image")
-            small = np.asarray(picture.convert("L")) > 0
+            small = np.asarray(image.convert("L")) > 0
     except (binascii.Error, PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"a bitmap that is no PNG ({error})") from None
     left, top = (round(side) for side in corner)

@@ -65,15 +65,15 @@ def _volumes(root: Path, part: str, split: str, values: dict[str, tuple[int, ...
 
 def _channels(files: dict[str, Path], masks: dict[str, Path]) -> dict[str, list[Path]]:
     """Case → its files in the order of their channels. Raises InputError for a channel that is missing."""
-    found: dict[str, dict[int, Path]] = {}
+    numbered: dict[str, dict[int, Path]] = {}
     for stem, path in files.items():
         match = None if stem in masks else _CHANNEL.fullmatch(stem)
-        found.setdefault(match[1] if match else stem, {})[int(match[2]) if match else 0] = path
-    most = max((len(channels) for channels in found.values()), default=0)
-    for case, channels in found.items():
+        numbered.setdefault(match[1] if match else stem, {})[int(match[2]) if match else 0] = path
+    most = max((len(channels) for channels in numbered.values()), default=0)
+    for case, channels in numbered.items():
         if sorted(channels) != list(range(most)):
             raise InputError(f"{case} has the channels {sorted(channels)}, others {most} of them: all need the same.")
-    return {case: [channels[number] for number in sorted(channels)] for case, channels in found.items()}
+    return {case: [channels[number] for number in sorted(channels)] for case, channels in numbered.items()}
 
 
 def _values(root: Path) -> dict[str, tuple[int, ...]]:
@@ -82,10 +82,10 @@ def _values(root: Path) -> dict[str, tuple[int, ...]]:
     if not path.is_file():
         return {}
     try:
-        given = read_json(path)["labels"].items()
-        if all(str(key).isdigit() for key, _ in given):  # the Decathlon's
-            return {str(name): (int(key),) for key, name in given}
-        return {str(name): _numbers(value) for name, value in given}
+        items = read_json(path)["labels"].items()
+        if all(str(key).isdigit() for key, _ in items):  # the Decathlon's
+            return {str(name): (int(key),) for key, name in items}
+        return {str(name): _numbers(value) for name, value in items}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(_FORM) from None
 
@@ -96,5 +96,5 @@ def _numbers(value: Any) -> tuple[int, ...]:
 
 def _classes(values: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The labels that are classes, in the order of their values."""
-    kept = {name: numbers for name, numbers in values.items() if numbers != (0,) and name.lower() != "ignore"}
-    return dict(sorted(kept.items(), key=lambda item: min(item[1])))
+    classes = {name: numbers for name, numbers in values.items() if numbers != (0,) and name.lower() != "ignore"}
+    return dict(sorted(classes.items(), key=lambda item: min(item[1])))

@@ -46,7 +46,7 @@ def read_pairs(root: Path) -> DataSet:
     Home page: none; CVC-ClinicDB, HAM10000, Data Science Bowl 2018 and most of one's own data come in it, so do
         https://github.com/zhixuhao/unet's train/{image,label} and data exported for MONAI or segmentation_models.
     Layout: any of
-        images/a.png with masks/a.png; img(s), image(s), input(s), picture(s) or photo(s), with mask(s), label(s),
+        images/a.png with masks/a.png; img(s), image(s), input(s), image(s) or photo(s), with mask(s), label(s),
             gt, ground_truth, seg, segmentation(s), annotation(s), target(s), manual in the folders' names;
         a_mask.png, a_segmentation.png, a_seg.png, a_label.png, a_gt.png beside a.png or in a folder of masks;
         image1.png with mask1.png; train_images/ with train_masks/; train_data/train with train_data/mask;
@@ -76,14 +76,14 @@ def read_patterns(root: Path, images: str, masks: str) -> DataSet:
     if not shown or not marked:
         empty, pattern = ("images", images) if not shown else ("masks", masks)
         raise InputError(f"The pattern {pattern!r} names no file for {empty} in {root.name}.")
-    found: dict[tuple[str, ...], list[Path]] = {key: [] for key in shown}
+    matches: dict[tuple[str, ...], list[Path]] = {key: [] for key in shown}
     single = []
     for key, path in marked.items():
-        image = next((key[:length] for length in range(len(key), 0, -1) if key[:length] in found), None)
-        found[image].append(path) if image is not None else single.append(path)
-    single += [shown[key] for key, paths in found.items() if not paths]
+        image = next((key[:length] for length in range(len(key), 0, -1) if key[:length] in matches), None)
+        matches[image].append(path) if image is not None else single.append(path)
+    single += [shown[key] for key, paths in matches.items() if not paths]
     refuse_single([path.relative_to(root).as_posix() for path in single])
-    pairs = [Pair(shown[key], tuple(paths), _split_of_parts(shown[key], root)) for key, paths in found.items()]
+    pairs = [Pair(shown[key], tuple(paths), _split_of_parts(shown[key], root)) for key, paths in matches.items()]
     return _data_set("patterns", root, Pairing(pairs, [], [], f"images {images}, masks {masks}"))
 
 
@@ -170,12 +170,12 @@ def _matching(root: Path, pattern: str) -> dict[tuple[str, ...], Path]:
     pieces = re.split(r"(\*\*/|\*|\?)", pattern.strip().removeprefix("./"))
     kinds = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}
     expression = re.compile("".join(kinds.get(piece) or re.escape(piece) for piece in pieces))
-    found = {}
+    matches = {}
     for path in walk(root):
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match and is_image(path):
-            found[match.groups()] = path
-    return found
+            matches[match.groups()] = path
+    return matches
 
 
 def _split_of_parts(image: Path, root: Path) -> str:

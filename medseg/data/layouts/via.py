@@ -48,16 +48,16 @@ def read_via(path: Path) -> DataSet:
     samples, broken, lines, spoiled = [], [], [], set[Path]()
     for entry, name in zip(entries, names, strict=True):
         parts: list[Part] = []
-        given = entry.get("regions") or []
-        for number, region in enumerate(given.values() if isinstance(given, dict) else given):
+        regions = entry.get("regions") or []
+        for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
             try:
-                found = _parts(region)
-                parts += found
-                lines += [] if found else [f"region {number} of {name}"]
+                drawn = _parts(region)
+                parts += drawn
+                lines += [] if drawn else [f"region {number} of {name}"]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 broken.append(f"region {number} of {name}: {error}")
         image = find_image(path, name)
-        spoiled |= {image} if given and not parts else set()
+        spoiled |= {image} if regions and not parts else set()
         samples.append(Sample(image, tuple(parts), stem_of(Path(name)), ""))
     samples, gone = without_spoiled(samples, spoiled)
     left = left_out("regions that cannot be drawn", broken) + left_out(

@@ -89,9 +89,9 @@ def _labelmap(path: Path) -> tuple[dict[str, Value], tuple[Value, ...]]:
 
 def _splits(root: Path) -> dict[str, str]:
     """Stem → split, by the lists in ImageSets/Segmentation/."""
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for path in sorted((root / "ImageSets" / "Segmentation").glob("*.txt")):
         if path.stem.lower() in ("train", "val", "test"):
             stems = path.read_text(encoding="utf-8-sig").split()
-            found.update(dict.fromkeys((Path(stem).stem for stem in stems), split_of(path.stem)))
-    return found
+            splits.update(dict.fromkeys((Path(stem).stem for stem in stems), split_of(path.stem)))
+    return splits
