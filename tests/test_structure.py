@@ -121,7 +121,6 @@ OLD = {
     r"shel(f|ves)": "registry",
     r"(?<![.\"])floors?": "baseline, level",  # math.floor and torch's "floor" stay
     r"arrivals?": "uploaded files",
-    r"whoever": "who",
 }
 """Old word → what is said today."""
 
