@@ -29,6 +29,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medseg.app.render.theme import CSS, THEME
+from medseg.app.server.agents import answer_agents_in_json
 from medseg.app.server.archive_endpoints import add_archive_endpoints, desks
 from medseg.app.server.endpoints import add_endpoints, results
 from medseg.app.server.gate import Gate
@@ -68,6 +69,8 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
 guard()
+if SETTINGS.mcp:
+    answer_agents_in_json()
 
 # what is there already stays: the examples' images, which every visitor sees
 janitor = Janitor(
@@ -80,7 +83,7 @@ gate = Middleware(
     hosts=SETTINGS.hosts,
     routes=routes,
     names={str(fn.api_name) for fn in demo.fns.values() if fn.api_visibility == "public"},
-    is_full=lambda: len(demo._queue) >= SETTINGS.queue,
+    is_full=lambda entering: len(demo._queue) + entering >= SETTINGS.queue,
     count=health.count,
     in_space="SPACE_ID" in os.environ,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import base64
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from medseg.app.state import registry
 from medseg.app.state.registry import Registry
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
+from medseg.app.state.view_state import ViewState
 
 if TYPE_CHECKING:
     from gradio_client import Client
@@ -131,6 +133,23 @@ def test_a_result_is_open_to_every_session_that_knows_it_and_to_no_guess(
     other.close()
 
 
+def test_a_score_is_of_one_state_though_somebody_remixes_meanwhile(
+    pair: tuple[Path, Path], plain_ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, add_truth = Session(), Session.add_truth
+    session.open(pair[0], medseg.Ensemble.from_pretrained(plain_ensemble))
+    expected = session.scores.rows(session.add_truth(pair[1], ""))
+
+    def then_remixed(self: Session, path: str | Path, source: str) -> ViewState:
+        state = add_truth(self, path, source)
+        self.remix([0, 1], 0.99, 0.3)
+        return state
+
+    monkeypatch.setattr(Session, "add_truth", then_remixed)
+    rows = endpoints.score(endpoints.results.keep(session), str(pair[1]))
+    assert [row["dice"] for row in rows] == [row["dice"] for row in expected]
+
+
 def test_a_refusal_reaches_the_program_as_its_sentence(client: Client, pair: tuple[Path, Path]) -> None:
     from gradio_client.exceptions import AppError
 
@@ -201,18 +220,27 @@ def test_an_agent_segments_an_image_and_remixes_it(url: str, pair: tuple[Path, P
 
     async def steps(session: Any) -> Any:
         answer = await session.call_tool("segment", {"image": data})
-        result, *_ = ast.literal_eval(answer.content[0].text)  # Gradio's server gives all that came back as one text
+        result = json.loads(answer.content[0].text)["result"]
         again = await session.call_tool("remix", {"result": result, "weights": [0, 1]})
-        refused = await session.call_tool("segment", {"image": "http://127.0.0.1:1/a.png"})
+        refused = [
+            await session.call_tool("segment", {"image": image})
+            for image in ("http://127.0.0.1:1/a.png", "/etc/hostname")
+        ]
         return answer, again, refused
 
     answer, again, refused = asked_by_an_agent(url, steps)
     expected = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(medseg.read_image(pair[0]))
-    assert expected.report()["masks_sha256"] in answer.content[-1].text
-    solo = expected.remix(weights=[0, 1], threshold=0.5)
-    assert solo.report()["masks_sha256"] in again.content[-1].text
-    assert refused.isError
-    assert "Links are not fetched here" in refused.content[0].text
+    text = json.loads(answer.content[0].text)
+    assert text["report"]["masks_sha256"] == expected.report()["masks_sha256"]
+    assert [text["overlay"], text["mask"]] == ["image 1 of this answer", "image 2 of this answer"]
+    with PIL.Image.open(io.BytesIO(base64.b64decode(answer.content[2].data))) as mask:
+        assert np.array_equal(np.asarray(mask) > 0, expected.masks[0])
+    assert re.search(r"(/tmp|/home|/root|file=)", answer.content[0].text) is None
+    solo = json.loads(again.content[0].text)
+    assert solo["report"]["masks_sha256"] == expected.remix(weights=[0, 1], threshold=0.5).report()["masks_sha256"]
+    assert [each.isError for each in refused] == [True, True]
+    assert "Links are not fetched here" in refused[0].content[0].text
+    assert "A file has to be uploaded first, or sent as data:" in refused[1].content[0].text
 
 
 # --- how results are kept

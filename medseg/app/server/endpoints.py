@@ -90,8 +90,7 @@ def score(result: str, truth: str) -> list[dict[str, Any]]:
         HD95 in pixels, or in millimetres where the spacing is known; null where one of the two masks is empty.
     """
     session = results.get(result)
-    session.add_truth(truth, "the uploaded mask")
-    rows = session.scores.rows(session.view_state)
+    rows = session.scores.rows(session.add_truth(truth, "the uploaded mask"))
     return [
         {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
         for row in rows

@@ -44,7 +44,7 @@ _FILE_POLICY = "default-src 'none'; sandbox"
 
 class Gate:
     """ASGI middleware around everything. `hosts` are the names it may be called by (none: any), `routes` answer paths
-    of our own, `names` are the endpoints, `is_full` says whether the queue is."""
+    of our own, `names` are the endpoints, `is_full` says whether the queue is, with so many on their way there."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class Gate:
         hosts: Collection[str] = (),
         routes: dict[str, Callable[[], Response]] | None = None,
         names: Collection[str] = (),
-        is_full: Callable[[], bool] = lambda: False,
+        is_full: Callable[[int], bool] = lambda entering: False,
         count: Callable[[int], object] = lambda status: None,
         in_space: bool = False,
     ) -> None:
         self._app, self._hosts, self._routes, self._names = app, hosts, routes or {}, names
-        self._is_full, self._count = is_full, count
+        self._is_full, self._count, self._entering = is_full, count, 0
         self._policy = _POLICY.format(cdn=_CDN if in_space else "")
         self._attempts = Attempts()
 
@@ -93,7 +93,12 @@ class Gate:
             sentence = f"A request may have {MAX_BODY // 2**20} MB; upload a larger file first (/gradio_api/upload)."
             await JSONResponse({"detail": sentence}, 413)(scope, receive, send)
             return
-        await self._app(scope, _again(body, receive), send)
+        is_run = bool(_RUNS.match(scope["path"]))
+        self._entering += is_run  # or a burst would pass before the first of it is in the queue
+        try:
+            await self._app(scope, _again(body, receive), send)
+        finally:
+            self._entering -= is_run
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that goes no further."""
@@ -111,7 +116,7 @@ class Gate:
         if named and named[1] not in self._names:
             known = ", ".join(f"/{name}" for name in sorted(self._names))
             return JSONResponse({"detail": f"There is no endpoint of that name; there are {known}."}, 404)
-        if _RUNS.match(path) and self._is_full():
+        if _RUNS.match(path) and self._is_full(self._entering):
             return JSONResponse({"detail": BUSY}, 503, {"Retry-After": "30"})
         return None
 

@@ -27,7 +27,7 @@ _MACHINE |= {
     errno.ENFILE: _MACHINE[errno.EMFILE],
 }
 
-_PATH = (
+PATH = (
     "A file has to be uploaded first, or sent as data:image/png;base64,…; a path on your machine or on the server "
     "is not read."
 )
@@ -40,8 +40,10 @@ def sentence_of(error: BaseException) -> str:
     """
     if isinstance(error, MedsegError):
         return html.escape(str(error), quote=False)  # the page shows messages as HTML
+    if type(error).__name__ == "ComponentProcessingError" and error.__cause__ is not None:  # Gradio's, around another
+        return sentence_of(error.__cause__)
     if type(error).__name__ == "InvalidPathError":  # Gradio's, for a file that nobody uploaded
-        return _PATH
+        return PATH
     log.error("%s", place_of(error))
     if isinstance(error, MemoryError):
         return _MACHINE[errno.ENOMEM]

@@ -156,17 +156,19 @@ class Session:
         with self._changing:
             self._change(hidden=hidden, rate=rate)
 
-    def add_truth(self, path: str | Path, source: str) -> None:
-        """Take the true mask from a file; it must fit the open image."""
+    def add_truth(self, path: str | Path, source: str) -> ViewState:
+        """Take the true mask from a file, which must fit the open image. Returns the state that has it."""
         before = self.view_state
         image, labels = before.prediction.image, before.ensemble.config.labels
-        self.set_truth(image, read_masks(path, labels, like=image), source)
+        return self.set_truth(image, read_masks(path, labels, like=image), source)
 
-    def set_truth(self, image: Image, masks: Masks, source: str) -> None:
-        """Take `masks` (K, H, W) as the truth of the open image, where that is still `image`."""
+    def set_truth(self, image: Image, masks: Masks, source: str) -> ViewState:
+        """Take `masks` (K, H, W) as the truth of the open image if that is still `image`; returns the state of now."""
         with self._changing:
-            if self.view_state.prediction.image is image:  # else another image was opened meanwhile
-                self._change(truth=masks, truth_source=source)
+            now = self.view_state
+            if now.prediction.image is not image:  # another image was opened meanwhile
+                return now
+            return self._change(truth=masks, truth_source=source)
 
     def segment_frames(self, progress: Callable[[int, int], None]) -> tuple[list[Areas], Path]:
         """The areas in every frame of the open file, at the settings of now, and the zip of their masks; no areas where

@@ -1,0 +1,50 @@
+"""What agents get over MCP: one JSON text and the images themselves; no path of this machine, no address to fetch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.app.state.refusals import PATH
+
+
+def answer_agents_in_json() -> None:
+    """Replace how Gradio words a tool's answer: the text of a Python list, with paths of the server in it."""
+    from gradio.mcp import GradioMCPServer
+
+    take = GradioMCPServer.convert_strings_to_filedata
+
+    def taken(self: Any, value: Any, positions: list[list[str | int]]) -> Any:
+        try:
+            return take(self, value, positions)
+        except Exception:  # a path, or no base64: Gradio's sentence offers links, which are not fetched here
+            raise ValueError(PATH) from None
+
+    setattr(GradioMCPServer, "convert_strings_to_filedata", taken)  # noqa: B010 - mypy refuses to assign to a method
+    setattr(GradioMCPServer, "pop_returned_state", staticmethod(_by_label))  # noqa: B010
+    setattr(GradioMCPServer, "postprocess_output_data", _contents)  # noqa: B010
+    setattr(GradioMCPServer, "_file_data_tool_description", "")  # noqa: B010 - it names a tool that is not here
+
+
+def _by_label(components: Sequence[Any], data: list[Any]) -> dict[str, Any]:
+    """The outputs by the labels of their fields. Without progress Gradio wraps several in a list of one."""
+    values = data[0] if len(data) == 1 < len(components) else data
+    return {str(component.label): value for component, value in zip(components, values, strict=True)}
+
+
+def _contents(self: Any, data: dict[str, Any], root_url: str) -> list[Any]:
+    """The JSON text of `data`, in which a file stands as its number among the images that follow the text."""
+    values, images = {}, []
+    for label, value in data.items():
+        is_file = isinstance(value, dict) and "path" in value
+        if is_file:
+            kind = mimetypes.guess_type(value["path"])[0] or "application/octet-stream"
+            content = base64.b64encode(Path(value["path"]).read_bytes()).decode()
+            images.append(self.types.ImageContent(type="image", data=content, mimeType=kind))
+        values[label] = f"image {len(images)} of this answer" if is_file else value
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return [self.types.TextContent(type="text", text=text), *images]
