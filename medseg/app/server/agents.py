@@ -30,21 +30,27 @@ def answer_agents_in_json() -> None:
     setattr(GradioMCPServer, "_file_data_tool_description", "")  # noqa: B010 - it names a tool that is not here
 
 
-def _by_label(components: Sequence[Any], data: list[Any]) -> dict[str, Any]:
-    """The outputs by the labels of their fields. Without progress Gradio wraps several in a list of one."""
-    values = data[0] if len(data) == 1 < len(components) else data
+def _by_label(components: Sequence[Any], data: list[Any]) -> Any:
+    """The outputs by the labels of their fields, or the only one as it is. Without progress Gradio wraps several in a
+    list of one."""
+    if len(components) == 1:
+        return data[0]
+    values = data[0] if len(data) == 1 else data
     return {str(component.label): value for component, value in zip(components, values, strict=True)}
 
 
-def _contents(self: Any, data: dict[str, Any], root_url: str) -> list[Any]:
+def _contents(self: Any, data: Any, root_url: str) -> list[Any]:
     """The JSON text of `data`, in which a file stands as its number among the images that follow the text."""
-    values, images = {}, []
-    for label, value in data.items():
-        is_file = isinstance(value, dict) and "path" in value
-        if is_file:
-            kind = mimetypes.guess_type(value["path"])[0] or "application/octet-stream"
-            content = base64.b64encode(Path(value["path"]).read_bytes()).decode()
+    images = []
+    if isinstance(data, dict):
+        for label, file in [(label, value) for label, value in data.items() if _is_file(value)]:
+            kind = mimetypes.guess_type(file["path"])[0] or "application/octet-stream"
+            content = base64.b64encode(Path(file["path"]).read_bytes()).decode()
             images.append(self.types.ImageContent(type="image", data=content, mimeType=kind))
-        values[label] = f"image {len(images)} of this answer" if is_file else value
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+            data = {**data, label: f"image {len(images)} of this answer"}
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     return [self.types.TextContent(type="text", text=text), *images]
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("meta") == {"_type": "gradio.FileData"}
