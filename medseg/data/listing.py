@@ -134,5 +134,13 @@ def mask_base(stem: str) -> tuple[str, str] | None:
 
 def without_words(stem: str, role: frozenset[str]) -> str:
     """The stem without the words for a role, also where a number follows at once: image1 and mask1 are both 1."""
-    pieces = re.split(r"[ _.-]+|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", stem)
-    return "_".join(piece for piece in pieces if piece and piece.lower() not in role)
+    return "_".join(piece for piece in _pieces(stem) if piece.lower() not in role)
+
+
+def has_word(stem: str, role: frozenset[str]) -> bool:
+    """Whether one of the words of a stem is for the role, as mask1's is."""
+    return any(piece.lower() in role for piece in _pieces(stem))
+
+
+def _pieces(stem: str) -> list[str]:
+    return [piece for piece in re.split(r"[ _.-]+|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", stem) if piece]

@@ -6,6 +6,7 @@ tried in the orders that people use, and a way counts only where every file find
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TypeAlias
 from medseg.data.listing import (
     IMAGE_WORDS,
     MASK_WORDS,
+    has_word,
     is_image,
     mask_base,
     split_of,
@@ -87,20 +89,37 @@ def _ways(root: Path) -> Iterator[Pairing | str]:
     others = [path for path in files if roles[path] == ""]
     masks = [_entry(path, root) for path in in_masks]
     if named:
+        _refuse_second(others, root)
         yield from _matched([_entry(path, root) for path in named], masks, aside=others)
     elif others:
         yield from _matched([_entry(path, root, drop_last=True) for path in others], masks)
         yield from _matched([_entry(path, root) for path in others], masks)
 
 
+def _refuse_second(others: Sequence[Path], root: Path) -> None:
+    """Raises InputError where files outside the folders of images and masks are pairs of their own."""
+    for way in _by_names(others, root):
+        if isinstance(way, Pairing) and not way.single:
+            first = way.pairs[0]
+            names = " with ".join(path.relative_to(root).as_posix() for path in (first.image, *first.masks[:1]))
+            raise InputError(
+                f"{root.name} holds folders of images and masks, and pairs beside them, as {names}. Keep one of the "
+                "two in the folder, or name what is meant with --images PATTERN --masks PATTERN."
+            )
+
+
 def _by_names(files: Sequence[Path], root: Path) -> Iterator[Pairing | str]:
     """One folder holds both: a_mask.png is the mask of a.png where that lies beside it."""
     stems = {(path.parent, stem_of(path)) for path in files}
     based = {path: mask_base(stem_of(path)) for path in files}
-    masks = [path for path, base in based.items() if base and (path.parent, base[0]) in stems]
-    if masks:
-        images = [path for path in files if path not in {*masks}]
-        yield from _matched([_entry(path, root) for path in images], [_entry(path, root) for path in masks])
+    masks = {path for path, base in based.items() if base and (path.parent, base[0]) in stems}
+    called = {path for path in files if has_word(stem_of(path), MASK_WORDS)}
+    for marked in (masks, called) if called != masks else (masks,):
+        images = [path for path in files if path not in marked]
+        if marked and images:
+            yield from _matched(
+                [_entry(path, root) for path in images], [_entry(path, root) for path in sorted(marked)]
+            )
 
 
 def _role(path: Path, root: Path) -> str:
@@ -240,8 +259,14 @@ def _mask_rest(stem: str) -> str:
     return without_words(stem, MASK_WORDS)
 
 
+def _loose(stem: str) -> str:
+    """Without words for a role, capitals and leading zeros; the number alone where only other words differ."""
+    return re.sub(r"\d+", lambda number: str(int(number[0])), without_words(stem, IMAGE_WORDS | MASK_WORDS).lower())
+
+
 _WAYS_OF_STEMS: tuple[tuple[str, Stem, Stem], ...] = (
     ("of the same stem", _same, _same),
     ("of the image's stem with a word for masks", _same, _base),
     ("of the same stem but for words for images and masks", _image_base, _mask_rest),
+    ("of the same stem but for words for images and masks, capitals and leading zeros", _loose, _loose),
 )

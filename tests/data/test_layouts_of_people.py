@@ -76,6 +76,15 @@ PAIRS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["Set/masks/a.png", "Set/masks/b.png"],
         ["", ""],
     ),
+    "capitals": (["images/case1.png", "images/case2.png"], ["masks/CASE1.png", "masks/Case2.png"], ["", ""]),
+    "leading zeros": (["images/001.png", "images/010.png"], ["masks/1.png", "masks/10.png"], ["", ""]),
+    "words and zeros": (
+        ["images/img_001.png", "images/img_2.png"],
+        ["masks/mask_1.png", "masks/mask_02.png"],
+        ["", ""],
+    ),
+    "a folder for each patient": (["p1/image.png", "p2/image.png"], ["p1/mask.png", "p2/mask.png"], ["", ""]),
+    "numbers in one folder": (["image1.png", "image2.png"], ["mask1.png", "mask2.png"], ["", ""]),
     "other name for images": (["scans/a.png", "scans/b.png"], ["masks/a.png", "masks/b.png"], ["", ""]),
 }
 
@@ -126,6 +135,8 @@ def test_several_masks_of_one_image_are_united(tmp_path: Path) -> None:
             ["masks/a_mask.png", "masks/a_seg.png"],
             "a_mask.png and a_seg.png, which would belong to one",
         ),
+        (["images/001.png", "images/1.png"], ["masks/1.png"], "001.png and 1.png, which would belong to one image"),
+        (["images/a.png", "b.png"], ["masks/a.png", "b_mask.png"], "pairs beside them, as b.png with b_mask.png"),
     ],
 )
 def test_folders_that_can_be_read_two_ways_are_refused(
