@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
     from medseg.reading.readers import read_image, read_masks
-    from medseg.reading.series import list_series
+    from medseg.reading.studies import list_series
 
 __version__ = "0.2.0"
 __all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "list_series", "read_image", "read_masks"]
@@ -24,7 +24,7 @@ _HOME = {
     "Prediction": "medseg.inference.prediction",
     "MedsegError": "medseg.errors",
     "Image": "medseg.image",
-    "list_series": "medseg.reading.series",
+    "list_series": "medseg.reading.studies",
     "read_image": "medseg.reading.readers",
     "read_masks": "medseg.reading.readers",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg.arrays import Affine, Pixels, Spacing
+from medseg.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,25 @@ class Image:
     windows: tuple[tuple[float, float], ...] = ()
     extent: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        """Raises InputError for pixels or a spacing that are not as said above."""
+        pixels = self.pixels
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or not pixels.size:
+            came = f"of the shape {pixels.shape}" if isinstance(pixels, np.ndarray) else f"a {type(pixels).__name__}"
+            raise InputError(f"An image's pixels are an array (height, width, channels), and these are {came}.")
+        if pixels.dtype != np.float32:
+            raise InputError(
+                f"An image's pixels are float32 in [0, 1], and these are {pixels.dtype}. Scale them to [0, 1] first: "
+                "pixels.astype(np.float32) / 255 for 8 bits."
+            )
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= -_SLACK and high <= 1 + _SLACK):
+            raise InputError(
+                f"An image's pixels lie in [0, 1], and these go from {low:g} to {high:g}. Scale them first."
+            )
+        if self.spacing_mm is not None and not _is_spacing(self.spacing_mm):
+            raise InputError(f"A spacing is two lengths above 0 in mm (row, column), not {self.spacing_mm!r}, or None.")
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the upright grid in pixels."""
@@ -50,6 +71,18 @@ class Image:
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels, dtype="<f4").data)
         return digest.hexdigest()
+
+
+_SLACK = 1e-3
+"""What rounding may add to a level; it is far below a grey level of 8 bits."""
+
+
+def _is_spacing(value: Any) -> bool:
+    try:
+        row, column = (float(side) for side in value)
+    except (TypeError, ValueError):
+        return False
+    return 0 < row < math.inf and 0 < column < math.inf
 
 
 def to_upright(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:

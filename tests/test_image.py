@@ -1,12 +1,14 @@
 """Turning images upright and back, against Pillow."""
 
 import io
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import pytest
 
+from medseg.errors import InputError
 from medseg.image import Image, to_stored, to_upright
 
 STORED = np.arange(6, dtype=np.uint8).reshape(2, 3)  # 2 rows, 3 columns, no two pixels alike
@@ -52,3 +54,21 @@ def test_other_pixels_or_another_shape_have_another_hash() -> None:
     changed = pixels.copy()
     changed[3, 5, 0] = 1e-6
     assert len({Image(p).sha256 for p in (pixels, changed, pixels.reshape(6, 4, 1))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("pixels", "spacing", "words"),
+    [
+        (np.zeros((4, 4), np.float32), None, r"\(height, width, channels\), and these are of the shape \(4, 4\)"),
+        (np.zeros((0, 4, 1), np.float32), None, r"of the shape \(0, 4, 1\)"),
+        ([[0.0]], None, "these are a list"),
+        (np.zeros((4, 4, 1), np.uint8), None, r"float32 in \[0, 1\], and these are uint8"),
+        (np.full((4, 4, 1), 255, np.float32), None, "go from 255 to 255"),
+        (np.full((4, 4, 1), np.nan, np.float32), None, "go from nan to nan"),
+        (np.zeros((4, 4, 1), np.float32), (0.0, 1.0), r"two lengths above 0 in mm \(row, column\), not \(0\.0, 1\.0\)"),
+        (np.zeros((4, 4, 1), np.float32), 0.5, "not 0.5"),
+    ],
+)
+def test_an_image_of_other_pixels_or_spacing_is_refused(pixels: Any, spacing: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Image(pixels, spacing)

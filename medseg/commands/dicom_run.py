@@ -54,11 +54,11 @@ def predict_dicom(options: argparse.Namespace) -> None:
 
 def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[Path, int | None]]:
     """Each file, and its only wanted frame, counted from 0, where one was named."""
-    from medseg.inference.batch import find_jobs
+    from medseg.inference.jobs import find_jobs
 
     local = [name for name in options.inputs if not name.startswith(SCHEME)]
     if local:
-        yield from ((job.path, None) for job in find_jobs(local, options.output))
+        yield from ((path, None) for job in find_jobs(local, options.output) for path in job.files)
     for name in options.inputs:
         if name.startswith(SCHEME):
             yield from _fetch(name, Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -85,7 +85,7 @@ def _stacks(files: Iterator[tuple[Path, int | None]]) -> Iterator[tuple[str, Ser
     """The name, slices and wanted frames of each stack of slices: of a series several where their size or direction
     differ. Raises InputError, with the file's name, for one that is no DICOM."""
     from medseg.reading.readers import read_source
-    from medseg.reading.series import stack_files
+    from medseg.reading.studies import stack_files
 
     groups: dict[str, list[tuple[Path, int | None]]] = {}
     for path, frame in files:

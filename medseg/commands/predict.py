@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
 from medseg.commands.dicom_run import predict_dicom
 from medseg.errors import InputError
+
+if TYPE_CHECKING:
+    from medseg.inference.jobs import Job
 
 KINDS = ("seg", "label-map", "probabilities", "capture", "map")
 """As `medseg.export.results.KINDS`, which is imported when it is needed; a test compares them."""
@@ -56,8 +60,9 @@ def _predict(options: argparse.Namespace) -> None:
         options.dicom = options.dicom or ["seg"]
         predict_dicom(options)
         return
-    from medseg.inference.batch import Settings, check, find_jobs, predict_jobs, write_table
+    from medseg.inference.batch import Settings, check, predict_jobs, refuse_other_results, write_table
     from medseg.inference.ensemble import Ensemble
+    from medseg.inference.jobs import find_jobs
     from medseg.inference.ray import predict_on_cluster
 
     number, count, finish = _share()
@@ -67,6 +72,8 @@ def _predict(options: argparse.Namespace) -> None:
     settings = Settings(weights, options.threshold, options.blend, options.tta)
     ensemble = Ensemble.from_pretrained(options.ensemble, device=_device() if count > 1 else None)
     check(ensemble, settings)
+    refuse_other_results(ensemble, settings, options.output)
+    _name_series(jobs if number == 0 else [])
     options.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(mine), desc="segmenting", disable=number > 0) as bar:
         if options.ray:
@@ -79,6 +86,15 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
         if failed:
             sys.exit(1)
+
+
+def _name_series(jobs: Sequence[Job]) -> None:
+    """Say which files are taken as one stack, and what is missing or doubled in it."""
+    for job in jobs:
+        if job.series:
+            print(f"{job.stem}: {job.series.title}")
+            for note in job.series.notes:
+                print(f"note: {job.stem}: {note}", file=sys.stderr)
 
 
 def _share() -> tuple[int, int, Callable[[], object]]:

@@ -23,7 +23,8 @@ from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.placement import depth, is_placed, locate
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_source
-from medseg.reading.series import Series, one_series
+from medseg.reading.series import Series
+from medseg.reading.studies import one_series
 
 Source: TypeAlias = str | os.PathLike[str] | Series
 """A DICOM file, or a folder, zip or `Series` of them."""

@@ -23,18 +23,20 @@ from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.png import write_mask
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.jobs import Job
 from medseg.inference.pipeline import ahead
 from medseg.inference.prediction import Prediction, checked_blend, checked_threshold
 from medseg.inference.record import NOTICE
 from medseg.inference.tta import Augmentation
-from medseg.reading.readers import count_frames, read_file
 from medseg.report.csv import write_csv
 from medseg.writing import replacing
 
 Progress = Callable[[], object]
 
 TABLE = "results.csv"
-_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "error")
+_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "notes", "error")
+_TRIED = 3
+"""So many frames that fail one after another, and none before, are taken for all of the file."""
 
 
 @dataclass(frozen=True)
@@ -46,50 +48,6 @@ class Settings:
     blend: Blend | None = None
     tta: Augmentation | bool = False
     cleanup: Cleanup | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file and the place of its results: `stem` is a path without suffix below the output folder."""
-
-    path: Path
-    stem: str
-
-
-def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
-    """The files that `inputs` name: files, folders (every file below them) and patterns, each file once, sorted.
-
-    Results keep the place of a file below its folder, and its whole name, so that a.png and a.dcm part. Hidden files
-    and those below `output` are passed over. Raises InputError for an input without files, or files whose results would
-    lie in one place.
-    """
-    jobs: dict[Path, Job] = {}
-    for pattern in inputs:
-        files = list(_files(pattern))
-        if not files:
-            raise InputError(f"{pattern} holds no file: wanted files, folders or patterns such as 'films/*.dcm'.")
-        for path, place in files:
-            if output.resolve() in path.resolve().parents:
-                continue
-            jobs.setdefault(path.resolve(), Job(path, place))
-    places: dict[str, Path] = {}
-    for job in jobs.values():
-        other = places.setdefault(job.stem, job.path)
-        if other is not job.path:
-            raise InputError(f"{other} and {job.path} have one name: give the folder above both instead.")
-    return sorted(jobs.values(), key=lambda job: job.stem)
-
-
-def _files(pattern: str) -> Iterator[tuple[Path, str]]:
-    """Each file with its place in the output folder."""
-    if Path(pattern).is_dir():
-        root = Path(pattern)
-        visible = (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
-        return ((path, path.relative_to(root).as_posix()) for path in visible if path.is_file())
-    paths = (
-        [Path(pattern)] if Path(pattern).is_file() else [Path(match) for match in glob.glob(pattern, recursive=True)]
-    )
-    return ((path, path.name) for path in paths if path.is_file())
 
 
 def predict_jobs(
@@ -125,36 +83,42 @@ def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) 
     target = output / job.stem
     target.parent.mkdir(parents=True, exist_ok=True)
     error = _beside(target, ".error.json")
+    refused: dict[int, str] = {}
     try:
-        yield from _predict(ensemble, job, target, settings)
-        error.unlink(missing_ok=True)
-    except MedsegError as refusal:
-        _write_json({"file": job.stem, "error": str(refusal)}, error)
-        raise
+        yield from _predict(ensemble, job, target, settings, refused)
     except Exception as failure:  # one odd file among thousands must not end the run
-        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-            raise
-        sentence = f"This file could not be segmented ({type(failure).__name__}: {str(failure)[:200]})."
-        _write_json({"file": job.stem, "error": sentence}, error)
+        sentence = _sentence(failure)
+        _write_json({"file": job.stem, "error": sentence, "frames": {}}, error)
         raise ReadError(sentence) from failure
+    if not refused:
+        error.unlink(missing_ok=True)
+        return
+    first, sentence = next(iter(refused.items()))
+    if len(refused) > 1:
+        sentence = f"{len(refused)} frames failed, the first is {first}: {sentence}"
+    _write_json({"file": job.stem, "error": sentence, "frames": refused}, error)
+    raise ReadError(sentence)
 
 
-def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> Iterator[Prediction]:
-    """Every frame of one file that is not done."""
-    with job.path.open("rb") as stream:
-        file_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    frames = count_frames(job.path)
+def _predict(
+    ensemble: Ensemble, job: Job, target: Path, settings: Settings, refused: dict[int, str]
+) -> Iterator[Prediction]:
+    """Every frame of one file that is not done; those that fail are `refused`, and the others go on."""
+    hashes = [_file_sha256(path) for path in job.files]
+    frames = job.frames
+    common = {**asked_of(ensemble, settings), **({"series_sha256": _digest(hashes)} if job.series else {})}
     for frame in range(frames):
         name = target if frames == 1 else target.with_name(f"{target.name}-frame{frame:03d}")
-        asked = {
-            "file_sha256": file_sha256,
-            "frame": frame,
-            "ensemble_sha256": _digest(asdict(ensemble.config)),
-            "settings": json.loads(json.dumps(asdict(settings))),  # as it will be read again
-        }
+        asked = {"file_sha256": hashes[frame if job.series else 0], "frame": frame, **common}
         if _is_done(_beside(name, ".json"), asked):
             continue
-        prediction = ensemble.predict(read_file(job.path, frame=frame), **vars(settings))
+        try:
+            prediction = ensemble.predict(job.read(frame), **vars(settings))
+        except Exception as failure:
+            refused[frame] = _sentence(failure)
+            if len(refused) == min(frames, _TRIED) == frame + 1:
+                raise
+            continue
         with replacing(_beside(name, ".png")) as writing:
             write_mask(prediction.masks, prediction.image, writing)
         report = {"notice": NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
@@ -163,19 +127,58 @@ def _predict(ensemble: Ensemble, job: Job, target: Path, settings: Settings) -> 
         yield prediction
 
 
+def asked_of(ensemble: Ensemble, settings: Settings) -> dict[str, Any]:
+    """What tells one way to segment from another: hash and settings, as every report says them."""
+    return {
+        "ensemble_sha256": _digest(asdict(ensemble.config)),
+        "settings": json.loads(json.dumps(asdict(settings))),  # as it will be read again
+    }
+
+
+def refuse_other_results(ensemble: Ensemble, settings: Settings, output: Path) -> None:
+    """Raises InputError where `output` holds results of another ensemble or of other settings."""
+    reports = (_read_json(path) for path in output.rglob("*.json"))
+    asked = next((report["asked"] for report in reports if report and isinstance(report.get("asked"), dict)), None)
+    now = asked_of(ensemble, settings)
+    if asked is None or all(asked.get(key) == value for key, value in now.items()):
+        return
+    other = "another ensemble" if asked.get("ensemble_sha256") != now["ensemble_sha256"] else "other settings"
+    raise InputError(
+        f"{output} holds results of {other}, and they would be mixed. Name another folder with --output, or delete "
+        "that one."
+    )
+
+
+def _sentence(failure: Exception) -> str:
+    """Why a file or frame has no result. Raises `failure` where the disk is full or takes nothing."""
+    if isinstance(failure, MedsegError):
+        return str(failure)
+    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        raise failure
+    return f"This file could not be segmented ({type(failure).__name__}: {str(failure)[:200]})."
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
     """Write results.csv, a row for each frame and label and for each file that failed; returns how many files are done
     and how many failed."""
     rows, done, failed = [], 0, 0
     for job in jobs:
         target = output / job.stem
-        if (refused := _read_json(_beside(target, ".error.json"))) is not None:
-            rows.append({"file": job.stem, "error": refused["error"]})
+        refused = _read_json(_beside(target, ".error.json"))
+        if refused is not None:
             failed += 1
-            continue
+            frames = refused.get("frames") or {"": refused["error"]}
+            rows += [{"file": job.stem, "frame": frame, "error": error} for frame, error in frames.items()]
+            if not refused.get("frames"):
+                continue
         reports = [_read_json(path) for path in [_beside(target, ".json"), *_frames(target)]]
         rows += [row for report in reports if report is not None for row in _rows(report)]
-        done += any(reports)
+        done += refused is None and any(reports)
     write_csv(output / TABLE, _COLUMNS, rows)
     return done, failed
 
@@ -183,11 +186,13 @@ def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
 def _rows(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for label, area in report["areas"].items():
         place = {"file": report["file"], "frame": report["asked"]["frame"], "label": label}
-        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2", "")}
+        notes = " ".join(report["image"]["notes"])
+        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2", ""), "notes": notes}
 
 
 def _frames(target: Path) -> list[Path]:
-    return sorted(target.parent.glob(f"{glob.escape(target.name)}-frame[0-9][0-9][0-9].json"))
+    frames = target.parent.glob(f"{glob.escape(target.name)}-frame[0-9]*.json")
+    return sorted(frames, key=lambda path: (len(path.name), path.name))
 
 
 def check(ensemble: Ensemble, settings: Settings) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError
-from medseg.inference.batch import Job, Settings, predict_jobs
+from medseg.inference.batch import Settings, predict_jobs
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.jobs import Job
+from medseg.reading.studies import series_among
 
 BATCH = 4
 """Files that a worker takes at once: what is looked through again when it dies."""
@@ -28,8 +30,8 @@ class Segmenter:
         self.settings = settings
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`batch` has the columns path and stem, a row for each file."""
-        jobs = [Job(Path(path), stem) for path, stem in zip(batch["path"], batch["stem"], strict=True)]
+        """`batch` has the columns paths, those of a series in lines, and stem, a row for each job."""
+        jobs = [_job(paths.split("\n"), stem) for paths, stem in zip(batch["paths"], batch["stem"], strict=True)]
         predict_jobs(self.ensemble, jobs, self.output, self.settings)
         return batch
 
@@ -53,7 +55,7 @@ def predict_on_cluster(
     ray.data.DataContext.get_current().enable_progress_bars = False
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    rows = [{"path": str(job.path.resolve()), "stem": job.stem} for job in jobs]
+    rows = [{"paths": "\n".join(str(path.resolve()) for path in job.files), "stem": job.stem} for job in jobs]
     done = ray.data.from_items(rows).map_batches(
         Segmenter,
         fn_constructor_args=(_absolute(source), output.resolve(), settings, "cuda" if gpus else None),
@@ -64,6 +66,11 @@ def predict_on_cluster(
     )
     for _ in done.iter_rows():
         progress()
+
+
+def _job(paths: Sequence[str], stem: str) -> Job:
+    files = [Path(path) for path in paths]
+    return Job(files[0], stem, series_among(files)[0] if len(files) > 1 else None)
 
 
 def _absolute(source: str) -> str:

@@ -12,9 +12,11 @@ import numpy as np
 from medseg.arrays import Masks, Probabilities
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
+from medseg.reading.grey import check_window
 from medseg.reading.marks import Value, lie_alike, select_values, to_masks
-from medseg.reading.series import Series, ask_image, one_series
+from medseg.reading.series import Series, ask_image
 from medseg.reading.stored import Stored, from_header
+from medseg.reading.studies import one_series
 from medseg.reading.workers import absolute, pool
 
 File = str | os.PathLike[str] | Series
@@ -43,6 +45,7 @@ def read_image(path: File, *, frame: int | None = None, window: tuple[float, flo
     LINEAR_EXACT elsewhere. Raises ReadError for a file that cannot be read or has no such frame, InputError for a
     window that makes no sense or is given for values that are not grey, or of 8 bits and no DICOM or NIfTI.
     """
+    _check_arguments(frame, window)
     series = one_series(path)
     return read_file(path, frame=frame, window=window) if series is None else series.read(frame, window)
 
@@ -52,9 +55,23 @@ def read_file(
 ) -> Image:
     """As `read_image`, for what strangers upload: folders, zips and what a DICOMDIR lists are refused, not looked
     into."""
+    _check_arguments(frame, window)
     if isinstance(path, Series):
         return path.read(frame, window)
     return ask_image(absolute(path), None if frame is None else operator.index(frame), window)
+
+
+def _check_arguments(frame: object, window: object) -> None:
+    """Raises InputError for a frame or a window that fits no file: the file is not to be blamed for it."""
+    if frame is not None and not hasattr(frame, "__index__"):
+        raise InputError(f"A frame is a whole number counted from 0, and {frame!r} was given.")
+    if window is None:
+        return
+    try:
+        centre, width = map(float, window)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise InputError(f"A window is two numbers (centre, width), and {window!r} was given.") from None
+    check_window((centre, width), "LINEAR_EXACT")
 
 
 def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Image | None = None) -> Masks:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ import medseg
 from medseg.__main__ import main
 from medseg.errors import InputError
 from medseg.inference import runtime
-from medseg.inference.batch import Job, Settings, find_jobs, segment_job
+from medseg.inference.batch import Settings, segment_job
+from medseg.inference.jobs import Job, find_jobs
 from tests.conftest import ROOT, write_disc_pair
+from tests.reading.test_series import write_series
 
 
 @pytest.fixture
@@ -127,13 +130,37 @@ def test_a_repeated_command_runs_no_network_and_one_new_file_runs_alone(
 
 
 @pytest.mark.parametrize("change", [["--threshold", "0.31"], ["--weights", "1", "0"], ["--tta"]])
-def test_other_settings_are_another_result(
-    change: list[str], tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
+def test_a_folder_takes_results_of_one_setting_only(
+    change: list[str], tiny_ensemble: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
-    first = len(runs)
-    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out", *change)
-    assert len(runs) > first
+    with pytest.raises(SystemExit, match=r"holds results of other settings, and they would be mixed\. Name another"):
+        main(["predict", str(tiny_ensemble), str(films / "b.png"), "--output", str(tmp_path / "out"), *change])
+    assert written(tmp_path / "out") == ["a.png.json", "a.png.png", "results.csv"]
+
+
+def test_a_series_is_one_stack_whose_cut_slice_is_a_row_of_its_own(
+    tiny_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attributes = {"SeriesNumber": 3, "SeriesDescription": "Thorax"}
+    write_series(tmp_path / "study" / "ct", [0, 5, 15, 20], side=48, **attributes)
+    write_disc_pair(tmp_path / "study", "film", 1)
+    cut = tmp_path / "study" / "ct" / "101.2.9"  # the last
+    cut.write_bytes(cut.read_bytes()[:-4])
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as file:
+        for path in (tmp_path / "study").rglob("*"):
+            file.write(path, path.relative_to(tmp_path / "study"))
+    for source, folder in ((tmp_path / "study", ""), (tmp_path / "study.zip", "study/")):
+        output = tmp_path / f"out{source.suffix}"
+        assert predict(tiny_ensemble, source, "--output", output) == 1
+        said = capsys.readouterr()
+        assert f"{folder}ct/series-3: “Thorax”, series 3, CT, 4 slices of 48 × 48" in said.out
+        assert f"{folder}ct/series-3: Slices are missing, 1 in all at the usual distance of 5 mm" in said.err
+        table = {(row["file"].removeprefix(folder), row["frame"]): row for row in rows(output)}
+        assert len(table) == 6
+        assert "Slice 3 (101.2.9): " in table["ct/series-3", "3"]["error"]
+        assert "Slices are missing" in table["ct/series-3", "0"]["notes"]
+        assert table["images/film.png", "0"]["notes"] == ""
 
 
 def test_a_changed_image_and_a_lost_mask_are_done_again(
@@ -247,7 +274,7 @@ def test_whatever_one_file_raises_is_its_row_and_the_others_go_on(
             raise IndexError("boolean index did not match")
         return read_file(path, frame=frame)
 
-    monkeypatch.setattr("medseg.inference.batch.read_file", odd)
+    monkeypatch.setattr("medseg.inference.jobs.read_file", odd)
     assert predict(tiny_ensemble, films / "a.png", films / "b.png", "--output", tmp_path / "out") == 1
     first, second = rows(tmp_path / "out")
     assert first["error"] == "This file could not be segmented (IndexError: boolean index did not match)."

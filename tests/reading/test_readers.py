@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -114,7 +115,7 @@ def test_the_users_window_replaces_the_files_window_and_voi_lut(tmp_path: Path) 
 
 @pytest.mark.parametrize("window", [(3, 0), (3, -1), (3, 0.5), (float("nan"), 2), (3, float("inf"))])
 def test_a_window_that_makes_no_sense_is_refused(tmp_path: Path, window: tuple[float, float]) -> None:
-    with pytest.raises(InputError, match="width of at least 1"):
+    with pytest.raises(InputError, match=r"A window is \(centre, width\) with a width of"):
         read_image(write_dicom(tmp_path / "a", RAMP), window=window)
 
 
@@ -714,3 +715,9 @@ def test_reading_works_from_another_folder_and_with_a_misleading_module_in_it(tm
 def test_an_open_image_object_is_no_path() -> None:
     with pytest.raises(TypeError):
         read_image(io.BytesIO(b""))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [{"window": (1,)}, {"window": ("a", "b")}, {"window": (1, 0)}, {"frame": 1.5}])
+def test_wrong_arguments_are_not_blamed_on_the_file(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"A (frame|window) is "):
+        read_image(tmp_path / "absent.png", **arguments)

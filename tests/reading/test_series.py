@@ -15,14 +15,17 @@ import medseg
 from medseg.errors import ReadError
 from medseg.image import Image
 from medseg.reading.readers import count_frames, read_file, read_image
-from medseg.reading.series import Series, _of_zip, list_series
+from medseg.reading.series import Series
+from medseg.reading.studies import _of_zip, list_series, series_among
 from tests.reading.test_readers import RAMP, write_dicom
 
 FEET_FIRST = [1, 0, 0, 0, 1, 0]
 WINDOW = {"WindowCenter": 10.5, "WindowWidth": 21}
 
 
-def write_series(folder: Path, heights: list[float | None], *, uid: str = "1.2.9", **attributes: object) -> Path:
+def write_series(
+    folder: Path, heights: list[float | None], *, uid: str = "1.2.9", side: int = 0, **attributes: object
+) -> Path:
     """A slice per height in mm, in files whose names say nothing; each slice's values are its index."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, height in enumerate(heights):
@@ -30,7 +33,7 @@ def write_series(folder: Path, heights: list[float | None], *, uid: str = "1.2.9
             {} if height is None else {"ImagePositionPatient": [0, 0, height], "ImageOrientationPatient": FEET_FIRST}
         )
         own = {"InstanceNumber": index + 1, "SOPInstanceUID": f"{uid}.{index + 1}", "SeriesInstanceUID": uid}
-        stored = np.full((2, 3), index, np.uint16)
+        stored = np.full((side, side) if side else (2, 3), index, np.uint16)
         write_dicom(folder / f"{(index * 7) % 11:02}{uid}", stored, **{**own, **place, **WINDOW, **attributes})
     return folder
 
@@ -110,22 +113,40 @@ def test_copies_and_other_files_are_left_out_and_counted(tmp_path: Path) -> None
     image = read_image(folder)
     assert image.frames == 2
     assert "Copies of slices of the series are left out: 1." in notes(image)
-    assert "are no DICOM images and are left out" in notes(image)
+    assert "Of the folder's files 3 hold no DICOM image and are left out: README.TXT, a.png, broken." in notes(image)
 
 
 def test_several_series_are_listed_by_description_and_read_one_by_one(tmp_path: Path) -> None:
     write_series(tmp_path / "cd" / "1", [0, 10, 20], uid="1.2.8", SeriesDescription="AX T2 FLAIR", SeriesNumber=2)
     write_series(tmp_path / "cd" / "2", [0, 10], uid="1.2.7", SeriesDescription="SCOUT", SeriesNumber=1)
     (tmp_path / "cd" / "DICOMDIR").write_bytes(b"not even read")
-    with pytest.raises(ReadError, match=r"holds 2 series \(CT, 2 slices; CT, 3 slices\)") as caught:
+    with pytest.raises(
+        ReadError, match=r"\[0\] series 1, CT, 2 slices of 3 × 2; \[1\] series 2, CT, 3 slices"
+    ) as caught:
         read_image(tmp_path / "cd")
     assert "SCOUT" not in str(caught.value)
     for path in (tmp_path / "cd", tmp_path / "cd" / "DICOMDIR"):
         listed = list_series(path)
         assert [(each.description, each.frames) for each in listed] == [("SCOUT", 2), ("AX T2 FLAIR", 3)]
+        assert listed[0].title == "“SCOUT”, series 1, CT, 2 slices of 3 × 2"
     assert read_image(listed[1]).frame == 1
     path, frame = listed[1].place(2)
     assert read_image(path, frame=frame).file_sha256 == read_image(listed[1], frame=2).file_sha256
+
+
+def test_a_slice_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "a", [0, 10, 20])
+    last = folder / "031.2.9"
+    last.write_bytes(last.read_bytes()[:-4])
+    with pytest.raises(ReadError, match=r"Slice 2 \(031\.2\.9\): .* it holds 8"):
+        read_image(folder, frame=2)
+
+
+def test_films_of_one_series_are_no_stack(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", [None, None], Modality="DX")
+    write_series(tmp_path / "b", [0, 5], uid="1.2.8")
+    (series,) = series_among(sorted(tmp_path.rglob("*.*")))
+    assert [Path(path).parent.name for path in series.files] == ["b", "b"]
 
 
 def test_slices_of_other_sizes_and_directions_are_stacks_of_their_own(tmp_path: Path) -> None:

@@ -23,27 +23,30 @@ if TYPE_CHECKING:
     from medseg.inference.prediction import Prediction
 
 THUMBNAIL = 128
-_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "predicted_dice", "low", "high", "agreement", "error")
+_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "predicted_dice", "low", "high", "agreement")
+_SAID = ("notes", "error")
 
 
 @dataclass(frozen=True)
 class Row:
     """What came of one image. `file` is the visitor's name for it, `path` where it lies, `thumbnail` a data: address.
 
-    `trust` is there where the calibration holds, else `agreement` (the mean Dice between the members' masks) where
-    there are two members. `domain_warnings` are sentences of the domain check, `reason` says
-    why there is no result.
+    `frame` of `frames` is that of the file or series, `own_frame` the one in the file at `path`. `trust` is there where
+    the calibration holds, else `agreement` (the mean Dice between the members' masks) where there are two members.
+    `domain_warnings` are sentences of the domain check, `notes` those of reading, `reason` says why there is no result.
     """
 
     file: str
     path: Path
     frame: int = 0
     frames: int = 1
+    own_frame: int = 0
     thumbnail: str = ""
     areas: dict[str, dict[str, float]] = field(default_factory=dict)
     trust: Trust | None = None
     agreement: float | None = None
     domain_warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     reason: str = ""
 
     @property
@@ -53,7 +56,7 @@ class Row:
         return (0 if self.reason else 1 if self.domain_warnings else 2, 1.0 if known is None else known)
 
 
-def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path) -> Row:
+def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path, own_frame: int = 0) -> Row:
     """The row of an image that was segmented as `view_state` is."""
     image = prediction.image
     domain_warnings = tuple(domain_check.warnings_of(image, view_state.ensemble.members[0].config.training_data))
@@ -62,11 +65,13 @@ def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path)
         path,
         image.frame,
         image.frames,
+        own_frame,
         _thumbnail(prediction),
         areas(prediction.masks, prediction.labels, image),
         judged(view_state.calibration, prediction, domain_warnings),
         None if is_calibrated(view_state.calibration, prediction) else _agreement(prediction),
         domain_warnings,
+        image.notes,
     )
 
 
@@ -88,7 +93,7 @@ def _thumbnail(prediction: Prediction) -> str:
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
     """results.csv: a line for each label of each image, and for each file without a result."""
-    write_csv(path, _COLUMNS, (line for row in rows for line in _lines(row)))
+    write_csv(path, (*_COLUMNS, *_SAID), (line for row in rows for line in _lines(row)))
 
 
 def _lines(row: Row) -> Iterator[dict[str, object]]:
@@ -96,9 +101,10 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
         yield {"file": row.file, "error": row.reason}
     trust = row.trust
     expected = {} if trust is None else {"predicted_dice": trust.dice, "low": trust.low, "high": trust.high}
+    said = {"agreement": row.agreement, "notes": " ".join(row.notes)}
     for label, area in row.areas.items():
         place = {"file": row.file, "frame": row.frame, "label": label}
-        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2"), **expected, "agreement": row.agreement}
+        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2"), **expected} | said
 
 
 def html_table(rows: Sequence[Row]) -> str:
@@ -119,7 +125,11 @@ def _html_row(index: int, row: Row, worth: str) -> str:
     button = f"<button type='button' data-row='{index}' aria-label='Open {name}'>{image}</button>"
     areas = "<br>".join(_area(label, area, len(row.areas) > 1) for label, area in row.areas.items())
     head = f" data-head='{worth}'"  # a phone shows no heads of columns
-    return f"<tr><td>{button}</td><td>{name}</td><td>{areas}</td><td{head}>{_worth(row)}</td></tr>"
+    return f"<tr><td>{button}</td><td>{name}{_notes(row)}</td><td>{areas}</td><td{head}>{_worth(row)}</td></tr>"
+
+
+def _notes(row: Row) -> str:
+    return f"<br><small>{html.escape(' '.join(row.notes))}</small>" if row.notes else ""
 
 
 def _area(label: str, area: dict[str, float], several: bool) -> str:

@@ -24,7 +24,8 @@ from medseg.export.results import without_image, write_results
 from medseg.image import Image
 from medseg.inference.record import areas
 from medseg.reading.readers import read_file
-from medseg.reading.series import Series, stack_files
+from medseg.reading.series import Series
+from medseg.reading.studies import stack_files
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState

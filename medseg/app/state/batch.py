@@ -8,6 +8,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from medseg.reading.archive import unpack_into
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
-    from medseg.inference.batch import Job
+    from medseg.inference.jobs import Job
 
 MAX_IMAGES = 500
 MAX_UNPACKED = 2**30
@@ -69,7 +70,8 @@ class Batch:
             try:
                 for prediction in segment_job(view_state.ensemble, job, folder / "results", view_state.settings):
                     images.append(job)
-                    yield done, row_of(prediction, view_state, job.stem, job.path), prediction.image.pixels.nbytes
+                    row = row_of(prediction, view_state, job.stem, *job.place(prediction.image.frame))
+                    yield done, row, prediction.image.pixels.nbytes
                     if is_over():
                         return
             except Exception as error:
@@ -96,7 +98,7 @@ class Batch:
 
     def _find(self, uploads: Sequence[UploadedFile], folder: Path) -> list[Job]:
         """The files, those in zips too; a zip that is refused becomes a row."""
-        from medseg.inference.batch import Job
+        from medseg.inference.jobs import Job, with_series
 
         jobs: list[Job] = []
         for upload, name in zip(uploads, unique([upload.name for upload in uploads]), strict=True):
@@ -104,9 +106,10 @@ class Batch:
                 jobs.append(Job(upload.path, name))
                 continue
             try:
-                jobs += [Job(job.path, f"{name[:-4]}/{job.stem}") for job in _unpacked(upload.path, folder)]
+                jobs += [replace(job, stem=f"{name[:-4]}/{job.stem}") for job in _unpacked(upload.path, folder)]
             except MedsegError as error:
                 self._rows.append(Row(name, upload.path, reason=str(error).replace(upload.path.name, "It")))
+        jobs = with_series(jobs)
         if not jobs and not self._rows:
             raise InputError("There is nothing to segment yet: drop images or a zip first.")
         if len(jobs) > MAX_IMAGES:
@@ -125,7 +128,7 @@ class Batch:
 
 
 def _unpacked(path: Path, folder: Path) -> list[Job]:
-    from medseg.inference.batch import find_jobs
+    from medseg.inference.jobs import find_jobs
 
     place = Path(tempfile.mkdtemp(dir=folder)) / "content"
     unpack_into(place, path, MAX_IMAGES, MAX_UNPACKED)

@@ -107,6 +107,6 @@ def _open(session: Session, batch: Batch, event: gr.EventData) -> list[Any]:
     if not row.path.exists():
         raise InputError("The image's file is no longer kept here: drop it again.")
     session.open(row.path, session.view_state.ensemble)
-    if row.frame:
-        session.look_again(row.frame, None)
+    if row.own_frame:
+        session.look_again(row.own_frame, None)
     return [gr.Tabs(selected=IMAGE_TAB), secrets.token_hex(4)]
