@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed (extra archive)")
 
 import medseg
-from medseg.reading.series import list_series
+from medseg.reading.studies import list_series
 from tests.archive.archive_server import Hospital, running_hospital
 from tests.dicom_sources import write_source
 from tests.running_app import open_page, running_server
