@@ -15,7 +15,7 @@ import medseg.app.state.fit
 from medseg import schema
 from medseg.app.state.fit import DataFit
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.fit import recommendation, table
+from medseg.app.tabs.fit import continuing, recommendation, table
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
@@ -23,6 +23,7 @@ from medseg.fitting.fit import Fit
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.scores import Nested, Score
+from medseg.training.continuing import main as continue_on
 from tests.conftest import PaintedSample, disc, fake_member, fit_to, make_ensemble, write_disc_pair
 
 SPLITS = '{"train": ["c0"], "val": ["c1", "c2", "c3", "c4"], "test": ["c5"]}'
@@ -215,3 +216,13 @@ def test_the_recommendation_says_by_how_much_and_whether_that_may_be_chance() ->
     unclear = recommendation(Found(-0.01, -0.02))
     assert unclear.startswith("**Recommended: equal weights**")
     assert unclear.endswith("may be chance.")
+
+
+def test_the_command_to_train_on_names_an_embedded_model_and_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\nmedseg continue polyp-fpn-lite1 my-pairs.zip --output runs/continued\n" in continuing("polyp-fpn-lite1")
+    assert "\nmedseg continue FOLDER-OF-THE-MODEL my-pairs.zip" in continuing("`; rm -rf /`")
+    named = []
+    monkeypatch.setattr("medseg.training.continuing.continue_training", lambda *arguments: named.append(arguments))
+    command = continuing("polyp-fpn-lite1").split("```bash\nmedseg continue ")[1].split("\n")[0]
+    continue_on(command.split())
+    assert named == [("polyp-fpn-lite1", [Path("my-pairs.zip")], None, Path("runs/continued"), 0)]

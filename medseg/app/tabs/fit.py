@@ -16,6 +16,7 @@ from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import PRIVATE, QUIET, named_files, warning
 from medseg.app.tabs.handlers import PROGRESS
 from medseg.app.tabs.image import IMAGE_TAB
+from medseg.places import shipped
 
 if TYPE_CHECKING:
     from medseg.fitting.fit import Choice, Fit
@@ -85,8 +86,9 @@ def _fit(
     progress(None, desc="Reading what you sent")
     ensemble = session.view_state.ensemble
     fitted = data_fit.run(ensemble, images, masks, step)
-    text = f"{recommendation(fitted)}\n\n{table(fitted, ensemble.names, ensemble.config.labels)}"
-    return [text, gr.update(visible=True), gr.update(value=str(data_fit.write()))]
+    parts = [recommendation(fitted), table(fitted, ensemble.names, ensemble.config.labels)]
+    report = "\n\n".join([*parts, continuing(ensemble.names[fitted.best_single])])
+    return [report, gr.update(visible=True), gr.update(value=str(data_fit.write()))]
 
 
 def _stop(data_fit: DataFit) -> None:
@@ -141,6 +143,18 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
     )
     broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than the baseline." for i in fitted.broken]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
+
+
+def continuing(member: str) -> str:
+    """The command that trains the best model on with the visitor's images, to copy."""
+    known = {path.parent.name for path in shipped("assets/ensembles").glob("*/*/member.json")}
+    name = member if member in known else "FOLDER-OF-THE-MODEL"
+    return (
+        "Where every model fails alike no weights help, but training does. On the command line, with the folder or zip "
+        "of these images and any training pairs of “Correct”:\n\n"
+        f"```bash\nmedseg continue {name} my-pairs.zip --output runs/continued\n```\n\n"
+        "It says by images that it holds out whether the new model is better."
+    )
 
 
 def _weights(choice: Choice, labels: tuple[str, ...]) -> str:
