@@ -16,8 +16,8 @@ RUN useradd --create-home --uid 1000 medseg
 
 WORKDIR /home/medseg/app
 # networks run in ONNX Runtime: without torch the image is 5 GB smaller
-COPY requirements-cpu.txt ./
-RUN pip install -r requirements-cpu.txt
+COPY requirements-cpu.lock ./
+RUN pip install --require-hashes --no-deps -r requirements-cpu.lock
 
 COPY --chown=root:root app.py README.md LICENSE ./
 COPY --chown=root:root medseg medseg
