@@ -84,7 +84,10 @@ def main() -> None:
     parser.add_argument("--images", action="store_true", help="draw over the images; not to be published")
     options = parser.parse_args()
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    scored = [(dice_of(ensemble, sample), sample) for sample in select(load_chosen(options).samples, "test")]
+    scored = [
+        (dice_of(ensemble, sample), sample)
+        for sample in select(load_chosen(options, fold=options.fold).samples, "test")
+    ]
     ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
     rows = [

@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 # before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
@@ -92,11 +93,23 @@ def make_member(
 
     It is smp's on resnet18 (22 MB), or with `plain` our own (16 kB).
     """
+    from medseg.inference.member import file_sha256
+
+    shutil.copytree(_saved_member(name, seed, labels, task, plain), folder, dirs_exist_ok=True)
+    return file_sha256(folder / "member.json")
+
+
+_SAVED = tempfile.TemporaryDirectory(prefix="medseg-members-")
+
+
+@cache
+def _saved_member(name: str, seed: int, labels: tuple[str, ...], task: str, plain: bool) -> Path:
+    """A member that is made once in a process, to be copied."""
     import segmentation_models_pytorch as smp
     import torch
 
     from medseg.config import MemberConfig, Preprocess, TrainingData
-    from medseg.inference.member import file_sha256, save_member
+    from medseg.inference.member import save_member
     from medseg.inference.unet import PlainUNet
 
     torch.manual_seed(seed)
@@ -109,8 +122,9 @@ def make_member(
         ).eval()
     data = TrainingData(name="discs", licence="Apache-2.0", modalities=("ES",), pictures="images of discs")
     member = MemberConfig(name, task, labels, Preprocess(64, 64), data, "Apache-2.0", files={})
+    folder = Path(tempfile.mkdtemp(dir=_SAVED.name)) / "member"
     save_member(network, member, folder)
-    return file_sha256(folder / "member.json")
+    return folder
 
 
 def make_ensemble(

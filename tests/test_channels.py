@@ -69,7 +69,7 @@ def write_volumes(root: Path) -> Path:
 TRAININGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "an smp network on TIFFs": (
         write_tiffs,
-        {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [32, 16, 16, 8, 8]}, "epochs": 30},
+        {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [32, 16, 16, 8, 8]}, "epochs": 15},
     ),
     "plainunet on volumes": (
         write_volumes,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegWarning
 
 if TYPE_CHECKING:
     from medseg.data.manifest import DataSet, Sample
@@ -37,19 +38,12 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, metavar="K", help="the fold that is tested, where the data come in folds")
 
 
-def load_chosen(options: argparse.Namespace, *, divide: bool = True) -> DataSet:
-    """The data set that the options name, each sample with its split ("" where none is given, unless `divide`)."""
+def load_chosen(options: argparse.Namespace, **more: Any) -> DataSet:
+    """The data set that the options name; `more` are further settings of `load_data`."""
     from medseg.data.samples import load_data
 
-    return load_data(
-        options.data,
-        labels=_labels(options.labels),
-        layout=options.layout,
-        images=options.images,
-        masks=options.masks,
-        fold=options.fold,
-        divide=divide,
-    )
+    chosen = {name: getattr(options, name) for name in ("layout", "images", "masks")}
+    return load_data(options.data, labels=_labels(options.labels), **chosen, **more)
 
 
 def read_checked(
@@ -66,7 +60,7 @@ def read_checked(
     from medseg.data.splits import deal
     from medseg.data.verify import check_split
 
-    loaded = with_labels(load_chosen(options, divide=False), labels)
+    loaded = with_labels(load_chosen(options, fold=options.fold, divide=False), labels)
     samples, known, doubts = loaded.samples, {*recorded} - {""}, [str(entry) for entry in loaded.left_out]
     if not any(sample.split for sample in samples):
         dealt = as_trained(samples, known)
@@ -107,7 +101,9 @@ def _inspect(options: argparse.Namespace) -> None:
     from medseg.data.verify import examine, findings
 
     _check_splits_options(options)
-    loaded = _load(options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MedsegWarning)  # what is left out stands in the report
+        loaded = load_chosen(options, seed=options.seed)
     labels = loaded.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
     with tqdm(total=len(loaded.samples), desc="reading") as bar:
         examined = examine(loaded.samples, labels, progress=lambda done, total: bar.update())
@@ -120,24 +116,6 @@ def _inspect(options: argparse.Namespace) -> None:
     _write_annotations(options, loaded.samples, labels)
     if any(finding.kind != "doubt" for finding in everything):
         sys.exit(1)
-
-
-def _load(options: argparse.Namespace) -> DataSet:
-    import warnings
-
-    from medseg.data.samples import load_data
-    from medseg.errors import MedsegWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MedsegWarning)  # what is left out stands in the report
-        return load_data(
-            options.data,
-            labels=_labels(options.labels),
-            layout=options.layout,
-            images=options.images,
-            masks=options.masks,
-            seed=options.seed,
-        )
 
 
 def _check_splits_options(options: argparse.Namespace) -> None:

@@ -60,13 +60,6 @@ def normalise_weights(
     return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in normalised)
 
 
-def normalise_plain(weights: Sequence[Weight], members: int) -> tuple[float, ...]:
-    """As `normalise_weights`, where weights for each label by itself mean nothing: they are refused."""
-    if any(isinstance(weight, Sequence) for weight in weights):
-        raise InputError("Wanted one weight for each member, got one for each label of it.")
-    return tuple(float(np.sum(weight)) for weight in normalise_weights(weights, members))
-
-
 def blend(stack: Stack, how: Blend, weights: Sequence[Weight], task: Task = "multilabel") -> Probabilities:
     """Probabilities (K, h, w) from the stack (M, K, h, w), float32 in [0, 1]; weights as `normalise_weights` takes
     them.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medseg.errors import InputError
-from medseg.inference.blend import NEAREST, blend, disagreement, normalise_plain, normalise_weights, weighted_mean
+from medseg.inference.blend import NEAREST, blend, disagreement, normalise_weights, weighted_mean
 
 SHAPES = hnp.array_shapes(min_dims=4, max_dims=4, max_side=4)
 STACKS = SHAPES.flatmap(lambda shape: hnp.arrays(np.float16, shape, elements=st.floats(0, 1, width=16)))
@@ -261,9 +261,3 @@ def test_a_member_with_weight_0_has_no_say_in_the_disagreement() -> None:
 def test_disagreement_is_that_of_the_label_most_disputed() -> None:
     stack = np.array([[[[0]], [[0.5]]], [[[1]], [[0.5]]]], np.float16)
     assert disagreement(stack, [1, 1]).item() == 1
-
-
-def test_plain_weights_are_one_number_each() -> None:
-    assert normalise_plain([1, 3], 2) == (0.25, 0.75)
-    with pytest.raises(InputError, match="got one for each label"):
-        normalise_plain([(1, 0), (0, 1)], 2)

@@ -78,7 +78,14 @@ def tiny(data: Path, **changes: Any) -> Study:
     return Study(**{**settings, **changes})
 
 
-def test_a_study_trains_blends_scores_and_writes_its_results(disc_pairs: Path, tmp_path: Path) -> None:
+def test_a_study_trains_blends_scores_and_writes_its_results(
+    disc_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member "two" is trained by the command that trains all; "one" stands there already."""
+    trained, drawn = study._launch, Launches()
+    monkeypatch.setattr(
+        study, "_launch", lambda recipe, *more: (drawn if recipe.name == "one" else trained)(recipe, *more)
+    )
     run_study(tiny(disc_pairs), tmp_path)
     rows = [EMPTY, PRIOR, "one", "two", EQUAL, study_report.SEARCHED]
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
