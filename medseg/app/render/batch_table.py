@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.app.state.trust import is_calibrated, judged
+from medseg.calibration.judgement import is_calibrated, judged
 from medseg.inference import domain_check
 from medseg.inference.record import areas
 from medseg.overlay import draw_overlay

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from medseg.app.state import trust
+from medseg.calibration import judgement
 from medseg.inference.record import areas
 
 if TYPE_CHECKING:
@@ -178,12 +178,12 @@ def verdict(view_state: ViewState) -> str:
     if calibration is None:
         what = "the models that are left have" if view_state.ensemble.quarantined else "this ensemble, as it is, has"
         return f"No predicted Dice: {what} not been calibrated."
-    if not trust.is_calibrated(calibration, view_state.prediction):
+    if not judgement.is_calibrated(calibration, view_state.prediction):
         return (
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its recommended "
             f"weights, weighted mean, cut-off {calibration.threshold:.2f}, no flips, no other least area."
         )
-    judged = trust.judged(calibration, view_state.prediction, view_state.domain_warnings)
+    judged = judgement.judged(calibration, view_state.prediction, view_state.domain_warnings)
     if judged is None:
         return "No predicted Dice: the ensemble was calibrated on too few cases for one."
     expected = f"**Predicted Dice {judged.dice:.2f}**, 90 % interval {judged.low:.2f} to {judged.high:.2f}."

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.app.server.upload_folder import result_path
-from medseg.app.state import trust
 from medseg.app.state.openings import openings
 from medseg.app.state.scores import Curves, Scores
 from medseg.app.state.view_state import OPACITY, ViewState
+from medseg.calibration import judgement
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
@@ -216,7 +216,7 @@ class Session:
         if before is None or before.ensemble is not ensemble:
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
-            calibration = trust.calibration_of(ensemble)
+            calibration = judgement.calibration_of(ensemble)
             self._set(ViewState(ensemble, prediction, view, ensemble.weights, calibration, domain_warnings, opacity))
             return
         settings = {name: getattr(before.prediction, name) for name in ("weights", "threshold", "blend", "cleanup")}

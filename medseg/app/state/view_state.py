@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.app.state import trust
+from medseg.calibration import judgement
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks, Weight
@@ -91,7 +91,11 @@ class ViewState:
     @property
     def bounds(self) -> Bounds | None:
         """The conformal thresholds of the chosen rate, where they hold for the present settings."""
-        if self.calibration is None or self.rate is None or not trust.is_calibrated(self.calibration, self.prediction):
+        if (
+            self.calibration is None
+            or self.rate is None
+            or not judgement.is_calibrated(self.calibration, self.prediction)
+        ):
             return None
         return next((bounds for bounds in self.calibration.bounds if bounds.alpha == self.rate), None)
 

@@ -10,10 +10,10 @@ import gradio as gr
 
 from medseg.app.server.upload_folder import result_path
 from medseg.app.state.session import Session
-from medseg.app.state.trust import judged
 from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal
+from medseg.calibration.judgement import judged
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
 from medseg.inference.record import write_report

@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from medseg.app.state import trust
 from medseg.app.state.session import Session
 from medseg.app.state.view_state import ViewState
 from medseg.app.tabs import handlers
 from medseg.app.tabs.events import NEWEST, PRIVATE
+from medseg.calibration import judgement
 
 FLIPS = "Each model runs on the image and its three mirror images"
 LEAST = "Smaller pieces of a mask are dropped"
@@ -40,7 +40,7 @@ def draw_fine_settings(view_state: ViewState, state: gr.State, views: Sequence[A
 
 
 def _is_calibrated(view_state: ViewState) -> bool:
-    return trust.is_calibrated(view_state.calibration, view_state.prediction)
+    return judgement.is_calibrated(view_state.calibration, view_state.prediction)
 
 
 def _offered(session: Session) -> Any:
