@@ -1,7 +1,8 @@
 """What the embedded ensembles are and say stays what it was, whatever is rebuilt around them.
 
 The digests are of commit d153e84, those of ensemble.json of the fit under the rules of 0.2. Hashes of files within the
-JSON do not count: a member may gain a file. Whoever trains, fits, calibrates or scores anew puts the new digest here.
+JSON do not count: a member may gain a file. The domain.json are new in 0.2 (`medseg calibrate --domain`). Whoever
+trains, fits, calibrates or scores anew puts the new digest here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ SAME = {
     ("brain", "brain-deeplabv3plus-lite2/model.safetensors"): "c578f723a242e908",
     ("brain", "brain-fpn-lite1/model.safetensors"): "dd1f668a1e2845eb",
     ("brain", "brain-unet-lite0/model.safetensors"): "9723d4d913944ba1",
+    ("brain", "domain.json"): "d5b364e950cf34ca",
+    ("chest", "domain.json"): "ab66a8734a653bbd",
+    ("polyp", "domain.json"): "3db77080c8597d2c",
     ("chest", "ensemble.json"): "8fde7d3559947ba3",
     ("chest", "calibration.json"): "f718a966bde23235",
     ("chest", "scores.json"): "5f98bb49775da9ad",

@@ -52,6 +52,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     calibrate.add_argument("ensemble", help="ensemble folder, where calibration.json is written")
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(calibrate)
+    calibrate.add_argument(
+        "--domain", action="store_true", help="write domain.json alone: which images it suits (no network runs)"
+    )
     calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
     calibrate.set_defaults(run=_calibrate)
 
@@ -171,12 +174,16 @@ def _calibrate(options: argparse.Namespace) -> None:
 
     folder = ensemble_folder(options.ensemble) if options.test else own_folder(options.ensemble)
     ensemble = Ensemble.from_pretrained(folder)
+    if options.domain:
+        _write_domain(options, read_checked(options, ensemble.config.labels, _divisions(ensemble), "val")[0], folder)
+        return
     require_weighted_mean(ensemble)  # before hours of predicting
     if options.test:
         _check(options, ensemble, load_calibration(folder, ensemble))
         return
-    samples, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "val")
-    samples = select(samples, "val")
+    everything, _ = read_checked(options, ensemble.config.labels, _divisions(ensemble), "val")
+    _write_domain(options, everything, folder)
+    samples = select(everything, "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = list(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
     name = f"{options.data.resolve().name}, validation split"
@@ -184,6 +191,29 @@ def _calibrate(options: argparse.Namespace) -> None:
         calibration = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
     schema.dump(calibration, folder / CALIBRATION)
     print(describe(calibration, ensemble.config.labels))
+
+
+def _write_domain(options: argparse.Namespace, samples: Sequence[Sample], folder: Path) -> None:
+    """domain.json, of the images of the training and validation splits; too few cases are said."""
+    import numpy as np
+
+    from medseg.data.splits import split_hash
+    from medseg.hub.folders import DOMAIN
+    from medseg.inference.domain_check import fit_domain
+    from medseg.inference.image_features import features
+    from medseg.inference.pipeline import mapped
+
+    learnt = [sample for sample in samples if sample.split != "test"]
+    rows = mapped(lambda sample: features(sample.read_image()), learnt)
+    values = np.array(list(tqdm(rows, total=len(learnt), desc="looking")))
+    name = f"{options.data.resolve().name}, training and validation splits"
+    try:
+        domain = fit_domain(values, [sample.case for sample in learnt], name, split_hash(learnt))
+    except InputError as error:
+        print(f"note: {error} {DOMAIN} is not written.", file=sys.stderr)
+        return
+    schema.dump(domain, folder / DOMAIN)
+    print(f"{folder / DOMAIN}: {domain.n} images of {domain.cases} cases; 95 % of such images suit it.")
 
 
 def _check(options: argparse.Namespace, ensemble: Ensemble, calibration: Calibration) -> None:

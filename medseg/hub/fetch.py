@@ -19,9 +19,9 @@ from medseg.hub import cache as hub_cache
 from medseg.hub.cache import Cache
 from medseg.hub.download import Cancelled, is_offline, read
 from medseg.hub.folders import (
-    CALIBRATION,
     DESCRIPTION,
     GRAPH,
+    LEARNT,
     MAX_GRAPH_BYTES,
     MAX_WEIGHTS_BYTES,
     PAPERS,
@@ -138,8 +138,8 @@ class Fetcher:
 
     def _get_files(self, listing: Listing, cache: Cache, folder: Path) -> None:
         """Bring the files of ours into the cache, JSON first: it is checked before its weights are asked for."""
-        for name in _first_description(listing), CALIBRATION, *PAPERS:
-            if not self._get(listing, cache, name) and name not in (CALIBRATION, *PAPERS):
+        for name in _first_description(listing), *LEARNT, *PAPERS:
+            if not self._get(listing, cache, name) and name not in (*LEARNT, *PAPERS):
                 raise HubError(f"{listing.repository}: {name} arrives damaged. Try again, or tell its owner.")
         members = networks(folder)
         for member in members:
@@ -197,5 +197,5 @@ def _is_whole(folder: Path) -> bool:
         needed = [member + name for member in networks(folder) for name in member_files(folder / member)]
     except ConfigError:
         return False
-    needed += [name for name in (DESCRIPTION, CALIBRATION) if (folder / name).exists()]
+    needed += [name for name in (DESCRIPTION, *LEARNT) if (folder / name).exists()]
     return all(hub_cache.is_intact(folder / name) for name in needed)

@@ -14,6 +14,10 @@ from medseg.hub.cache import has_digest
 
 DESCRIPTION = "ensemble.json"
 CALIBRATION = "calibration.json"
+DOMAIN = "domain.json"
+LEARNT = (CALIBRATION, DOMAIN)
+"""What an ensemble folder may hold beside its description: what was learnt of it and of its images."""
+
 WEIGHTS = "model.safetensors"
 GRAPH = "graph.onnx"
 MEMBER_FILES = ("member.json", "config.json", WEIGHTS, GRAPH)
@@ -77,7 +81,7 @@ def verified(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder} has no README.md: write the card first, with `medseg card {folder}`.")
     published = [
         DESCRIPTION,
-        CALIBRATION,
+        *LEARNT,
         *PAPERS,
         *(member + name for member in members for name in (*member_files(folder / member), *PAPERS)),
     ]

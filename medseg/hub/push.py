@@ -13,7 +13,7 @@ from medseg.config import UNKNOWN, MemberConfig, is_hub_id
 from medseg.errors import HubDownError, HubError, InputError, MedsegError
 from medseg.hub.cache import has_digest
 from medseg.hub.download import broken, host, is_offline, refusal
-from medseg.hub.folders import CALIBRATION, DESCRIPTION, MEMBER_FILES, PAPERS, verified
+from medseg.hub.folders import DESCRIPTION, LEARNT, MEMBER_FILES, PAPERS, verified
 from medseg.hub.listing import Listing, list_files
 from medseg.schema import load
 
@@ -81,7 +81,7 @@ def _refuse_unknown(folder: Path, files: dict[str, Path]) -> None:
 
 def _ours(there: Listing) -> list[str]:
     """The files of ours at the top of the repository and in folders that hold a member."""
-    names = (DESCRIPTION, CALIBRATION, *MEMBER_FILES, *PAPERS)
+    names = (DESCRIPTION, *LEARNT, *MEMBER_FILES, *PAPERS)
     folders = {"", *(path.removesuffix("member.json") for path in there.files if path.endswith("/member.json"))}
     return [path for path in there.files if any(path == folder + name for folder in folders for name in names)]
 

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from medseg.image import Image
 from medseg.inference import runtime
 from medseg.inference.blend import normalise_weights
 from medseg.inference.cache import ArrayCache
+from medseg.inference.domain_check import Domain, Verdict, judge, load_domain, sentences
 from medseg.inference.member import LoadedMember, file_sha256, load_member
 from medseg.inference.prediction import (
     MemberProbabilities,
@@ -142,6 +144,23 @@ class Ensemble:
     def blends(self) -> tuple[Blend, ...]:
         """The blends that `predict` takes."""
         return blends_of(self.config)
+
+    @cached_property
+    def domain(self) -> Domain | None:
+        """What the training images look like, None where nothing was learnt of it; a damaged domain.json is said."""
+        try:
+            return load_domain(self.folder) if self.folder else None
+        except MedsegError as error:
+            warnings.warn(f"{error} The domain check goes by the ranges of member.json.", MedsegWarning, stacklevel=2)
+            return None
+
+    def verdict(self, image: Image) -> Verdict:
+        """Whether `image` is like what the ensemble was trained on (`medseg.inference.domain_check`)."""
+        return judge(image, self.members[0].config.training_data, self.domain)
+
+    def domain_warnings(self, image: Image) -> list[str]:
+        """The same as sentences; [] where nothing speaks against the image."""
+        return sentences(self.verdict(image), self.members[0].config.training_data)
 
     def predict(
         self,

@@ -17,7 +17,7 @@ from medseg.data.manifest import DataSet, Sample
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError, ReadError
 from medseg.image import Image
-from medseg.inference.domain_check import reasons
+from medseg.inference.domain_check import judge
 from medseg.reading.readers import read_image
 from medseg.training.donor import EMBEDDED, find_member, read_donor
 from medseg.training.recipe import Recipe, recipe_from_settings, settings_from_arguments
@@ -155,7 +155,7 @@ def _families() -> list[str]:
 def _doubt(images: Sequence[Image], member: str) -> float:
     """How many reasons an image has, in the mean, not to be one that the member knows."""
     training = read_donor(find_member(member)).training_data
-    return sum(len(reasons(image, training)) for image in images) / len(images)
+    return sum(len(judge(image, training, None).reasons) for image in images) / len(images)
 
 
 def _channels(images: Sequence[Image]) -> Choice:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.calibration.judgement import is_calibrated, judged
-from medseg.inference import domain_check
 from medseg.inference.record import areas
 from medseg.overlay import draw_overlay
 from medseg.report.csv import write_csv
@@ -59,7 +58,7 @@ class Row:
 def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path, own_frame: int = 0) -> Row:
     """The row of an image that was segmented as `view_state` is."""
     image = prediction.image
-    domain_warnings = tuple(domain_check.warnings_of(image, view_state.ensemble.members[0].config.training_data))
+    domain_warnings = tuple(view_state.ensemble.domain_warnings(image))
     return Row(
         file,
         path,

@@ -21,6 +21,7 @@ from medseg.schema import load
 
 if TYPE_CHECKING:
     from medseg.image import Image
+    from medseg.inference.domain_check import Domain
     from medseg.inference.ensemble import Ensemble
 
 Source: TypeAlias = "Path | str"
@@ -50,6 +51,7 @@ class Registry:
         self._loaded: dict[str, Ensemble] = {}
         self._fetched: OrderedDict[str, Ensemble] = OrderedDict()
         self._training: dict[str, TrainingData | None] = {}
+        self._domains: dict[str, Domain | None] = {}
         self._loading = threading.Lock()
         self._changing = threading.Lock()
         for source in sources:
@@ -123,11 +125,11 @@ class Registry:
         return repository
 
     def suiting(self, image: Image, present: str | None) -> str | None:
-        """The name of the ensemble whose training images `image` is most like, by `domain_check.reasons` against it.
+        """The name of the ensemble whose training images `image` is most like, by `domain_check.judge`.
 
-        The present one stays unless another has fewer against it, so a choice by hand lasts until an image comes that
-        another suits better. Among others the order here decides. A Hub repository not used yet neither is chosen
-        nor gives way, as nothing is known of it.
+        The present one stays unless another suits better, so a choice by hand lasts until an image comes that another
+        suits. Among others the order here decides. A Hub repository not used yet neither is chosen nor gives way, as
+        nothing is known of it.
         """
         if present and self.training(present) is None:
             return present
@@ -135,9 +137,22 @@ class Registry:
         return min(names, key=lambda name: self.against(image, name), default=present)
 
     def against(self, image: Image, name: str | None) -> int:
-        """How much speaks against `image` being like what `name` was trained on; 0 where that is not known."""
+        """0 where `image` suits what `name` was trained on, or nothing is known of that; 1 where it is doubtful, 2
+        where it is none of these or, without a domain.json, two things or more speak against it."""
         data = self.training(name) if name else None
-        return 0 if data is None else len(domain_check.reasons(image, data))
+        if data is None or name is None:
+            return 0
+        domain = self._domain(name)
+        verdict = domain_check.judge(image, data, domain)
+        return domain_check.WORDS.index(verdict.word) if domain else min(len(verdict.reasons), 2)
+
+    def _domain(self, name: str) -> Domain | None:
+        ensemble = self._loaded.get(name) or self._fetched.get(name)
+        if ensemble is not None:
+            return ensemble.domain
+        if name not in self._domains:
+            self._domains[name] = _domain_of(self._sources.get(name))
+        return self._domains[name]
 
     def training(self, name: str) -> TrainingData | None:
         """What the first member of the ensemble `name` was trained on, None where that is not known (yet)."""
@@ -208,6 +223,14 @@ def _training(source: Source | None) -> TrainingData | None:
     try:
         settings, root = config.load_ensemble(source)
         return load(MemberConfig, root / settings.members[0].source / "member.json").training_data
+    except MedsegError:
+        return None
+
+
+def _domain_of(source: Source | None) -> Domain | None:
+    """From the domain.json of a folder; None for a repository, and where it cannot be read."""
+    try:
+        return domain_check.load_domain(source) if isinstance(source, Path) else None
     except MedsegError:
         return None
 

@@ -16,7 +16,6 @@ from medseg.calibration import judgement
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
-from medseg.inference import domain_check
 from medseg.reading.readers import read_file, read_masks
 
 if TYPE_CHECKING:
@@ -212,7 +211,7 @@ class Session:
     def _show(self, prediction: Prediction, ensemble: Ensemble) -> None:
         """Show `prediction` at the settings of now, or as it is where the ensemble is another one."""
         before, image = self._now, prediction.image
-        domain_warnings = tuple(domain_check.warnings_of(image, ensemble.members[0].config.training_data))
+        domain_warnings = tuple(ensemble.domain_warnings(image))
         if before is None or before.ensemble is not ensemble:
             opacity = OPACITY if before is None else before.opacity
             view = _with_image(prediction, _view_of(image))
