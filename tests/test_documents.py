@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from medseg.__main__ import parser
+from medseg.commands.app import VARIABLES
 from medseg.commands.train import TRAININGS
 from medseg.training.recipe import Recipe, StackRecipe, recipe_from_arguments
 from tests.conftest import ROOT
@@ -74,6 +75,15 @@ def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     inside = [target for target in targets if target and not target.startswith(("http", "reference/"))]
     assert [target for target in inside if not (document.parent / target).exists()] == []
+
+
+def test_the_help_of_app_names_every_variable_of_the_guide() -> None:
+    table = [
+        line for line in (ROOT / "docs" / "programs.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "
+    ]
+    named = {name for line in table for name in re.findall(r"`((?:MEDSEG|GRADIO)_[A-Z_]+)`", line.split("|")[1])}
+    assert "MEDSEG_LOGIN" in named
+    assert sorted(named - {*re.findall(r"^  (\w+)", VARIABLES, re.MULTILINE)}) == []
 
 
 def test_the_readme_is_short() -> None:
