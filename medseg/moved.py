@@ -18,6 +18,8 @@ MOVED = {
     "medseg.formats.page": "medseg.report.prediction_page",
     "medseg.formats.tables": "medseg.export.tables",
     "medseg.formats.training_pair": "medseg.export.training_pair",
+    "medseg.data.layouts_folders": "medseg.data.catalogue",
+    "medseg.data.layouts_tables": "medseg.data.catalogue",
     "medseg.evaluation.html_page": "medseg.report.html",
     "medseg.evaluation.report_html": "medseg.report.evaluation_page",
     "medseg.evaluation.report_pictures": "medseg.report.evaluation_images",
