@@ -1,12 +1,15 @@
-"""One image's masks in the tables of others: run lengths as SIIM-ACR's csv has them, instances as COCO's JSON.
+"""Masks in the tables of others: run lengths as SIIM-ACR's csv has them, instances as COCO's JSON.
 
-Both are on the pixel grid of the file that was read, and name the image as they are told: medseg keeps no file names.
+Both are on the pixel grid of the file that was read, and name the images as they are told: medseg keeps no file names.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medseg.data.coco import measures, to_runs
 from medseg.data.rle import encode_rle
@@ -15,40 +18,66 @@ from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
 from medseg.report.csv import write_csv
 
+_HEAD = ["ImageId", "EncodedPixels", "Label", "Height", "Width", "Notice"]
+
 
 def write_rle(prediction: Prediction, name: str, path: Path) -> None:
     """A csv with a row for each label: ImageId and EncodedPixels as SIIM-ACR 2019 has them (relative, column-major run
     lengths, -1 for none), then Label, Height and Width of the grid, and the notice."""
-    masks = to_stored(prediction.masks, prediction.image.orientation)
-    runs = [encode_rle(mask) for mask in masks]
-    lines = [
-        (name, -1 if run == "-1" else run, label, *masks.shape[1:], NOTICE)
-        for label, run in zip(prediction.labels, runs, strict=True)
-    ]
-    write_csv(path, ["ImageId", "EncodedPixels", "Label", "Height", "Width", "Notice"], lines)
+    write_entries([Entry.of(prediction, name)], rle=path)
 
 
 def write_instances(prediction: Prediction, name: str, path: Path) -> None:
     """COCO instance JSON of one image, the file `name`: an annotation in compressed run lengths for each label that
     was found. `medseg.data.coco.read_coco` reads it."""
-    masks = to_stored(prediction.masks, prediction.image.orientation)
-    height, width = masks.shape[1:]
-    annotations = [
-        {
-            "id": number,
-            "image_id": 1,
-            "category_id": number,
-            "iscrowd": 0,
-            **measures(mask),
-            "segmentation": to_runs(mask),
-        }
-        for number, mask in enumerate(masks, start=1)
-        if mask.any()
+    write_entries([Entry.of(prediction, name)], coco=path)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image in both tables: what is kept of each of many, as run lengths are small."""
+
+    name: str
+    size: tuple[int, int]
+    labels: tuple[str, ...]
+    runs: tuple[str, ...]
+    instances: tuple[dict[str, Any], ...]
+    about: str
+
+    @classmethod
+    def of(cls, prediction: Prediction, name: str) -> Entry:
+        masks = to_stored(prediction.masks, prediction.image.orientation)
+        instances = (
+            {"category_id": number, "iscrowd": 0, **measures(mask), "segmentation": to_runs(mask)}
+            for number, mask in enumerate(masks, start=1)
+            if mask.any()
+        )
+        runs = tuple(encode_rle(mask) for mask in masks)
+        return cls(name, masks.shape[1:], prediction.labels, runs, tuple(instances), prediction.describe())
+
+
+def write_entries(entries: Sequence[Entry], *, rle: Path | None = None, coco: Path | None = None) -> None:
+    """The tables of several images of one ensemble, as `write_rle` and `write_instances` write those of one."""
+    if rle is not None:
+        lines = (
+            (one.name, -1 if run == "-1" else run, label, *one.size, NOTICE)
+            for one in entries
+            for label, run in zip(one.labels, one.runs, strict=True)
+        )
+        write_csv(rle, _HEAD, lines)
+    if coco is not None:
+        coco.write_text(json.dumps(_coco(entries), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _coco(entries: Sequence[Entry]) -> dict[str, Any]:
+    images = [
+        {"id": number, "file_name": one.name, "height": one.size[0], "width": one.size[1]}
+        for number, one in enumerate(entries, start=1)
     ]
-    content = {
-        "info": {"description": NOTICE, "contributor": prediction.describe()},
-        "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": label} for number, label in enumerate(prediction.labels, start=1)],
+    instances = [{"image_id": number, **each} for number, one in enumerate(entries, start=1) for each in one.instances]
+    return {
+        "info": {"description": NOTICE, "contributor": entries[0].about},
+        "images": images,
+        "annotations": [{"id": number, **each} for number, each in enumerate(instances, start=1)],
+        "categories": [{"id": number, "name": label} for number, label in enumerate(entries[0].labels, start=1)],
     }
-    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from medseg.app.state.batch import Batch
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile, unique
 from medseg.app.tabs.batch import _settings
+from medseg.data.coco import to_runs
 from medseg.errors import InputError
 from medseg.inference.pipeline import AHEAD
 from tests.conftest import write_disc_pair
@@ -76,6 +78,31 @@ def test_images_are_segmented_as_the_first_tab_is_set(session: Session, image: P
     assert row.agreement is None  # one member alone has nobody to agree with
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_coco_and_run_lengths_call_images_as_the_visitor_wishes(
+    named: bool, session: Session, picture: Path, tmp_path: Path
+) -> None:
+    batch = Batch()
+    files = [UploadedFile(picture, "Müller 1.png"), UploadedFile(tmp_path / "images" / "disc.png", "Müller 2.png")]
+    assert list(batch.run(files, session.view_state, named=named))
+    with zipfile.ZipFile(batch.write()) as archive:
+        archive.extractall(tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "coco.json").read_text())
+    names = [image["file_name"] for image in content["images"]]
+    assert names == (["Müller 1.png", "Müller 2.png"] if named else [hash_of(file.path) for file in files])
+    with (tmp_path / "out" / "run-lengths.csv").open() as table:
+        assert [line["ImageId"] for line in csv.DictReader(table)] == names
+    for image, file in zip(content["images"], files, strict=True):
+        (runs,) = (each["segmentation"] for each in content["annotations"] if each["image_id"] == image["id"])
+        mask = session.view_state.segment(medseg.read_image(file.path)).masks[0]
+        assert runs == to_runs(mask)
+    assert [each["id"] for each in content["annotations"]] == [1, 2]
+
+
+def hash_of(path: Path) -> str:
+    return medseg.read_image(path).sha256[:16]
+
+
 def test_a_zip_that_is_damaged_or_too_much_is_a_row_and_the_others_go_on(
     session: Session, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +141,7 @@ def test_a_run_that_is_cancelled_keeps_what_was_begun(session: Session, image: P
     assert len(done) <= 1 + AHEAD
     with zipfile.ZipFile(batch.write()) as archive:
         names = {f"{name}.{kind}" for name in done for kind in ("json", "png")}
-        assert {*archive.namelist()} == {*names, "results.csv"}
+        assert {*archive.namelist()} == {*names, "results.csv", "coco.json", "run-lengths.csv"}
 
 
 def test_an_unexpected_failure_is_a_row_too(session: Session, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:

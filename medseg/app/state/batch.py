@@ -21,7 +21,9 @@ from medseg.reading.archive import unpack_into
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
+    from medseg.export.tables import Entry
     from medseg.inference.jobs import Job
+    from medseg.inference.prediction import Prediction
 
 MAX_IMAGES = 500
 MAX_UNPACKED = 2**30
@@ -33,6 +35,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self._entries: list[Entry] = []
         self._folder: Path | None = None
         self.cancelled = threading.Event()
 
@@ -45,17 +48,21 @@ class Batch:
         """The most doubtful first, and before them the files without a result."""
         return sorted(self._rows, key=lambda row: row.worth)
 
-    def run(self, uploads: Sequence[UploadedFile], view_state: ViewState) -> Iterator[tuple[int, int]]:
+    def run(
+        self, uploads: Sequence[UploadedFile], view_state: ViewState, *, named: bool = True
+    ) -> Iterator[tuple[int, int]]:
         """Segment the files at the settings of `view_state`; gives (files done, files) after each image and failure.
+        COCO and run lengths call the images by their files where they are to be `named`, else by the heads of hashes.
 
         A file that fails is a row with its reason, and the others go on. Ends early when it is cancelled, and after
         MAX_IMAGES images. Raises InputError without files, or for more than that.
         """
+        from medseg.export.tables import Entry
         from medseg.inference.batch import segment_job
         from medseg.inference.pipeline import ahead
 
         self.cancelled.clear()
-        self._rows = []
+        self._rows, self._entries = [], []
         folder = self._new_folder()
         jobs = self._find(uploads, folder)
 
@@ -64,31 +71,38 @@ class Batch:
         def is_over() -> bool:
             return self.cancelled.is_set() or len(images) >= MAX_IMAGES
 
-        def rows(done: int, job: Job) -> Iterator[tuple[int, Row, int]]:
+        def rows(done: int, job: Job) -> Iterator[tuple[int, Row, Entry | None, int]]:
             if is_over():
                 return
             try:
                 for prediction in segment_job(view_state.ensemble, job, folder / "results", view_state.settings):
                     images.append(job)
+                    entry = Entry.of(prediction, _name(prediction, job.stem) if named else prediction.image.sha256[:16])
                     row = row_of(prediction, view_state, job.stem, *job.place(prediction.image.frame))
-                    yield done, row, prediction.image.pixels.nbytes
+                    yield done, row, entry, prediction.image.pixels.nbytes
                     if is_over():
                         return
             except Exception as error:
-                yield done, Row(job.stem, job.path, reason=_reason(error)), 0
+                yield done, Row(job.stem, job.path, reason=_reason(error)), None, 0
 
         # what was begun comes to its end: its files are in the zip, and so its rows belong into the table
-        for done, row, _ in ahead(itertools.starmap(rows, enumerate(jobs, start=1)), lambda item: item[2]):
+        for done, row, entry, _ in ahead(itertools.starmap(rows, enumerate(jobs, start=1)), lambda item: item[3]):
             self._rows.append(row)
+            self._entries += [entry] if entry is not None else []
             yield done, len(jobs)
 
     def write(self) -> Path:
-        """A zip of all masks and reports, and results.csv. Raises InputError before there are any."""
+        """A zip of all masks (PNG, COCO, run lengths) and reports, and results.csv. Raises InputError before there are
+        any."""
         if self._folder is None or not self._rows:
             raise InputError("There are no results yet: segment some images first.")
+        from medseg.export.tables import write_entries
+
         results = self._folder / "results"
         results.mkdir(exist_ok=True)
         write_table(self.rows, results / "results.csv")
+        if self._entries:
+            write_entries(self._entries, rle=results / "run-lengths.csv", coco=results / "coco.json")
         target = result_path("medseg-results.zip", self)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(results.rglob("*")):
@@ -136,6 +150,11 @@ def _unpacked(path: Path, folder: Path) -> list[Job]:
         return find_jobs([str(place)], folder / "results")
     except InputError:
         raise InputError("It holds no file.") from None
+
+
+def _name(prediction: Prediction, file: str) -> str:
+    """As the mask beside it in the zip."""
+    return file if prediction.image.frames == 1 else f"{file}-frame{prediction.image.frame:03d}"
 
 
 def _reason(error: Exception) -> str:

@@ -34,6 +34,9 @@ def draw_batch_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.St
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
             files = named_files(label="Drop images or zips of images", height=220, elem_id="batch-files")
             settings = gr.Markdown(elem_id="batch-settings")
+            named = gr.Checkbox(
+                True, label="Names of my files in COCO and run lengths, else hashes", elem_id="batch-named"
+            )
             with gr.Row():
                 start = gr.Button("Segment them", variant="primary", min_width=120, elem_id="batch-start")
                 stop = gr.Button("Stop", min_width=80, elem_id="batch-stop")
@@ -44,7 +47,7 @@ def draw_batch_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.St
     gr.on([tab.select, start.click], _settings, session, settings, **QUIET)
     start.click(
         _segment,
-        [session, batch, files],
+        [session, batch, files, named],
         [status, table, results],
         show_progress="hidden",
         concurrency_limit=2,  # of all visitors: who has one image is not to wait for those who have many
@@ -57,8 +60,8 @@ def draw_batch_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.St
 def _before() -> str:
     return (
         f"Up to {MAX_IMAGES} images (PNG, JPEG, TIFF, DICOM, NIfTI), also in zips, become a table with areas and "
-        f"how far to believe each mask, and a zip of masks, reports and results.csv. {ORDER} Nobody else sees your "
-        f"files, which are deleted after {keep_seconds() / 60:.0f} minutes."
+        "how far to believe each mask, and a zip of masks (PNG, COCO, run lengths), reports and results.csv. "
+        f"{ORDER} Nobody else sees your files, which are deleted after {keep_seconds() / 60:.0f} minutes."
     )
 
 
@@ -68,11 +71,11 @@ def _settings(session: Session) -> str:
     return f"As set in “Image”: {text.setting(session.view_state)}"
 
 
-def _segment(session: Session, batch: Batch, uploads: list[UploadedFile]) -> Iterator[list[Any]]:
+def _segment(session: Session, batch: Batch, uploads: list[UploadedFile], named: bool) -> Iterator[list[Any]]:
     """Rows as they come are only counted; the table is drawn once."""
     yield ["Starting …", "", gr.update(visible=False)]
     try:
-        for done, files in batch.run(uploads, session.view_state):
+        for done, files in batch.run(uploads, session.view_state, named=named):
             yield [f"**{len(batch.rows)} images done**, file {done} of {files} …", gr.skip(), gr.skip()]
         yield [_summary(batch), html_table(batch.rows), gr.update(value=str(batch.write()), visible=True)]
     except Exception as error:
