@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import warnings
@@ -29,10 +30,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _note
             options.run(options)
-    except (MedsegError, OSError) as error:  # OSError: a full disk, a folder that may not be written
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)  # and the number of SIGPIPE
+    except MedsegError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # a full disk, a folder that may not be written
+        sys.exit(f"error: {_in_words(error)}")
     except KeyboardInterrupt:
         sys.exit(130)  # 128 and the signal's number, as shells count
+
+
+def _in_words(error: OSError) -> str:
+    """What the system refuses, and for which file."""
+    if not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
 
 
 def _note(  # noqa: PLR0917 # as `warnings.showwarning` is called

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from medseg.errors import InputError, MedsegWarning
+from medseg.errors import InputError
 
 if TYPE_CHECKING:
     from medseg.data.manifest import DataSet, Sample
@@ -98,16 +97,14 @@ def _inspect(options: argparse.Namespace) -> None:
     from PIL import Image
 
     from medseg.data.survey import choose, describe, draw_sheet
-    from medseg.data.verify import examine, findings
+    from medseg.data.verify import examine, findings, untrainable
 
     _check_splits_options(options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MedsegWarning)  # what is left out stands in the report
-        loaded = load_chosen(options, seed=options.seed)
+    loaded = load_chosen(options, seed=options.seed, quiet=True)  # what is left out stands in the report
     labels = loaded.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
     with tqdm(total=len(loaded.samples), desc="reading") as bar:
         examined = examine(loaded.samples, labels, progress=lambda done, total: bar.update())
-    everything = findings(examined, labels)
+    everything = [*findings(examined, labels), *untrainable(loaded.samples)]
     print(describe(loaded, labels, examined, options.data, everything))
     if options.sheet and (chosen := choose(examined)):
         Image.fromarray(draw_sheet(chosen, labels)).save(options.sheet, format="PNG")

@@ -30,6 +30,11 @@ class LeftOut:
         return f"{self.lead}: {self.what} ({self.count}), the first: {', '.join(self.names)}."
 
 
+def counted(count: int, noun: str) -> str:
+    """The count with its noun: 1 fault, 2 faults."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def left_out(what: str, names: Iterable[str], lead: str = "Left out") -> tuple[LeftOut, ...]:
     """One entry for all `names`, none where there are none."""
     every = sorted(names)

@@ -60,6 +60,7 @@ def load_data(
     seed: int = 0,
     boxes: bool = False,
     divide: bool = True,
+    quiet: bool = False,
 ) -> DataSet:
     """The data set at `data`, every sample with its split.
 
@@ -71,8 +72,8 @@ def load_data(
 
     A splits.json in the folder (or `splits`, another file of that form) is honoured, of folds number `fold` (else 0) as
     `splits.with_fold` says. Without one, cases are dealt 70 : 15 : 15 by a hash of (seed, case), as `splits.deal` says;
-    where `divide` is False their split stays "". Raises InputError that says what was looked for, or which files,
-    labels or cases do not fit.
+    where `divide` is False their split stays "". What is left out is a MedsegWarning each, unless `quiet`. Raises
+    InputError that says what was looked for, or which files, labels or cases do not fit.
     """
     place = unpack_zip(Path(data)) if Path(data).suffix.lower() == ".zip" else Path(data)
     if bool(images) != bool(masks):
@@ -89,7 +90,8 @@ def load_data(
     if fold is not None and (path is None or not in_folds(path)):
         raise InputError(f"{place.name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
     entries = (*loaded.left_out, *held_out_name(samples, place))
-    warn_left_out(entries)
+    if not quiet:
+        warn_left_out(entries)
     dealt = deal(samples, seed) if divide else samples
     refuse_divided_cases(dealt)
     return replace(loaded, samples=dealt, left_out=entries)

@@ -11,10 +11,11 @@ from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
 from medseg.arrays import Mask, Masks
+from medseg.data.left_out import counted
 from medseg.data.manifest import SPLITS, DataSet, Sample
 from medseg.data.parts import relative_to
 from medseg.data.splits import split_hash
-from medseg.data.verify import Examined, Finding
+from medseg.data.verify import Examined, Finding, grouped
 from medseg.image import Image
 from medseg.overlay import Rgb, draw_overlay, label_colour
 
@@ -39,8 +40,9 @@ def describe(
     lines += [*map(str, loaded.left_out), ""] if loaded.left_out else []
     faults = [finding for finding in all_findings if finding.kind != "doubt"]
     doubts = [finding for finding in all_findings if finding.kind == "doubt"]
-    lines += [f"{len(doubts)} doubts", *(f"  {doubt}" for doubt in doubts)] if doubts else []
-    lines += [f"{len(faults)} findings", *(f"  {fault}" for fault in faults)] if faults else ["no findings"]
+    lines += [counted(len(doubts), "doubt"), *(f"  {doubt}" for doubt in grouped(doubts))] if doubts else []
+    lines += [counted(len(faults), "finding"), *(f"  {fault}" for fault in grouped(faults))] if faults else []
+    lines += [] if faults else ["no findings"]
     return "\n".join(lines)
 
 

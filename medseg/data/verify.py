@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from medseg.arrays import Masks
+from medseg.data.left_out import counted
 from medseg.data.manifest import SPLITS, Sample
 from medseg.data.parts import Box, Polygon, stored_size
 from medseg.data.splits import divided_cases
@@ -112,9 +113,25 @@ def check_split(
 
 def _refuse(faults: Sequence[Finding]) -> None:
     if faults:
-        named = " ".join(f"({number}) {fault}" for number, fault in enumerate(faults[:_NAMED], start=1))
-        more = f" And {len(faults) - _NAMED} more: medseg inspect lists them." if len(faults) > _NAMED else ""
-        raise InputError(f"The data set has {len(faults)} faults. {named}{more}")
+        lines = grouped(faults)
+        named = " ".join(f"({number}) {fault}" for number, fault in enumerate(lines[:_NAMED], start=1))
+        more = f" And {len(lines) - _NAMED} more: medseg inspect lists them." if len(lines) > _NAMED else ""
+        raise InputError(f"The data set has {counted(len(faults), 'fault')}. {named}{more}")
+
+
+def grouped(all_findings: Sequence[Finding]) -> list[str]:
+    """The findings as lines; what is said of more than three files is one line of the first that names two others."""
+    files: dict[str, dict[str, None]] = {}
+    for finding in all_findings:
+        files.setdefault(finding.sentence, {})[finding.where] = None
+    lines = []
+    for sentence, names in files.items():
+        first, *others = names
+        if len(others) < 3:
+            lines += [f"{name}: {sentence}" for name in names]
+        else:
+            lines.append(f"{first}: {sentence} (Also {', '.join(others[:2])} and {len(others) - 2} more.)")
+    return lines
 
 
 def examine(
@@ -310,6 +327,19 @@ def _absent(examined: Sequence[Examined]) -> list[Finding]:
         Finding(f"split {split}", "no sample belongs to it: with three cases or more each split gets one.", "doubt")
         for split in SPLITS
         if split not in splits
+    ]
+
+
+def untrainable(samples: Sequence[Sample]) -> list[Finding]:
+    """What training will refuse of samples that are not all for testing: too few of train, none of val."""
+    counts = Counter(sample.split for sample in samples)
+    if counts.keys() <= {"val", "test"}:
+        return []
+    least = {"train": (2, "a step of training needs two samples"), "val": (1, "training needs one to stop at its best")}
+    return [
+        Finding(f"split {split}", f"{why}, and it holds {counts[split]}. Add cases, or divide them anew.", "division")
+        for split, (count, why) in least.items()
+        if counts[split] < count
     ]
 
 

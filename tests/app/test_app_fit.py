@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import medseg
@@ -15,7 +16,7 @@ import medseg.app.state.fit
 from medseg import schema
 from medseg.app.state.fit import DataFit
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.fit import continuing, recommendation, table
+from medseg.app.tabs.fit import continuing, doubts, recommendation, table
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
@@ -81,6 +82,24 @@ def test_without_a_division_all_images_are_used_from_a_zip_and_from_files_alike(
     assert found.nested is not None
     assert found.nested.fitted.n == 6
     assert list(folder.iterdir()) == []  # nothing of what was sent outlives the fit
+
+
+def test_what_is_left_out_or_doubtful_is_listed(ensemble: Ensemble, pairs: Path) -> None:
+    shutil.copy(pairs / "images" / "c0.png", pairs / "images" / "c4.png")
+    (pairs / "images" / "x.heic").write_bytes(b"x")
+    data_fit = DataFit()
+    data_fit.run(ensemble, zipped(pairs), [])
+    left_out, copied = data_fit.doubts
+    assert left_out == "Left out: files whose format medseg does not read (1), the first: images/x.heic."
+    assert copied.startswith("images/c4.png: the same image as images/c0.png")
+    assert doubts(["<b>"]).startswith("- ⚠ ")
+
+
+def test_masks_that_fit_no_image_are_refused_by_name(ensemble: Ensemble, pairs: Path) -> None:
+    shutil.copy(pairs / "masks" / "c0.png", pairs / "images" / "c1.png")  # a mask in the place of an image is no fault
+    PIL.Image.fromarray(np.zeros((9, 9), np.uint8)).save(pairs / "masks" / "c2.png")
+    with pytest.raises(InputError, match=r"has 1 fault\. \(1\) masks/c2\.png: The mask is 9 × 9"):
+        DataFit().run(ensemble, zipped(pairs), [])
 
 
 def test_what_is_saved_opens_in_place_of_the_ensembles_own(
@@ -190,6 +209,8 @@ def test_weights_for_each_label_are_applied_and_saved(
 ) -> None:
     folder = make_ensemble(tmp_path / "two", (1, 1), labels=("disc", "rest"), task="multilabel", plain=True)
     ensemble = medseg.Ensemble.from_pretrained(folder)
+    for path in (pairs / "masks").iterdir():
+        PIL.Image.fromarray((np.asarray(PIL.Image.open(path)) > 0) + np.eye(48, 64, dtype=np.uint8)).save(path)
     monkeypatch.setattr("medseg.fitting.fit.fit", lambda *arguments, **settings: halves)
     data_fit = DataFit()
     data_fit.run(ensemble, given(pairs, "images"), given(pairs, "masks"))

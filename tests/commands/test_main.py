@@ -272,3 +272,15 @@ def test_the_command_line_ends_with_status_1_and_one_line_on_stderr(tmp_path: Pa
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: ensemble.json cannot be read")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_the_system_refuses_is_a_sentence(disc_pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*sheet\.png: No such file or directory\.$"):
+        main(["inspect", str(disc_pairs), "--sheet", str(tmp_path / "absent" / "sheet.png")])
+
+
+def test_a_reader_that_has_enough_gets_no_traceback(disc_pairs: Path) -> None:
+    command = f"{sys.executable} -m medseg inspect {disc_pairs} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == "141\n"

@@ -20,14 +20,16 @@ from tests.data_sets import SMALL, chestx_det, kvasir, save, scene
 
 def test_the_report_counts_by_split_case_and_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chestx_det(tmp_path)
-    main(["inspect", str(tmp_path), "--labels", "Mass", "any=Mass,Effusion"])
+    with pytest.raises(SystemExit) as caught:
+        main(["inspect", str(tmp_path), "--labels", "Mass", "any=Mass,Effusion"])
+    assert caught.value.code == 1
     report = capsys.readouterr().out
     assert report.startswith("chestx-det: 3 samples of 2 cases\n")
     assert "sizes   all 32 × 24 (width × height)" in report
     assert "train      2 samples      1 cases      1 empty" in report
     assert "Mass  marked on      1, 3.516% of the pixels" in report  # 54 of 2 × 768
     assert "any   marked on      1, 5.794% of the pixels" in report  # 54 + 50 − 15
-    assert report.endswith("no findings\n")
+    assert "1 finding\n  split val: training needs one to stop at its best, and it holds 0." in report
 
 
 def test_faults_are_listed_and_make_the_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +38,7 @@ def test_faults_are_listed_and_make_the_exit_status_1(tmp_path: Path, capsys: py
     with pytest.raises(SystemExit) as caught:
         main(["inspect", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")])
     assert caught.value.code == 1
-    assert "1 findings\n  masks/b.jpg: The mask is 9 × 9" in capsys.readouterr().out
+    assert "2 findings\n  masks/b.jpg: The mask is 9 × 9" in capsys.readouterr().out
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (256, 24 + 286)  # the one that can be read
 

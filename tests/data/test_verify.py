@@ -14,7 +14,7 @@ import pytest
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box, Polygon, Runs
 from medseg.data.samples import load_data
-from medseg.data.verify import require_sound, verify
+from medseg.data.verify import Finding, _refuse, require_sound, untrainable, verify
 from medseg.errors import InputError
 from tests.conftest import write_disc_pair
 
@@ -132,6 +132,23 @@ def test_all_faults_are_found_in_one_pass_and_refused_in_one_sentence(samples: l
         require_sound(samples, LABELS)
 
 
-def test_a_refusal_names_ten_faults_and_counts_the_rest(samples: list[Sample]) -> None:
+def test_a_refusal_names_ten_faults_and_counts_the_rest() -> None:
     with pytest.raises(InputError, match=r"has 12 faults.*\(10\).*And 2 more"):
-        require_sound([replace(samples[0], image=Path(f"x/{i}.png")) for i in range(12)], LABELS)
+        _refuse([Finding(f"{i}.png", f"fault {i}.") for i in range(12)])
+
+
+def test_what_training_refuses_is_a_finding(samples: list[Sample]) -> None:
+    alone = [replace(samples[0], split="train")]
+    assert [str(finding) for finding in untrainable(alone)] == [
+        "split train: a step of training needs two samples, and it holds 1. Add cases, or divide them anew.",
+        "split val: training needs one to stop at its best, and it holds 0. Add cases, or divide them anew.",
+    ]
+    assert untrainable([replace(samples[0], split="test")]) == []  # an external set
+    assert untrainable(samples) == []
+
+
+def test_one_sentence_of_many_files_is_one_line(samples: list[Sample]) -> None:
+    for sample in samples[:4]:
+        save(Path(str(sample.mask)), np.arange(48 * 64).reshape(48, 64).astype(np.uint8) % 5)
+    with pytest.raises(InputError, match=r"has 4 faults\. \(1\) masks/c0\.png: .* \(Also .* and 1 more\.\)$"):
+        require_sound(samples, LABELS)

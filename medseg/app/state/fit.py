@@ -33,6 +33,8 @@ class DataFit:
 
     def __init__(self) -> None:
         self._now: tuple[Ensemble, Fit, EnsembleConfig] | None = None
+        self.doubts: tuple[str, ...] = ()
+        """What was left out of the images of the newest fit, or is doubtful about them."""
         self.cancelled = threading.Event()
 
     def __deepcopy__(self, memo: object) -> DataFit:
@@ -63,9 +65,11 @@ class DataFit:
             progress(done, total)
 
         with tempfile.TemporaryDirectory(dir=visitors_folder()) as folder:
-            samples = _samples(_arranged(images, masks, Path(folder) / "The upload"))
+            labels = ensemble.config.labels
+            samples, doubts = _samples(_arranged(images, masks, Path(folder) / "The upload"), labels)
             fitted = fit(observe(ensemble.members, samples, progress=step))
         self._now = (ensemble, fitted, _settings(ensemble, fitted, samples))
+        self.doubts = doubts
         return fitted
 
     def choice(self, ensemble: Ensemble) -> Choice:
@@ -101,12 +105,17 @@ def _arranged(images: Sequence[UploadedFile], masks: Sequence[UploadedFile], fol
     return folder
 
 
-def _samples(root: Path) -> list[Sample]:
-    """Pairs or masks by class alone: other layouts may name files anywhere, which a visitor shall not."""
+def _samples(root: Path, labels: Sequence[str]) -> tuple[list[Sample], tuple[str, ...]]:
+    """The samples to fit to, and what is left out or doubtful. Pairs or masks by class alone: other layouts may name
+    files anywhere, which a visitor shall not."""
+    from medseg.data.division import with_labels
     from medseg.data.layouts.pairs import is_class_folders
     from medseg.data.samples import load_data, select
+    from medseg.data.verify import check_split
 
-    fitted = load_data(root, layout="class-folders" if is_class_folders(root) else "pairs", divide=False).samples
+    layout = "class-folders" if is_class_folders(root) else "pairs"
+    loaded = with_labels(load_data(root, layout=layout, divide=False, quiet=True), labels)
+    fitted = loaded.samples
     divided = any(sample.split for sample in fitted)
     chosen = select(fitted, "val") if divided else [dataclasses.replace(sample, split="val") for sample in fitted]
     if len(chosen) > MAX_IMAGES:
@@ -114,7 +123,8 @@ def _samples(root: Path) -> list[Sample]:
             f"These are {len(chosen)} images, and here up to {MAX_IMAGES} are fitted to: send fewer, or use "
             "`medseg fit`."
         )
-    return chosen
+    doubts = check_split(fitted if divided else chosen, labels, "val", marked=True)
+    return chosen, tuple(map(str, (*loaded.left_out, *doubts)))
 
 
 def _settings(ensemble: Ensemble, fitted: Fit, samples: Sequence[Sample]) -> EnsembleConfig:

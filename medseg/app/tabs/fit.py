@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -86,9 +87,14 @@ def _fit(
     progress(None, desc="Reading what you sent")
     ensemble = session.view_state.ensemble
     fitted = data_fit.run(ensemble, images, masks, step)
-    parts = [recommendation(fitted), table(fitted, ensemble.names, ensemble.config.labels)]
+    parts = [recommendation(fitted), table(fitted, ensemble.names, ensemble.config.labels), doubts(data_fit.doubts)]
     report = "\n\n".join([*parts, continuing(ensemble.names[fitted.best_single])])
     return [report, gr.update(visible=True), gr.update(value=str(data_fit.write()))]
+
+
+def doubts(sentences: Sequence[str]) -> str:
+    """What was left out or is doubtful, as a list; its names are a stranger's."""
+    return "\n".join(f"- ⚠ {text.plain(sentence)}" for sentence in sentences)
 
 
 def _stop(data_fit: DataFit) -> None:

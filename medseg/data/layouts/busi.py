@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.config import TrainingData
+from medseg.config import UNKNOWN, TrainingData
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.listing import by_stem, folders, mask_base
 from medseg.data.manifest import DataSet, Sample
@@ -13,7 +13,7 @@ from medseg.data.parts import MaskFile
 _KINDS = ("benign", "malignant", "normal")
 _SOURCE = TrainingData(
     "BUSI, Breast Ultrasound Images",
-    "CC BY 4.0",
+    UNKNOWN.licence,
     "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     "Al-Dhabyani et al. 2020, Dataset of breast ultrasound images, Data in Brief 28:104863",
 )
@@ -32,7 +32,7 @@ def read_busi(root: Path) -> DataSet:
     Layout: benign/"benign (1).png" with "benign (1)_mask.png", "benign (1)_mask_1.png", …; malignant/ alike; normal/
         with empty masks. The set names no patients, and holds images of one patient more than once: every image is a
         case.
-    Licence: CC BY 4.0.
+    Licence: not stated with the data; mirrors name different ones.
     Citation: Al-Dhabyani et al. 2020, Dataset of breast ultrasound images, Data in Brief 28:104863,
         doi:10.1016/j.dib.2019.104863.
     Raises InputError for an image without a mask or a mask without an image.

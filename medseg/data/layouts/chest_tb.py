@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.config import TrainingData
+from medseg.config import UNKNOWN, TrainingData
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
 from medseg.data.listing import by_stem
@@ -13,7 +13,6 @@ from medseg.data.parts import MaskFile
 
 _HOME = "https://lhncbc.nlm.nih.gov/LHC-downloads/downloads.html#tuberculosis-image-data-sets"
 _CITATION = "Jaeger et al. 2014, Two public chest X-ray datasets, Quant Imaging Med Surg 4(6):475"
-_FREE = "free to use with acknowledgement (NLM)"
 
 
 def is_montgomery(root: Path) -> bool:
@@ -29,7 +28,7 @@ def read_montgomery(root: Path) -> DataSet:
     Home page: https://lhncbc.nlm.nih.gov/LHC-downloads/downloads.html#tuberculosis-image-data-sets
     Layout: CXR_png/MCUCXR_0001_0.png with ManualMask/leftMask/ and ManualMask/rightMask/ of the same name; left is the
         patient's. --labels lung=* unites them. Every film is a case.
-    Licence: free to use with acknowledgement of the NLM and Montgomery County.
+    Licence: not stated with the data.
     Citation: Jaeger et al. 2014, Two public chest X-ray datasets, Quant Imaging Med Surg 4(6):475; Candemir et al.
         2014, Lung segmentation in chest radiographs, IEEE TMI 33(2).
     Raises InputError for a mask without a film, or a film with one lung.
@@ -42,7 +41,7 @@ def read_montgomery(root: Path) -> DataSet:
         for stem in sorted(left)
     ]
     entries = left_out("films without masks", images.keys() - left.keys())
-    source = TrainingData("Montgomery County chest X-ray set", _FREE, _HOME, _CITATION)
+    source = TrainingData("Montgomery County chest X-ray set", UNKNOWN.licence, _HOME, _CITATION)
     taken = "images CXR_png/, left and right lung ManualMask/leftMask/ and rightMask/"
     return DataSet("montgomery", ("left lung", "right lung"), samples, entries, taken, source)
 
@@ -58,7 +57,7 @@ def read_shenzhen(root: Path) -> DataSet:
     Home page: https://lhncbc.nlm.nih.gov/LHC-downloads/downloads.html#tuberculosis-image-data-sets; masks
         https://www.kaggle.com/datasets/yoctoman/shcxr-lung-mask
     Layout: CXR_png/CHNCXR_0001_0.png with mask/CHNCXR_0001_0_mask.png. Every film is a case.
-    Licence: films free to use with acknowledgement of the NLM and Shenzhen hospital; masks CC BY-NC-SA 4.0.
+    Licence: not stated with the data.
     Citation: Jaeger et al. 2014, Two public chest X-ray datasets, Quant Imaging Med Surg 4(6):475; Stirenko et al.
         2018, arXiv:1803.01199.
     Raises InputError for a mask without a film.
@@ -68,5 +67,5 @@ def read_shenzhen(root: Path) -> DataSet:
     refuse_single(sorted(masks.keys() - images.keys()))
     samples = [Sample(images[stem], masks[stem], stem, "") for stem in sorted(masks)]
     entries = left_out("films without a mask", images.keys() - masks.keys())
-    source = TrainingData("Shenzhen chest X-ray set", f"films {_FREE}, masks CC BY-NC-SA 4.0", _HOME, _CITATION)
+    source = TrainingData("Shenzhen chest X-ray set", UNKNOWN.licence, _HOME, _CITATION)
     return DataSet("shenzhen", ("lung",), samples, entries, "images CXR_png/, masks mask/*_mask.png", source)

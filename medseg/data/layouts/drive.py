@@ -13,7 +13,7 @@ from medseg.errors import InputError
 
 _SOURCE = TrainingData(
     "DRIVE, Digital Retinal Images for Vessel Extraction",
-    "not stated (registration)",
+    "research and education only, no redistribution (https://www.isi.uu.nl/Research/Databases/DRIVE/)",
     "https://drive.grand-challenge.org/",
     "Staal et al. 2004, Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23(4)",
 )
@@ -31,7 +31,8 @@ def read_drive(root: Path) -> DataSet:
     Home page: https://drive.grand-challenge.org/
     Layout: training/images/21_training.tif with training/1st_manual/21_manual1.gif, test/ alike. The fields of view
         mask/21_training_mask.gif and the second reader's 2nd_manual/ are left out. Case = the number.
-    Licence: not stated; by registration.
+    Licence: free for research and education; no copying, no redistribution, no unauthorised commercial use
+        (https://www.isi.uu.nl/Research/Databases/DRIVE/).
     Citation: Staal et al. 2004, Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23(4).
     Raises InputError for a manual segmentation without an image.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medseg.config import TrainingData
+from medseg.config import UNKNOWN, TrainingData
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
 from medseg.data.listing import by_stem, folders, split_of
@@ -14,7 +14,7 @@ from medseg.errors import InputError
 
 _IMAGES = re.compile(r"ISIC.*_(Data|Input)", re.IGNORECASE)
 _TRUTH = re.compile(r"ISIC.*_GroundTruth", re.IGNORECASE)
-_LICENCES = {"2016": "CC0 1.0", "2017": "CC0 1.0", "2018": "CC BY-NC 4.0"}
+_LICENCES = {"2016": "CC0 1.0", "2018": "CC BY-NC 4.0"}
 
 
 def is_isic(root: Path) -> bool:
@@ -31,7 +31,7 @@ def read_isic(root: Path) -> DataSet:
         ISIC2018_Task1_Training_GroundTruth/ISIC_0000000_segmentation.png; _Validation_ and _Test_ are splits. 2016 and
         2017 alike, as ISIC-2017_Training_Data and ISIC-2017_Training_Part1_GroundTruth. The *_superpixels.png beside
         the images are none of them. The sets name no patients: every image is a case.
-    Licence: CC0 (2016, 2017), CC BY-NC 4.0 (2018).
+    Licence: CC0 (2016), CC BY-NC 4.0 (2018), as catalogues of data sets state; unknown for 2017.
     Citation: Codella et al. 2019, Skin Lesion Analysis Toward Melanoma Detection 2018, arXiv:1902.03368; Tschandl et
         al. 2018, The HAM10000 dataset, Scientific Data 5:180161.
     Raises InputError for a mask without an image, or images of one split in two folders.
@@ -47,7 +47,7 @@ def read_isic(root: Path) -> DataSet:
     year = next((match[0] for folder in folders(root) if (match := re.search(r"201[678]", folder.name))), "")
     source = TrainingData(
         f"ISIC {year}".strip(),
-        _LICENCES.get(year, "as the ISIC archive states for each image"),
+        _LICENCES.get(year, UNKNOWN.licence),
         "https://challenge.isic-archive.com/data/",
         "Codella et al. 2019, arXiv:1902.03368",
     )
