@@ -100,7 +100,7 @@ def test_masks_that_do_not_fit_are_refused_by_name(
         "calibrate": [str(tmp_path / "e"), str(discs)],
         "fit": [*members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"],
     }[command]
-    with pytest.raises(SystemExit, match=r"1 faults\. \(1\) masks/[57]\.png: The mask is 32 × 24"):
+    with pytest.raises(SystemExit, match=r"1 fault\. \(1\) masks/[57]\.png: The mask is 32 × 24"):
         main([command, *arguments])
     assert not (tmp_path / "out").exists()
 
