@@ -13,6 +13,7 @@ from medseg.errors import InputError
 from medseg.export import derived
 from medseg.export.derived import LO, SH, Frames, code
 from medseg.export.placement import doubts
+from medseg.export.possible import one_label
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
@@ -30,7 +31,7 @@ def write_parametric_map(
     """
     labels = predictions[0].labels if predictions else ()
     if label not in labels and (label is not None or len(labels) != 1):
-        raise InputError(f"A parametric map holds one label: choose one of {', '.join(labels)}.")
+        raise InputError(one_label(labels))
     index = labels.index(label) if label is not None else 0
     with derived.refusing(path, "parametric map"):
         derived.save(_build(derived.read_frames(predictions, sources), index), path)

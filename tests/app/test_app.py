@@ -32,6 +32,7 @@ from medseg.app.server import endpoints
 from medseg.app.state import registry
 from medseg.app.state.registry import Registry, standard_sources
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs import downloads, handlers
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
     (tmp_path / name).write_bytes(content)
     before = session.view_state
     with pytest.warns(UserWarning, match=words):
-        handlers.open_file(session, None, str(tmp_path / name))
+        handlers.open_file(session, None, UploadedFile(tmp_path / name, name))
     assert session.view_state is before
 
 
@@ -175,7 +176,7 @@ def test_an_image_too_small_to_segment_leaves_the_page_alone(session: Session, t
     PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     before = session.view_state
     with pytest.warns(UserWarning, match="1 × 1 pixels"):
-        handlers.open_file(session, None, str(tmp_path / "dot.png"))
+        handlers.open_file(session, None, UploadedFile(tmp_path / "dot.png", "dot.png"))
     assert session.view_state is before
 
 
@@ -187,7 +188,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
     monkeypatch.setattr(handlers, "read_file", fail)
     with pytest.warns(UserWarning, match="Something went wrong"):
-        handlers.open_file(session, None, "image.png")
+        handlers.open_file(session, None, UploadedFile(Path("image.png"), "image.png"))
     assert "OSError" in caplog.text
     assert "DOE" not in caplog.text
 
@@ -238,15 +239,15 @@ def test_downloads_are_the_librarys_files_bit_for_bit(session: Session, tmp_path
     session.remix((0.1, 0.9), 0.42, 0.3)
     view_state = session.view_state.prediction
     write_mask(view_state.masks, view_state.image, tmp_path / "ours.png")
-    assert Path(downloads.save(session, "mask")).read_bytes() == (tmp_path / "ours.png").read_bytes()
-    with np.load(downloads.save(session, "probabilities")) as stored:
+    assert Path(downloads.save(session, "mask")[0]).read_bytes() == (tmp_path / "ours.png").read_bytes()
+    with np.load(downloads.save(session, "probabilities")[0]) as stored:
         assert np.array_equal(stored["probabilities"], view_state.probabilities.astype(np.float16))
-    assert masks_sha256(view_state.masks) in Path(downloads.save(session, "report")).read_text()
+    assert masks_sha256(view_state.masks) in Path(downloads.save(session, "report")[0]).read_text()
 
 
 @pytest.mark.parametrize("name", NOT_DICOM)
 def test_every_format_is_a_file_of_its_own_that_says_it_is_for_research(session: Session, name: str) -> None:
-    path = Path(downloads.save(session, name))
+    path = Path(downloads.save(session, name)[0])
     assert path.name == downloads.FORMATS[name].file
     content = path.read_bytes()
     if path.suffix == ".gz":
@@ -272,7 +273,7 @@ def test_dicom_results_are_had_for_a_dicom_that_is_still_here(ensemble: Ensemble
     session = Session()
     session.open(film, ensemble)
     for name in set(downloads.FORMATS) - set(NOT_DICOM):
-        result = dcmread(downloads.save(session, name))
+        result = dcmread(downloads.save(session, name)[0])
         assert result.ReferencedSeriesSequence[0].SeriesInstanceUID == dcmread(film).SeriesInstanceUID
     film.unlink()
     with pytest.raises(gr.Error, match="has been deleted here after a while: open it again"):
@@ -579,3 +580,36 @@ def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensembl
     hub.prepare()
     assert not hub.is_loaded(hub.names[0])
     Registry([]).prepare()  # nothing to load is no error either
+
+
+# --- names of downloads
+
+
+@pytest.mark.parametrize(
+    ("called", "file", "name"),
+    [
+        ("Scan 1.nii.gz", "medseg-mask.nii.gz", "Scan 1-mask.nii.gz"),
+        ("IMG_2.PNG", "medseg-coco.json", "IMG_2-coco.json"),
+        ("../../etc/Müller.dcm", "medseg-mask.dcm", "Müller-mask.dcm"),
+        ("1.2.840.113619.2", "medseg-mask.png", "1.2.840.113619.2-mask.png"),
+        ("", "medseg-mask.png", "medseg-mask.png"),
+    ],
+)
+def test_a_download_is_called_as_the_visitors_file(
+    session: Session, picture: Path, called: str, file: str, name: str
+) -> None:
+    session.open(picture, session.view_state.ensemble, called)
+    assert downloads.file_name(session.view_state, file) == name
+    path, suggested = downloads.save(session, "mask")
+    assert Path(path).name == "medseg-mask.png"  # on disk it has no name of the visitor's
+    assert suggested == downloads.file_name(session.view_state, "medseg-mask.png")
+
+
+def test_the_name_stays_with_another_ensemble_and_goes_with_another_file(
+    session: Session, picture: Path, tiny_ensemble: Path
+) -> None:
+    session.open(picture, medseg.Ensemble.from_pretrained(tiny_ensemble), "mine.png")
+    session.change_ensemble(medseg.Ensemble.from_pretrained(tiny_ensemble))
+    assert session.view_state.called == "mine.png"
+    session.open(picture, session.view_state.ensemble)
+    assert session.view_state.called == ""

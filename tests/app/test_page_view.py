@@ -27,6 +27,7 @@ from medseg.app.render import images
 from medseg.app.state import registry
 from medseg.app.state.registry import Registry
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs import frames, handlers, window
 
 if TYPE_CHECKING:
@@ -236,9 +237,9 @@ def test_no_weights_are_read_to_choose_an_ensemble(ensembles: Registry, tmp_path
     assert ensembles.suiting(PALE, "kvasir") == "films"
 
 
-def write_grey(path: Path) -> str:
+def write_grey(path: Path) -> UploadedFile:
     PIL.Image.new("L", (32, 32), 128).save(path)
-    return str(path)
+    return UploadedFile(path, path.name)
 
 
 def test_a_grey_image_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: Registry, tmp_path: Path) -> None:

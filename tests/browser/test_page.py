@@ -106,7 +106,7 @@ def test_a_visitor_uploads_an_image_moves_a_slider_and_downloads_the_librarys_ma
     image = medseg.read_image(photo)
     ours = medseg.Ensemble.from_pretrained(tiny_ensemble).predict(image, weights=[first, second], threshold=threshold)
     write_mask(ours.masks, image, tmp_path / "ours.png")
-    assert path.name == "medseg-mask.png"
+    assert path.name == "disc-mask.png"
     with PIL.Image.open(path) as theirs, PIL.Image.open(tmp_path / "ours.png") as expected:
         assert np.array_equal(np.asarray(theirs), np.asarray(expected))
     dice = medseg_dice(ours.masks, tmp_path / "masks" / "disc.png")

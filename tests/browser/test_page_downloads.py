@@ -72,14 +72,16 @@ def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
     assert masks_sha256(ours.masks) in downloaded(page, "Report · page (HTML)", tmp_path).read_text()
 
 
-def test_a_dicom_seg_of_an_example_is_refused_with_the_reason(page: Page) -> None:
+def test_a_dicom_seg_of_an_example_is_grey_in_the_list_with_the_reason(page: Page, tmp_path: Path) -> None:
     page.locator("#format input").click()
-    page.get_by_role("option", name="Mask · DICOM SEG", exact=True).click()
-    page.click("#download")
-    toast = page.wait_for_selector(".toast-body")
-    assert toast
-    assert "file is a PNG" in toast.inner_text()
-    assert "Traceback" not in page.inner_text("body")
+    option = page.get_by_role("option", name="Mask · DICOM SEG · not of this image", exact=True)
+    assert float(option.evaluate("element => getComputedStyle(element).opacity")) < 0.7
+    option.click()
+    page.wait_for_function("() => document.querySelector('#format').innerText.includes('file is a PNG')")
+    assert page.locator("#download").is_disabled()
+    assert downloaded(page, "Mask · PNG", tmp_path).name.endswith("-mask.png")
+    upload(page, shipped("CT_small.dcm"))
+    assert downloaded(page, "Mask · DICOM SEG", tmp_path).name == "CT_small-mask.dcm"
 
 
 def test_on_a_phone_the_list_and_the_button_stay_within_the_page(page: Page) -> None:

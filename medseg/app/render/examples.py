@@ -21,11 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """An image file, its caption, and the file of its known mask where there is one."""
+    """An image file, its caption, the file of its known mask where there is one, and what a visitor calls it."""
 
     path: Path
     caption: str
     truth: Path | None = None
+    called: str = ""
 
 
 @cache
@@ -43,7 +44,7 @@ def thumbnails() -> list[tuple[PIL.Image.Image, str]]:
 
 def _synthetic(path: Path) -> Example:
     mask = path.with_name(f"{path.stem}_mask.png")
-    return Example(path, f"Synthetic {path.stem.split('-')[0]}", mask if mask.exists() else None)
+    return Example(path, f"Synthetic {path.stem.split('-')[0]}", mask if mask.exists() else None, path.name)
 
 
 def _real() -> tuple[Example, ...]:
@@ -58,4 +59,4 @@ def _real() -> tuple[Example, ...]:
     except (ImportError, OSError, ValueError, MedsegError) as error:
         log.info("The example film is not there: %s", type(error).__name__)
         return ()
-    return (Example(Path(film), "Real chest film"),)
+    return (Example(Path(film), "Real chest film", called="chest-film.dcm"),)

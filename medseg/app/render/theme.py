@@ -23,6 +23,7 @@ CSS = """
     border-color: var(--border-color-primary); }
 #mixer input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #mixer input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
+li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
 .member, .downloads { align-items: center; }
 .captioned .caption-label { position: static; max-width: 100%; white-space: normal; text-align: left; font-size: 12px;
     line-height: 1.25; padding: 2px 4px; border: 0; background: none; }

@@ -69,16 +69,16 @@ class Session:
         labels = self.view_state.prediction.labels
         return self.wanted_label if self.wanted_label in labels else labels[0]
 
-    def open(self, path: str | Path, ensemble: Ensemble) -> None:
-        """Segment the image in the file `path`."""
-        self.take(read_file(path), Path(path), ensemble)
+    def open(self, path: str | Path, ensemble: Ensemble, called: str = "") -> None:
+        """Segment the image in the file `path`, which its visitor calls so."""
+        self.take(read_file(path), Path(path), ensemble, called=called)
 
-    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "") -> None:
+    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "", called: str = "") -> None:
         """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
         prediction = self._predict(image, ensemble)
         with self._changing:
             self._show(prediction, ensemble)
-            self._change(path=path, window=None, choice=choice)
+            self._change(path=path, window=None, choice=choice, called=called)
             self.opened += 1
 
     def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
@@ -109,7 +109,7 @@ class Session:
             if before.prediction.image is not image:  # another image was opened meanwhile
                 return
             self._show(prediction, ensemble)
-            self._change(path=before.path, window=before.window)
+            self._change(path=before.path, window=before.window, called=before.called)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
 

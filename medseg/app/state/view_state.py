@@ -32,7 +32,8 @@ class ViewState:
     None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `domain_warnings` say how
     the image is unlike the training images. `truth` (K, H, W) and `truth_source` are None where no truth is known.
     `path` is the image's file, which may be gone by then; `window` the (centre, width) that the visitor looks through,
-    None for what the file says. `choice` is why the page took this ensemble, "" where it did not.
+    None for what the file says. `choice` is why the page took this ensemble, "" where it did not. `called` is
+    the visitor's own name of the file, "" where none is known; it is in memory alone.
     """
 
     ensemble: Ensemble
@@ -50,6 +51,7 @@ class ViewState:
     path: Path = Path()
     window: tuple[float, float] | None = None
     choice: str = ""
+    called: str = ""
 
     @property
     def nbytes(self) -> int:

@@ -109,7 +109,7 @@ def _open(session: Session, batch: Batch, event: gr.EventData) -> list[Any]:
     row = batch.rows[int(event._data["row"])]
     if not row.path.exists():
         raise InputError("The image's file is no longer kept here: drop it again.")
-    session.open(row.path, session.view_state.ensemble)
+    session.open(row.path, session.view_state.ensemble, called=row.file)
     if row.own_frame:
         session.look_again(row.own_frame, None)
     return [gr.Tabs(selected=IMAGE_TAB), secrets.token_hex(4)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.app.state.view_state import ViewState
 from medseg.errors import InputError
+from medseg.export.possible import GONE
 
 if TYPE_CHECKING:
     from medseg.export.dicom_seg import SegKind
@@ -38,5 +39,5 @@ def write_map(view_state: ViewState, path: Path) -> None:
 
 def _source(view_state: ViewState) -> Path:
     if not view_state.path.exists():
-        raise InputError("The image's file has been deleted here after a while: open it again for a DICOM result.")
+        raise InputError(GONE)
     return view_state.path

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from medseg.app.server.upload_folder import result_path
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import unique
 from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal
@@ -18,17 +21,35 @@ from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
 from medseg.inference.record import write_report
 
-SAVE = "file => Object.assign(document.createElement('a'), {href: file.url, download: file.orig_name}).click()"
+SAVE = """async (file, name) => {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(await (await fetch(file.url)).blob());  // the file's own name would win over ours
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}"""
+NOT_HERE = "not of this image"
 
 
 @dataclass(frozen=True)
 class Format:
-    """One choice: its `label`, one `line` on what it is, the file's name, and what writes it."""
+    """One choice: its `label`, one `line` on what it is, the file's name, what writes it, and the `kind` of the DICOM
+    results, which not every image can have."""
 
     label: str
     line: str
     file: str
     write: Callable[[ViewState, Path], None]
+    kind: str = ""
+
+    def why_not(self, session: Session) -> str | None:
+        """Why the open image cannot have it."""
+        if not self.kind or session.is_empty:
+            return None
+        from medseg.export.possible import why_not
+
+        now = session.view_state
+        return why_not(self.kind, now.prediction.labels, now.path, now.prediction.image.frame)
 
 
 def _mask(view_state: ViewState, path: Path) -> None:
@@ -92,18 +113,20 @@ FORMATS = {
     ),
     "mask-rle": Format("Mask · run lengths (csv)", f"As SIIM-ACR has them. {_NAMED}", "medseg-mask.csv", _rle),
     "mask-coco": Format("Mask · COCO (JSON)", f"One instance for each label. {_NAMED}", "medseg-coco.json", _coco),
-    "mask-seg": Format("Mask · DICOM SEG", _IDENTIFIES, "medseg-mask.dcm", write_seg("BINARY")),
+    "mask-seg": Format("Mask · DICOM SEG", _IDENTIFIES, "medseg-mask.dcm", write_seg("BINARY"), "seg"),
     "label-map-seg": Format(
         "Mask · DICOM label map",
         f"Of labels that do not overlap, for newer viewers. {_IDENTIFIES}",
         "medseg-label-map.dcm",
         write_seg("LABELMAP"),
+        "label-map",
     ),
     "capture": Format(
         "Image with outlines · DICOM capture",
         f"For archives that show no SEG: outlines and areas burnt in. {_IDENTIFIES}",
         "medseg-capture.dcm",
         write_capture,
+        "capture",
     ),
     "probabilities": Format(
         "Probabilities · npz", "NumPy, half precision, by label.", "medseg-probabilities.npz", _probabilities
@@ -119,12 +142,14 @@ FORMATS = {
         f"In steps of 1/255. {_IDENTIFIES}",
         "medseg-probabilities.dcm",
         write_seg("FRACTIONAL"),
+        "probabilities",
     ),
     "probabilities-map": Format(
         "Probabilities · DICOM parametric map",
         f"Floats, of an ensemble with one label. {_IDENTIFIES}",
         "medseg-map.dcm",
         write_map,
+        "map",
     ),
     "report": Format(
         "Report · JSON",
@@ -146,20 +171,47 @@ def write(session: Session, name: str, view_state: ViewState | None = None) -> P
 
 
 @refusal
-def save(session: Session, name: str) -> str:
-    return str(write(session, name))
+def save(session: Session, name: str) -> list[str]:
+    """The file, and what the browser is to call it: the visitor's own name of the image, which is on no disk here."""
+    return [str(write(session, name)), file_name(session.view_state, FORMATS[name].file)]
 
 
-def draw_downloads(session: gr.State) -> None:
+def file_name(view_state: ViewState, file: str) -> str:
+    """`medseg-mask.png` of the visitor's `scan.nii.gz` is `scan-mask.png`, of its slice 7 `scan-frame7-mask.png`."""
+    if not view_state.called:
+        return file
+    stem = re.sub(r"(\.nii)?\.[A-Za-z]\w{0,4}$", "", unique([view_state.called])[0])
+    image = view_state.prediction.image
+    place = f"-frame{image.frame + 1}" if image.frames > 1 else ""
+    return f"{stem}{place}-{file.removeprefix('medseg-')}"
+
+
+def choices(session: Session) -> list[tuple[str, str]]:
+    """The formats, those that the open image cannot have marked."""
+    return [
+        (f"{choice.label} · {NOT_HERE}" if choice.why_not(session) else choice.label, name)
+        for name, choice in FORMATS.items()
+    ]
+
+
+def _describe(session: Session, name: str) -> list[Any]:
+    """The line on the format, or why the image cannot have it; then there is nothing to download."""
+    reason = FORMATS[name].why_not(session)
+    return [gr.update(choices=choices(session), info=reason or FORMATS[name].line), gr.update(interactive=not reason)]
+
+
+def draw_downloads(session: gr.State, changing: Sequence[gr.State]) -> None:
     """A list of formats with a line on the chosen one, and a button that writes the file and then saves it: never one
-    that was written before."""
+    that was written before. The list is looked through anew where one of `changing` changes."""
     with gr.Row(equal_height=True, elem_classes="downloads"):
-        choices = [(choice.label, name) for name, choice in FORMATS.items()]
+        offered = [(choice.label, name) for name, choice in FORMATS.items()]
         chosen = gr.Dropdown(
-            choices, value="mask", label="Result as a file", info=FORMATS["mask"].line, scale=4, elem_id="format"
+            offered, value="mask", label="Result as a file", info=FORMATS["mask"].line, scale=4, elem_id="format"
         )
         asked = gr.Button("Download", size="sm", scale=0, min_width=110, elem_id="download")
-    file = gr.DownloadButton(visible="hidden")
-    chosen.change(lambda name: gr.update(info=FORMATS[name].line), chosen, chosen, **QUIET)
-    written = asked.click(save, [session, chosen], file, **PRIVATE)
-    written.success(None, file, None, js=SAVE, **PRIVATE)
+    file, called = gr.DownloadButton(visible="hidden"), gr.Textbox(visible="hidden")
+    gr.on(
+        [chosen.change, *(state.change for state in changing)], _describe, [session, chosen], [chosen, asked], **QUIET
+    )
+    written = asked.click(save, [session, chosen], [file, called], **PRIVATE)
+    written.success(None, [file, called], None, js=SAVE, **PRIVATE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +49,19 @@ def refusal(endpoint: Handler) -> Handler:
 
 def named_files(**settings: Any) -> gr.File:
     """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
-    field = gr.File(file_count="multiple", **settings)
+    return _naming(gr.File(file_count="multiple", **settings), lambda payload: [*map(_named, payload or [])])
+
+
+def named_file(**settings: Any) -> gr.File:
+    """Likewise for one file."""
+    return _naming(gr.File(**settings), _named)
+
+
+def _naming(field: gr.File, preprocess: Callable[[Any], Any]) -> gr.File:
     # in place of the method, not in a subclass: beside the module of one Gradio writes a .pyi file
-    setattr(field, "preprocess", _with_names)  # noqa: B010 - mypy refuses to assign to a method
+    setattr(field, "preprocess", preprocess)  # noqa: B010 - mypy refuses to assign to a method
     return field
 
 
-def _with_names(payload: Iterable[Any] | None) -> list[UploadedFile]:
-    return [UploadedFile(Path(file.path), file.orig_name or "") for file in payload or []]
+def _named(file: Any) -> UploadedFile | None:
+    return None if file is None else UploadedFile(Path(file.path), file.orig_name or "")

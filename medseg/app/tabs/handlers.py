@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,6 +11,7 @@ import gradio as gr
 from medseg.app.render import examples, images, text
 from medseg.app.state import registry
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import warning
 from medseg.app.tabs.truth import against_truth
 from medseg.errors import MedsegError
@@ -68,8 +68,8 @@ def pick_example(
 
 
 @warning
-def open_file(session: Session, name: str | None, path: str, progress: gr.Progress = PROGRESS) -> list[Any]:
-    return open_image(session, name, examples.Example(Path(path), ""), progress)
+def open_file(session: Session, name: str | None, file: UploadedFile, progress: gr.Progress = PROGRESS) -> list[Any]:
+    return open_image(session, name, examples.Example(file.path, "", called=file.name), progress)
 
 
 def open_image(
@@ -79,7 +79,8 @@ def open_image(
     image = read_file(example.path)
     suiting = registry.ensembles.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
-    session.take(image, example.path, ensemble, "" if suiting == name else text.choice(suiting, ensemble))
+    choice = "" if suiting == name else text.choice(suiting, ensemble)
+    session.take(image, example.path, ensemble, choice, example.called)
     if example.truth is not None:
         with contextlib.suppress(MedsegError):  # where its one mask does not fit the labels of the ensemble
             session.add_truth(example.truth, "the mask this synthetic image was drawn from")

@@ -14,7 +14,7 @@ from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.correct import draw_correct, refresh
 from medseg.app.tabs.downloads import draw_downloads
-from medseg.app.tabs.events import PRIVATE, QUIET
+from medseg.app.tabs.events import PRIVATE, QUIET, named_file
 from medseg.app.tabs.frames import draw_frames
 from medseg.app.tabs.mixer import draw_mixer
 from medseg.app.tabs.truth import draw_truth, offered_labels
@@ -83,7 +83,7 @@ def draw_image_tab(
     number = gr.State(0)  # of the opened file: for each, frames and window are offered anew
     with gr.Row():
         with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            upload = gr.File(label="Drop an image: PNG, JPEG, TIFF, DICOM or NIfTI", height=180, elem_id="upload")
+            upload = named_file(label="Drop an image: PNG, JPEG, TIFF, DICOM or NIfTI", height=180, elem_id="upload")
         with gr.Column(scale=6, min_width=340):
             examples = gr.Gallery(
                 thumbnails,
@@ -114,7 +114,7 @@ def draw_image_tab(
             summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
             verdict = gr.Markdown(elem_id="trust")
             notes = gr.Markdown(elem_id="notes")
-            draw_downloads(session)
+            draw_downloads(session, [number, mixed])
     truth, scores, label = draw_truth(session)
     overlay, texts = views[0], [summary, verdict, *scores]
     corrected = draw_correct(session, texts)
