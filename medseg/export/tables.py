@@ -60,9 +60,9 @@ def write_entries(entries: Sequence[Entry], *, rle: Path | None = None, coco: Pa
     """The tables of several images of one ensemble, as `write_rle` and `write_instances` write those of one."""
     if rle is not None:
         lines = (
-            (one.name, -1 if run == "-1" else run, label, *one.size, NOTICE)
-            for one in entries
-            for label, run in zip(one.labels, one.runs, strict=True)
+            (entry.name, -1 if run == "-1" else run, label, *entry.size, NOTICE)
+            for entry in entries
+            for label, run in zip(entry.labels, entry.runs, strict=True)
         )
         write_csv(rle, _HEAD, lines)
     if coco is not None:
@@ -71,10 +71,12 @@ def write_entries(entries: Sequence[Entry], *, rle: Path | None = None, coco: Pa
 
 def _coco(entries: Sequence[Entry]) -> dict[str, Any]:
     images = [
-        {"id": number, "file_name": one.name, "height": one.size[0], "width": one.size[1]}
-        for number, one in enumerate(entries, start=1)
+        {"id": number, "file_name": entry.name, "height": entry.size[0], "width": entry.size[1]}
+        for number, entry in enumerate(entries, start=1)
     ]
-    instances = [{"image_id": number, **each} for number, one in enumerate(entries, start=1) for each in one.instances]
+    instances = [
+        {"image_id": number, **each} for number, entry in enumerate(entries, start=1) for each in entry.instances
+    ]
     return {
         "info": {"description": NOTICE, "contributor": entries[0].about},
         "images": images,

@@ -596,9 +596,9 @@ def test_the_first_folder_is_loaded_ahead_and_the_hub_is_not_asked(plain_ensembl
     ],
 )
 def test_a_download_is_called_as_the_visitors_file(
-    session: Session, picture: Path, called: str, file: str, name: str
+    session: Session, photo: Path, called: str, file: str, name: str
 ) -> None:
-    session.open(picture, session.view_state.ensemble, called)
+    session.open(photo, session.view_state.ensemble, called)
     assert downloads.file_name(session.view_state, file) == name
     path, suggested = downloads.save(session, "mask")
     assert Path(path).name == "medseg-mask.png"  # on disk it has no name of the visitor's
@@ -606,10 +606,10 @@ def test_a_download_is_called_as_the_visitors_file(
 
 
 def test_the_name_stays_with_another_ensemble_and_goes_with_another_file(
-    session: Session, picture: Path, tiny_ensemble: Path
+    session: Session, photo: Path, tiny_ensemble: Path
 ) -> None:
-    session.open(picture, medseg.Ensemble.from_pretrained(tiny_ensemble), "mine.png")
+    session.open(photo, medseg.Ensemble.from_pretrained(tiny_ensemble), "mine.png")
     session.change_ensemble(medseg.Ensemble.from_pretrained(tiny_ensemble))
     assert session.view_state.called == "mine.png"
-    session.open(picture, session.view_state.ensemble)
+    session.open(photo, session.view_state.ensemble)
     assert session.view_state.called == ""

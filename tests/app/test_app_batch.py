@@ -80,10 +80,10 @@ def test_images_are_segmented_as_the_first_tab_is_set(session: Session, image: P
 
 @pytest.mark.parametrize("named", [True, False])
 def test_coco_and_run_lengths_call_images_as_the_visitor_wishes(
-    named: bool, session: Session, picture: Path, tmp_path: Path
+    named: bool, session: Session, image: Path, tmp_path: Path
 ) -> None:
     batch = Batch()
-    files = [UploadedFile(picture, "Müller 1.png"), UploadedFile(tmp_path / "images" / "disc.png", "Müller 2.png")]
+    files = [UploadedFile(image, "Müller 1.png"), UploadedFile(tmp_path / "images" / "disc.png", "Müller 2.png")]
     assert list(batch.run(files, session.view_state, named=named))
     with zipfile.ZipFile(batch.write()) as archive:
         archive.extractall(tmp_path / "out")
@@ -92,8 +92,8 @@ def test_coco_and_run_lengths_call_images_as_the_visitor_wishes(
     assert names == (["Müller 1.png", "Müller 2.png"] if named else [hash_of(file.path) for file in files])
     with (tmp_path / "out" / "run-lengths.csv").open() as table:
         assert [line["ImageId"] for line in csv.DictReader(table)] == names
-    for image, file in zip(content["images"], files, strict=True):
-        (runs,) = (each["segmentation"] for each in content["annotations"] if each["image_id"] == image["id"])
+    for listed, file in zip(content["images"], files, strict=True):
+        (runs,) = (each["segmentation"] for each in content["annotations"] if each["image_id"] == listed["id"])
         mask = session.view_state.segment(medseg.read_image(file.path)).masks[0]
         assert runs == to_runs(mask)
     assert [each["id"] for each in content["annotations"]] == [1, 2]
