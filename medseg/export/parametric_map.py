@@ -13,7 +13,6 @@ from medseg.errors import InputError
 from medseg.export import derived
 from medseg.export.derived import LO, SH, Frames, code
 from medseg.export.placement import doubts
-from medseg.export.possible import one_label
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
@@ -35,6 +34,11 @@ def write_parametric_map(
     index = labels.index(label) if label is not None else 0
     with derived.refusing(path, "parametric map"):
         derived.save(_build(derived.read_frames(predictions, sources), index), path)
+
+
+def one_label(labels: tuple[str, ...]) -> str:
+    """Why an ensemble of several labels has no map of all."""
+    return f"A parametric map holds one label: choose one of {', '.join(labels)}."
 
 
 def _build(frames: Frames, index: int) -> Dataset:

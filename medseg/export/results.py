@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegError
 from medseg.export.derived import Source
 from medseg.export.dicom_seg import write_dicom_seg
-from medseg.export.parametric_map import write_parametric_map
+from medseg.export.parametric_map import one_label, write_parametric_map
 from medseg.export.secondary_capture import write_secondary_capture
 from medseg.inference.prediction import Prediction
+from medseg.reading.readers import read_source
 
 KINDS = ("seg", "label-map", "probabilities", "capture", "map")
 """SEG as BINARY, LABELMAP and FRACTIONAL; Secondary Captures, one a frame; Parametric Maps, one a label."""
+
+GONE = "The image's file has been deleted here after a while: open it again for a DICOM result."
 
 _SEG = {"seg": "BINARY", "label-map": "LABELMAP", "probabilities": "FRACTIONAL"}
 
@@ -57,3 +62,23 @@ def without_image(prediction: Prediction) -> Prediction:
     )
     vars(slim).update(masks=prediction.masks, probabilities=prediction.probabilities.astype(np.float16))
     return slim
+
+
+def why_not(kind: str, labels: tuple[str, ...], source: str | os.PathLike[str], frame: int = 0) -> str | None:
+    """Why the image in the file `source` cannot have the DICOM result `kind` (of `KINDS`), None where it can.
+
+    What depends on the masks, as labels that overlap in a label map, is said when it is written.
+    """
+    if kind == "map" and len(labels) != 1:
+        return one_label(labels)
+    path = Path(source)
+    return _no_source(path, frame, path.stat().st_mtime_ns) if path.exists() else GONE
+
+
+@functools.lru_cache(maxsize=32)
+def _no_source(path: Path, frame: int, changed_ns: int) -> str | None:
+    try:
+        read_source(path, [frame])
+    except MedsegError as error:
+        return str(error)
+    return None

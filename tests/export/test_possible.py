@@ -9,8 +9,7 @@ import pydicom
 import pytest
 
 from medseg.errors import MedsegError
-from medseg.export.possible import GONE, why_not
-from medseg.export.results import KINDS, write_results
+from medseg.export.results import GONE, KINDS, why_not, write_results
 from tests.dicom_sources import write_source
 from tests.segmented import drawing_ensemble, segment_files
 

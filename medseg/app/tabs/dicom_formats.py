@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.app.state.view_state import ViewState
 from medseg.errors import InputError
-from medseg.export.possible import GONE
+from medseg.export.results import GONE
 
 if TYPE_CHECKING:
     from medseg.export.dicom_seg import SegKind

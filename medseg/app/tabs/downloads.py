@@ -46,7 +46,7 @@ class Format:
         """Why the open image cannot have it."""
         if not self.kind or session.is_empty:
             return None
-        from medseg.export.possible import why_not
+        from medseg.export.results import why_not
 
         now = session.view_state
         return why_not(self.kind, now.prediction.labels, now.path, now.prediction.image.frame)
