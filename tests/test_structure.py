@@ -12,20 +12,20 @@ from collections.abc import Iterable
 
 from medseg.__main__ import parser
 from tests.conftest import ROOT
-from tests.floors import IN_MEDSEG, MODULES, floors, read_tree, together
+from tests.levels import IN_MEDSEG, MODULES, module_levels, read_tree, together
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
-def test_the_tree_lists_every_file_with_its_floor() -> None:
-    """`floors` raises where imports make a cycle."""
+def test_the_tree_lists_every_file_with_its_level() -> None:
+    """`module_levels` raises where imports make a cycle."""
     listed = read_tree(ARCHITECTURE)
-    single = {path: floor for path, (floor, _) in listed.items() if IN_MEDSEG.match(path) and not path.endswith("*.py")}
-    there = {f"medseg/{module}.py": floor for module, floor in floors().items()}
+    single = {path: level for path, (level, _) in listed.items() if IN_MEDSEG.match(path) and not path.endswith("*.py")}
+    there = {f"medseg/{module}.py": level for module, level in module_levels().items()}
     shared = together(listed)
-    assert single == {path: floor for path, floor in there.items() if not path.startswith(shared)}, (
-        "run `python tests/floors.py`"
+    assert single == {path: level for path, level in there.items() if not path.startswith(shared)}, (
+        "run `python tests/levels.py`"
     )
     assert len(ARCHITECTURE.splitlines()) <= 250
     missing = sorted(path for path in listed if not list(ROOT.glob(path.rstrip("/"))))
@@ -133,7 +133,7 @@ ALLOWED = re.compile(
     r"(training|data)\.pictures|^    pictures: str"  # a key of member.json
     r"|picture\(s\)|IMAGE_WORDS.*"  # names of folders
     r"|golden\.(png|json)"  # the files of a self-test
-    r"|def answers|Ensemble\.answers|health\.answer|answer_agents_in_json|tests/floors\.py"
+    r"|def answers|Ensemble\.answers|health\.answer|answer_agents_in_json"
     r"|scope='col'|called the floor"  # HTML's word; rows.json of 0.1.0
 )
 NO_NAMES = {"found", "told", "kept", "given", "seen", "one"}

@@ -1,6 +1,6 @@
-"""The floor of every module of medseg: 0 where it imports no other one, else one above the highest that it imports.
+"""The level of every module of medseg: 0 where it imports no other one, else one above the highest that it imports.
 
-`python tests/floors.py` writes the floors into the tree of ARCHITECTURE.md; `tests/test_structure.py` checks them.
+`python tests/levels.py` writes the levels into the tree of ARCHITECTURE.md; `tests/test_structure.py` checks them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODULES = sorted(
 """As `metrics` or `reading/readers`."""
 
 LINE = re.compile(r"^    ( *)([\w./*-]+?)(/|\.py)? +(?:(\d+)  )?(\S.*)$")
-"""A line of the tree: indentation, name, floor and phrase."""
+"""A line of the tree: indentation, name, level and phrase."""
 
 IN_MEDSEG = re.compile(r"medseg/.*\.py$")
 
@@ -36,8 +36,8 @@ def imports(module: str) -> set[str]:
     return {name.removeprefix("medseg.").replace(".", "/") for name in names} & set(MODULES)
 
 
-def floors() -> dict[str, int]:
-    """Module → floor. Raises graphlib.CycleError where imports go round."""
+def module_levels() -> dict[str, int]:
+    """Module → level. Raises graphlib.CycleError where imports go round."""
     graph = {module: imports(module) for module in MODULES}
     levels: dict[str, int] = {}
     for module in TopologicalSorter(graph).static_order():
@@ -51,22 +51,22 @@ def together(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_tree(text: str) -> dict[str, tuple[int | None, str]]:
-    """Path → (floor, phrase), as the tree in `text` lists them."""
+    """Path → (level, phrase), as the tree in `text` lists them."""
     parents: dict[int, str] = {}
     listed = {}
     for line in _tree(text).splitlines():
         if match := LINE.match(line):
-            indent, name, kind, floor, phrase = match.groups()
+            indent, name, kind, level, phrase = match.groups()
             depth = len(indent) // 4
             parents[depth] = name + (kind or "")
             path = "".join(parents[level] for level in range(depth + 1))
-            listed[path] = (int(floor) if floor else None, phrase)
+            listed[path] = (int(level) if level else None, phrase)
     return listed
 
 
-def with_floors(text: str) -> str:
-    """`text` with the floor of every module of medseg in its tree, and a line for each module that it lacks."""
-    levels = floors()
+def with_levels(text: str) -> str:
+    """`text` with the level of every module of medseg in its tree, and a line for each module that it lacks."""
+    levels = module_levels()
     phrases = {path: phrase for path, (_, phrase) in read_tree(text).items()}
     lines = []
     for path in _in_order(phrases, levels):
@@ -103,4 +103,4 @@ def _tree(text: str) -> str:
 
 if __name__ == "__main__":
     page = ROOT / "ARCHITECTURE.md"
-    page.write_text(with_floors(page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(with_levels(page.read_text(encoding="utf-8")), encoding="utf-8")
