@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from medseg.__main__ import parser
 from tests.conftest import ROOT
-from tests.levels import IN_MEDSEG, MODULES, module_levels, read_tree, together
+from tests.levels import IN_MEDSEG, MODULES, imports, module_levels, read_tree, together
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -38,6 +38,12 @@ def test_the_library_knows_neither_the_page_nor_the_training() -> None:
     library = [m for m in MODULES if not m.startswith(("app/", "training/"))]
     offenders = [m for m in library if outward.search((ROOT / "medseg" / f"{m}.py").read_text(encoding="utf-8"))]
     assert offenders == []
+
+
+def test_the_page_and_the_training_do_not_know_each_other() -> None:
+    for top, other in (("app", "training"), ("training", "app")):
+        known = {name for module in MODULES if module.startswith(f"{top}/") for name in imports(module)}
+        assert [name for name in known if name.startswith((f"{other}/", "commands/"))] == []
 
 
 def test_importing_medseg_loads_neither_torch_nor_gradio() -> None:
