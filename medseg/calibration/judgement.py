@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import MedsegError
 from medseg.hub.folders import CALIBRATION
@@ -46,3 +46,19 @@ def judged(calibration: Calibration | None, prediction: Prediction, domain_warni
     ):
         return None
     return judge(calibration, prediction)
+
+
+def worth(ensemble: Ensemble, prediction: Prediction) -> dict[str, Any]:
+    """What a report says of how far to believe a `prediction` of the `ensemble`: `domain` with the verdict (None where
+    nothing is known of the training images), the distance (None without a domain.json) and sentences; `trust` with the
+    predicted Dice, its 90 % interval and whether to look yourself, None where image, settings or calibration allow
+    none."""
+    verdict = ensemble.verdict(prediction.image)
+    warnings = ensemble.domain_warnings(prediction.image)
+    trust = judged(calibration_of(ensemble), prediction, warnings)
+    distance = None if verdict.distance is None else round(verdict.distance, 3)
+    known = ensemble.domain or ensemble.members[0].config.training_data.appearance or warnings
+    return {
+        "domain": {"verdict": verdict.word if known else None, "distance": distance, "warnings": warnings},
+        "trust": trust and {"dice": trust.dice, "low": trust.low, "high": trust.high, "look": trust.look_yourself},
+    }

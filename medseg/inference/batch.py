@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.arrays import Weight
+from medseg.calibration.judgement import worth
 from medseg.config import Blend, Cleanup
 from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.png import write_mask
@@ -34,7 +35,10 @@ from medseg.writing import replacing
 Progress = Callable[[], object]
 
 TABLE = "results.csv"
-_COLUMNS = ("file", "frame", "label", "area_px", "area_mm2", "notes", "error")
+_COLUMNS = (
+    *("file", "frame", "label", "area_px", "area_mm2"),
+    *("predicted_dice", "low", "high", "look_yourself", "domain", "warning", "notes", "error"),
+)
 _TRIED = 3
 """So many frames that fail one after another, and none before, are taken for all of the file."""
 
@@ -121,7 +125,13 @@ def _predict(
             continue
         with replacing(_beside(name, ".png")) as writing:
             write_mask(prediction.masks, prediction.image, writing)
-        report = {"notice": NOTICE, "file": job.stem, "asked": asked, **prediction.report()}
+        report = {
+            "notice": NOTICE,
+            "file": job.stem,
+            "asked": asked,
+            **prediction.report(),
+            **worth(ensemble, prediction),
+        }
         _write_json(report, _beside(name, ".json"))
         ensemble.forget(prediction.image)
         yield prediction
@@ -184,10 +194,20 @@ def write_table(jobs: Sequence[Job], output: Path) -> tuple[int, int]:
 
 
 def _rows(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    domain, trust = report.get("domain") or {}, report.get("trust") or {}
+    look = trust.get("look", True if domain.get("warnings") else None)
+    believed = {
+        "predicted_dice": trust.get("dice"),
+        "low": trust.get("low"),
+        "high": trust.get("high"),
+        "look_yourself": None if look is None else "yes" if look else "no",
+        "domain": domain.get("verdict"),
+        "warning": " ".join(domain.get("warnings", ())),
+    }
     for label, area in report["areas"].items():
         place = {"file": report["file"], "frame": report["asked"]["frame"], "label": label}
         notes = " ".join(report["image"]["notes"])
-        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2", ""), "notes": notes}
+        yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2", ""), **believed, "notes": notes}
 
 
 def _frames(target: Path) -> list[Path]:

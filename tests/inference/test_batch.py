@@ -279,3 +279,30 @@ def test_whatever_one_file_raises_is_its_row_and_the_others_go_on(
     first, second = rows(tmp_path / "out")
     assert first["error"] == "This file could not be segmented (IndexError: boolean index did not match)."
     assert (second["file"], second["error"]) == ("b.png", "")
+
+
+def test_every_report_and_row_says_how_far_to_believe_it(films: Path, tmp_path: Path) -> None:
+    """An image that suits the embedded polyp ensemble, and one that does not, whose Dice nobody predicts."""
+    polyp = ROOT / "assets" / "ensembles" / "polyp"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(ROOT / "assets" / "examples" / "endoscopy-1.png", folder / "a.png")
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(folder / "b.png")
+    assert predict(polyp, folder, "--output", tmp_path / "out") == 0
+    suits, noise = rows(tmp_path / "out")
+    assert (suits["domain"], suits["warning"], noise["domain"]) == ("suits", "", "none of these")
+    assert 0 <= float(suits["low"]) <= float(suits["predicted_dice"]) <= float(suits["high"]) <= 1
+    assert suits["look_yourself"] in ("yes", "no")
+    assert (noise["predicted_dice"], noise["look_yourself"]) == ("", "yes")
+    assert noise["warning"].startswith("This image is very unlike what the ensemble was trained on")
+    report = json.loads((tmp_path / "out" / "a.png.json").read_text())
+    assert report["trust"]["dice"] == float(suits["predicted_dice"])
+    assert report["domain"]["verdict"] == "suits"
+
+
+def test_without_calibration_and_domain_json_nothing_is_predicted(
+    tiny_ensemble: Path, films: Path, tmp_path: Path
+) -> None:
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
+    [row] = rows(tmp_path / "out")
+    assert (row["domain"], row["predicted_dice"], row["look_yourself"]) == ("", "", "")
