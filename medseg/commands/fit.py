@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg import schema
+from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
@@ -28,7 +30,17 @@ _CONTENDERS: dict[str, Contender] = {
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     fit = commands.add_parser("fit", help="choose weights and threshold on the val split; write an ensemble folder")
-    fit.add_argument("members", nargs="+", type=Path, help="member folders")
+    members = fit.add_argument("members", nargs="+", type=Path, help="member folders; not with --predictions")
+    members.required = False
+    fit.add_argument(
+        "--predictions",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="fit these models' "
+        "probabilities (as `evaluate --predictions` reads them) instead, and write the blend's masks",
+    )
     fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
     add_choice(fit)
     fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
@@ -66,6 +78,11 @@ def _fit(options: argparse.Namespace) -> None:
 
     if options.output.exists():
         raise InputError(f"{options.output} is already there: name another --output, or delete it.")
+    if options.predictions:
+        _fit_predictions(options)
+        return
+    if not options.members:
+        raise InputError("Wanted member folders, or --predictions NAME=FOLDER …")
     members = _members(options.members)
     first, names = members[0].config, [member.config.name for member in members]
     if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
@@ -95,6 +112,53 @@ def _fit(options: argparse.Namespace) -> None:
     write_cards(options.output)
     print(table(result, names, first.labels))
     print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {result.recommended}.")
+
+
+def _fit_predictions(options: argparse.Namespace) -> None:
+    from medseg.data.predictions import open_predictions
+    from medseg.fitting.fit import fit, table
+    from medseg.fitting.foreign import Blend, has_all, observe_predictions, refuse_odd_labels, task_of, write_blends
+    from medseg.fitting.observations import Observations
+
+    named, places = split_predictions(options.predictions)
+    if options.members or places or len(named) < 2:
+        raise InputError("Wanted --predictions with two models or more, NAME=FOLDER each, and no member folders.")
+    labels = data_labels(options)
+    refuse_odd_labels(labels)
+    samples, _ = read_checked(options, labels, (), "val")
+    opened = [open_predictions(name, place, samples, labels, options.data) for name, place in named.items()]
+    for note in (note for model in opened for note in model.notes):
+        print(f"note: {note}", file=sys.stderr)
+    chosen = [i for i, sample in enumerate(samples) if sample.split == "val" and has_all(opened, i)]
+    if not chosen:
+        raise InputError("No image of the val split has a prediction of every model: predict these first.")
+    learnt = [samples[i] for i in chosen]
+    with tqdm(total=len(learnt), desc="reading") as bar:
+        of_val = [model.only(chosen) for model in opened]
+        observations = Observations.of(
+            observe_predictions(of_val, learnt, labels, progress=lambda done, total: bar.update())
+        )
+    average: Average = "pooled" if options.average == "pooled" else "per image"
+    fitted = fit(observations, metric=options.metric, average=average, method=options.method)
+    contender = _CONTENDERS[options.choose] if options.choose else fitted.recommended
+    choice = fitted.choice(contender)
+    record = fitted.record([*named], learnt, f"{options.data.resolve().name}, validation split", contender)
+    forms = tuple(model.form for model in opened)
+    options.output.mkdir(parents=True)
+    blend = Blend(options.name, task_of(labels), labels, (*named,), forms, choice.written, choice.threshold, record)
+    schema.dump(blend, options.output / "blend.json")
+    with tqdm(total=len(samples), desc="blending") as bar:
+        written, refused = write_blends(
+            opened, samples, labels, choice, options.output, progress=lambda done, total: bar.update()
+        )
+    for sentence in refused:
+        print(f"note: {sentence}", file=sys.stderr)
+    print(table(fitted, [*named], labels))
+    print(f"{options.output / 'blend.json'} has the {contender} weights; recommended: {fitted.recommended}.")
+    print(
+        f"{written} of {len(samples)} images blended. Score them on images that had no part in it, beside the models:"
+    )
+    print(f"medseg evaluate --predictions {options.name}={options.output / 'masks'} … {options.data}")
 
 
 def _members(folders: Sequence[Path]) -> list[LoadedMember]:

@@ -75,6 +75,10 @@ class Predictions:
     readers: Mapping[int, Reader]
     notes: tuple[str, ...]
 
+    def only(self, indices: Sequence[int]) -> Predictions:
+        """Those for these samples alone, in this order."""
+        return replace(self, readers={place: self.readers[index] for place, index in enumerate(indices)})
+
     def read(self, index: int, image: Image) -> Read:
         """The prediction for sample number `index`, whose `image` it is. Raises ReadError that names the model."""
         try:
