@@ -24,8 +24,9 @@ MODES = ["refused", "hang", "drip", "trickle", "cut", "vanish", "alter", "short"
 STATES = ["cold", "cold, in weights", "warm", "damaged cache"]
 ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
 REPO = "tester/polyp"
+NOT_FETCHED = ("scores.json", "golden.json", "golden.png")
 LIMIT_S = 25
-PATHS = [path for path in ENSEMBLE.rglob("*") if path.is_file() and path.name != "scores.json"]
+PATHS = [path for path in ENSEMBLE.rglob("*") if path.is_file() and path.name not in NOT_FETCHED]
 FILES = {str(path.relative_to(ENSEMBLE)): path.read_bytes() for path in sorted(PATHS)}
 CALLS = {
     "medseg": f"from medseg.hub.fetch import fetch; call = lambda: fetch({REPO!r})",

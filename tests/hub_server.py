@@ -226,7 +226,11 @@ class Handler(BaseHTTPRequestHandler):
                 if repo is None or (repo.private and self.user != name.split("/")[-2]):
                     status = 404 if self.user else 401  # as the Hub does, so that nobody learns what is private
                     return lambda: self.refuse(status, "Repository not found", {"X-Error-Code": "RepoNotFound"})
-                if self.command in ("POST", "PUT") and self.user != name.split("/")[-2]:
+                if (
+                    self.command in ("POST", "PUT")
+                    and method is not Handler.paths_info
+                    and self.user != name.split("/")[-2]
+                ):
                     return lambda: self.refuse(403 if self.user else 401, "You may not write here")
                 return method(self, name, repo, **groups)
         return lambda: self.refuse(404, f"no route for {self.command} {self.route}")
@@ -338,6 +342,12 @@ class Handler(BaseHTTPRequestHandler):
         following = f'<{self.server.hub.url}{quote(self.route)}?cursor={end}>; rel="next"'
         return lambda: self.send(200, found[start:end], {"Link": following} if end < len(found) else {})
 
+    def paths_info(self, name: str, repo: Repo, revision: str) -> Any:
+        """The entries of some paths, which mirrors ask for."""
+        asked = json.loads(self.body)["paths"] if self.body[:1] == b"{" else parse_qs(self.body.decode())["paths"]
+        entries = [entry for path, entry in self.entries(repo.commits[repo.resolve(revision) or ""]) if path in asked]
+        return lambda: self.send(200, entries)
+
     def set_variable(self, name: str, repo: Repo) -> Any:
         asked = json.loads(self.body)
         repo.variables[asked["key"]] = asked["value"]
@@ -413,13 +423,14 @@ ROUTES = [
     (rf"POST {_API}/preupload/(?P<revision>.+)", Handler.preupload),
     (rf"POST {_API}/commit/(?P<revision>.+)", Handler.commit),
     (rf"GET {_API}/tree/(?P<revision>[^/]+)", Handler.tree),
+    (rf"POST {_API}/paths-info/(?P<revision>[^/]+)", Handler.paths_info),
     (rf"GET {_API}/refs", Handler.refs),
     (rf"POST {_API}/variables", Handler.set_variable),
-    (rf"GET {_API}/revision/(?P<revision>.+)", Handler.info),
-    (rf"GET {_API}", Handler.info),
+    (rf"(?:GET|HEAD) {_API}/revision/(?P<revision>.+)", Handler.info),
+    (rf"(?:GET|HEAD) {_API}", Handler.info),
     (rf"POST {_PLAIN}\.git/info/lfs/objects/batch", Handler.lfs_batch),
     (r"PUT /lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_upload),
-    (r"GET /lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_download),
+    (r"(?:GET|HEAD) /lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_download),
     (rf"(?:GET|HEAD) {_PLAIN}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
 ]
 
