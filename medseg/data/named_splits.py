@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.left_out import LeftOut, left_out
-from medseg.data.listing import seems_split, split_of, words
+from medseg.data.listing import IMAGE_WORDS, MASK_WORDS, seems_split, split_of, words
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import relative_to
 from medseg.errors import InputError
@@ -33,7 +33,9 @@ def settle(loaded: DataSet, place: Path) -> list[Sample]:
         return samples
     divided = sorted({sample.split for sample in samples} - {""})
     others = [relative_to(sample.image, place) for sample in samples if not sample.split]
-    if divided and others:
+    roles = IMAGE_WORDS | MASK_WORDS
+    strange = any(not {*words(part)} & roles for name in others for part in Path(name).parts[:-1])
+    if divided and others and (strange or divided != ["test"]):  # images/ beside test/images/ are not for testing
         raise InputError(
             f"In {place.name} names say of some images that they are {' or '.join(divided)}, and of {len(others)} "
             f"others nothing, the first: {others[0]}. {_WAY_OUT}"

@@ -29,6 +29,9 @@ Progress = Callable[[int, int], None]
 _NAMED = 10
 """Findings that a refusal names; `medseg inspect` prints all."""
 
+_LIKELY_WRONG = ("it is dark", "no finite numbers", "voxels early", "is a segmentation")
+"""Words of the notes of reading that a data set repeats; windows and units are ordinary."""
+
 _MOST = 0.9
 """Share of an image that a mask marks where it may be inverted."""
 
@@ -54,7 +57,8 @@ class Examined:
     """One sample after reading: (height, width), channels, marked pixels for each label, whether its mask covers the
     four corners, and its own findings.
 
-    `size` is None where the sample cannot be, or was not read. `digest` is the hash of the image file's bytes.
+    `size` is None where the sample cannot be, or was not read. `digest` is the hash of the image file's bytes, `notes`
+    are those of reading it.
     """
 
     sample: Sample
@@ -63,6 +67,7 @@ class Examined:
     marked: tuple[int, ...] = ()
     cornered: tuple[bool, ...] = ()
     digest: str = ""
+    notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=())
 
 
@@ -160,7 +165,7 @@ def findings(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findin
         for case, splits in divided_cases(entry.sample for entry in examined).items()
     ]
     whole = [*_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels), *_rare(examined, labels)]
-    return [*own, *divided, *whole, *_inverted(examined, labels), *_absent(examined)]
+    return [*own, *divided, *whole, *_inverted(examined, labels), *_absent(examined), *_noted(examined)]
 
 
 def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) -> Examined:
@@ -179,7 +184,7 @@ def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) ->
         return Examined(sample, digest=digest, findings=(Finding(name, sentence),))
     marked = tuple(int(mask.sum()) for mask in masks)
     cornered = tuple(bool(mask[0, 0] and mask[0, -1] and mask[-1, 0] and mask[-1, -1]) for mask in masks)
-    return Examined(sample, image.size, image.pixels.shape[2], marked, cornered, digest, own)
+    return Examined(sample, image.size, image.pixels.shape[2], marked, cornered, digest, image.notes, own)
 
 
 def _digest(path: Path, known: dict[Path, str]) -> str:
@@ -315,6 +320,18 @@ def _inverted(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findi
         if len(marked) > 1 and len(wide) >= _MOST * len(marked):
             sentence = f"{len(wide)} of {len(marked)} masks mark more than half of the image and its corners: inverted?"
             doubts.append(Finding(f"label {label}", sentence, "doubt"))
+    return doubts
+
+
+def _noted(examined: Sequence[Examined]) -> list[Finding]:
+    """What reading said of pixel values that are likely wrong: each kind once, of its first image, and of how many."""
+    doubts = []
+    for words in _LIKELY_WRONG:
+        noted = [(entry, note) for entry in examined for note in entry.notes if words in note]
+        if noted:
+            entry, note = noted[0]
+            sentence = f"{note} (So of {len(noted)} of {len(examined)} samples.)" if len(noted) > 1 else note
+            doubts.append(Finding(_name(entry.sample.image), sentence, "doubt"))
     return doubts
 
 

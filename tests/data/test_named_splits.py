@@ -69,3 +69,11 @@ def test_a_fold_of_data_without_folds_is_refused(tmp_path: Path) -> None:
     pairs(tmp_path / "d", "{}")
     with pytest.raises(InputError, match="comes in no folds, and fold 2 is wanted"):
         load_data(tmp_path / "d", fold=2)
+
+
+def test_images_beside_a_folder_test_are_not_for_testing(tmp_path: Path) -> None:
+    pairs(tmp_path / "d", "{}", "test/{}")
+    splits = {
+        sample.image.parts[-3] == "test": sample.split for sample in load_data(tmp_path / "d", divide=False).samples
+    }
+    assert splits == {True: "test", False: ""}

@@ -152,3 +152,12 @@ def test_one_sentence_of_many_files_is_one_line(samples: list[Sample]) -> None:
         save(Path(str(sample.mask)), np.arange(48 * 64).reshape(48, 64).astype(np.uint8) % 5)
     with pytest.raises(InputError, match=r"has 4 faults\. \(1\) masks/c0\.png: .* \(Also .* and 1 more\.\)$"):
         require_sound(samples, LABELS)
+
+
+def test_a_data_set_of_12_bits_in_16_is_said_once(samples: list[Sample]) -> None:
+    for sample in samples:
+        save(sample.image, np.linspace(0, 4095, 48 * 64).reshape(48, 64).astype(np.uint16))
+    (doubt,) = [finding for finding in verify(samples, LABELS) if "it is dark" in finding.sentence]
+    assert doubt.kind == "doubt"
+    assert "If 12 bits are meant" in doubt.sentence
+    assert doubt.sentence.endswith("(So of 8 of 8 samples.)")
