@@ -36,7 +36,7 @@ CORPUS = ROOT.parent / "shared" / "corpus" / "hostile-dicom"
 GREY = np.array([[0, 10, 20], [30, 40, 255]], dtype=np.uint8)
 RGB = np.stack([GREY, GREY + 1, GREY // 2], axis=-1)
 ALPHA = np.full((2, 3, 1), 7, np.uint8)
-SENTENCE = re.compile(r"[A-Z][^\n]{20,300}\.")
+SENTENCE = re.compile(r"[A-Z][^\n]{20,600}\.")
 
 
 def saved(array: np.ndarray, kind: str, **settings: object) -> bytes:
