@@ -15,6 +15,7 @@ from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.errors import InputError
+from medseg.places import shipped
 from medseg.scores import Average, Contender
 
 if TYPE_CHECKING:
@@ -161,9 +162,22 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     print(f"medseg evaluate --predictions {options.name}={options.output / 'masks'} … {options.data}")
 
 
+def _refuse_no_member(folder: Path) -> None:
+    """Raises InputError for what is no member's folder: that is not a damaged one."""
+    if (folder / "member.json").is_file():
+        return
+    if (folder / "ensemble.json").is_file() or (shipped("assets/ensembles") / folder / "ensemble.json").is_file():
+        came = "is an ensemble: name the folders of its members"
+    else:
+        came = "has no member.json" if folder.is_dir() else "is no folder"
+    raise InputError(f"{folder} {came}. Wanted members' folders, as training writes them.")
+
+
 def _members(folders: Sequence[Path]) -> list[LoadedMember]:
     from medseg.inference.member import load_member
 
+    for folder in folders:
+        _refuse_no_member(folder)
     members = [load_member(folder) for folder in folders]
     names = [member.config.name for member in members]
     kinds = {(member.config.task, member.config.labels) for member in members}

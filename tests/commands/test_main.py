@@ -284,3 +284,19 @@ def test_a_reader_that_has_enough_gets_no_traceback(disc_pairs: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
     assert done.stdout == "141\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("polyp", "polyp is an ensemble: name the folders of its members"),
+        ("nope", "nope is no folder"),
+        (".", "has no m"),
+    ],
+)
+def test_what_is_no_member_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"error: .*{words}"):
+        main(["fit", name, "--data", "data", "--output", "out", "--name", "x"])
