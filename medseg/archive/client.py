@@ -201,9 +201,10 @@ class Archive:
 
     def holds(self, result: Dataset) -> bool:
         """Whether the archive has this instance."""
-        uids = {"SOPInstanceUID": result.SOPInstanceUID, "SeriesInstanceUID": result.SeriesInstanceUID}
-        listed = self._ask("search_for_instances", study_instance_uid=result.StudyInstanceUID, search_filters=uids)
-        return any(_text(instance, "SOPInstanceUID") == result.SOPInstanceUID for instance in listed)
+        uids = {keyword: checked_uid(_text(result, keyword)) for keyword in ("SOPInstanceUID", "SeriesInstanceUID")}
+        study = checked_uid(_text(result, "StudyInstanceUID"))
+        listed = self._ask("search_for_instances", study_instance_uid=study, search_filters=uids)
+        return any(_text(instance, "SOPInstanceUID") == uids["SOPInstanceUID"] for instance in listed)
 
     def store(self, path: Path) -> str:
         """Store one DICOM file; returns `stored`, or `already there`, where nothing is sent.
@@ -220,7 +221,7 @@ class Archive:
         try:
             with self._said_plainly():
                 answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
-                _check_stored(answer, self.settings.host)
+                _check_stored(answer, result.SOPInstanceUID, self.settings.host)
         except ArchiveError as error:
             try:
                 arrived = self.holds(result)
@@ -236,7 +237,7 @@ class Archive:
         rows: dict[str, Dataset] = {}
         while True:
             page = self._ask(method, limit=PAGE, offset=len(rows), **arguments)
-            new = {_text(row, key): row for row in page if _text(row, key) not in rows}
+            new = {_text(row, key): row for row in page if _text(row, key) and _text(row, key) not in rows}
             rows |= new
             if not new:
                 return list(rows.values())
@@ -245,7 +246,7 @@ class Archive:
 
     def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
         with self._said_plainly():
-            return [Dataset.from_json(row) for row in getattr(self._client, method)(**arguments)]
+            return [_dataset(row) for row in getattr(self._client, method)(**arguments)]
 
 
 def open_archive() -> Archive:
@@ -277,12 +278,27 @@ def _series(row: Dataset) -> Series:
     )
 
 
-def _check_stored(answer: Dataset, host: str) -> None:
-    """Raises ArchiveError for what STOW calls failed within a positive answer (PS3.18 10.5.3.1)."""
+def _check_stored(answer: Dataset, uid: str, host: str) -> None:
+    """Raises ArchiveError for what STOW calls failed, or does not call stored, within a positive answer (PS3.18
+    10.5.3.1): a proxy's page and an empty body are positive too."""
     failed = answer.get("FailedSOPSequence") or []
     if failed:
         reason = int(failed[0].get("FailureReason") or 0)
         raise ArchiveError(f"The archive at {host} does not take it (reason {reason:04X}): ask its administrator.")
+    if uid not in {_text(item, "ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or []}:
+        raise ArchiveError(f"The archive at {host} does not say that it stored it: look there before another try.")
+
+
+def _dataset(row: Any) -> Dataset:
+    """DICOM JSON (PS3.18 F), without attributes that hold what they must not: archives keep what scanners sent."""
+    try:
+        return Dataset.from_json(row)
+    except (ValueError, TypeError, OverflowError):
+        dataset = Dataset()
+        for tag, element in dict(row).items():
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                dataset.update(Dataset.from_json({tag: element}))
+        return dataset
 
 
 def _text(row: Dataset, keyword: str) -> str:

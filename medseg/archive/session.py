@@ -59,9 +59,12 @@ class LimitedSession(requests.Session):
             response = super().request(*arguments, **{**options, **fixed})
         if not response.ok:
             response.close()  # its status says all
-        if response.is_redirect:
+        if 300 <= response.status_code < 400:
             response.close()
-            raise ArchiveError("The archive has moved (its answer is a redirection): set the URL that it has now.")
+            raise ArchiveError(
+                f"The archive answers with a redirection ({response.status_code}), and none is followed: set the URL "
+                "that it has now."
+            )
         response.iter_content = lambda *_, **__: self._read(response, until)  # type: ignore[method-assign]
         return response
 

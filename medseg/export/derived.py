@@ -51,6 +51,13 @@ _ALIKE = ("StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "FrameOfRe
 _ALONG = ("ImageOrientationPatient", "PixelSpacing")
 
 
+def fitted(text: str, most: int) -> str:
+    """`text` as a value of up to `most` bytes, as readers count them, without what would divide it or control a
+    printer: a backslash and control characters become blanks."""
+    plain = "".join(" " if sign == "\\" or not sign.isprintable() else sign for sign in text)
+    return plain.encode()[:most].decode(errors="ignore").strip()
+
+
 def code(value: str, scheme: str, meaning: str) -> Dataset:
     """A coded entry (PS3.3 8)."""
     item = Dataset()
@@ -118,7 +125,7 @@ def begin(header: Dataset, sop_class: str, modality: str, description: str) -> D
     result.StudyInstanceUID, result.SeriesInstanceUID = header.StudyInstanceUID, generate_uid(prefix=None)
     now = time.localtime()
     result.SeriesNumber, result.InstanceNumber = int(time.strftime("%m%d%H%M%S", now)), 1
-    result.Modality, result.SeriesDescription = modality, description[:LO]
+    result.Modality, result.SeriesDescription = modality, fitted(description, LO)
     result.ContentDate = result.SeriesDate = result.InstanceCreationDate = time.strftime("%Y%m%d", now)
     result.ContentTime = result.SeriesTime = result.InstanceCreationTime = time.strftime("%H%M%S", now)
     result.Manufacturer = result.ManufacturerModelName = "medseg"
@@ -136,7 +143,7 @@ def series_description(frames: Frames, kind: str) -> str:
     prediction, header = frames[0]
     scale = "" if "PixelSpacing" in header else ", no scale"
     rest = f"{kind} {time.strftime('%Y-%m-%d %H:%M')} research only{scale}"
-    return f"medseg {prediction.ensemble.name[: LO - len(rest) - 8]} {rest}"
+    return f"medseg {fitted(prediction.ensemble.name, LO - len(rest) - 8)} {rest}"
 
 
 def refer(result: Dataset, headers: Sequence[Dataset]) -> None:

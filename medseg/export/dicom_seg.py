@@ -13,7 +13,7 @@ from pydicom.uid import SegmentationStorage
 from medseg import __version__
 from medseg.errors import InputError
 from medseg.export import derived
-from medseg.export.derived import LO, ST, Frames, code
+from medseg.export.derived import LO, ST, Frames, code, fitted
 from medseg.export.placement import doubts
 from medseg.export.segment_codes import property_codes
 from medseg.image import to_stored
@@ -62,7 +62,7 @@ def _build(frames: Frames, kind: SegKind) -> Dataset:
     derived.refer(seg, headers)
     segments = () if kind == "LABELMAP" else range(1, len(first.labels) + 1)
     derived.add_groups(seg, frames, segments, code("113076", "DCM", "Segmentation"))
-    about = " ".join(filter(None, (NOTICE, doubts(headers), first.describe())))[:ST]
+    about = fitted(" ".join(filter(None, (NOTICE, doubts(headers), first.describe()))), ST)
     seg.SegmentSequence = [_segment(first, index, about) for index in range(len(first.labels))]
     _add_pixels(seg, frames, kind)
     return seg
@@ -104,14 +104,14 @@ def _stack(frames: Frames, kind: SegKind) -> np.ndarray[Any, Any]:
 
 def _segment(prediction: Prediction, index: int, about: str) -> Dataset:
     segment, algorithm = Dataset(), Dataset()
-    segment.SegmentNumber, segment.SegmentLabel = index + 1, prediction.labels[index][:LO]
+    segment.SegmentNumber, segment.SegmentLabel = index + 1, fitted(prediction.labels[index], LO)
     segment.SegmentDescription = about
-    segment.SegmentAlgorithmType, segment.SegmentAlgorithmName = "AUTOMATIC", prediction.ensemble.name[:LO]
+    segment.SegmentAlgorithmType, segment.SegmentAlgorithmName = "AUTOMATIC", fitted(prediction.ensemble.name, LO)
     category, kind = property_codes(prediction.labels[index])
     segment.SegmentedPropertyCategoryCodeSequence = [category]
     segment.SegmentedPropertyTypeCodeSequence = [kind]
     algorithm.AlgorithmFamilyCodeSequence = [code("123110", "DCM", "Artificial Intelligence")]
-    algorithm.AlgorithmName, algorithm.AlgorithmVersion = prediction.ensemble.name[:LO], __version__
+    algorithm.AlgorithmName, algorithm.AlgorithmVersion = fitted(prediction.ensemble.name, LO), __version__
     algorithm.AlgorithmSource = "medseg"
     segment.SegmentationAlgorithmIdentificationSequence = [algorithm]
     segment.RecommendedDisplayCIELabValue = cielab(label_colour(index))

@@ -11,7 +11,7 @@ from pydicom.uid import ParametricMapStorage, generate_uid
 
 from medseg.errors import InputError
 from medseg.export import derived
-from medseg.export.derived import LO, SH, Frames, code
+from medseg.export.derived import LO, SH, Frames, code, fitted
 from medseg.export.placement import doubts
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
@@ -79,7 +79,7 @@ def _anatomy(header: Dataset) -> Dataset:
 def _add_meaning(shared: Dataset, label: str) -> None:
     """The groups that say what a value is (PS3.3 C.7.6.16.2.11, C.8.32.3) and how it is first shown."""
     mapping, look, identity, kind = Dataset(), Dataset(), Dataset(), Dataset()
-    mapping.LUTLabel, mapping.LUTExplanation = label[:SH], f"Probability of {label}"[:LO]
+    mapping.LUTLabel, mapping.LUTExplanation = fitted(label, SH), fitted(f"Probability of {label}", LO)
     mapping.MeasurementUnitsCodeSequence = [code("1", "UCUM", "no units")]
     mapping.DoubleFloatRealWorldValueFirstValueMapped, mapping.DoubleFloatRealWorldValueLastValueMapped = 0.0, 1.0
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0, 0.0

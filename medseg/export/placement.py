@@ -19,6 +19,10 @@ _REGULAR_MM = 1e-2
 """How far distances of slices may differ in a volume."""
 
 
+_ROUNDED = 0.02
+"""How far directions may be from right angles and length 1: scanners write few digits."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Items of the functional groups Plane Position (one a frame), Plane Orientation and Pixel Measures."""
@@ -30,9 +34,15 @@ class Placement:
 
 
 def is_placed(headers: Sequence[Dataset]) -> bool:
-    """Whether all frames say where they lie."""
+    """Whether all frames say where they lie, in a plane of two perpendicular directions of length 1 (PS3.3
+    C.7.6.2.1.1)."""
     wanted = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    return all(keyword in header for header in headers for keyword in wanted)
+    return all(keyword in header for header in headers for keyword in wanted) and all(map(_is_plane, headers))
+
+
+def _is_plane(header: Dataset) -> bool:
+    sides = np.reshape(np.asarray(header.ImageOrientationPatient, float), (2, 3))
+    return bool(np.allclose(sides @ sides.T, np.eye(2), atol=_ROUNDED))
 
 
 def depth(header: Dataset) -> float:
@@ -50,8 +60,7 @@ def locate(headers: Sequence[Dataset]) -> Placement:
     between = _between(headers) if placed else 1.0
     if between and len(headers) > 1:
         measures.SpacingBetweenSlices = DSfloat(between, auto_format=True)
-    thickness = headers[0].get("SliceThickness") if placed else None
-    measures.SliceThickness = thickness or DSfloat(between or 1.0, auto_format=True)
+    measures.SliceThickness = (placed and _thickness(headers[0])) or DSfloat(between or 1.0, auto_format=True)
     places = [header.ImagePositionPatient for header in headers] if placed else [[0, 0, z] for z in range(len(headers))]
     return Placement(
         [_position(place) for place in places],
@@ -59,6 +68,12 @@ def locate(headers: Sequence[Dataset]) -> Placement:
         measures,
         headers[0].get("FrameOfReferenceUID") if placed else None,
     )
+
+
+def _thickness(header: Dataset) -> DSfloat | None:
+    """In mm; None where the file has none, or says 0 or less."""
+    thickness = header.get("SliceThickness")
+    return thickness if thickness and thickness > 0 else None
 
 
 def _position(place: Sequence[float]) -> Dataset:
@@ -83,6 +98,6 @@ def doubts(headers: Sequence[Dataset]) -> str:
         sentences.append("The spacing is that at the detector.")
     if not is_placed(headers):
         sentences.append("It lies nowhere in the patient; position and thickness stand for none.")
-    elif not header.get("SliceThickness"):
+    elif not _thickness(header):
         sentences.append("The thickness of the slice is not known.")
     return " ".join(sentences)

@@ -40,13 +40,13 @@ def write_secondary_capture(prediction: Prediction, source: derived.Source, path
         about = derived.series_description(frames, "capture")
         capture = derived.begin(header, SecondaryCaptureImageStorage, header.get("Modality") or "OT", about)
         capture.ImageType, capture.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
-        capture.DerivationDescription = f"{NOTICE} {prediction.describe()}"[: derived.ST]
+        capture.DerivationDescription = derived.fitted(f"{NOTICE} {prediction.describe()}", derived.ST)
         capture.DerivationCodeSequence = [code("113076", "DCM", "Segmentation")]
         capture.SourceImageSequence = [derived.source_image(header)]
         derived.refer(capture, [header])
-        for keyword in ("PatientOrientation", "Laterality"):
-            setattr(capture, keyword, header.get(keyword))
-        if header.get("BurnedInAnnotation"):
+        capture.PatientOrientation = header.get("PatientOrientation")
+        capture.Laterality = header.get("Laterality") if header.get("Laterality") in ("L", "R") else None
+        if header.get("BurnedInAnnotation") in ("YES", "NO"):
             capture.BurnedInAnnotation = header.BurnedInAnnotation
         if "PixelSpacing" in header and "ImagerPixelSpacing" not in header:
             capture.PixelSpacing = [DSfloat(float(value) / factor, auto_format=True) for value in header.PixelSpacing]

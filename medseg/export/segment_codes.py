@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 
-from medseg.export.derived import LO, code
+from medseg.export.derived import LO, code, fitted
 
 Triplet: TypeAlias = tuple[str, str, str]
 
@@ -59,4 +59,4 @@ def property_codes(label: str) -> tuple[Dataset, Dataset]:
             value, meaning = table[name]
             return code(*category), code(value, "SCT", meaning)
     digest = hashlib.sha256(label.encode()).hexdigest()[:16]
-    return code(*_PLACE), code(digest, "99MEDSEG", label[:LO])
+    return code(*_PLACE), code(digest, "99MEDSEG", fitted(label, LO))

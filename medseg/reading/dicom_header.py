@@ -244,9 +244,9 @@ def absent(keyword: str, consequence: str = "so its pixels cannot be understood"
     return f"This DICOM does not say its {_name(keyword)}, {consequence}. Export it again."
 
 
-def senseless(keyword: str) -> str:
+def senseless(keyword: str, wanted: str = "number") -> str:
     """The sentence that refuses a file for what attribute `keyword` holds."""
-    return f"This DICOM's {_name(keyword)} holds no usable number. Export it again."
+    return f"This DICOM's {_name(keyword)} holds no usable {wanted}. Export it again."
 
 
 def _listed(values: Any) -> str:

@@ -6,6 +6,7 @@ Nothing else in medseg reads a patient's identity, and this does so only when a 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ _GROUPS = {  # functional groups (PS3.3 C.7.6.16.2) and how many numbers each of
     "PixelMeasuresSequence": {"SliceThickness": 1, "SpacingBetweenSlices": 1},
 }
 _SPACING = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _GEOMETRY = [keyword for attributes in _GROUPS.values() for keyword in attributes]
 _COPIED = (*_REFERENCES, *_IDENTITY, *_KINDS, *_LOSSY, *_PLACE)
@@ -51,9 +53,16 @@ def read_source(data: bytes, frames: Sequence[int]) -> list[dict[str, Any]]:
     for keyword in _REFERENCES:
         if not header.get(keyword):
             raise ReadError(absent(keyword, "so no DICOM result can refer to it"))
+        if keyword.endswith("UID") and not _is_uid(header[keyword].value):
+            raise ReadError(senseless(keyword, "UID"))  # it becomes part of results, and of an archive's addresses
     for frame in frames:
         check_frame(frame, frame_count(header) or frame + 1)
     return [_frame(header, frame).to_json_dict() for frame in frames]
+
+
+def _is_uid(value: object) -> bool:
+    """Whether it has the form of a UID (PS3.5 9.1); zeros that lead a component occur and are let pass."""
+    return isinstance(value, str) and len(value) <= 64 and bool(_UID.fullmatch(value))
 
 
 def _frame(header: Dataset, frame: int) -> Dataset:
@@ -61,6 +70,8 @@ def _frame(header: Dataset, frame: int) -> Dataset:
     for keyword in _COPIED:
         if keyword in header:
             source[keyword] = header[keyword]
+    if not _is_uid(source.get("FrameOfReferenceUID")):
+        source.pop("FrameOfReferenceUID", None)
     if "NumberOfFrames" in header:
         source.ReferencedFrameNumber = frame + 1
     for name, attributes in _GROUPS.items():

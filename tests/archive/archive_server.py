@@ -60,6 +60,9 @@ class Hospital:
                 row.Modality, row.InstanceNumber, row.ModalitiesInStudy = image.Modality, image.InstanceNumber, "OT"
                 row.SeriesNumber, row.PatientName = image.get("SeriesNumber"), image.PatientName
                 rows[image[key].value] = row.to_json_dict()
+        if self.mood.get("rows") == "nonsense":
+            for row in rows.values():
+                row["00200013"] = {"vr": "IS", "Value": ["one"]}
         return list(rows.values())[start : start + self.most]
 
 
@@ -134,9 +137,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if mood == "fails":
             item.FailureReason = 0xA700
             answer.FailedSOPSequence = [item]
-        else:
+        elif mood != "says nothing":
             self.hospital.held[uid] = part
-            answer.ReferencedSOPSequence = [item]
+            answer.ReferencedSOPSequence = [] if mood == "keeps and says nothing" else [item]
         if mood == "dies after":
             self.close_connection = True
             self.connection.close()

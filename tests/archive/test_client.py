@@ -96,6 +96,20 @@ def test_a_result_is_stored_once(archive: Archive, hospital: Hospital, result: P
     assert set(hospital.authorization) == {f"Bearer {TOKEN}"}
 
 
+def test_a_result_that_is_listed_is_stored_though_the_answer_says_nothing(
+    archive: Archive, hospital: Hospital, result: Path
+) -> None:
+    hospital.mood["STOW"] = "keeps and says nothing"
+    assert archive.store(result) == "stored"
+
+
+def test_an_attribute_that_holds_nonsense_spoils_no_search(
+    archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
+    hospital.mood["rows"] = "nonsense"
+    assert len(fetched(archive, tmp_path / "in", series[0])) == 3
+
+
 def test_a_result_that_arrived_though_the_answer_did_not_is_not_sent_twice(
     archive: Archive, hospital: Hospital, result: Path
 ) -> None:
@@ -110,6 +124,7 @@ FAULTS = [
     ({"GET": "401"}, "does not know us .401.: check MEDSEG_DICOMWEB_TOKEN"),
     ({"GET": "403"}, "does not allow this .403."),
     ({"GET": "404"}, "does not hold this .404."),
+    ({"GET": "304"}, "a redirection .304."),
     ({"GET": "500"}, "answers with the status 500"),
     ({"GET": "silent"}, "does not answer in time"),
     ({"GET": "drips headers"}, "does not answer in time"),
@@ -146,6 +161,8 @@ def test_a_fault_while_fetching_is_one_sentence_and_leaves_no_file(
         ({"POST": "drips headers"}, "does not answer in time"),
         ({"POST": "503"}, "answers with the status 503"),
         ({"STOW": "fails"}, "does not take it .reason A700."),
+        ({"STOW": "says nothing"}, "does not say that it stored it"),
+        ({"POST": "web page"}, "not DICOMweb|does not say that it stored it"),
     ],
 )
 def test_a_fault_while_storing_keeps_the_file_for_another_try(
@@ -175,7 +192,7 @@ def test_no_redirection_is_followed(archive: Archive, hospital: Hospital, result
     with running_hospital() as other:
         for method in ("POST", "GET"):
             hospital.mood[method] = f"{other.url}/studies"
-            with pytest.raises(ArchiveError, match="is a redirection"):
+            with pytest.raises(ArchiveError, match=r"a redirection \(307\)"):
                 archive.store(result)
         assert other.requests == []
 
@@ -225,6 +242,17 @@ def test_a_preview_is_rendered_there_or_is_the_image_itself(
     hospital.mood["RENDER"] = rendering
     image = read_image(archive.fetch_preview(tmp_path, series[0].StudyInstanceUID, series[0].SeriesInstanceUID))
     assert image.size == ((96, 128) if rendering else (12, 12))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value")
+@pytest.mark.parametrize("uid", ["", "../../../admin", "1.2/studies/3", "1.2\\1.3"])
+def test_a_file_whose_uids_are_none_is_not_sent(archive: Archive, hospital: Hospital, result: Path, uid: str) -> None:
+    image = pydicom.dcmread(result)
+    image.StudyInstanceUID = uid
+    image.save_as(result)
+    with pytest.raises(InputError, match="digits and dots"):
+        archive.store(result)
+    assert hospital.requests == []
 
 
 def test_an_archive_that_is_down_is_named_without_its_path() -> None:

@@ -28,7 +28,7 @@ UNSCALED = ("cr", "us", "us-cine", "endoscopy", "secondary-capture")
 
 def errors(path: Path) -> list[str]:
     """What dciodvfy calls an error, but that it does not know label maps, which are younger than Debian's."""
-    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False, timeout=60)
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", timeout=60, check=False)
     lines = (told.stdout + told.stderr).splitlines()
     return [line for line in lines if line.startswith("Error") and "Information Object Not found" not in line]
 
