@@ -113,8 +113,8 @@ def open_page(context: BrowserContext, url: str) -> Page:
     context.set_default_timeout(PATIENCE_S * 1000)
     page = context.new_page()
     page.goto(url)
-    page.wait_for_selector("#overlay img")
-    page.wait_for_selector("#mixer input[type=range]")
+    page.wait_for_selector("#viewer [data-result]")
+    page.wait_for_selector("#mixer .member")
     page.wait_for_function("() => document.querySelector('#scores').innerText.includes('Truth:')")
     return page
 

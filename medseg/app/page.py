@@ -45,16 +45,13 @@ from medseg.app.tabs.archive import draw_archive_tab
 from medseg.app.tabs.batch import draw_batch_tab
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
+from medseg.app.viewer.components import draw_head, read
 
 with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
     session = gr.State(Session())
-    gr.Markdown(
-        "# medseg\nSegment a 2-D medical image with several models at once, and steer how much each of them counts. "
-        "**Research use only, not for diagnosis.**",
-        elem_id="head",
-    )
+    draw_head()
     changed = gr.State("")  # another value tells the first tab that another tab has changed the session
-    with gr.Tabs() as tabs:
+    with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab("Image", id=IMAGE_TAB):
             draw_image_tab(demo, session, changed, offered.result())
         with gr.Tab("Batch") as batch_tab:
@@ -90,7 +87,7 @@ gate = Middleware(
 
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
-    "css": CSS,
+    "css": CSS + read("viewer.css"),
     "max_file_size": max_bytes(),
     "app_kwargs": {"middleware": [gate, Middleware(UploadMiddleware)]},
     "ssr_mode": False,

@@ -19,7 +19,7 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 
 from medseg.image import Image, slice_affine, to_stored
 from medseg.inference.prediction import Prediction
-from medseg.inference.record import NOTICE
+from medseg.inference.record import notice
 from medseg.postprocess import to_label_map
 
 _CANONICAL = np.array([[0, 1], [1, 1], [2, 1]])
@@ -70,7 +70,8 @@ def _volume(
         volume.header.set_zooms((column, row, *[1.0] * (array.ndim - 2)))
     if image.affine is not None or image.spacing_mm is not None:
         volume.header.set_xyzt_units("mm")
-    volume.header["descrip"] = f"medseg. {NOTICE}".encode()
+    volume.header["descrip"] = f"medseg. {notice(image)}".encode()[:79]
     named = ", ".join(f"{number} {label}" for number, label in enumerate(labels, start=1))
-    volume.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", f"{NOTICE} Labels: {named}".encode()))
+    comment = f"{notice(image)} Labels: {named}".encode()
+    volume.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment))
     return volume

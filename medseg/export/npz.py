@@ -8,10 +8,10 @@ import numpy as np
 
 from medseg.arrays import Probabilities
 from medseg.image import Image, to_stored
-from medseg.inference.record import NOTICE
+from medseg.inference.record import notice
 
 
 def write_probabilities(probabilities: Probabilities, labels: tuple[str, ...], image: Image, path: Path) -> None:
     """Probabilities as a compressed .npz: `probabilities` (K, H, W) float16, `labels` (K,) and `notice`."""
     stored = to_stored(probabilities, image.orientation).astype(np.float16)
-    np.savez_compressed(path, probabilities=stored, labels=np.array(labels), notice=np.array(NOTICE))
+    np.savez_compressed(path, probabilities=stored, labels=np.array(labels), notice=np.array(notice(image)))

@@ -15,7 +15,7 @@ from medseg.export.derived import LO, SH, Frames, code, fitted
 from medseg.export.placement import doubts
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
-from medseg.inference.record import NOTICE
+from medseg.inference.record import NOTICE, notice
 
 _KIND = ["DERIVED", "PRIMARY", "PROBABILITY", "NONE"]
 
@@ -50,7 +50,8 @@ def _build(frames: Frames, index: int) -> Dataset:
     )
     result.ImageType, result.ContentQualification, result.BurnedInAnnotation = _KIND, "RESEARCH", "NO"
     result.ContentLabel, result.ContentDescription, result.ContentCreatorName = "MEDSEG", NOTICE, ""
-    result.ImageComments = " ".join(filter(None, (NOTICE, f"Probability of {label}.", doubts(headers))))
+    said = (notice(prediction.image), f"Probability of {label}.", doubts(headers))
+    result.ImageComments = " ".join(filter(None, said))
     result.AcquisitionContextSequence, result.RecognizableVisualFeatures = [], "NO"
     derived.refer(result, headers)
     derived.add_groups(result, frames, (), code("113076", "DCM", "Segmentation"))

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from medseg.arrays import Masks
 from medseg.image import Image, to_stored
-from medseg.inference.record import NOTICE
+from medseg.inference.record import notice
 from medseg.overlay import PALETTE
 from medseg.postprocess import to_label_map
 
@@ -25,5 +25,5 @@ def write_mask(masks: Masks, image: Image, path: Path | BinaryIO) -> None:
         drawn = PIL.Image.fromarray(np.ascontiguousarray(to_stored(to_label_map(masks), image.orientation)))
         drawn.putpalette([0, 0, 0, *np.asarray(PALETTE, dtype=np.uint8).ravel().tolist()])
     about = PngInfo()
-    about.add_text("Description", NOTICE)
+    about.add_text("Description", notice(image))
     drawn.save(path, format="PNG", pnginfo=about)

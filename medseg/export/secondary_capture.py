@@ -17,7 +17,7 @@ from medseg.export import derived
 from medseg.export.derived import code
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
-from medseg.inference.record import NOTICE, areas
+from medseg.inference.record import areas, notice
 from medseg.overlay import Colour, Rgb, draw_overlay, label_colour
 
 _LEAST_SIDE = 512
@@ -40,7 +40,11 @@ def write_secondary_capture(prediction: Prediction, source: derived.Source, path
         about = derived.series_description(frames, "capture")
         capture = derived.begin(header, SecondaryCaptureImageStorage, header.get("Modality") or "OT", about)
         capture.ImageType, capture.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
+<<<<<<< HEAD
         capture.DerivationDescription = derived.fitted(f"{NOTICE} {prediction.describe()}", derived.ST)
+=======
+        capture.DerivationDescription = f"{notice(prediction.image)} {prediction.describe()}"[: derived.ST]
+>>>>>>> e7e74a1 (A page of three regions: the viewer, the sliders and the settings act in the browser)
         capture.DerivationCodeSequence = [code("113076", "DCM", "Segmentation")]
         capture.SourceImageSequence = [derived.source_image(header)]
         derived.refer(capture, [header])
@@ -83,7 +87,7 @@ def _panel(prediction: Prediction, width: int, unit: str) -> Rgb:
 
 
 def _lines(prediction: Prediction, unit: str) -> Iterator[tuple[Colour, str]]:
-    yield _INK, NOTICE
+    yield _INK, notice(prediction.image)
     yield (
         _INK,
         f"medseg {prediction.ensemble.name}, {time.strftime('%Y-%m-%d %H:%M')}, threshold {prediction.threshold:g}",

@@ -15,7 +15,7 @@ from medseg.data.coco import measures, to_runs
 from medseg.data.rle import encode_rle
 from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
-from medseg.inference.record import NOTICE
+from medseg.inference.record import notice
 from medseg.report.csv import write_csv
 
 _HEAD = ["ImageId", "EncodedPixels", "Label", "Height", "Width", "Notice"]
@@ -43,6 +43,7 @@ class Entry:
     runs: tuple[str, ...]
     instances: tuple[dict[str, Any], ...]
     about: str
+    notice: str
 
     @classmethod
     def of(cls, prediction: Prediction, name: str) -> Entry:
@@ -53,14 +54,15 @@ class Entry:
             if mask.any()
         )
         runs = tuple(encode_rle(mask) for mask in masks)
-        return cls(name, masks.shape[1:], prediction.labels, runs, tuple(instances), prediction.describe())
+        said = prediction.describe(), notice(prediction.image)
+        return cls(name, masks.shape[1:], prediction.labels, runs, tuple(instances), *said)
 
 
 def write_entries(entries: Sequence[Entry], *, rle: Path | None = None, coco: Path | None = None) -> None:
     """The tables of several images of one ensemble, as `write_rle` and `write_instances` write those of one."""
     if rle is not None:
         lines = (
-            (entry.name, -1 if run == "-1" else run, label, *entry.size, NOTICE)
+            (entry.name, -1 if run == "-1" else run, label, *entry.size, entry.notice)
             for entry in entries
             for label, run in zip(entry.labels, entry.runs, strict=True)
         )
@@ -78,7 +80,7 @@ def _coco(entries: Sequence[Entry]) -> dict[str, Any]:
         {"image_id": number, **each} for number, entry in enumerate(entries, start=1) for each in entry.instances
     ]
     return {
-        "info": {"description": NOTICE, "contributor": entries[0].about},
+        "info": {"description": entries[0].notice, "contributor": entries[0].about},
         "images": images,
         "annotations": [{"id": number, **each} for number, each in enumerate(instances, start=1)],
         "categories": [{"id": number, "name": label} for number, label in enumerate(entries[0].labels, start=1)],

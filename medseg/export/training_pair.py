@@ -13,7 +13,7 @@ import tifffile
 from medseg.arrays import Mask, Masks, Pixels
 from medseg.errors import InputError
 from medseg.image import Image
-from medseg.inference.record import NOTICE
+from medseg.inference.record import notice
 
 
 def write_pair(image: Image, masks: Masks, labels: tuple[str, ...], path: Path) -> None:
@@ -30,7 +30,7 @@ def write_pair(image: Image, masks: Masks, labels: tuple[str, ...], path: Path) 
     name = f"image-{image.sha256[:12]}"
     suffix, encoded = _encoded(image.pixels)
     with zipfile.ZipFile(path, "w") as archive:  # stored: what goes in is compressed already
-        archive.comment = NOTICE.encode()
+        archive.comment = notice(image).encode()
         _add(archive, f"images/{name}{suffix}", encoded)
         for label, mask in zip(labels, masks, strict=True):
             _add(archive, f"masks/{label}/{name}.png" if several else f"masks/{name}.png", _mask_png(mask))

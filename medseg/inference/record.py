@@ -18,6 +18,14 @@ from medseg.image import Image
 
 NOTICE = "Research use only, not for diagnosis."
 
+INSISTED = "The ensemble is not made for such images: the mask was asked for all the same."
+"""A note of an image for which the visitor insisted on a mask. It stays in every export."""
+
+
+def notice(image: Image) -> str:
+    """NOTICE, and that the mask was insisted on, where it was."""
+    return f"{NOTICE} {INSISTED}" if INSISTED in image.notes else NOTICE
+
 
 def masks_sha256(masks: Masks) -> str:
     """Hash of shape and content of masks (K, H, W) on the upright grid."""

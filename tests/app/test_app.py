@@ -21,16 +21,19 @@ from medseg.errors import MedsegWarning
 from medseg.export.png import write_mask
 from medseg.inference import image_features, runtime
 from medseg.inference.record import NOTICE, masks_sha256
+from tests.app.test_mixer import settle
 from tests.conftest import make_ensemble, with_stacker, write_disc_pair
 
 pytest.importorskip("gradio")
 
 import gradio as gr
 
-from medseg.app.render import examples, images, text
+from medseg.app.render import examples, planes, text
+from medseg.app.render.offer import TITLES
 from medseg.app.server import endpoints
 from medseg.app.state import registry
 from medseg.app.state.registry import Registry, standard_sources
+from medseg.app.state.scores import solo
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs import downloads, handlers
@@ -98,10 +101,7 @@ def test_each_member_runs_once_for_an_image_and_no_slider_runs_one(
     session.open(tmp_path / "images" / "unseen.png", ensemble)
     assert len(runs) == 2
     for weights, threshold, opacity in (((1, 0), 0.5, 0.3), ((0.2, 0.9), 0.31, 0.3), ((0.2, 0.9), 0.31, 1.0)):
-        handlers.remix(session, "weighted mean", threshold, opacity, *weights)
-        handlers.follow(session)
-        for draw in handlers.TABS.values():
-            draw(session.view_state)
+        settle(session, weights=weights, threshold=threshold, opacity=opacity)
     assert len(runs) == 2
 
 
@@ -136,10 +136,16 @@ def test_the_domain_check_looks_at_the_pixels_of_an_image_once(photo: Path, monk
     assert len(asked) == 1
 
 
-def test_a_slider_draws_the_visible_tab_only(session: Session) -> None:
-    session.tab = "Where models differ"
-    _, *drawn = handlers.remix(session, "weighted mean", 0.5, 0.3, 0.5, 0.5)
-    assert [isinstance(value, np.ndarray) for value in drawn] == [False, False, True, False, False, False]
+def test_the_probabilities_go_to_the_viewer_once_and_results_follow_alone(session: Session, photo: Path) -> None:
+    first = handlers.view(session)
+    assert len(first["planes"]) == 1
+    session.remix((0.2, 0.8), 0.4, 0.3)
+    later = handlers.view(session)
+    assert "planes" not in later
+    assert (later["token"], later["number"]) == (first["token"], 2)
+    assert "planes" in handlers.send_again(session)
+    session.open(photo, session.view_state.ensemble, "again")
+    assert handlers.view(session)["token"] != first["token"]
 
 
 def test_sliders_stay_where_they_are_for_the_next_image(session: Session, ensemble: Ensemble, tmp_path: Path) -> None:
@@ -154,7 +160,7 @@ def test_sliders_stay_where_they_are_for_the_next_image(session: Session, ensemb
 def test_all_weights_zero_is_refused_in_words_and_changes_nothing(session: Session) -> None:
     before = session.view_state
     with pytest.warns(UserWarning, match="raise at least one slider"):
-        handlers.remix(session, "weighted mean", 0.5, 0.3, 0, 0)
+        settle(session, weights=[0, 0])
     assert session.view_state is before
 
 
@@ -194,11 +200,11 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
 
 def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
-    summary, _, table, *_ = handlers.add_truth(session, str(truth))
+    _, _, summary, _, table, *_ = handlers.add_truth(session, str(truth))
     rows = session.scores.rows(session.view_state)
     masks = medseg.read_masks(truth, ["blob"])
     view_state = session.view_state
-    alone = images.solo(view_state, view_state.prediction, 1)
+    alone = solo(view_state, view_state.prediction, 1)
     assert [row["mask"] for row in rows] == ["Ensemble", "random-0", "random-1"]
     assert rows[0]["dice"] == dice(view_state.prediction.masks, masks)
     assert rows[2]["dice"] == dice(alone.masks, masks)
@@ -289,7 +295,7 @@ def test_a_large_image_is_drawn_small_and_exported_whole(ensemble: Ensemble, tmp
     write_disc_pair(tmp_path, "large", 3, size=(600, 1300))
     session = Session()
     session.open(tmp_path / "images" / "large.png", ensemble)
-    assert images.overlay(session.view_state).shape == (473, 1024, 3)
+    assert planes.opened(session.view_state)["size"] == [473, 1024]
     with PIL.Image.open(downloads.write(session, "mask")) as mask:
         assert mask.size == (1300, 600)
 
@@ -427,7 +433,7 @@ def stacked(tiny_ensemble: Path, tmp_path: Path, photo: Path, monkeypatch: pytes
 def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
     assert stacked.view_state.prediction.blend == "stacking"
     assert "by the stacking blend at cut-off 0.50" in text.summary(stacked.view_state)
-    handlers.remix(stacked, "weighted mean", 0.5, 0.3, 1, 0)
+    settle(stacked, blend="weighted mean", weights=[1, 0])
     assert stacked.view_state.prediction.blend == "weighted mean"
     assert np.array_equal(stacked.view_state.prediction.probabilities[0], solo_probabilities(stacked))
     assert runs == []
@@ -438,38 +444,29 @@ def solo_probabilities(session: Session) -> np.ndarray:
     return prediction.members[0, 0].astype(np.float32)
 
 
-def test_moving_a_weight_leaves_stacking_for_the_weighted_mean(stacked: Session) -> None:
-    blend, *_ = handlers.reweigh(stacked, "stacking", 0.5, 0.3, 1, 0)
-    assert (blend["value"], blend["info"]) == ("weighted mean", text.BLENDS["weighted mean"])
-    assert stacked.view_state.prediction.blend == "weighted mean"
+def test_what_stacking_answers_travels_beside_the_mask(stacked: Session) -> None:
+    assert len(planes.result(stacked.view_state)["field"]) == 1
+    settle(stacked, blend="median")
+    assert planes.result(stacked.view_state)["field"] == []
 
 
 @pytest.mark.parametrize("how", ["weighted mean", "geometric", "median", "majority vote", "STAPLE"])
-def test_moving_a_weight_leaves_every_other_blend_as_it_is(session: Session, ensemble: Ensemble, how: str) -> None:
-    handlers.remix(session, how, 0.5, 0.3, 0.75, 0.25)
-    handlers.reweigh(session, how, 0.5, 0.3, 0.1, 0.9)
+def test_weights_and_blend_together_are_the_librarys(session: Session, ensemble: Ensemble, how: str) -> None:
+    settle(session, blend=how, weights=[0.1, 0.9])
     prediction = session.view_state.prediction
     assert prediction.blend == how
     wanted = ensemble.predict(prediction.image, weights=(0.1, 0.9), blend=how)
     assert np.array_equal(prediction.masks, wanted.masks)
 
 
-def test_a_blend_that_was_refused_with_all_weights_0_is_taken_with_the_next_weight(session: Session) -> None:
-    with pytest.warns(UserWarning, match="raise at least one slider"):
-        handlers.remix(session, "median", 0.5, 0.3, 0, 0)
-    said, *_ = handlers.reweigh(session, "median", 0.5, 0.3, 0.1, 0)
-    assert (said["value"], session.view_state.prediction.blend) == ("median", "median")
-
-
-def test_what_is_said_about_the_blend_follows_the_choice(session: Session) -> None:
+def test_every_blend_is_said_in_a_line(session: Session) -> None:
     from typing import get_args
 
     from medseg.config import Blend
 
-    said, *_ = handlers.remix(session, "median", 0.5, 0.3, 0.75, 0.25)
-    assert "middle probability" in said["info"]
+    settle(session, blend="median")
     assert "by the median blend" in text.summary(session.view_state)
-    assert tuple(text.BLENDS) == get_args(Blend)
+    assert tuple(text.BLENDS) == tuple(TITLES) == get_args(Blend)
 
 
 @pytest.fixture
@@ -485,19 +482,13 @@ def per_label(tmp_path: Path, photo: Path) -> Session:
     return opened
 
 
-def test_sliders_show_the_mean_of_weights_per_label_which_stay_until_one_is_moved(per_label: Session) -> None:
+def test_weights_per_label_stay_as_they_are_until_one_is_moved(per_label: Session) -> None:
     assert per_label.view_state.sliders == (0.62, 0.38)
-    handlers.remix(per_label, "weighted mean", 0.4, 0.3, 0.62, 0.38)
+    settle(per_label, threshold=0.4)
     assert per_label.view_state.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
-    handlers.reweigh(per_label, "weighted mean", 0.4, 0.3, 0.5, 0.38)
-    assert per_label.view_state.prediction.weights == pytest.approx((0.5 / 0.88, 0.38 / 0.88))
 
 
-def test_weights_per_label_are_shown_label_by_label(per_label: Session) -> None:
-    assert [caption for _, caption in images.members(per_label.view_state)] == [
-        "random-0 · weight 75% / 50%",
-        "random-1 · weight 25% / 50%",
-    ]
+def test_weights_per_label_are_scored_label_by_label(per_label: Session) -> None:
     per_label._now = dataclasses.replace(
         per_label.view_state, truth=per_label.view_state.prediction.masks, truth_source="test"
     )
@@ -512,7 +503,7 @@ def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
 
 
 def test_each_members_own_view_is_its_own_also_under_a_stacker(stacked: Session) -> None:
-    alone = images.solo(stacked.view_state, stacked.view_state.view, 0)
+    alone = solo(stacked.view_state, stacked.view_state.view, 0)
     assert np.array_equal(alone.probabilities[0], solo_probabilities(stacked))
 
 

@@ -56,7 +56,7 @@ def corner(size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 def test_a_truth_drawn_on_an_empty_mask_is_what_the_models_are_scored_against(session: Session) -> None:
     correct.restart("an empty mask", session)
-    _, _, _, table, *_ = correct.use_as_truth(session, *strokes(session, corner()))
+    _, _, _, _, _, table, *_ = correct.use_as_truth(session, *strokes(session, corner()))
     view_state = session.view_state
     assert view_state.truth is not None
     assert np.array_equal(view_state.truth[0], corner())

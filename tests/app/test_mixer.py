@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from tests.fitting.test_crossfit import ensemble_of
 
 pytest.importorskip("gradio")
 
-from medseg.app.render import images, text
+from medseg.app.render import images, planes, text
+from medseg.app.render.offer import offer, titles
 from medseg.app.state.session import Session
 from medseg.app.tabs import downloads, handlers
 
@@ -93,6 +96,12 @@ def several(image: Path, tmp_path: Path) -> Session:
     return visitor(medseg.Ensemble.from_pretrained(folder), image)
 
 
+def settle(session: Session, **changed: Any) -> None:
+    """The mixer's message: everything as it stands, but for what `changed`."""
+    asked = offer(session.view_state)["settings"] | changed
+    handlers.settle(session, SimpleNamespace(_data=json.loads(json.dumps(asked))), lambda *_, **__: None)
+
+
 # --- trust
 
 
@@ -113,22 +122,16 @@ def test_members_that_contradict_each_other_send_the_visitor_to_look(image: Path
 @pytest.mark.parametrize("away", ["weights", "threshold", "blend", "least area", "flips"])
 def test_settings_that_were_not_calibrated_get_no_number_until_they_are_back(agreeing: Session, away: str) -> None:
     if away == "least area":
-        handlers.drop_pieces(agreeing, 5)
+        settle(agreeing, least=5)
     elif away == "flips":
-        handlers.average_over(agreeing, True, quiet)
+        settle(agreeing, flips=True)
     else:
         changed = {"weights": ((1, 0), 0.5, None), "threshold": ((1, 1), 0.6, None), "blend": ((1, 1), 0.5, "median")}
         weights, threshold, blend = changed[away]
         agreeing.remix(weights, threshold, 0.3, blend)
     assert text.verdict(agreeing.view_state).startswith("No predicted Dice: these settings are not calibrated")
-    handlers.drop_pieces(agreeing, None)
-    handlers.average_over(agreeing, False, quiet)
-    agreeing.remix((3, 3), 0.5, 0.8, "weighted mean")
+    settle(agreeing, least=0, flips=False, weights=[3, 3], threshold=0.5, blend="weighted mean")
     assert "Predicted Dice 0.99" in text.verdict(agreeing.view_state)
-
-
-def quiet(*args: Any, **kwargs: Any) -> None:
-    """Stands for Gradio's progress bar."""
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_the_html_page_of_a_result_says_what_is_predicted_and_nothing_at_other_s
 
 
 def test_the_bounds_are_drawn_as_thin_lines_and_only_at_the_calibrated_settings(agreeing: Session) -> None:
-    handlers.draw_bounds(agreeing, 0.1)
+    settle(agreeing, rate=0.1)
     colour = list(label_colour(0))
     drawn = images.overlay(agreeing.view_state)
     assert drawn[20, 6].tolist() == colour  # the outer mask's first column
@@ -183,8 +186,8 @@ def test_the_bounds_are_drawn_as_thin_lines_and_only_at_the_calibrated_settings(
 
 def test_a_rate_of_0_draws_no_bounds(agreeing: Session) -> None:
     before = images.overlay(agreeing.view_state)
-    handlers.draw_bounds(agreeing, 0.1)
-    handlers.draw_bounds(agreeing, 0)
+    settle(agreeing, rate=0.1)
+    settle(agreeing, rate=0)
     assert np.array_equal(images.overlay(agreeing.view_state), before)
 
 
@@ -193,7 +196,7 @@ def test_a_rate_of_0_draws_no_bounds(agreeing: Session) -> None:
 
 def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_image(agreeing: Session, image: Path) -> None:
     assert agreeing.view_state.prediction.masks.sum() == 404
-    handlers.drop_pieces(agreeing, 5)
+    settle(agreeing, least=5)
     assert agreeing.view_state.prediction.masks.sum() == 400
     assert "without pieces under 5 px." in text.summary(agreeing.view_state)
     agreeing.open(image, agreeing.view_state.ensemble)
@@ -202,7 +205,7 @@ def test_pieces_under_the_least_area_go_and_stay_gone_for_the_next_image(agreein
 
 
 def test_the_least_area_is_said_in_square_millimetres_where_the_spacing_is_known(agreeing: Session) -> None:
-    handlers.drop_pieces(agreeing, 5)
+    settle(agreeing, least=5)
     image = dataclasses.replace(agreeing.view_state.prediction.image, spacing_mm=(0.5, 2.0))
     prediction = dataclasses.replace(agreeing.view_state.prediction, image=image)
     assert "pieces under 5 px (5.0 mm²)" in text.summary(
@@ -213,30 +216,29 @@ def test_the_least_area_is_said_in_square_millimetres_where_the_spacing_is_known
 def test_a_negative_least_area_is_refused_and_changes_nothing(agreeing: Session) -> None:
     before = agreeing.view_state
     with pytest.warns(UserWarning, match="min_area_px must be 0 or more"):
-        handlers.drop_pieces(agreeing, -1)
-    assert agreeing.view_state is before
+        settle(agreeing, least=-1)
+    assert agreeing.view_state.prediction.cleanup == before.prediction.cleanup
 
 
 def test_flips_are_the_librarys_and_keep_settings_and_truth(several: Session) -> None:
     several.remix((0.1, 0.9), 0.45, 0.3)
     plain = several.view_state.prediction
     several._now = dataclasses.replace(several.view_state, truth=plain.masks, truth_source="test")
-    handlers.average_over(several, True, quiet)
+    settle(several, flips=True)
     view_state = several.view_state
     expected = view_state.ensemble.predict(plain.image, weights=(0.1, 0.9), threshold=0.45, tta=True)
     assert np.array_equal(view_state.prediction.probabilities, expected.probabilities)
     assert not np.array_equal(view_state.prediction.probabilities, plain.probabilities)
     assert (view_state.prediction.tta, view_state.truth_source) == ("flips", "test")
-    handlers.average_over(several, False, quiet)
+    settle(several, flips=False)
     assert np.array_equal(several.view_state.prediction.probabilities, plain.probabilities)
 
 
 # --- weights and toggles for each label
 
 
-def test_a_slider_moves_the_weights_of_the_chosen_label_alone(several: Session) -> None:
-    assert handlers.choose_label(several, 1) == [0.75, 0.25]
-    handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0.25)
+def test_a_label_may_be_weighed_by_itself(several: Session) -> None:
+    settle(several, weights=[[0.75, 0], [0.25, 0.25]])
     prediction = several.view_state.prediction
     assert prediction.weights == ((0.75, 0), (0.25, 1))
     members = prediction.members.astype(np.float32)
@@ -244,23 +246,16 @@ def test_a_slider_moves_the_weights_of_the_chosen_label_alone(several: Session) 
     assert np.array_equal(prediction.probabilities[1], members[1, 1])
 
 
-def test_each_label_shows_its_own_weights_and_all_of_them_their_mean(several: Session) -> None:
-    handlers.choose_label(several, 1)
-    handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0.25, 0.75)
-    assert handlers.choose_label(several, 0) == [0.75, 0.25]
-    assert handlers.choose_label(several, 1) == [0.25, 0.75]
-    assert handlers.choose_label(several, -1) == [0.5, 0.5]
-    handlers.remix(several, "weighted mean", 0.4, 0.3, 0.5, 0.5)  # the threshold moved, and no weight
-    assert several.view_state.prediction.weights == ((0.75, 0.25), (0.25, 0.75))
-    handlers.reweigh(several, "weighted mean", 0.4, 0.3, 0.5, 0)
-    assert several.view_state.prediction.weights == (1, 0)
+def test_weights_that_are_alike_for_all_labels_are_one_number(several: Session) -> None:
+    settle(several, weights=[[0.5, 0.5], [0.5, 0.5]], threshold=0.4)
+    assert several.view_state.weights == (0.5, 0.5)
+    assert several.view_state.prediction.weights == (0.5, 0.5)
 
 
 def test_a_label_whose_weights_are_all_0_is_refused_and_nothing_changes(several: Session) -> None:
-    handlers.choose_label(several, 0)
     before = several.view_state
     with pytest.warns(UserWarning, match="All weights are 0 for one of the labels"):
-        handlers.reweigh(several, "weighted mean", 0.5, 0.3, 0, 0)
+        settle(several, weights=[[0, 0.75], [0, 0.25]])
     assert several.view_state is before
 
 
@@ -268,9 +263,41 @@ def test_a_label_is_hidden_from_the_image_and_stays_in_the_result(several: Sessi
     several.remix((1, 1), 0.01, 0.3)
     prediction = several.view_state.prediction
     assert prediction.masks.all()
-    handlers.draw_labels(several, ["heart"])
+    settle(several, hidden=["lung"])
     drawn = images.overlay(several.view_state)
     assert drawn[0, 0].tolist() == list(label_colour(1))
-    assert several.view_state.prediction is prediction
-    handlers.draw_labels(several, [])
+    assert np.array_equal(several.view_state.prediction.masks, prediction.masks)
+    settle(several, hidden=["lung", "heart"])
     assert images.overlay(several.view_state)[0, 0].tolist() == [90, 60, 50]
+
+
+# --- what the mixer and the viewer are given
+
+
+def test_the_mixer_is_offered_what_is_recommended_beside_what_is_set(several: Session) -> None:
+    settle(several, weights=[0.1, 0.9], threshold=0.4)
+    offered = offer(several.view_state)
+    assert offered["settings"]["weights"] == (0.1, 0.9)
+    assert offered["recommended"]["weights"] == (0.75, 0.25)
+    assert offered["recommended"]["threshold"] == 0.5
+
+
+def test_members_are_named_by_their_networks_where_these_tell_them_apart() -> None:
+    assert titles(["polyp-unet-lite0", "polyp-fpn-lite1"]) == ["U-Net", "FPN"]
+    assert titles(["unet-a", "unet-b"]) == ["unet-a", "unet-b"]
+    assert titles(["one", "two-fpn"]) == ["one", "two-fpn"]
+
+
+def test_bounds_are_offered_only_where_they_differ_from_the_mask(agreeing: Session) -> None:
+    assert planes.result(agreeing.view_state)["rates"] == [0.1]
+    assert planes.result(agreeing.view_state)["bounds"] == []
+    settle(agreeing, rate=0.1)
+    assert len(planes.result(agreeing.view_state)["bounds"]) == 2
+    agreeing.remix((1, 0), 0.5, 0.3)
+    assert planes.result(agreeing.view_state)["rates"] == []
+
+
+def test_a_bound_at_the_masks_own_cut_off_is_not_offered(image: Path, tmp_path: Path) -> None:
+    same = (Bounds(0.1, (0.5,), (0.5,), (30,), (30,)),)
+    session = visitor(ensemble_of(fake_member("one", nested), fake_member("two", nested)), image, tmp_path, bounds=same)
+    assert planes.result(session.view_state)["rates"] == []

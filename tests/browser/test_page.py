@@ -36,14 +36,13 @@ def film() -> Path:
 
 
 def shown_image(page: Page) -> str:
-    return page.locator("#overlay img").get_attribute("src") or ""
+    """The result of the library's that the viewer shows: each has a number of its own."""
+    return page.locator("#viewer [data-result]").get_attribute("data-result") or ""
 
 
 def wait_for_another_image(page: Page, before: str) -> None:
     page.wait_for_function(
-        "before => { const shown = document.querySelector('#overlay img');"
-        " return shown && shown.complete && shown.src !== before }",
-        arg=before,
+        "before => document.querySelector('#viewer [data-result]').dataset.result !== before", arg=before
     )
 
 
@@ -54,7 +53,7 @@ def upload(page: Page, path: Path) -> None:
 
 
 def press(page: Page, slider: int, key: str) -> None:
-    """Move the slider (members first, then threshold, then opacity) with a key, and wait for the image."""
+    """Move the slider (members first, then the cut-off) with a key, and wait for the library's result."""
     before = shown_image(page)
     handle = page.locator("#mixer input[type=range]").nth(slider)
     handle.focus()
@@ -140,13 +139,12 @@ def test_solo_equal_and_fitted_set_the_sliders(page: Page) -> None:
 
 def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Page) -> None:
     before = shown_image(page)
-    page.locator("#blend input").click()
-    page.get_by_role("option", name="median").click()
+    page.select_option("#blend", "median")
     wait_for_another_image(page, before)
-    page.wait_for_function("() => document.querySelector('#blend').innerText.includes('The middle probability')")
+    assert "The middle probability" in page.inner_text("#mixer .about-blend")
     page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by the median blend')")
     press(page, 0, "Home")  # and it stays while a weight is moved
-    assert page.locator("#blend input").input_value() == "median"
+    assert page.locator("#blend").input_value() == "median"
 
 
 def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
@@ -176,20 +174,17 @@ def test_a_text_named_png_gives_the_sentence_and_the_old_image_stays(page: Page,
     assert "none of PNG, JPEG" in toast.inner_text()
     assert "Traceback" not in page.inner_text("body")
     assert shown_image(page) == before
-    assert page.locator("#overlay img").is_visible()
+    assert page.locator("#viewer canvas").last.is_visible()
     assert page.inner_text("#notes") == notes
     press(page, 0, "Home")  # and the page goes on
 
 
 def test_every_view_and_download_can_be_had(page: Page, tmp_path: Path) -> None:
-    for tab, name in (
-        ("Probability", "probability"),
-        ("Where models differ", "disagreement"),
-        ("Each model", "members"),
-    ):
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_selector(f"#{name} img")
-    assert "random-0 · weight 75%" in page.inner_text("#members")
+    for button in ("Each model", "Probability", "Where models differ", "Uncertainty", "Image only", "Mask"):
+        page.get_by_role("button", name=button, exact=True).click()
+        assert page.get_by_role("button", name=button, exact=True).get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Each model").click()
+    page.wait_for_selector("#viewer .legend :text('random-0 75 %')")
     assert downloaded(page, "Probabilities · npz", tmp_path).name == "medseg-probabilities.npz"
     report = downloaded(page, "Report · JSON", tmp_path)
     assert "Research use only" in report.read_text()
@@ -201,6 +196,6 @@ def test_the_page_asks_no_other_host_and_says_what_it_is_for(page: Page, server:
     foreign: list[str] = []
     page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((server, "data:", "blob:")) else None)
     page.reload()
-    page.wait_for_selector("#overlay img")
+    page.wait_for_selector("#viewer [data-result]")
     assert foreign == []
-    assert page.get_by_text("Research use only, not for diagnosis.").first.is_visible()
+    assert page.get_by_text("Research use only, not for diagnosis").first.is_visible()

@@ -86,14 +86,14 @@ def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_libr
 def test_a_click_on_a_row_opens_its_image_in_the_first_tab(page: Page, images: list[Path]) -> None:
     send(page, images[:1])
     wait_for_table(page)
-    before = page.locator("#overlay img").get_attribute("src")
+    before = page.locator("#viewer [data-result]").get_attribute("data-result")
     page.get_by_role("button", name="Open plain.png").click()
     page.wait_for_function(
-        "before => document.querySelector('#overlay img').src !== before"
+        "before => document.querySelector('#viewer [data-result]').dataset.result !== before"
         " && document.querySelector('#notes').innerText.includes('128 × 96 px')",
         arg=before,
     )
-    assert page.locator("#overlay").is_visible()
+    assert page.locator("#viewer").is_visible()
 
 
 def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_a_dicom_seg_of_an_example_is_grey_in_the_list_with_the_reason(page: Pag
 
 def test_on_a_phone_the_list_and_the_button_stay_within_the_page(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
+    page.click("#sheets [data-sheet=result]")
     for name in ("#format", "#download"):
         box = page.locator(name).bounding_box()
         assert box

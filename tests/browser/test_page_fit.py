@@ -67,7 +67,7 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
         " Number(document.querySelectorAll('#mixer input[type=range]')[index]?.value) === value)",
         arg=expected,
     )
-    assert page.locator("#overlay").is_visible()
+    assert page.locator("#viewer").is_visible()
     page.wait_for_function(
         "text => document.querySelector('#summary').innerText.includes(text)",
         arg=f"at cut-off {choice.threshold:.2f}",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 POLYP = ROOT / "assets" / "ensembles" / "polyp"
-POLYP_MEMBERS = ("polyp-unet-lite0", "polyp-fpn-lite1", "polyp-deeplabv3plus-lite2")
+POLYP_MEMBERS = ("U-Net", "FPN", "DeepLabV3+")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
     wait_for_another_image(page, before)
     page.wait_for_function(
         """names => {
-            const shown = [...document.querySelectorAll("#mixer .member")].map(row => row.innerText.split("\\n")[0]);
+            const shown = [...document.querySelectorAll("#mixer .member span")].map(name => name.textContent);
             return JSON.stringify(shown) === JSON.stringify(names);
         }""",
         arg=members,
@@ -87,7 +87,7 @@ def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
 
 
 def open_more(page: Page) -> None:
-    page.click("#fine-settings > button")
+    page.click("#fine-settings summary")
     page.get_by_label("Average over flips").wait_for()
 
 
@@ -118,21 +118,19 @@ def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
     page: Page, labelled: Path, photo: Path, tmp_path: Path
 ) -> None:
     upload(page, photo)
-    page.locator("#weights-of input").click()
-    page.get_by_role("option", name="heart").click()
-    page.wait_for_timeout(500)
+    page.select_option("#weights-of", label="heart")
     assert slider_values(page)[:2] == [0.75, 0.25]
     press(page, 0, "Home")
     says(page, "#scores", "Add the true mask")
     ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(photo)
     ours = ensemble.predict(image, weights=[[0.75, 0], [0.25, 0.25]])
     assert same_mask(page, ours, tmp_path)
+    open_more(page)
     before = shown_image(page)
     page.locator("#labels").get_by_label("lung").uncheck()
     wait_for_another_image(page, before)
     assert same_mask(page, ours, tmp_path)
-    page.locator("#weights-of input").click()
-    page.get_by_role("option", name="lung").click()
+    page.select_option("#weights-of", label="lung")
     page.wait_for_function("() => document.querySelector('#mixer input[type=range]').value === '0.75'")
 
 
@@ -145,6 +143,7 @@ def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, photo
     ours = ensemble.predict(image, tta=True)
     assert same_mask(page, ours, tmp_path)
     page.get_by_label("Least area, px").fill("200")
+    page.keyboard.press("Tab")
     says(page, "#summary", "without pieces under 200 px")
     assert same_mask(page, dataclasses.replace(ours, cleanup=Cleanup(min_area_px=200)), tmp_path)
 
@@ -161,8 +160,7 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
 
     open_more(page)
     before = shown_image(page)
-    page.locator("#rate input").click()
-    page.get_by_role("option", name="5%", exact=True).click()
+    page.select_option("#rate", label="5 %")
     wait_for_another_image(page, before)
     says(page, "#summary", "misses at most 5% of the truth")
 

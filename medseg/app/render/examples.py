@@ -6,16 +6,21 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
-import PIL.Image
-
-from medseg.app.render.images import thumbnail
+from medseg.app.render.images import plain
 from medseg.errors import MedsegError
 from medseg.places import shipped
 from medseg.reading.readers import read_image
+from medseg.report.html import data_uri
 
 FOLDER = shipped("assets/examples")
 REAL_FILM = "RG1_J2KR.dcm"
+SIDE = 160
+
+Thumbnail: TypeAlias = tuple[str, str]
+"""A small image as a data: address, and its caption."""
+
 log = logging.getLogger(__name__)
 
 
@@ -37,9 +42,9 @@ def examples() -> tuple[Example, ...]:
     return tuple(_synthetic(path) for path in images) + _real()
 
 
-def thumbnails() -> list[tuple[PIL.Image.Image, str]]:
+def thumbnails() -> list[Thumbnail]:
     """Small images with captions, in the order of `examples`."""
-    return [(thumbnail(read_image(example.path)), example.caption) for example in examples()]
+    return [(data_uri(plain(read_image(example.path)), SIDE), example.caption) for example in examples()]
 
 
 def _synthetic(path: Path) -> Example:

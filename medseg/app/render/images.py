@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
-from medseg.app.state.scores import solo
 from medseg.calibration.conformal import inner_outer
-from medseg.inference import uncertainty
-from medseg.overlay import add_colour_bar, draw_heatmap, draw_lines, draw_overlay
+from medseg.overlay import draw_lines, draw_overlay
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
@@ -30,40 +28,6 @@ def overlay(view_state: ViewState) -> Rgb:
     for masks in inner_outer(view.probabilities, view.masks, bounds):
         drawn = draw_lines(drawn, view_state.drawn(masks))
     return drawn
-
-
-def probability(view_state: ViewState) -> np.ndarray:
-    """Heatmap of the probabilities (of several labels that are to be seen the largest), with its colour bar."""
-    visible = [label not in view_state.hidden for label in view_state.view.labels]
-    largest = view_state.view.probabilities.max(axis=0, where=np.array(visible)[:, None, None], initial=0)
-    return add_colour_bar(draw_heatmap(largest, view_state.view.image.pixels))
-
-
-def disagreement(view_state: ViewState) -> np.ndarray:
-    """Heatmap of how far the members with weight are apart, with its colour bar."""
-    return add_colour_bar(draw_heatmap(view_state.view.disagreement, view_state.view.image.pixels))
-
-
-def entropy(view_state: ViewState) -> np.ndarray:
-    """Heatmap of the entropy of the blended probability (of several labels the largest), with its colour bar."""
-    unsure = uncertainty.entropy(view_state.view.probabilities, view_state.view.ensemble.task).max(axis=0)
-    return add_colour_bar(draw_heatmap(unsure, view_state.view.image.pixels))
-
-
-def compare(view_state: ViewState) -> tuple[Rgb, Rgb]:
-    """The image alone, and its overlay."""
-    return plain(view_state.view.image), overlay(view_state)
-
-
-def members(view_state: ViewState) -> list[tuple[Rgb, str]]:
-    """Each member's own mask at the present threshold, captioned with its name and its share of the weight."""
-    captioned = []
-    for index, (name, weight) in enumerate(zip(view_state.view.member_names, view_state.view.weights, strict=True)):
-        alone = solo(view_state, view_state.view, index)
-        drawn = draw_overlay(view_state.view.image.pixels, view_state.drawn(alone.masks), view_state.opacity)
-        shares = (weight,) if isinstance(weight, float) else weight
-        captioned.append((drawn, f"{name} · weight {' / '.join(f'{share:.0%}' for share in shares)}"))
-    return captioned
 
 
 def plain(image: Image) -> Rgb:

@@ -82,6 +82,8 @@ def change_table(view_state: ViewState, editing: Editing) -> str:
 
 def summary(view_state: ViewState) -> str:
     """What was found, in plain words: each label's area, and the settings."""
+    if view_state.withheld:
+        return ""
     image, prediction = view_state.prediction.image, view_state.prediction
     pixels = image.size[0] * image.size[1]
     areas_of_labels = []

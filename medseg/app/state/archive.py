@@ -168,6 +168,8 @@ class ArchiveDesk:
         if whole and "capture" in kinds:
             raise InputError("A capture shows one image: send it for the open image, and SEG or map for the series.")
         view_state = session.view_state
+        if view_state.withheld:
+            raise InputError("None of the ensembles is made for the open image: ask for its mask first.")
         if not view_state.path.exists():
             raise InputError("The image's file has been deleted here after a while: open it again.")
         with opened() as archive:

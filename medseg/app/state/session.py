@@ -16,6 +16,7 @@ from medseg.calibration import judgement
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
+from medseg.inference.record import INSISTED
 from medseg.reading.readers import read_file, read_masks
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Session:
         self._changing = threading.Lock()
         self._closed = ""
         self.opened = 0  # how many files so far
-        self.tab = "Mask"
+        self.sent: tuple[object, int] | None = None  # the probabilities that the viewer has, and of which opening
+        self.token = ""  # by which the viewer knows them
+        self.sent_results = 0  # so far
         self.evidence = "Scores"
         self.scores = Scores()
         self.curves = Curves()
@@ -73,12 +76,22 @@ class Session:
         """Segment the image in the file `path`, which its visitor calls so."""
         self.take(read_file(path), Path(path), ensemble, called=called)
 
-    def take(self, image: Image, path: Path, ensemble: Ensemble, choice: str = "", called: str = "") -> None:
-        """As `open`, where the `image` has been read already; `choice` is why the page chose this ensemble for it."""
+    def take(
+        self,
+        image: Image,
+        path: Path,
+        ensemble: Ensemble,
+        *,
+        choice: str = "",
+        called: str = "",
+        name: str = "",
+        withheld: bool = False,
+    ) -> None:
+        """As `open`, where the `image` has been read already; `choice` and the rest are ViewState's."""
         prediction = self._predict(image, ensemble)
         with self._changing:
             self._show(prediction, ensemble)
-            self._change(path=path, window=None, choice=choice, called=called)
+            self._change(path=path, window=None, choice=choice, called=called, name=name, withheld=withheld)
             self.opened += 1
 
     def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
@@ -88,6 +101,7 @@ class Session:
         if not before.path.exists():
             raise InputError("The image's file is no longer kept here: drop it again.")
         image = read_file(before.path, frame=frame, window=window)
+        image = _noted(image, INSISTED in before.prediction.image.notes)
         prediction = self._predict(image, before.ensemble)
         with self._changing:
             now = self.view_state
@@ -100,18 +114,27 @@ class Session:
             if frame == now.prediction.image.frame:
                 self._change(truth=now.truth, truth_source=now.truth_source)
 
-    def change_ensemble(self, ensemble: Ensemble) -> None:
-        """Segment the open image with another ensemble; a truth for other labels is dropped."""
+    def change_ensemble(self, ensemble: Ensemble, *, insists: bool = False) -> None:
+        """Segment the open image with another ensemble, though it `insists` on one that is not made for the image; a
+        truth for other labels is dropped."""
         image = self.view_state.prediction.image
-        prediction = self._predict(image, ensemble)
+        prediction = self._predict(_noted(image, insists), ensemble)
         with self._changing:
             before = self.view_state
             if before.prediction.image is not image:  # another image was opened meanwhile
                 return
             self._show(prediction, ensemble)
-            self._change(path=before.path, window=before.window, called=before.called)
+            self._change(path=before.path, window=before.window, called=before.called, name=before.name)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
+
+    def insist(self) -> None:
+        """Show the mask of an image that no ensemble is made for; a note says so from here on, in every export."""
+        with self._changing:
+            prediction = self.view_state.prediction
+            prediction = dataclasses.replace(prediction, image=_noted(prediction.image, True))
+            view = _with_image(prediction, _view_of(prediction.image))
+            self._change(prediction=prediction, view=view, withheld=False)
 
     def remix(
         self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None
@@ -144,11 +167,6 @@ class Session:
                 members, stacked = run.members, run.stacked
                 prediction = dataclasses.replace(now.prediction, tta=run.tta, members=members, stacked=stacked)
                 self._change(prediction=prediction, view=_with_image(prediction, now.view.image))
-
-    def choose_label(self, label: int | None) -> None:
-        """Let the sliders show the weights of one label, by its index, or of all."""
-        with self._changing:
-            self._change(label=label)
 
     def draw(self, hidden: frozenset[str], rate: float | None) -> None:
         """Draw all labels but `hidden`, and the bounds of the calibration at `rate`."""
@@ -222,6 +240,14 @@ class Session:
         prediction = dataclasses.replace(prediction, **settings)
         view = _with_image(prediction, _view_of(image))
         self._change(prediction=prediction, view=view, domain_warnings=domain_warnings, truth=None, truth_source=None)
+
+
+def _noted(image: Image, insisted: bool) -> Image:
+    """`image` with the note INSISTED, or without it."""
+    if insisted == (INSISTED in image.notes):
+        return image
+    others = tuple(note for note in image.notes if note != INSISTED)
+    return dataclasses.replace(image, notes=(*others, INSISTED) if insisted else others)
 
 
 def _view_of(image: Image) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +27,13 @@ class ViewState:
     """One state of the page, whole: a handler takes it once and is not disturbed by what follows.
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
-    they are normalised, or one for each label; then the sliders show those of `label`, the index of one, or where it is
-    None the means. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw. `domain_warnings` say how
+    they are normalised, or one for each label. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw.
+    `domain_warnings` say how
     the image is unlike the training images. `truth` (K, H, W) and `truth_source` are None where no truth is known.
     `path` is the image's file, which may be gone by then; `window` the (centre, width) that the visitor looks through,
     None for what the file says. `choice` is why the page took this ensemble, "" where it did not. `called` is
-    the visitor's own name of the file, "" where none is known; it is in memory alone.
+    the visitor's own name of the file, "" where none is known; it is in memory alone. `name` is what the page calls an
+    example. `withheld`: no ensemble of the page is made for the image, and the visitor has not insisted on a mask yet.
     """
 
     ensemble: Ensemble
@@ -43,7 +43,6 @@ class ViewState:
     calibration: Calibration | None = None
     domain_warnings: tuple[str, ...] = ()
     opacity: float = OPACITY
-    label: int | None = None
     hidden: frozenset[str] = frozenset()
     rate: float | None = None
     truth: Masks | None = None
@@ -52,6 +51,8 @@ class ViewState:
     window: tuple[float, float] | None = None
     choice: str = ""
     called: str = ""
+    name: str = ""
+    withheld: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -65,8 +66,8 @@ class ViewState:
 
     @property
     def sliders(self) -> tuple[float, ...]:
-        """Where the members' sliders stand."""
-        return tuple(round(float(np.mean(weight)), 2) for weight in of_label(self.weights, self.label))
+        """One number a member: of weights for each label their mean."""
+        return tuple(round(float(np.mean(weight)), 2) for weight in self.weights)
 
     @property
     def settings(self) -> Settings:
@@ -80,26 +81,17 @@ class ViewState:
         """Another image, at the settings of this one."""
         return self.ensemble.predict(image, **vars(self.settings))
 
-    def moved(self, sliders: Sequence[Weight]) -> tuple[Weight, ...]:
-        """The weights once the sliders stand there: those of the chosen label, or of all labels alike."""
-        if tuple(sliders) == self.sliders:
-            return self.weights  # which are finer than what sliders show
-        if self.label is None:
-            return tuple(sliders)
-        each = np.array([np.broadcast_to(weight, len(self.prediction.labels)) for weight in self.weights], dtype=float)
-        each[:, self.label] = of_label(sliders, self.label)
-        return tuple(map(tuple, each.tolist()))
+    @property
+    def offered_bounds(self) -> tuple[Bounds, ...]:
+        """The conformal thresholds of every rate, where they hold for the present settings."""
+        if self.calibration is None or not judgement.is_calibrated(self.calibration, self.prediction):
+            return ()
+        return self.calibration.bounds
 
     @property
     def bounds(self) -> Bounds | None:
-        """The conformal thresholds of the chosen rate, where they hold for the present settings."""
-        if (
-            self.calibration is None
-            or self.rate is None
-            or not judgement.is_calibrated(self.calibration, self.prediction)
-        ):
-            return None
-        return next((bounds for bounds in self.calibration.bounds if bounds.alpha == self.rate), None)
+        """Those of the chosen rate."""
+        return next((bounds for bounds in self.offered_bounds if bounds.alpha == self.rate), None)
 
     def drawn(self, masks: Masks) -> Masks:
         """`masks` with those of hidden labels empty, so that the others keep their colours."""
@@ -107,8 +99,3 @@ class ViewState:
             return masks
         drawn: Masks = masks & np.array([label not in self.hidden for label in self.prediction.labels])[:, None, None]
         return drawn
-
-
-def of_label(weights: Sequence[Weight], label: int | None) -> tuple[Weight, ...]:
-    """One number a member, where there are some for each label and `label` is the index of one."""
-    return tuple(weight[label] if label is not None and isinstance(weight, Sequence) else weight for weight in weights)

@@ -61,8 +61,8 @@ STROKES = """async (token, editor) => {
 in this process. A pixel that a stroke's edge covers by half or more (76 of 153, the paint's alpha) is under it."""
 
 
-def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:
-    """Draw the panel; returns the components that `refresh` fills for another image."""
+def draw_correct(session: gr.State, result: Sequence[Any]) -> list[Any]:
+    """Draw the panel, whose truth is scored in `result`; returns what `refresh` fills for another image."""
     with gr.Accordion("Draw the truth, or correct the mask", open=False, elem_id="correct") as panel:
         gr.Markdown(ADVICE)
         with gr.Row():
@@ -87,7 +87,7 @@ def draw_correct(session: gr.State, texts: Sequence[Any]) -> list[Any]:
     # on demand: reading the editor sends it whole, and makes it load anew, which counts as another stroke
     see.click(**read).then(see_change, strokes, change, **PRIVATE)
     label.input(**read).then(turn_to, [*strokes, label], filled, **QUIET)
-    use.click(**read).then(use_as_truth, strokes, [change, *texts], **PRIVATE)
+    use.click(**read).then(use_as_truth, strokes, [change, *result], **PRIVATE)
     written = pack.click(**read).then(write_pair, strokes, file, **PRIVATE)
     written.success(None, file, None, js=SAVE, **PRIVATE)
     return filled
@@ -157,7 +157,7 @@ def use_as_truth(session: Session, token: str, painted: str, erased: str) -> lis
     """Score the ensemble and every member against what was drawn."""
     editing = _taken(session, token, painted, erased)
     session.set_truth(editing.image, editing.now.masks, f"drawn here, begun with {editing.beginning}")
-    return [text.change_table(session.view_state, editing), *handlers.texts(session)]
+    return [text.change_table(session.view_state, editing), *handlers.result(session)]
 
 
 @refusal

@@ -17,6 +17,7 @@ from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal
 from medseg.calibration.judgement import judged
+from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
 from medseg.inference.record import write_report
@@ -164,9 +165,11 @@ FORMATS = {
 def write(session: Session, name: str, view_state: ViewState | None = None) -> Path:
     """The file of the format `name` for `view_state`, or the present one of `session`; it goes with the session. Raises
     MedsegError where the image cannot have it."""
-    chosen = FORMATS[name]
+    chosen, view_state = FORMATS[name], view_state or session.view_state
+    if view_state.withheld:
+        raise InputError("None of the ensembles is made for this image: ask for its mask first.")
     path = result_path(chosen.file, session)
-    chosen.write(view_state or session.view_state, path)
+    chosen.write(view_state, path)
     return path
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
-from medseg.app.render import examples, images, text
+from medseg.app.render import examples, planes, text
+from medseg.app.render.figures import figures
+from medseg.app.render.offer import offer
+from medseg.app.render.pull import pull
 from medseg.app.state import registry
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
@@ -19,37 +23,40 @@ from medseg.reading.readers import read_file
 
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
-TABS: dict[str, Callable[[Any], Any]] = {
-    "Mask": lambda view_state: gr.update(value=images.overlay(view_state), alt_text=images.described(view_state)),
-    "Probability": images.probability,
-    "Where models differ": images.disagreement,
-    "Uncertainty": images.entropy,
-    "Each model": images.members,
-    "Compare": images.compare,
-}
 
-
-def views(session: Session) -> list[Any]:
-    """One value for each tab: the image of the visible one, nothing for the others, which are drawn when opened."""
-    view_state, tab = session.view_state, session.tab
-    return [draw(view_state) if name == tab else gr.skip() for name, draw in TABS.items()]
+def view(session: Session, *, whole: bool = False, is_new: bool = True) -> dict[str, Any]:
+    """The viewer's value: the library's result of now; with the image and the members' probabilities where the viewer
+    does not have them yet, or asks for them as a `whole` again. Every result has a number, unless it is no new one."""
+    view_state, opened = session.view_state, session.opened
+    sent, session.sent = session.sent, (view_state.prediction.members, opened)
+    is_other = sent is None or sent[0] is not view_state.prediction.members or sent[1] != opened
+    if is_other:
+        session.token = secrets.token_hex(8)
+    session.sent_results += is_new
+    value = {"token": session.token, "number": session.sent_results, "result": planes.result(view_state)}
+    return value | planes.opened(view_state) if is_other or whole else value
 
 
 def texts(session: Session) -> list[Any]:
-    """Summary and trust, and the open tab of the scores."""
+    """Figures, summary and trust, and the open tab of the scores."""
     view_state = session.view_state
-    return [text.summary(view_state), text.verdict(view_state), *against_truth(session)]
+    return [figures(view_state), text.summary(view_state), text.verdict(view_state), *against_truth(session)]
+
+
+def result(session: Session) -> list[Any]:
+    """The values of a page that shows other masks or scores of its image: viewer and texts."""
+    return [view(session), *texts(session)]
 
 
 def displayed(session: Session) -> list[Any]:
-    """The values of a page that shows its image otherwise: views, texts, notes."""
-    return [*views(session), *texts(session), text.notes(session.view_state)]
+    """The values of a page that shows its image otherwise: also the notes."""
+    return [*result(session), text.notes(session.view_state)]
 
 
-def everything(session: Session, name: str | None) -> list[Any]:
-    """The values of a page that has another image or ensemble: beside `displayed` the ensemble's name and how many
-    files were opened, by which the controls of each are drawn anew."""
-    return [*displayed(session), name, session.opened]
+def everything(session: Session) -> list[Any]:
+    """The values of a page that has another image or ensemble: beside `displayed` the sliders', and how many files were
+    opened, by which the controls of each are drawn anew."""
+    return [*displayed(session), offer(session.view_state), session.opened]
 
 
 @warning
@@ -62,9 +69,9 @@ def show_first(session: Session, name: str | None, progress: gr.Progress = PROGR
 
 @warning
 def pick_example(
-    session: Session, name: str | None, event: gr.SelectData, progress: gr.Progress = PROGRESS
+    session: Session, name: str | None, event: gr.EventData, progress: gr.Progress = PROGRESS
 ) -> list[Any]:
-    return open_image(session, name, examples.examples()[int(event.index)], progress)
+    return open_image(session, name, examples.examples()[int(event._data["index"])], progress)
 
 
 @warning
@@ -72,31 +79,58 @@ def open_file(session: Session, name: str | None, file: UploadedFile, progress: 
     return open_image(session, name, examples.Example(file.path, "", called=file.name), progress)
 
 
+@warning
+def insist(session: Session) -> list[Any]:
+    """The visitor wants the mask of an image that no ensemble is made for."""
+    session.insist()
+    return displayed(session)
+
+
+@warning
+def send_again(session: Session) -> Any:
+    """The viewer was drawn anew and has nothing."""
+    return gr.skip() if session.is_empty else view(session, whole=True)
+
+
+def settled(session: Session) -> Any:
+    """The result alone: what Gradio keeps of a page in memory then holds no planes."""
+    return gr.skip() if session.is_empty else view(session, is_new=False)
+
+
 def open_image(
-    session: Session, name: str | None, example: examples.Example, progress: gr.Progress, *, chooses: bool = True
+    session: Session,
+    name: str | None,
+    example: examples.Example,
+    progress: gr.Progress,
+    *,
+    chooses: bool = True,
 ) -> list[Any]:
     """Segment `example` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
     image = read_file(example.path)
     suiting = registry.ensembles.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
     choice = "" if suiting == name else text.choice(suiting, ensemble)
-    session.take(image, example.path, ensemble, choice, example.called)
+    withheld = chooses and registry.ensembles.against(image, suiting) > 0
+    about = {"choice": choice, "called": example.called, "name": example.caption}
+    session.take(image, example.path, ensemble, **about, withheld=withheld)
     if example.truth is not None:
         with contextlib.suppress(MedsegError):  # where its one mask does not fit the labels of the ensemble
             session.add_truth(example.truth, "the mask this synthetic image was drawn from")
-    return [suiting, *everything(session, suiting)]
+    return [suiting, *everything(session)]
 
 
 @warning
 def pick_ensemble(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
-    session.change_ensemble(loaded(session, name, progress))
-    return everything(session, name)
+    ensemble = loaded(session, name, progress)
+    insists = registry.ensembles.against(session.view_state.prediction.image, name) > 0
+    session.change_ensemble(ensemble, insists=insists)
+    return everything(session)
 
 
 @warning
 def show_again(session: Session, change: str) -> list[Any]:
     """Another tab has opened an image or set the sliders."""
-    return everything(session, f"change {change}")  # a name like no ensemble's, so that the sliders are drawn anew
+    return everything(session)
 
 
 @warning
@@ -106,7 +140,7 @@ def load_from_hub(session: Session, repository: str, progress: gr.Progress = PRO
     progress(0, desc="Asking the Hub")
     name = registry.ensembles.fetch(repository.strip(), _fetching(progress), session.cancelled.is_set)
     session.change_ensemble(registry.ensembles.get(name))
-    return [gr.Dropdown([*registry.ensembles.names, name], value=name), *everything(session, name)]
+    return [gr.Dropdown([*registry.ensembles.names, name], value=name), *everything(session)]
 
 
 def cancel_loading(session: Session) -> None:
@@ -114,88 +148,39 @@ def cancel_loading(session: Session) -> None:
 
 
 @warning
-def remix(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
-    """Blend, threshold or opacity changed."""
-    return remixed(session, blend, threshold, opacity, session.view_state.moved(sliders))
+def settle(session: Session, event: gr.EventData, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """The sliders have come to rest: the library's result at their settings."""
+    asked = event._data
+    if bool(asked["flips"]) != bool(session.view_state.prediction.tta):
+        progress(None, desc="Running the models on the image and its mirror images")
+    take_settings(session, asked)
+    return result(session)
 
 
-@warning
-def reweigh(session: Session, blend: Any, threshold: float, opacity: float, *sliders: float) -> list[Any]:
-    """A weight slider moved."""
-    return reweighed(session, blend, threshold, opacity, session.view_state.moved(sliders))
+def take_settings(session: Session, asked: Mapping[str, Any]) -> None:
+    """Take over all settings of the mixer. Raises InputError for what cannot be meant."""
+    if bool(asked["flips"]) != bool(session.view_state.prediction.tta):
+        session.average_over("flips" if asked["flips"] else False)
+    session.remix(_shared(asked["weights"]), asked["threshold"], asked["opacity"], asked["blend"])
+    session.drop_pieces(round(asked["least"]))
+    session.draw(frozenset(map(str, asked["hidden"])), asked["rate"] or None)
 
 
-def reweighed(session: Session, chosen: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
-    """As `remixed`, but for stacking, which knows no weights: a visitor who changes one wants to see it at work."""
-    blend = "weighted mean" if chosen == "stacking" else chosen
-    choice, *drawn = remixed(session, blend, threshold, opacity, weights)
-    return [choice if chosen == blend else _choice(blend), *drawn]
+def _shared(weights: Any) -> Any:
+    """One number for each member, where it has the same for all labels; else as they are."""
+    alike = all(isinstance(weight, list) and len(set(weight)) == 1 for weight in weights)
+    return [weight[0] for weight in weights] if alike else weights
 
 
-def remixed(session: Session, blend: Any, threshold: float, opacity: float, weights: Sequence[Any]) -> list[Any]:
-    """The blend, where it is another one (to draw it again slows a slider), and the visible image alone."""
-    before = session.view_state.prediction.blend
-    session.remix(weights, threshold, opacity, blend)
-    return [gr.skip() if blend == before else _choice(blend), *views(session)]
-
-
-@warning
-def choose_label(session: Session, label: int) -> list[float]:
-    """Where the sliders stand for another label; -1 for all."""
-    session.choose_label(None if label < 0 else label)
-    return list(session.view_state.sliders)
-
-
-@warning
-def draw_labels(session: Session, labels: Sequence[str]) -> list[Any]:
-    """Other labels are to be seen."""
-    view_state = session.view_state
-    session.draw(frozenset(view_state.prediction.labels) - frozenset(labels), view_state.rate)
-    return views(session)
-
-
-@warning
-def draw_bounds(session: Session, rate: float) -> list[Any]:
-    """The inner and outer mask at another rate; 0 for none."""
-    session.draw(session.view_state.hidden, rate or None)
-    return views(session)
-
-
-@warning
-def drop_pieces(session: Session, min_area_px: float | None) -> list[Any]:
-    session.drop_pieces(round(min_area_px or 0))  # an emptied field asks for nothing
-    return views(session)
-
-
-@warning
-def average_over(session: Session, flips: bool, progress: gr.Progress = PROGRESS) -> list[Any]:
-    """The switch for flips."""
-    progress(None, desc="Running the models on the image and its mirror images")
-    session.average_over("flips" if flips else False)
-    return views(session)
-
-
-def _choice(blend: str) -> Any:
-    return gr.update(value=blend, info=text.BLENDS[blend])
-
-
-@warning
-def show_tab(session: Session, event: gr.SelectData) -> list[Any]:
-    if event.value in TABS:
-        session.tab = event.value
-    return [gr.skip() for _ in TABS] if session.is_empty else views(session)
-
-
-@warning
-def follow(session: Session) -> list[Any]:
-    """Summary, trust and scores, after the image."""
-    return texts(session)
+def draw_pull(session: Session) -> Any:
+    """What each model does to the result of now."""
+    return gr.skip() if session.is_empty else pull(session.view_state, session.label)
 
 
 @warning
 def add_truth(session: Session, path: str) -> list[Any]:
     session.add_truth(path, "the uploaded mask")
-    return texts(session)
+    return result(session)
 
 
 def loaded(session: Session, name: str | None, progress: gr.Progress) -> Any:

@@ -2,131 +2,75 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
-import PIL.Image
 
-from medseg.app.render.theme import CONTROLS_WIDTH, IMAGE_HEIGHT
+from medseg.app.render.examples import Thumbnail
 from medseg.app.state import registry
 from medseg.app.state.registry import allows_hub
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.correct import draw_correct, refresh
 from medseg.app.tabs.downloads import draw_downloads
-from medseg.app.tabs.events import PRIVATE, QUIET, named_file
+from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, named_file
 from medseg.app.tabs.frames import draw_frames
-from medseg.app.tabs.mixer import draw_mixer
 from medseg.app.tabs.truth import draw_truth, offered_labels
 from medseg.app.tabs.window import draw_window
+from medseg.app.viewer.components import DONE, WAITS, draw_sliders, draw_viewer
 
 IMAGE_TAB = "image"
 
+SHEETS = ("Models", "Result", "Truth", "Image")
+"""The parts of the page that a phone shows one at a time under the image."""
 
-def place_for_view(alt: str, name: str) -> gr.Image:
-    """A place for one view. JPEG is for looking only, so no button saves it; downloads are lossless files."""
-    return gr.Image(
-        alt_text=alt,
-        elem_id=name,
-        format="jpeg",
-        height=IMAGE_HEIGHT,
-        interactive=False,
-        show_label=False,
-        buttons=["fullscreen"],
-    )
+CARD = (
+    "<div class='file'><div class='name'><b id='file-name'>…</b><small id='file-size'>no image yet</small></div>"
+    "<button type='button' class='change' onclick=\"document.querySelector('#upload input').click()\">Change</button>"
+    "</div>"
+)
+PICK = """element.addEventListener('click', event => {
+    const button = event.target.closest('[data-index]');
+    if (button) trigger('click', {index: Number(button.dataset.index)});
+});"""
 
-
-def draw_views() -> tuple[gr.Tabs, list[Any]]:
-    """A tab for each of `handlers.TABS`, and the places of their images in that order."""
-    with gr.Tabs(elem_id="views") as tabs:
-        with gr.Tab("Mask"):
-            overlay = place_for_view("The image with each mask as a tint inside its outline", "overlay")
-        with gr.Tab("Probability"):
-            probability = place_for_view("Heatmap of the blended probability, with its colour bar", "probability")
-        with gr.Tab("Where models differ"):
-            disagreement = place_for_view("Heatmap of how far the models are apart, with its bar", "disagreement")
-        with gr.Tab("Uncertainty"):
-            uncertainty = place_for_view(
-                "Heatmap of the entropy of the probability, with its colour bar", "uncertainty"
-            )
-        with gr.Tab("Each model"):
-            members = gr.Gallery(
-                format="jpeg",
-                columns=3,
-                height=IMAGE_HEIGHT,
-                object_fit="contain",
-                interactive=False,
-                show_label=False,
-                buttons=[],
-                elem_id="members",
-                elem_classes="captioned",
-            )
-        with gr.Tab("Compare"):
-            compare = gr.ImageSlider(
-                format="jpeg",
-                label="Drag the line: on its left the image alone, on its right with the masks",
-                height=IMAGE_HEIGHT,
-                max_height=IMAGE_HEIGHT,
-                interactive=False,
-                buttons=[],
-                elem_id="compare",
-            )
-    return tabs, [overlay, probability, disagreement, uncertainty, members, compare]
+INSIST = """element.addEventListener('click', event => {
+    if (event.target.closest('.insist')) trigger('insist', {});
+});"""
 
 
-def draw_image_tab(
-    page: gr.Blocks, session: gr.State, changed: gr.State, thumbnails: list[tuple[PIL.Image.Image, str]]
-) -> None:
-    """Draw the tab on `page`, with the gallery's `thumbnails`, and connect it to the visitor's session, which is shown
-    anew when `changed` changes."""
-    mixed = gr.State("")  # the ensemble that the sliders are made for
+def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbnails: list[Thumbnail]) -> None:
+    """Draw the tab on `page`, with `thumbnails` of the examples, and connect it to the visitor's session, which is
+    shown anew when `changed` changes."""
     number = gr.State(0)  # of the opened file: for each, frames and window are offered anew
-    with gr.Row():
-        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            upload = named_file(label="Drop an image: PNG, JPEG, TIFF, DICOM or NIfTI", height=180, elem_id="upload")
-        with gr.Column(scale=6, min_width=340):
-            examples = gr.Gallery(
-                thumbnails,
-                label="Or pick an example",
-                columns=5,
-                height=180,
-                object_fit="cover",
-                allow_preview=False,
-                interactive=False,
-                buttons=[],
-                elem_id="examples",
-                elem_classes="captioned",
-            )
+    upload = named_file(label="Image", visible="hidden", elem_id="upload")
     with gr.Row(elem_id="work"):
-        with gr.Column(scale=3, min_width=CONTROLS_WIDTH, elem_id="controls"):
-            ensemble = gr.Dropdown(registry.ensembles.names, label="Ensemble", elem_id="ensemble")
-            with gr.Accordion("Another one from the Hugging Face Hub", open=False, visible=allows_hub(), elem_id="hub"):
-                repository = gr.Textbox(
-                    label="Repository", placeholder="owner/name or owner/name@revision", max_length=300
-                )
-                with gr.Row():
-                    load = gr.Button("Load", size="sm", min_width=80)
-                    cancel = gr.Button("Cancel", size="sm", min_width=80)
-            mixer = gr.Column(elem_id="mixer")
-        with gr.Column(scale=6, min_width=340, elem_id="image"):
-            tabs, views = draw_views()
+        gr.HTML(_sheets(), elem_id="sheets", apply_default_css=False)
+        with gr.Column(elem_id="left", min_width=0):
+            examples, ensemble, mixer = _draw_left(thumbnails)
+            load, cancel, repository = _draw_hub()
+        with gr.Column(elem_id="centre", min_width=0):
+            viewer = draw_viewer()
             looking = gr.Column(elem_id="looking")
-            summary = gr.Markdown("The models are being loaded for the first example …", elem_id="summary")
-            verdict = gr.Markdown(elem_id="trust")
-            notes = gr.Markdown(elem_id="notes")
-            draw_downloads(session, [number, mixed])
-    truth, scores, label = draw_truth(session)
-    overlay, texts = views[0], [summary, verdict, *scores]
-    corrected = draw_correct(session, texts)
-    displayed = [*views, *texts, notes]
-    changing = [*displayed, mixed, number]
+        with gr.Column(elem_id="right", min_width=0):
+            texts, notes = _draw_result(session, [number, mixer])
+            with gr.Column(elem_classes=["card", "of-result"], elem_id="pull"):
+                pulling = gr.HTML(apply_default_css=False)
+            with gr.Column(elem_classes=["card", "of-truth"]):
+                truth, scores, label = draw_truth(session)
+    texts += scores
+    corrected = draw_correct(session, [viewer, *texts])
+    displayed = [viewer, *texts, notes]
+    changing = [*displayed, mixer, number]
     reopened = [ensemble, *changing]
 
     chosen = [session, ensemble]
-    first = page.load(handlers.show_first, chosen, reopened, show_progress_on=overlay, **PRIVATE)
-    example = examples.select(handlers.pick_example, chosen, reopened, show_progress_on=overlay, **PRIVATE)
-    opened = upload.upload(handlers.open_file, [*chosen, upload], reopened, show_progress_on=overlay, **PRIVATE)
-    other = ensemble.select(handlers.pick_ensemble, chosen, changing, show_progress_on=overlay, **PRIVATE)
+    slow: dict[str, Any] = {"show_progress_on": viewer, "js": WAITS, **PRIVATE}
+    first = page.load(handlers.show_first, chosen, reopened, **slow)
+    example = examples.click(handlers.pick_example, chosen, reopened, **slow)
+    opened = upload.upload(handlers.open_file, [*chosen, upload], reopened, **slow)
+    other = ensemble.select(handlers.pick_ensemble, chosen, changing, **slow)
     fetched = gr.on(
         [load.click, repository.submit],
         handlers.load_from_hub,
@@ -135,20 +79,21 @@ def draw_image_tab(
         show_progress_on=[repository],
         **PRIVATE,
     )
-    again = changed.change(handlers.show_again, [session, changed], changing, show_progress_on=overlay, **PRIVATE)
+    again = changed.change(handlers.show_again, [session, changed], changing, **slow)
     cancel.click(handlers.cancel_loading, session, **QUIET)
-    added = truth.upload(handlers.add_truth, [session, truth], texts, show_progress_on=scores, **PRIVATE)
+    settled = mixer.settle(handlers.settle, session, [viewer, *texts], **NEWEST)
+    texts[0].insist(handlers.insist, session, displayed, **QUIET).then(handlers.draw_pull, session, pulling, **NEWEST)
+    viewer.again(handlers.send_again, session, viewer, **NEWEST)
+    added = truth.upload(handlers.add_truth, [session, truth], [viewer, *texts], show_progress_on=scores, **PRIVATE)
     for event in (first, example, opened, other, fetched, again):
-        event.then(offered_labels, session, label, **QUIET).then(refresh, session, corrected, **QUIET)
+        event.then(None, js=DONE).then(handlers.settled, session, viewer, **QUIET).then(
+            offered_labels, session, label, **QUIET
+        ).then(refresh, session, corrected, **QUIET)
+    settled.then(None, js=DONE)
+    for event in (first, example, opened, other, fetched, again, settled, added):
+        event.then(handlers.draw_pull, session, pulling, **NEWEST)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page
-    tabs.select(handlers.show_tab, session, views, **QUIET)
-
-    with mixer:
-
-        @gr.render([session, mixed], triggers=[mixed.change], show_progress="hidden")
-        def sliders(session_now: Session, _: str) -> None:
-            draw_mixer(session_now, session, views, texts)
 
     with looking:
 
@@ -157,3 +102,57 @@ def draw_image_tab(
             if not session_now.is_empty:
                 draw_frames(session_now, session, displayed)
                 draw_window(session_now, session, displayed)
+
+
+def _draw_left(thumbnails: list[Thumbnail]) -> tuple[Any, Any, Any]:
+    """Examples, ensemble and sliders."""
+    with gr.Column(elem_classes=["card", "of-image"]):
+        gr.HTML(CARD, elem_id="image-card", apply_default_css=False)
+        examples = gr.HTML(_gallery(thumbnails), js_on_load=PICK, elem_id="examples", apply_default_css=False)
+    with gr.Column(elem_classes=["card", "of-models"]):
+        ensemble = gr.Dropdown(registry.ensembles.names, label="Ensemble", elem_id="ensemble")
+        mixer = draw_sliders()
+    return examples, ensemble, mixer
+
+
+def _draw_result(session: gr.State, changing: list[Any]) -> tuple[list[Any], gr.Markdown]:
+    """The places of `handlers.texts` but for the scores, and of the notes; the list of formats follows `changing`."""
+    with gr.Column(elem_classes=["card", "of-result"]):
+        figures = gr.HTML(js_on_load=INSIST, elem_id="figures", apply_default_css=False)
+        verdict = gr.Markdown(elem_id="trust")
+        draw_downloads(session, changing)
+        summary = gr.Markdown(elem_id="summary")
+        notes = gr.Markdown(elem_id="notes")
+    return [figures, summary, verdict], notes
+
+
+def _draw_hub() -> tuple[gr.Button, gr.Button, gr.Textbox]:
+    with gr.Accordion(
+        "Another one from the Hugging Face Hub",
+        open=False,
+        visible=allows_hub(),
+        elem_id="hub",
+        elem_classes=["of-models"],
+    ):
+        repository = gr.Textbox(label="Repository", placeholder="owner/name or owner/name@revision", max_length=300)
+        with gr.Row():
+            load = gr.Button("Load", size="sm", min_width=80)
+            cancel = gr.Button("Cancel", size="sm", min_width=80)
+    return load, cancel, repository
+
+
+def _gallery(thumbnails: list[Thumbnail]) -> str:
+    """A button for each example."""
+    return "".join(
+        f"<button type='button' data-index='{index}' title='{escape(caption)}'><img src='{address}' alt=''>"
+        f"<span>{escape(caption)}</span></button>"
+        for index, (address, caption) in enumerate(thumbnails)
+    )
+
+
+def _sheets() -> str:
+    buttons = (
+        f"<button type='button' data-sheet='{name.lower()}' aria-pressed='{pressed}'>{name}</button>"
+        for name, pressed in zip(SHEETS, ("true", "false", "false", "false"), strict=True)
+    )
+    return f"<div class='sheets' role='group' aria-label='Part of the page'>{''.join(buttons)}</div>"

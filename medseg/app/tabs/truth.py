@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from medseg.app.render import charts, text
-from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.state.session import Session
 from medseg.app.tabs.events import QUIET, warning
 
@@ -26,16 +25,15 @@ EVIDENCE: dict[str, Callable[[Session, Masks], str]] = {
 def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
     """Draw the field for the true mask and a tab for each way to look at the scores; returns the field, the places of
     `EVIDENCE`, and the list of labels to look at."""
-    with gr.Row():
-        with gr.Column(scale=3, min_width=CONTROLS_WIDTH):
-            truth = gr.File(label="Score it: drop the true mask of this image", height=160, elem_id="truth")
-            label = gr.Dropdown(label="Label in the images of the scores", visible=False, elem_id="scored-label")
-        with gr.Column(scale=6, min_width=340), gr.Tabs() as tabs:
-            with gr.Tab("Scores"):
-                places: list[Any] = [gr.Markdown(elem_id="scores")]
-            for name in list(EVIDENCE)[1:]:
-                with gr.Tab(name):
-                    places.append(gr.HTML(elem_id=name.lower().replace(" ", "-"), elem_classes="evidence"))
+    gr.HTML("<h2>Compare with the truth</h2>", apply_default_css=False)
+    truth = gr.File(label="Drop the true mask of this image", height=96, elem_id="truth")
+    label = gr.Dropdown(label="Label in the images of the scores", visible=False, elem_id="scored-label")
+    with gr.Tabs(elem_id="evidence") as tabs:
+        with gr.Tab("Scores"):
+            places: list[Any] = [gr.Markdown(elem_id="scores")]
+        for name in list(EVIDENCE)[1:]:
+            with gr.Tab(name):
+                places.append(gr.HTML(elem_id=name.lower().replace(" ", "-"), elem_classes="evidence"))
     tabs.select(show_evidence, session, places, **QUIET)
     label.input(look_at, [session, label], places, **QUIET)
     return truth, places, label

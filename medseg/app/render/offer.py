@@ -1,0 +1,68 @@
+"""What the page's sliders offer for an ensemble, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from medseg.app.render.text import BLENDS
+
+if TYPE_CHECKING:
+    from medseg.app.state.view_state import ViewState
+
+TITLES = {
+    "weighted mean": "Average",
+    "geometric": "Geometric average",
+    "median": "Median",
+    "majority vote": "Majority",
+    "STAPLE": "STAPLE",
+    "stacking": "Stacking",
+}
+
+_NETWORKS = {
+    "unet": "U-Net",
+    "unetplusplus": "U-Net++",
+    "fpn": "FPN",
+    "deeplabv3": "DeepLabV3",
+    "deeplabv3plus": "DeepLabV3+",
+    "segformer": "SegFormer",
+    "upernet": "UPerNet",
+    "pspnet": "PSPNet",
+    "linknet": "LinkNet",
+    "manet": "MA-Net",
+}
+
+
+def offer(view_state: ViewState) -> dict[str, Any]:
+    """The value of the mixer: members, labels and blends, the settings of now, and those that are recommended."""
+    ensemble, now = view_state.ensemble, view_state.prediction
+    names = list(now.member_names)
+    return {
+        "name": ensemble.config.name,
+        "members": [{"name": name, "title": title} for name, title in zip(names, titles(names), strict=True)],
+        "labels": list(now.labels),
+        "blends": [{"name": name, "title": TITLES[name], "about": BLENDS[name]} for name in ensemble.blends],
+        "settings": {
+            "weights": view_state.weights,
+            "threshold": now.threshold,
+            "blend": now.blend,
+            "opacity": view_state.opacity,
+            "hidden": sorted(view_state.hidden),
+            "flips": bool(now.tta),
+            "least": now.cleanup.min_area_px,
+            "rate": view_state.rate or 0,
+        },
+        "recommended": {
+            "weights": ensemble.weights,
+            "threshold": ensemble.config.threshold,
+            "blend": ensemble.config.blend,
+            "flips": False,
+            "least": ensemble.config.cleanup.min_area_px,
+        },
+    }
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """The networks that the members' names name, where each names another one; else the names themselves."""
+    said = [next((_NETWORKS[word] for word in name.lower().split("-") if word in _NETWORKS), "") for name in names]
+    return said if all(said) and len(set(said)) == len(said) else list(names)

@@ -1,0 +1,44 @@
+"""The page's own components: each is a gr.HTML of a file of HTML and files of JavaScript beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+HERE = Path(__file__).parent
+
+WAITS = "(...values) => { document.dispatchEvent(new Event('medseg:waiting')); return values; }"
+"""For `js=` of an event that takes its time: what is shown is of before, and looks so."""
+
+DONE = "() => { document.dispatchEvent(new Event('medseg:done')); }"
+"""For `js=` of what follows it, whether it went well or not."""
+
+
+def read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def draw_viewer() -> Any:
+    """The canvas. Its value is what `medseg.app.render.planes` makes; it triggers `again` where it lost its image."""
+    return _component("viewer", "viewer.html", "blend.js", "viewer.js")
+
+
+def draw_sliders() -> Any:
+    """The mixer. Its value is `medseg.app.render.offer`'s; it triggers `settle` with all settings, as data."""
+    return _component("mixer", "mixer.html", "mixer.js")
+
+
+def draw_head() -> Any:
+    """The bar over the page: name, notice, the button that opens an image; and what concerns the whole window."""
+    return _component("head", "head.html", "shell.js")
+
+
+def _component(name: str, html: str, *scripts: str) -> gr.HTML:
+    return gr.HTML(
+        html_template=read(html),
+        js_on_load="\n".join(map(read, scripts)),
+        apply_default_css=False,
+        elem_id=name,
+    )

@@ -1,0 +1,93 @@
+// What concerns the whole window: opening by button, drop and paste, the name of the file, what is old, the network.
+
+const store = (window.medseg ??= {});
+const $ = (selector) => document.querySelector(selector);
+
+// The field that Gradio uploads from. It is hidden: the button, the whole window and the clipboard lead to it.
+const field = () => $("#upload input[type=file]");
+element.querySelector(".open").addEventListener("click", () => field()?.click());
+
+function give(files) {
+  if (!files.length || !field()) return;
+  const transfer = new DataTransfer();
+  transfer.items.add(files[0]);
+  field().files = transfer.files;
+  field().dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+// A drop belongs to the field under it, where there is one: the truth, the batch.
+const isFree = (event) => event.dataTransfer?.types.includes("Files") && $("#work")?.clientWidth && !event.target.closest(".takes-drops, #truth");
+const target = element.querySelector(".drop-here");
+
+store.shell?.abort();
+store.shell = new AbortController();
+const on = (where, name, act) => where.addEventListener(name, act, { signal: store.shell.signal });
+on(window, "dragover", (event) => { if (isFree(event)) { event.preventDefault(); target.hidden = false; } });
+on(window, "dragleave", (event) => { if (!event.relatedTarget) target.hidden = true; });
+on(window, "drop", (event) => {
+  target.hidden = true;
+  if (!isFree(event)) return;
+  event.preventDefault();
+  give(event.dataTransfer.files);
+});
+on(window, "paste", (event) => { if ($("#work")?.clientWidth) give(event.clipboardData?.files ?? []); });
+
+// --- the name beside the image is of the image that is shown, whatever is on its way
+
+on(document, "medseg:opened", ({ detail: { name, width, height, value } }) => {
+  $("#file-name").textContent = name || "Image";
+  $("#file-name").title = name || "";
+  $("#file-size").textContent = width + " × " + height + " px" + (value.image.deep ? ", grey" : ", colour");
+});
+
+// --- what is old looks so, until the viewer shows the new result or the run has ended without one
+
+const old = (is) => $("#work")?.classList.toggle("waiting", is);
+on(document, "medseg:waiting", () => old(true));
+for (const name of ["medseg:shown", "medseg:done"]) on(document, name, () => old(false));
+
+const offline = element.querySelector(".offline");
+on(window, "offline", () => (offline.hidden = false));
+on(window, "online", () => (offline.hidden = true));
+offline.hidden = navigator.onLine;
+
+// --- strokes that nothing has been made of yet: the browser asks before they are left
+
+let strokes = false;
+on(document, "pointerup", (event) => (strokes ||= Boolean(event.target.closest?.("#editor canvas"))));
+on(document, "click", (event) => (strokes &&= !event.target.closest("#use-as-truth, #get-pair")));
+on(document, "medseg:opened", () => (strokes = false));
+on(window, "beforeunload", (event) => strokes && event.preventDefault());
+
+// --- the sheets of a phone: one part of the page under the image at a time
+
+on(document, "click", (event) => {
+  const tab = event.target.closest("#sheets button");
+  if (!tab) return;
+  $("#work").dataset.sheet = tab.dataset.sheet;
+  document.querySelectorAll("#sheets button").forEach((other) => other.setAttribute("aria-pressed", other === tab));
+});
+
+// --- a slider of frames follows the arrows of the viewer
+
+on(document, "medseg:frame", ({ detail }) => {
+  const slider = $("#frame input[type=range]");
+  if (!slider) return;
+  slider.value = Number(slider.value) + detail;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+});
+
+// --- what Gradio leaves unnamed: a field's button is named by its own words, a wide table can be scrolled by keys
+
+function name() {
+  document.querySelectorAll(".upload-container[aria-label]").forEach((button) => button.removeAttribute("aria-label"));
+  document.querySelectorAll("#scores:not([tabindex]), #change:not([tabindex])").forEach((table) => {
+    table.tabIndex = 0;
+    table.setAttribute("role", "region");
+    table.setAttribute("aria-label", table.id === "scores" ? "Scores" : "What changed");
+  });
+}
+store.namer?.disconnect();
+store.namer = new MutationObserver(() => requestAnimationFrame(name));
+store.namer.observe(document.body, { childList: true, subtree: true });
+name();

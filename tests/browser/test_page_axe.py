@@ -1,0 +1,74 @@
+"""What axe-core finds wrong for people who use keys, screen readers or large contrasts: nothing; and nothing jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.running_app import PATIENCE_S, running_app
+from tests.viewers.orthanc import CACHE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+AXE = CACHE / "axe" / "package" / "axe.min.js"
+SIZES = {"wide": (1440, 900), "phone": (390, 844)}
+PARTS = ("Image", "Batch", "Fit to my data")
+SHEETS = ("models", "result", "truth", "image")
+
+SHIFTS = """() => {
+    window.shift = 0;
+    new PerformanceObserver(list => list.getEntries().forEach(entry => {
+        if (!entry.hadRecentInput) window.shift += entry.value;
+    })).observe({ type: 'layout-shift', buffered: true });
+}"""
+RUN = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations.map(
+    found => found.id + ': ' + found.nodes.map(node => node.target + ' ' + node.html.slice(0, 99)).join('; '))"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The page as it ships: with all embedded ensembles."""
+    with running_app() as url:
+        yield url
+
+
+def opened(browser: Browser, server: str, size: str, scheme: Any) -> Page:
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone", bypass_csp=True
+    )
+    context.set_default_timeout(PATIENCE_S * 1000)
+    page = context.new_page()
+    page.add_init_script(f"({SHIFTS})()")
+    page.goto(server)
+    page.wait_for_selector("#viewer [data-result]")
+    page.wait_for_selector("#pull table", state="attached")
+    return page
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_tab(browser: Browser, server: str, size: str, scheme: str) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not there: run tests/viewers/install (npm)")
+    page = opened(browser, server, size, scheme)
+    page.add_script_tag(path=AXE)
+    for part in PARTS:
+        page.get_by_role("tab", name=part).click()
+        for sheet in SHEETS if size == "phone" and part == "Image" else (None,):
+            if sheet:
+                page.click(f"#sheets [data-sheet={sheet}]")
+            page.wait_for_timeout(300)
+            assert page.evaluate(RUN) == [], (part, sheet)
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_jumps_while_the_page_fills(browser: Browser, server: str, size: str) -> None:
+    page = opened(browser, server, size, "light")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("() => window.shift") < 0.05
+    page.context.close()
