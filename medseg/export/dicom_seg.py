@@ -62,11 +62,7 @@ def _build(frames: Frames, kind: SegKind) -> Dataset:
     derived.refer(seg, headers)
     segments = () if kind == "LABELMAP" else range(1, len(first.labels) + 1)
     derived.add_groups(seg, frames, segments, code("113076", "DCM", "Segmentation"))
-<<<<<<< HEAD
-    about = fitted(" ".join(filter(None, (NOTICE, doubts(headers), first.describe()))), ST)
-=======
-    about = " ".join(filter(None, (notice(first.image), doubts(headers), first.describe())))[:ST]
->>>>>>> e7e74a1 (A page of three regions: the viewer, the sliders and the settings act in the browser)
+    about = fitted(" ".join(filter(None, (notice(first.image), doubts(headers), first.describe()))), ST)
     seg.SegmentSequence = [_segment(first, index, about) for index in range(len(first.labels))]
     _add_pixels(seg, frames, kind)
     return seg

@@ -40,11 +40,8 @@ def write_secondary_capture(prediction: Prediction, source: derived.Source, path
         about = derived.series_description(frames, "capture")
         capture = derived.begin(header, SecondaryCaptureImageStorage, header.get("Modality") or "OT", about)
         capture.ImageType, capture.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
-<<<<<<< HEAD
-        capture.DerivationDescription = derived.fitted(f"{NOTICE} {prediction.describe()}", derived.ST)
-=======
-        capture.DerivationDescription = f"{notice(prediction.image)} {prediction.describe()}"[: derived.ST]
->>>>>>> e7e74a1 (A page of three regions: the viewer, the sliders and the settings act in the browser)
+        said = f"{notice(prediction.image)} {prediction.describe()}"
+        capture.DerivationDescription = derived.fitted(said, derived.ST)
         capture.DerivationCodeSequence = [code("113076", "DCM", "Segmentation")]
         capture.SourceImageSequence = [derived.source_image(header)]
         derived.refer(capture, [header])
