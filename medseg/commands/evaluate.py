@@ -45,6 +45,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
     evaluate.add_argument(
+        "--by", nargs="+", default=[], metavar="COLUMN", help="scores by site, scanner, sex …: columns of --groups"
+    )
+    evaluate.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE",
+        help="csv with a row for each image or case (default: one beside the data, or the manifest)",
+    )
+    evaluate.add_argument(
         "--output", type=Path, help="folder for scores.json, scores.csv and report.html (default: print)"
     )
     evaluate.set_defaults(run=_evaluate)
@@ -101,6 +110,7 @@ def _evaluate_predictions(options: argparse.Namespace, named: dict[str, Path]) -
     for doubt in result.report["doubts"]:
         print(f"note: {doubt}", file=sys.stderr)
     result.report["doubts"] = [*doubts, *result.report["doubts"]]
+    _add_groups(options, scored, result, [*named])
     if options.output:
         places = [chosen.index(sample) for sample in scored]
         shown = show_row(
@@ -117,7 +127,7 @@ def data_labels(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _evaluate_ensemble(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
-    from medseg.evaluation.evaluate import evaluate
+    from medseg.evaluation.evaluate import ENSEMBLE, evaluate
     from medseg.inference.ensemble import Ensemble
     from medseg.report.evaluation_images import show
 
@@ -128,18 +138,33 @@ def _evaluate_ensemble(options: argparse.Namespace) -> None:
     with tqdm(total=len(chosen), desc="evaluating") as bar:
         result = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
     result.report["doubts"] = doubts
+    _add_groups(options, chosen, result, [*ensemble.names, ENSEMBLE])
     if options.output:
         write_evaluation(options, chosen, result, show(ensemble, chosen, result.scores))
     _print(options, result)
 
 
+def _add_groups(options: argparse.Namespace, samples: Sequence[Sample], result: Result, rows: Sequence[str]) -> None:
+    from medseg.evaluation.subgroups import place_of, read_groups, summarise_groups
+
+    result.report["subgroups"] = {
+        column: summarise_groups(
+            result.scores, rows, read_groups(samples, column, options.groups or place_of(options.data, column))
+        )
+        for column in options.by
+    }
+
+
 def _print(options: argparse.Namespace, result: Result) -> None:
-    from medseg.report.evaluation_table import comparison_table, lesion_table, table
+    from medseg.report.evaluation_table import comparison_table, group_tables, lesion_table, selective_table, table
 
     for label in result.scores.labels:
         print(f"\n{label}, {options.split} split, n = {result.report['n']}\n\n{table(result.report, label)}")
-        for heading, lines in (lesion_table(result.report, label), comparison_table(result.report, label)):
+        tables = [lesion_table(result.report, label), comparison_table(result.report, label)]
+        for heading, lines in [*tables, *group_tables(result.report, label)]:
             print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
+    heading, lines = selective_table(result.report)
+    print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
     print(f"\nProtocol: {result.report['protocol']}")
 
 

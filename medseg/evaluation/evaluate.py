@@ -12,6 +12,7 @@ from medseg.errors import InputError
 from medseg.evaluation.contributions import Contributions
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, plain, plain_estimate
 from medseg.evaluation.scoring import Result, Scoring
+from medseg.evaluation.selective import Believed
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
@@ -44,7 +45,8 @@ def evaluate(
     weighted mean by the weights and threshold of ensemble.json where its blend is another; the ensemble as
     ensemble.json has it; and with `tta` that averaged over flips, which runs each network four times more.
     The report holds what `Scoring.result` says; `differences` of the ensemble to the best single member of the fit, to
-    equal weights and to the member that is best here; `contributions` of each of several members with their protocol.
+    equal weights and to the member that is best here; `contributions` of each of several members with their protocol;
+    `selective`, what is left when the least trusted masks are looked at.
     Raises InputError without samples, or for members whose names do not tell the rows apart; ReadError for a sample
     that cannot be read.
     """
@@ -58,8 +60,10 @@ def evaluate(
         return ensemble.predict(image), truth
 
     predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes)
+    believed = Believed(ensemble)
     for done, (sample, (prediction, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
         worth.add(prediction.members, truth)
+        believed.add(prediction)
         rows = ((row, mixed.probabilities, mixed.masks) for row, mixed in _predictions(ensemble, prediction, tta))
         scoring.add(sample, prediction.image, truth, rows)
         progress(done, len(samples))
@@ -74,6 +78,7 @@ def evaluate(
         "threshold": ensemble.config.threshold,
         "protocol": _protocol(ensemble, tta),
         "differences": _differences(ensemble, scoring.scores),
+        "selective": believed.summary(scoring.scores, ENSEMBLE),
         "contributions": _contributions(ensemble, worth, scoring.scores),
     }
     return scoring.result(report, [*ensemble.names, ENSEMBLE] if len(ensemble.names) > 1 else [])

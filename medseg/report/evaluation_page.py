@@ -12,7 +12,7 @@ from medseg.evaluation.evaluate import ENSEMBLE
 from medseg.evaluation.rows import EMPTY, PRIOR
 from medseg.inference.record import versions
 from medseg.report.evaluation_images import Shown
-from medseg.report.evaluation_table import baseline_of, figures, scored, stamp
+from medseg.report.evaluation_table import baseline_of, figures, gap_words, group_words, scored, stamp
 from medseg.report.html import render
 
 _METRICS = {
@@ -62,6 +62,7 @@ def page(report: dict[str, Any], shown: Sequence[Shown], facts: Mapping[str, str
         shown_row="the ensemble" if "ensemble" in report else _names(report)[0],
         facts=_facts(report, facts),
         sections=[{"label": label, "tables": _tables(report, label)} for label in report["rows"][EMPTY]],
+        selective=_selective(report.get("selective")),
         conventions=CONVENTIONS.items(),
         groups={group: list(images) for group, images in groupby(shown, lambda image: image.group)},
     )
@@ -112,6 +113,7 @@ def _tables(report: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
     differences = {name: {"Dice, mean per image": labels[label]} for name, labels in report["differences"].items()}
     if differences:
         yield "Differences, paired by image", _table(differences, signed=True)
+    yield from _groups(report.get("subgroups", {}), label)
     if report["comparison"]:
         yield from _comparison(report["comparison"]["labels"][label], report["comparison"]["protocol"])
     if label in report["contributions"]:
@@ -145,6 +147,44 @@ def _lesion_tables(counts: dict[str, Any]) -> Iterator[tuple[str, Table]]:
 
 def _froc_cell(at: dict[str, float]) -> dict[str, Any]:
     return _plain_cell(f"{at['recall']:.2f} / {at['false_per_image']:.2f}")
+
+
+def _groups(subgroups: dict[str, Any], label: str) -> Iterator[tuple[str, Table]]:
+    """For each column and row the groups with every metric, the Dice drawn, and the gap."""
+    for column, summary in subgroups.items():
+        names = [group_words(name, group) for name, group in summary["groups"].items()]
+        for row, values in summary["labels"][label].items():
+            metrics = list(values["groups"].values())
+            plain = _table(dict(zip(names, metrics, strict=True)))
+            worst = min(group["dice"]["mean"] for group in metrics)
+            drawn = zip(plain.rows, metrics, strict=True)
+            rows = [Row(line.name, line.cells, bar=_bar(group["dice"], worst)) for line, group in drawn]
+            gap, p = gap_words(values["gap"])
+            protocol = (
+                f"Gap in Dice: {gap}; p {p}, by dealing the groups anew. In no group: {summary['unknown']} images."
+            )
+            yield f"{row}, by {column}", Table(["", "Dice; dashed: the worst", *plain.heads[1:]], rows, protocol)
+
+
+def _selective(summary: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The table of what is left, and the curves as points of a 100 × 100 drawing, the largest risk at its top."""
+    if not summary:
+        return None
+    top = max(risk for curve in (summary["curve"], summary["oracle_curve"]) for _, risk in curve) or 1.0
+    rows = [Row(f"{share} looked at", [_cell(estimate, False)]) for share, estimate in summary["left"].items()]
+    rows += [Row(f"AURC, {name}", [_cell(summary[key] | {"infinite": 0}, False)]) for name, key in _AREAS.items()]
+    return {
+        "table": Table(["", "Dice of what is left; area under risk and coverage"], rows, f"By {summary['score']}."),
+        "top": f"{top:.2f}",
+        "curves": {
+            name: " ".join(f"{100 * coverage:.1f},{100 - 100 * risk / top:.1f}" for coverage, risk in summary[key])
+            for name, key in (("this", "curve"), ("an oracle", "oracle_curve"))
+        },
+        "chance": 100 - 100 * min(1.0, summary["random"]["mean"] / top),
+    }
+
+
+_AREAS = {"this": "aurc", "an oracle": "oracle", "chance": "random"}
 
 
 def _comparison(comparison: dict[str, Any], protocol: str) -> Iterator[tuple[str, Table]]:

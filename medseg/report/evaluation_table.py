@@ -56,6 +56,48 @@ def comparison_table(report: dict[str, Any], label: str) -> tuple[str, str]:
     return "Compared", "\n".join(lines)
 
 
+def selective_table(report: dict[str, Any]) -> tuple[str, str]:
+    """A heading, and what is left when the least trusted masks are looked at; "" where nothing says which these are."""
+    summary = report.get("selective")
+    if not summary:
+        return "", ""
+    lines = ["| least trusted, looked at | Dice of what is left |", "|---|---|"]
+    lines += [f"| {share} | {_cell(estimate)} |" for share, estimate in summary["left"].items()]
+    areas = ", ".join(f"{name} {summary[key]['mean']:.4f}" for name, key in _AREAS.items())
+    return f"Which masks to look at, by {summary['score']}", "\n".join(
+        [*lines, "", f"Area under risk and coverage: {areas}."]
+    )
+
+
+_AREAS = {"this": "aurc", "an oracle": "oracle", "chance": "random"}
+
+
+def group_tables(report: dict[str, Any], label: str) -> list[tuple[str, str]]:
+    """For each column a heading, and the Dice of every group and row with the gap between the best and the worst."""
+    tables = []
+    for column, summary in report.get("subgroups", {}).items():
+        names = [group_words(name, group) for name, group in summary["groups"].items()]
+        lines = [f"| Dice, mean per image | {' | '.join(names)} | gap | p |", "|---" * (len(names) + 3) + "|"]
+        for row, values in summary["labels"][label].items():
+            cells = [_cell(values["groups"][name]["dice"]) for name in summary["groups"]]
+            lines.append(f"| {row} | {' | '.join(cells)} | {' | '.join(gap_words(values['gap']))} |")
+        unknown = f", {summary['unknown']} images in none" if summary["unknown"] else ""
+        tables.append((f"By {column}{unknown}", "\n".join(lines)))
+    return tables
+
+
+def group_words(name: str, group: dict[str, Any]) -> str:
+    """A group with its size; too few cases for an interval are said."""
+    return f"{name} (n = {group['n']} of {group['cases']} cases{', too few' if group['small'] else ''})"
+
+
+def gap_words(gap: dict[str, Any] | None) -> tuple[str, str]:
+    """The gap with its groups and interval, and its p."""
+    if gap is None:
+        return "–", "–"
+    return f"{gap['best']} − {gap['worst']}: {_cell(gap, signed=True)}", f"{gap['p']:.3f}"
+
+
 def _range(place: dict[str, Any]) -> str:
     return "–" if place["low"] is None else f"{place['low']:g} to {place['high']:g}"
 

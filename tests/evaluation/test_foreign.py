@@ -218,15 +218,32 @@ def test_the_command_writes_the_report_of_several_models(
     samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = [f"moved={png(samples, tmp_path / 'a')}", f"soft={grey(samples, tmp_path / 'b')}"]
+    sites = "".join(f"case{n:02d},{'north' if n < 10 else 'south'}\n" for n in range(NUMBER))
+    (tmp_path / "sites.csv").write_text(f"image,site\n{sites}")
     places = ["--predictions", *models, str(tmp_path / "data"), "--labels", "disc"]
-    main(["evaluate", *places, "--output", str(tmp_path / "out")])
+    groups = ["--by", "site", "--groups", str(tmp_path / "sites.csv")]
+    main(["evaluate", *places, *groups, "--output", str(tmp_path / "out")])
     shown = capsys.readouterr().out
-    for text in ("| empty mask |", "| moved |", "| soft |", "Per lesion, 12 lesions", "| moved − soft |", "first in"):
+    for text in (
+        "| empty mask |",
+        "| moved |",
+        "| soft |",
+        "Per lesion, 12 lesions",
+        "| moved − soft |",
+        "first in",
+        "By site",
+    ):
         assert text in shown
     report = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert report["predictions"][1] == {"name": "soft", "form": "grey levels as probabilities", "images": NUMBER}
     html = (tmp_path / "out" / "report.html").read_text()
-    for text in ("moved and soft on the test split", "Every two compared", "with the masks of moved"):
+    for text in (
+        "soft, by site",
+        "south (n = 2 of 2 cases, too few)",
+        "moved and soft on the test split",
+        "Every two compared",
+        "with the masks of moved",
+    ):
         assert text in html
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 1 + NUMBER * 3
 
