@@ -34,7 +34,7 @@ MAX_BYTES = 64_000
 
 _DENSE = 2**18
 _SAMPLE = 1024
-_CHUNK = 2**17  # blended values at a time: they stay in the processor's cache
+_CHUNK = 2**15  # blended values at a time: they stay in the processor's cache
 _FITS_TWICE = 2**26  # one float64 holds two counts below this without rounding
 _INVALID = 255
 _VALUES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
@@ -238,7 +238,9 @@ def blend_cells(
     probabilities: Float[np.ndarray, "M K cells"], weights: Float[np.ndarray, "V M"]
 ) -> Float[np.ndarray, "K V cells"]:
     """Bit for bit what `weighted_mean` makes of each weight vector: a matrix product would round otherwise."""
-    blended = np.zeros((probabilities.shape[1], len(weights), probabilities.shape[2]), np.float32)
-    for member, column in zip(probabilities, weights.astype(np.float32).T, strict=True):
-        blended += column[:, None] * member[:, None, :]
+    columns = weights.astype(np.float32).T[:, :, None]
+    blended = np.multiply(columns[0], probabilities[0][:, None, :], dtype=np.float32)
+    term = np.empty_like(blended)
+    for member, column in zip(probabilities[1:], columns[1:], strict=True):
+        blended += np.multiply(column, member[:, None, :], out=term)
     return blended
