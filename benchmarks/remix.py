@@ -1,9 +1,9 @@
-"""Time from a slider's event to the drawn frame in a real browser, for every vote; beside a bare Gradio app.
+"""Time from a slider's event to the drawn frame in a real browser, for every vote; beside bare Gradio, the floor.
 
     python benchmarks/remix.py
 
 Five members with three labels each (drawn, as three labels of the embedded members would be) on a synthetic image of
-1024 × 1024. The peer only darkens some rows of the same image: what it takes is Gradio, JPEG and browser, the way of
+1024 × 1024. The floor only darkens some rows of the same image: what it takes is Gradio, JPEG and browser, the way of
 any page whose server draws. The two move in turns, so that a busy machine slows both. Also printed: the requests during
 the moves (0 wanted), the time from release to the library's own result, and the bytes of the planes.
 """

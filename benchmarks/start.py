@@ -1,20 +1,19 @@
-"""Seconds from starting the page to the first mask, beside a plain app: `python benchmarks/start.py [ROUNDS]`.
+"""Seconds from starting the page to the first mask, beside two plain apps: `python -m benchmarks.start [ROUNDS]`.
 
-Each start is a new process. Cold: every cache of the program is an empty folder, so whatever a first start converts or
-fetches is in the figure; warm: the same folder again. The mask is that of an example image by the embedded ensemble,
-asked for as soon as the server answers, by the same client. The plain app is what smp and Gradio give in thirty lines:
-the same three members and weights. Both take turns; medians.
+Each start is a new process whose caches are empty folders. The mask is that of an example image by the embedded
+ensemble, asked for as soon as the server answers, by the same client. smp + Gradio: what those two give in thirty
+lines, the same three members and weights. bare Gradio: the floor, an app that returns its file. All take turns.
 """
 
 import contextlib
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
@@ -45,26 +44,28 @@ def segment(path):
     return path + "-mask.png"
 gr.Interface(segment, gr.File(), gr.File(), api_name="segment").launch()
 """
+BARE_APP = """
+import gradio as gr
+gr.Interface(lambda path: path, gr.File(), gr.File(), api_name="segment").launch()
+"""
+APPS = {"medseg": ["app.py"], "smp + Gradio": ["-c", PLAIN_APP], "bare Gradio (floor)": ["-c", BARE_APP]}
 
-APPS = {"medseg": ["app.py"], "plain smp + Gradio": ["-c", PLAIN_APP]}
 
-
-def main() -> None:
-    """Print the median of each app, cold and warm, and their ratio."""
+def main(rounds: int = 5) -> None:
+    """The table: each app's median, smallest and largest, and medseg's share of it, pair by pair."""
     from gradio_client import Client  # imported before any clock runs
 
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    times: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in APPS for kind in ("cold", "warm")}
+    times: dict[str, list[float]] = {name: [] for name in APPS}
     for _ in range(rounds):
         for name, start in APPS.items():
             with tempfile.TemporaryDirectory() as caches:
-                for kind in ("cold", "warm"):
-                    times[name, kind].append(seconds_to_first_mask(start, Path(caches), Client))
-                    print(f"{name}, {kind}: {times[name, kind][-1]:.1f} s", file=sys.stderr, flush=True)
-    print(f"{rounds} rounds, load of the machine now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for kind in ("cold", "warm"):
-        ours, plain = (statistics.median(times[name, kind]) for name in APPS)
-        print(f"{kind}: medseg {ours:.1f} s, plain smp + Gradio {plain:.1f} s, ratio {ours / plain:.2f}")
+                times[name].append(seconds_to_first_mask(start, Path(caches), Client))
+    print(f"{rounds} fresh starts each, in turns; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    print("| app | process start to first mask, s | medseg ÷ this |\n|---|---|---|")
+    for name, each in times.items():
+        shares = [ours / other for ours, other in zip(times["medseg"], each, strict=True)]
+        ratio = f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+        print(f"| {name} | {median(each):.1f} ({min(each):.1f} to {max(each):.1f}) | {ratio} |")
 
 
 def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> float:
@@ -88,8 +89,8 @@ def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> fl
                 sys.exit("the app ended before it answered")
             time.sleep(0.02)
         client = client_of(f"http://127.0.0.1:{port}", verbose=False)
-        answer = client.predict(handle_file(IMAGE), api_name="/segment")
-        mask = answer if isinstance(answer, str) else answer[2]
+        result = client.predict(handle_file(IMAGE), api_name="/segment")
+        mask = result if isinstance(result, str) else result[2]
         taken = time.perf_counter() - begun
         if not Path(mask).is_file():
             sys.exit("no mask came")
@@ -101,4 +102,4 @@ def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> fl
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -239,7 +239,7 @@ def blend_cells(
 ) -> Float[np.ndarray, "K V cells"]:
     """Bit for bit what `weighted_mean` makes of each weight vector: a matrix product would round otherwise."""
     columns = weights.astype(np.float32).T[:, :, None]
-    blended = np.multiply(columns[0], probabilities[0][:, None, :], dtype=np.float32)
+    blended: Float[np.ndarray, "K V cells"] = np.multiply(columns[0], probabilities[0][:, None, :], dtype=np.float32)
     term = np.empty_like(blended)
     for member, column in zip(probabilities[1:], columns[1:], strict=True):
         blended += np.multiply(column, member[:, None, :], out=term)

@@ -22,14 +22,16 @@ class _End:
     """A source has nothing more."""
 
 
-def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] = lambda item: 0) -> Iterator[T]:
+def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] | None = None) -> Iterator[T]:
     """The items of all `sources`, in order, each source on a thread of a pool, AHEAD of them at a time.
 
-    A source is one item ahead of what was taken. `size` says how many bytes stand behind an item: where AHEAD of the
-    largest so far would be more than MAX_BYTES, fewer sources are begun. What a source raises is raised when its turn
-    comes. Sources are taken from their iterable one by one: it may end early, and those begun come to their end.
+    A source is one item ahead of what was taken. `size` says how many bytes stand behind an item: with it the first
+    source is alone until its first item is there, and where AHEAD of the largest so far would be more than MAX_BYTES,
+    fewer are begun. What a source raises is raised when its turn comes. Sources are taken from their iterable one by
+    one: it may end early, and those begun come to their end.
     """
-    rest, most = iter(sources), 1
+    rest, limit = iter(sources), AHEAD if size is None else 1
+    largest = 1
     steps: deque[tuple[Iterator[T], Future[T | _End]]] = deque()
     with ThreadPoolExecutor(AHEAD, "ahead") as pool:
 
@@ -38,19 +40,20 @@ def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] = lambda item
             return pool.submit(lambda: context.run(lambda: next(source, _End())))
 
         while True:
-            room = max(1, min(AHEAD, MAX_BYTES // most)) - len(steps)
-            steps.extend((source, step(source)) for source in islice(rest, max(0, room)))
+            steps.extend((source, step(source)) for source in islice(rest, max(0, limit - len(steps))))
             if not steps:
                 return
             source, future = steps.popleft()
             item = future.result()
             if not isinstance(item, _End):
-                most = max(most, size(item))
+                if size is not None:
+                    largest = max(largest, size(item))
+                    limit = max(1, min(AHEAD, MAX_BYTES // largest))
                 steps.appendleft((source, step(source)))
                 yield item
 
 
-def mapped(work: Callable[[S], T], items: Iterable[S], size: Callable[[T], int] = lambda item: 0) -> Iterator[T]:
+def mapped(work: Callable[[S], T], items: Iterable[S], size: Callable[[T], int] | None = None) -> Iterator[T]:
     """`work` of each item, in order, `ahead` of what was taken."""
 
     def once(item: S) -> Iterator[T]:

@@ -1,0 +1,253 @@
+"""The embedded polyp ensemble on one image and on a folder, beside its peers: `python -m benchmarks.inference`.
+
+ours: medseg. smp loop: what smp users write, its three networks in torch one after the other. ONNX Runtime bare: the
+same graphs opened with its own defaults, no checks. floor: the networks' multiplications and additions at the rate of a
+matrix product of this machine in the same run.
+
+Every figure of one image is from fresh processes, which take turns; alone, and beside one busy process. `run`, in one
+process: seconds from its start to the first mask, then the median of the networks alone, then its peak memory.
+The folder: the same images through `medseg predict` and through the loop, in turns, each a fresh process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
+IMAGE = ROOT / "assets" / "examples" / "endoscopy-1.png"
+KVASIR = Path(os.environ.get("MEDSEG_DATA", ROOT.parent / "shared" / "data")) / "polyp" / "kvasir-seg" / "images"
+WAYS = ("ours", "smp loop", "ONNX Runtime bare")
+RUNS = 9
+"""Runs of the networks in one process, of which the median counts."""
+
+
+def members() -> list[tuple[Path, dict[str, Any], float]]:
+    """Folder, preprocessing and weight of each member."""
+    listed = json.loads((ENSEMBLE / "ensemble.json").read_text())["members"]
+    folders = [(ENSEMBLE / member["source"], member["weight"]) for member in listed]
+    return [(f, json.loads((f / "member.json").read_text())["preprocess"], weight) for f, weight in folders]
+
+
+def batches(path: Path) -> tuple[list[np.ndarray], tuple[int, int]]:
+    """Each member's input as a plain script makes it, and the image's (width, height)."""
+    from PIL import Image
+
+    image = Image.open(path).convert("RGB")
+    made = []
+    for _, about, _ in members():
+        pixels = (
+            np.asarray(image.resize((about["width"], about["height"]), Image.Resampling.BILINEAR), np.float32) / 255
+        )
+        made.append(((pixels - about["mean"]) / about["std"]).astype(np.float32).transpose(2, 0, 1)[None])
+    return made, image.size
+
+
+def save(logits: list[np.ndarray], size: tuple[int, int], path: Path) -> None:
+    """The blended mask on the image's grid."""
+    from PIL import Image
+
+    blended = sum(w / (1 + np.exp(-one[0, 0])) for one, (_, _, w) in zip(logits, members(), strict=True))
+    grown = Image.fromarray(np.asarray(blended, np.float32)).resize(size, Image.Resampling.BILINEAR)
+    Image.fromarray(np.uint8(np.asarray(grown) >= 0.5) * 255).save(path)
+
+
+def opened(way: str) -> Any:
+    """What runs the networks of one of the peers on their inputs."""
+    if way == "smp loop":
+        import segmentation_models_pytorch as smp
+        import torch
+
+        networks = [smp.from_pretrained(str(folder)).eval() for folder, _, _ in members()]
+
+        def loop(inputs: list[np.ndarray]) -> list[np.ndarray]:
+            with torch.inference_mode():
+                return [net(torch.from_numpy(x)).numpy() for net, x in zip(networks, inputs, strict=True)]
+
+        return loop
+    import onnxruntime
+
+    sessions = [onnxruntime.InferenceSession(str(folder / "graph.onnx")) for folder, _, _ in members()]
+    return lambda inputs: [s.run(None, {"image": x})[0] for s, x in zip(sessions, inputs, strict=True)]
+
+
+def run(way: str, started: float) -> dict[str, float]:
+    """One process of its own: what it took since `started`, and how long its networks take."""
+    with tempfile.TemporaryDirectory() as name:
+        if way == "ours":
+            import medseg
+            from medseg.export.png import write_mask
+            from medseg.inference import runtime
+
+            ensemble = medseg.Ensemble.from_pretrained("polyp")
+            prediction = ensemble.predict(medseg.read_image(IMAGE))
+            write_mask(prediction.masks, prediction.image, Path(name) / "mask.png")
+            first = time.time() - started
+            inputs, _ = batches(IMAGE)
+
+            def networks() -> None:
+                for member, batch in zip(ensemble.members, inputs, strict=True):
+                    runtime.run(member.network, batch)
+        else:
+            forward = opened(way)
+            inputs, size = batches(IMAGE)
+            save(forward(inputs), size, Path(name) / "mask.png")
+            first = time.time() - started
+
+            def networks() -> None:
+                forward(inputs)
+
+        networks()
+        times = [timed(networks) for _ in range(RUNS)]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {"first": first, "networks": median(times), "p95": float(np.percentile(times, 95)), "memory": memory}
+
+
+def timed(work: Any) -> float:
+    """Seconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def child(*words: str, **environment: str) -> dict[str, Any]:
+    """What a fresh process of this file prints as JSON."""
+    command = [sys.executable, "-m", "benchmarks.inference", *words]
+    shown = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return dict(json.loads(shown.stdout.splitlines()[-1]))
+
+
+def operations() -> dict[str, float]:
+    """GFLOP of the three networks for one image (convolutions and matrix products), and this machine's rate now."""
+    import segmentation_models_pytorch as smp
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        for (folder, _, _), batch in zip(members(), batches(IMAGE)[0], strict=True):
+            smp.from_pretrained(str(folder)).eval()(torch.from_numpy(batch))
+    square = np.random.default_rng(0).random((2048, 2048), np.float32)
+    best = min(timed(lambda: square @ square) for _ in range(8))
+    return {"gflop": counter.get_total_flops() / 1e9, "rate": 2 * 2048**3 / best / 1e9}
+
+
+def one_image(rounds: int) -> None:
+    """The table of one image: medians over the processes, smallest and largest in brackets."""
+    print(f"One image, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    print("| | | networks, ms | 95th percentile | start to first mask, s | peak memory, MiB | networks ÷ ours |")
+    print("|---|---|---|---|---|---|---|")
+    floors = [child("operations") for _ in range(2)]
+    for place in ("alone", "beside a busy process"):
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(rounds):
+            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if place != "alone" else None
+            try:
+                for way in WAYS:
+                    found[way].append(child("run", way, str(time.time())))
+            finally:
+                if busy is not None:
+                    busy.kill()
+                    busy.wait()
+        for way, each in found.items():
+            ratio = median(
+                other["networks"] / mine["networks"] for other, mine in zip(each, found["ours"], strict=True)
+            )
+            cells = [
+                spread([1000 * one["networks"] for one in each], 0),
+                f"{1000 * median(o['p95'] for o in each):.0f}",
+            ]
+            cells += [spread([one["first"] for one in each], 1), f"{median(one['memory'] for one in each):.0f}"]
+            print(f"| {place} | {way} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
+    gflop, rate = floors[0]["gflop"], max(one["rate"] for one in floors)
+    print(f"| alone | floor: {gflop:.1f} GFLOP at {rate:.0f} GFLOP/s | {1000 * gflop / rate:.0f} | | | | |")
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Median, smallest and largest."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def loop(files: list[Path], output: Path) -> None:
+    """The folder as the plain loop takes it."""
+    forward = opened("smp loop")
+    for path in files:
+        inputs, size = batches(path)
+        save(forward(inputs), size, output / f"{path.stem}.png")
+
+
+def folder(way: str, count: int) -> dict[str, float]:
+    """Images/s over `count` images, from the process's first import on, and memory after a quarter and at the end."""
+    started = time.perf_counter()
+    files = (sorted(KVASIR.glob("*.jpg")) * (1 + count // 900))[:count]
+    with tempfile.TemporaryDirectory() as name:
+        if way == "ours":
+            from medseg.inference.batch import Job, Settings, predict_jobs
+            from medseg.inference.ensemble import Ensemble
+
+            memory: list[float] = []
+            jobs = [Job(path, f"{number:05}") for number, path in enumerate(files)]
+            ensemble = Ensemble.from_pretrained("polyp")
+            failed = predict_jobs(ensemble, jobs, Path(name), Settings(), lambda: memory.append(resident()))
+            if failed:
+                raise SystemExit(f"{failed} images failed")
+            quarter, end = memory[count // 4], memory[-1]
+        else:
+            loop(files, Path(name))
+            quarter = end = resident()
+    return {"rate": count / (time.perf_counter() - started), "quarter": quarter, "end": end}
+
+
+def resident() -> float:
+    """MiB that this process holds now."""
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def folders(rounds: int, count: int, long: int) -> None:
+    """The table of a folder, and memory over a long one."""
+    if not KVASIR.is_dir():
+        print(f"\nNo folder: {KVASIR} is not here (MEDSEG_DATA names the data).")
+        return
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(child("folder", "ours", str(count))["rate"])
+        theirs.append(child("folder", "smp loop", str(count))["rate"])
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    print(f"\nA folder of {count} Kvasir-SEG images, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f}\n")
+    print("| medseg predict, images/s | smp loop, images/s | ratio |\n|---|---|---|")
+    print(f"| {spread(ours, 1)} | {spread(theirs, 1)} | {spread(ratios, 2)} |")
+    if long:
+        held = child("folder", "ours", str(long))
+        print(
+            f"\nMemory over {long} images: {held['quarter']:.0f} MiB after a quarter, {held['end']:.0f} MiB at the end."
+        )
+
+
+def main(rounds: int = 5, count: int = 200, long: int = 2000) -> None:
+    """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES [LONG]]]`."""
+    one_image(rounds)
+    folders(max(2, rounds // 2), count, long)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["run", way, started]:
+            print(json.dumps(run(way, float(started))))
+        case ["operations"]:
+            print(json.dumps(operations()))
+        case ["folder", way, count]:
+            print(json.dumps(folder(way, int(count))))
+        case words:
+            main(*map(int, words))

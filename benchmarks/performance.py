@@ -1,0 +1,103 @@
+"""docs/performance.md, every figure anew: `python -m benchmarks.performance [SECTION …]`, 15 minutes on quiet cores.
+
+Each section is what its benchmark prints. Sections that are not named keep what they say. The load of the machine
+stands in each: figures of one section compare, since what they compare took turns; a busy machine makes all larger.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, FIGURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "growth.png"
+INTRODUCTION = """# Performance
+
+On a CPU a network runs in ONNX Runtime from `graph.onnx` in its member folder, and torch is not imported. The graph
+holds no weights: it reads those of model.safetensors, and it is checked before it is opened. A folder of an older
+version runs on torch until it gets its graph:
+
+```bash
+medseg export --graph my-ensemble
+```
+
+A member that is trained here gets one where the extra `train` is installed. All that goes through many images
+(`predict`, `evaluate`, `fit`, `calibrate`, the page's batch, Ray's workers) decodes the next images and writes the last
+while one is in the networks. No GPU was at hand: `python -m benchmarks.gpu` measures one.
+
+`python -m benchmarks.performance` writes this page but for its last section. Medians, with the smallest and the largest
+in brackets. The ensemble is the embedded one for polyps, three members.
+"""
+OTHERS = "Other commands"
+"""The section that stays as it is."""
+
+SECTIONS = {
+    "One image, and a folder": ["benchmarks.inference"],
+    "From start to first mask": ["benchmarks.start"],
+    "Several visitors": ["benchmarks.visitors"],
+    "Growth": ["benchmarks.growth", "docs/growth.png"],
+    "Choosing weights": ["benchmarks.fit", "compare"],
+    "A slider": ["benchmarks.remix"],
+    "Drawing and writing": ["benchmarks.draw"],
+}
+REMARKS = {
+    "Growth": "![time and memory over members, pixels, images and processes](growth.png)\n",
+    "Choosing weights": "The peer tries every weight vector on all pixels, held in float32.\n",
+    "A slider": "Bare Gradio is the floor: an app that only darkens some rows of the same image.\n",
+}
+SMALL = {"benchmarks.inference": ["2", "40", "200"], "benchmarks.start": ["2"], "benchmarks.visitors": ["60"]}
+"""Fewer rounds, for a machine that others use: `--small`."""
+
+
+def section(name: str, small: bool) -> str:
+    """What the benchmark prints, under its heading, with the command, the date and how long it took."""
+    module, *words = SECTIONS[name]
+    words = [*words, *(SMALL.get(module, []) if small else [])]
+    started = time.perf_counter()
+    command = [sys.executable, "-m", module, *words]
+    shown = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    took = time.perf_counter() - started
+    said = (
+        f"`python -m {' '.join([module, *words])}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}, {took / 60:.1f} minutes."
+    )
+    return f"## {name}\n\n{said}\n\n{REMARKS.get(name, '')}\n{shown.strip()}\n".replace("\n\n\n", "\n\n")
+
+
+def machine() -> str:
+    """The processor, and the versions that figures depend on."""
+    model = platform.processor() or platform.machine()
+    if (listed := Path("/proc/cpuinfo")).is_file():
+        model = re.search(r"model name\s*: (.*)", listed.read_text())[1]  # type: ignore[index]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch", "gradio"))
+    return f"{os.cpu_count()} × {model}, {packages}"
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """The sections that a page has, by name."""
+    parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part.strip() + "\n" for part in parts}
+
+
+def main(words: list[str]) -> None:
+    """Measure the sections named, or all, and write the page after each."""
+    small = "--small" in words
+    names = [name for name in words if name != "--small"] or list(SECTIONS)
+    if unknown := set(names) - SECTIONS.keys():
+        sys.exit(f"There is no section {unknown.pop()!r}: wanted some of {', '.join(SECTIONS)}.")
+    kept = sections_of(PAGE.read_text(encoding="utf-8"))
+    for name in names:
+        print(name, file=sys.stderr, flush=True)
+        kept[name] = section(name, small)
+        texts = [kept[name] for name in (*SECTIONS, OTHERS) if name in kept]
+        PAGE.write_text("\n".join([INTRODUCTION, *texts]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
