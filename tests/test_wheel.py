@@ -94,7 +94,7 @@ def test_the_code_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="the extra docs is not installed")
-@pytest.mark.parametrize("name", ["image", "own_data", "dicom"])
+@pytest.mark.parametrize("name", ["image", "own_data", "dicom", "evaluate"])
 def test_a_notebook_runs_without_a_network(python: Path, tmp_path: Path, name: str) -> None:
     notebook = shutil.copy(ROOT / "docs" / "notebooks" / f"{name}.ipynb", tmp_path)
     code = "from nbclient.cli import main; main()"

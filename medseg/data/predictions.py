@@ -142,7 +142,10 @@ def _from_folder(place: Path, files: Sequence[Path], samples: Sequence[Sample], 
 
 
 def _strangers(paths: Iterable[Path]) -> list[str]:
-    return [str(entry) for entry in left_out("files that belong to no image here", [path.name for path in paths])]
+    return [
+        str(entry)
+        for entry in left_out("files that are of none of the images asked for", [path.name for path in paths])
+    ]
 
 
 def _reader(path: Path, sample: Sample, labels: Sequence[str], soft: bool) -> Reader:
@@ -393,7 +396,7 @@ def _form_of(place: Path, texts: Sequence[str]) -> RleForm:
     except ValueError:
         raise InputError(f"{place.name} holds run lengths that are no whole numbers.") from None
     several = [row for row in numbers if len(row) > 3]
-    if not all(_rise(row) for row in several) or any(row and row[0] == 0 for row in numbers):
+    if not any(numbers) or not all(map(_rise, several)) or any(row and row[0] == 0 for row in numbers):
         return "relative"
     if len(several) > 2 or any(len(row) > 9 for row in several):
         return "absolute"

@@ -138,7 +138,7 @@ def test_models_are_compared_on_the_images_that_all_have(samples: list[Sample], 
     found, scored = evaluate_predictions(opened, samples, [], ["disc"])
     assert found.report["n"] == len(scored) == NUMBER - 2
     doubts = " ".join(found.report["doubts"])
-    assert "a: Left out: files that belong to no image here (1), the first: other.png." in doubts
+    assert "a: Left out: files that are of none of the images asked for (1), the first: other.png." in doubts
     assert "a: Left out: images without a prediction (1), the first: case03.png." in doubts
     assert "b: case05.npz: This is no file of NumPy's that can be read" in doubts
     assert found.report["comparison"]["labels"]["disc"]["pairs"]["a − b"]["mean"] == 0
