@@ -142,9 +142,18 @@ def _announced(accelerator: Accelerator) -> Accelerator:
 
 
 def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> AveragedModel:
-    """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017)."""
-    average: Any = get_ema_multi_avg_fn  # PyTorch gives it no types
-    return AveragedModel(network, device, multi_avg_fn=average(decay), use_buffers=True)
+    """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017).
+
+    After n steps its decay is (1 + n) / (10 + n) at the most, or the mean of a short training would still be made of
+    the weights that it began with.
+    """
+
+    def update(mean: Any, current: Any, count: Any) -> None:
+        steps = int(count)
+        average: Any = get_ema_multi_avg_fn  # PyTorch gives it no types
+        average(min(decay, (1 + steps) / (10 + steps)))(mean, current, count)
+
+    return AveragedModel(network, device, multi_avg_fn=update, use_buffers=True)
 
 
 def _share_statistics(network: torch.nn.Module) -> None:

@@ -62,6 +62,30 @@ def test_images_that_no_member_knows_start_from_imagenet_where_it_is_installed(
     assert ("package" in str(choice.value)) is installed
 
 
+def test_a_label_that_the_start_knows_is_adapted_and_another_is_learnt_at_a_higher_rate(tmp_path: Path) -> None:
+    data = str(folder(tmp_path / "mine", POLYP))
+    rates = {
+        label: values({"data": data, "labels": [label], **named})["learning_rate"]
+        for label, named in {"polyp": {}, "ulcer": {}, "tumour": {"init": "brain-unet-lite0"}}.items()
+    }
+    assert rates == {"polyp": 5e-4, "ulcer": 2e-3, "tumour": 5e-4}
+    assert values({"data": data, "labels": ["polyp"], "architecture": "fpn"})["learning_rate"] == 1e-3
+
+
+def test_several_processes_share_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {"data": str(folder(tmp_path / "mine", POLYP)), "labels": ["polyp"]}  # 14 of 20 images train
+    assert values(named)["epochs"] == defaults.STEPS / 2
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert values(named)["epochs"] == defaults.STEPS
+
+
+def test_one_tinted_film_among_grey_ones_makes_no_photographs(tmp_path: Path) -> None:
+    data = folder(tmp_path / "films", (0.5, 0.5, 0.5))
+    for path in sorted((data / "images").iterdir())[::4]:
+        PIL.Image.fromarray(np.full((200, 300, 3), (140, 120, 100), np.uint8)).save(path)
+    assert values({"data": str(data), "labels": ["lung"]})["augmentation"] == "medium"
+
+
 def test_what_the_user_names_is_not_chosen(tmp_path: Path) -> None:
     data = str(folder(tmp_path / "mine", POLYP))
     named = {"data": data, "labels": ["polyp"], "size": 64, "architecture": "fpn", "epochs": 2, "output": "here"}

@@ -232,10 +232,11 @@ def test_the_mean_of_the_weights_is_what_is_scored_and_kept(tiny: Recipe, monkey
 
     monkeypatch.setattr(loop, "_step", step)
     monkeypatch.setattr(loop, "validate", validate)
-    folder = train(replace(tiny, epochs=1, ema_decay=0.75))
+    folder = train(replace(tiny, epochs=1, ema_decay=0.25))
     mean = steps[0]
-    for after in steps[1:]:
-        mean = {name: 0.75 * value + 0.25 * after[name] for name, value in mean.items()}
+    for count, after in enumerate(steps[1:], start=1):
+        decay = (1 + count) / (10 + count) if count < 2 else 0.25  # 2/11, then 3/12 = 0.25 and no more
+        mean = {name: decay * value + (1 - decay) * after[name] for name, value in mean.items()}
     assert len(steps) > 2
     (network,) = seen
     kept = load_network(folder).state_dict()
