@@ -77,18 +77,15 @@ def choose(chosen: dict[str, Any]) -> list[Choice]:
     samples = select(data.samples, "train")
     images = _read(samples[:: math.ceil(len(samples) / LOOKED_AT)])
     name = Path(chosen["data"]).resolve().stem
-    network = _network(images, chosen)
-    start = next((choice.value for choice in network if choice.name == "init"), chosen.get("init", ""))
     choices = [
         *_labels(data, chosen),
         Choice("name", f"{name}-member", "the data's name"),
         Choice("output", f"runs/{name}", "the data's name"),
         _provenance(data),
-        *network,
+        *_network(images, chosen),
         _channels(images),
         _size(images),
         *_course(len(samples), chosen),
-        _rate(start, chosen.get("labels") or data.labels, own=not network and not start),
         _augmentation(images),
         Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
         if chosen.get("task") != "multiclass"
@@ -177,28 +174,17 @@ def _size(images: Sequence[Image]) -> Choice:
 
 
 def _course(count: int, chosen: dict[str, Any]) -> list[Choice]:
-    """Batch size and epochs for `count` training images."""
+    """Batch size, epochs and learning rate for `count` training images."""
     batch = chosen.get("batch_size", 8 if count < 400 else 16)
     steps = max(1, math.ceil(count / batch / int(os.environ.get("WORLD_SIZE", "1"))))
     epochs = max(5, math.ceil(STEPS / steps))
     return [
         Choice("batch_size", batch, f"{count} training images make {steps} steps an epoch"),
         Choice("epochs", epochs, f"{epochs * steps} steps, about {STEPS} of which adapt trained weights"),
+        Choice("learning_rate", 2e-3, "trained weights learn a new folder fastest at it")
+        if chosen.get("init") or not _NETWORK & chosen.keys()
+        else Choice("learning_rate", 1e-3, "a network of your choice"),
     ]
-
-
-def _rate(start: str, labels: Sequence[str], *, own: bool) -> Choice:
-    """The learning rate of a training that starts from the member `start`, of ImageNet weights where it is empty, or of
-    the user's `own` network.
-
-    Measured on validation images at 96 pixels and 60 steps: where the start knows the label (polyps of another
-    clinic), a high rate unlearns more than it learns; where it does not (lungs), a low one learns too little.
-    """
-    if own:
-        return Choice("learning_rate", 1e-3, "a network of your choice")
-    if start and set(labels) <= set(read_donor(find_member(start)).labels):
-        return Choice("learning_rate", 5e-4, f"{start} knows {', '.join(labels)} and is adapted")
-    return Choice("learning_rate", 2e-3, f"trained weights learn {', '.join(labels)} anew")
 
 
 def _augmentation(images: Sequence[Image]) -> Choice:

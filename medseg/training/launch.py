@@ -53,7 +53,12 @@ def read_flags(command: list[str], own_words: int) -> dict[str, str]:
 
 def obey(recipe: AnyRecipe) -> AnyRecipe:
     """The recipe with what the launcher was asked for. Raises ConfigError for what training cannot do, or where the two
-    contradict each other."""
+    contradict each other. Call it before Accelerate's state is made: several processes without a GPU find each other
+    only where ACCELERATE_USE_CPU says so, which --multi_gpu does not."""
+    import torch  # here: --help need not wait for it
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
     for key, flag in _REFUSED.items():
         if os.environ.get(f"ACCELERATE_USE_{key}", "").lower() == "true":
             raise ConfigError(f"accelerate launch: training does not work with {flag}: leave it out.")
@@ -93,7 +98,7 @@ def require_processes(running: int) -> None:
     if asked != str(running):
         raise ConfigError(
             f"accelerate launch was asked for --num_processes {asked} and started {running}: add --multi_gpu (on a CPU "
-            "too), or leave --num_processes out."
+            "too, in place of --cpu), or leave --num_processes out."
         )
 
 
