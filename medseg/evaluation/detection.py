@@ -42,6 +42,7 @@ PROTOCOL = (
 )
 
 _EIGHT = np.ones((3, 3), bool)
+_COUNTED = 2**20
 _ROUNDING = 1e-9  # an IoU of exactly 1 / 10 is 0.1
 
 
@@ -58,12 +59,12 @@ class Lesions:
 
 def match(prediction: Mask, truth: Mask, image: Image | None = None) -> Lesions:
     """The lesions of two masks (H, W)."""
-    ours, predicted = ndimage.label(prediction, _EIGHT)
-    theirs, true = ndimage.label(truth, _EIGHT)
+    box = _box(prediction | truth)
+    theirs, true = ndimage.label(truth[box], _EIGHT)
     areas = np.bincount(theirs.ravel(), minlength=true + 1)[1:]
+    ours, predicted = ndimage.label(prediction[box], _EIGHT)
     own = np.bincount(ours.ravel(), minlength=predicted + 1)[1:]
-    both = prediction & truth
-    pairs, common = np.unique(np.stack([theirs[both], ours[both]]) - 1, axis=1, return_counts=True)
+    pairs, common = _overlaps(theirs, ours, predicted + 1)
     iou = common / (areas[pairs[0]] + own[pairs[1]] - common) if len(common) else np.zeros(0)
     hits = np.zeros((len(CRITERIA), true), bool)
     for row, least in zip(hits, CRITERIA.values(), strict=True):
@@ -71,6 +72,29 @@ def match(prediction: Mask, truth: Mask, image: Image | None = None) -> Lesions:
         row[_assigned(pairs[:, allowed], iou[allowed])] = True
     spacing = image.spacing_mm if image else None
     return Lesions(areas, hits, predicted, spacing[0] * spacing[1] if spacing else np.nan)
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """The rows and columns from the first marked pixel to the last: most of an image holds nothing."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _overlaps(
+    theirs: np.ndarray, ours: np.ndarray, number: int
+) -> tuple[Int64[np.ndarray, "2 n"], Int64[np.ndarray, "n"]]:
+    """The pairs (true, predicted) that share pixels, counted from 0, and how many they share."""
+    both = (theirs > 0) & (ours > 0)
+    codes = theirs[both].astype(np.int64) * number + ours[both]  # one number a pair: sorted, or counted where they fit
+    if codes.size and codes.max() < _COUNTED:
+        counts = np.bincount(codes)
+        codes = np.flatnonzero(counts)
+        common = counts[codes]
+    else:
+        codes, common = np.unique(codes, return_counts=True)
+    return np.stack([codes // number, codes % number]) - 1, common
 
 
 def _assigned(pairs: Int64[np.ndarray, "2 n"], iou: Float64[np.ndarray, "n"]) -> Int64[np.ndarray, "m"]:
@@ -174,10 +198,7 @@ def _curve(images: Sequence[Int64[np.ndarray, "T 3"]]) -> list[dict[str, float]]
 
 def _sweep(probabilities: np.ndarray, truth: Mask) -> Int64[np.ndarray, "T 3"]:
     """Found true lesions, false findings and true lesions at every threshold, within the box that holds anything."""
-    held = truth | (probabilities >= THRESHOLDS[0])
-    if not held.any():
-        return np.zeros((len(THRESHOLDS), 3), np.int64)
-    box = ndimage.find_objects(held.astype(np.int8))[0]
+    box = _box(truth | (probabilities >= THRESHOLDS[0]))
     values, true = probabilities[box], truth[box]
     counts = []
     for threshold in THRESHOLDS:
