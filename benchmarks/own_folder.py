@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import warnings
@@ -135,7 +136,7 @@ def report(name: str, runs: dict[str, list[dict[str, list[object]]]], options: a
     print(f"\n{name} ({task.data}, {task.label}): {len(cases)} test images, {options.steps} steps")
     for side, values in rows.items():
         mean = mean_interval(values, cases, (-1, 1) if side == "difference" else (0, 1))
-        bounds = "" if mean.low is None else f" ({mean.low:.3f} to {mean.high:.3f})"
+        bounds = "" if math.isnan(mean.low) else f" ({mean.low:.3f} to {mean.high:.3f})"
         print(f"{side:14} {mean.mean:.3f}{bounds}", flush=True)
 
 
