@@ -45,6 +45,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     evaluate.add_argument("--tta", action="store_true", help="score it averaged over flips too: five times the work")
     evaluate.add_argument(
+        "--robustness", action="store_true", help="score an ensemble on damaged images too: 46 times the work"
+    )
+    evaluate.add_argument(
         "--by", nargs="+", default=[], metavar="COLUMN", help="scores by site, scanner, sex …: columns of --groups"
     )
     evaluate.add_argument(
@@ -75,6 +78,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         wanted = "--predictions NAME=FOLDER … DATA" if named else "ENSEMBLE DATA, or --predictions NAME=FOLDER … DATA"
         raise InputError(f"Wanted medseg evaluate {wanted}; got {' '.join(map(str, places)) or 'no place'}.")
     options.data = Path(places[-1])
+    if named and options.robustness:
+        raise InputError("Robustness needs models that run: name an ensemble instead of --predictions.")
     if named:
         _evaluate_predictions(options, named)
     else:
@@ -128,6 +133,7 @@ def data_labels(options: argparse.Namespace) -> tuple[str, ...]:
 def _evaluate_ensemble(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
     from medseg.evaluation.evaluate import ENSEMBLE, evaluate
+    from medseg.evaluation.robustness import robustness
     from medseg.inference.ensemble import Ensemble
     from medseg.report.evaluation_images import show
 
@@ -138,6 +144,9 @@ def _evaluate_ensemble(options: argparse.Namespace) -> None:
     with tqdm(total=len(chosen), desc="evaluating") as bar:
         result = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
     result.report["doubts"] = doubts
+    if options.robustness:
+        with tqdm(total=len(chosen), desc="damaging") as bar:
+            result.report["robustness"] = robustness(ensemble, chosen, progress=lambda done, total: bar.update())
     _add_groups(options, chosen, result, [*ensemble.names, ENSEMBLE])
     if options.output:
         write_evaluation(options, chosen, result, show(ensemble, chosen, result.scores))
@@ -156,15 +165,22 @@ def _add_groups(options: argparse.Namespace, samples: Sequence[Sample], result: 
 
 
 def _print(options: argparse.Namespace, result: Result) -> None:
-    from medseg.report.evaluation_table import comparison_table, group_tables, lesion_table, selective_table, table
+    from medseg.report.evaluation_table import (
+        comparison_table,
+        group_tables,
+        lesion_table,
+        robustness_table,
+        selective_table,
+        table,
+    )
 
     for label in result.scores.labels:
         print(f"\n{label}, {options.split} split, n = {result.report['n']}\n\n{table(result.report, label)}")
         tables = [lesion_table(result.report, label), comparison_table(result.report, label)]
         for heading, lines in [*tables, *group_tables(result.report, label)]:
             print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
-    heading, lines = selective_table(result.report)
-    print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
+    for heading, lines in (selective_table(result.report), robustness_table(result.report)):
+        print(f"\n{heading}\n\n{lines}" if lines else "", end="\n" if lines else "")
     print(f"\nProtocol: {result.report['protocol']}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from medseg.evaluation.conventions import CONVENTIONS
 from medseg.evaluation.evaluate import ENSEMBLE
+from medseg.evaluation.robustness import NONE
 from medseg.evaluation.rows import EMPTY, PRIOR
 from medseg.inference.record import versions
 from medseg.report.evaluation_images import Shown
@@ -63,6 +64,8 @@ def page(report: dict[str, Any], shown: Sequence[Shown], facts: Mapping[str, str
         facts=_facts(report, facts),
         sections=[{"label": label, "tables": _tables(report, label)} for label in report["rows"][EMPTY]],
         selective=_selective(report.get("selective")),
+        damages=list(_damages(report.get("robustness"))),
+        damages_protocol=report["robustness"]["protocol"] if report.get("robustness") else "",
         conventions=CONVENTIONS.items(),
         groups={group: list(images) for group, images in groupby(shown, lambda image: image.group)},
     )
@@ -182,6 +185,27 @@ def _selective(summary: dict[str, Any] | None) -> dict[str, Any] | None:
         },
         "chance": 100 - 100 * min(1.0, summary["random"]["mean"] / top),
     }
+
+
+def _damages(summary: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """For each kind of damage a table of the rows at every strength, the gain below, and the Dice as lines of a 100 ×
+    100 drawing, from no damage to the strongest; the last line is the ensemble's."""
+    if not summary:
+        return
+    clean = summary["kinds"][NONE]["0"]
+    for kind, strengths in summary["kinds"].items():
+        if kind == NONE:
+            continue
+        columns = {"0": clean, **strengths}
+        rows = {row: {strength: values["rows"][row] for strength, values in columns.items()} for row in clean["rows"]}
+        table = _table(rows)
+        gain = Row("gain", [_cell(values["gain"], True) for values in columns.values()], "chosen")
+        lines = [" ".join(map(_point, range(6), by_strength.values())) for by_strength in rows.values()]
+        yield {"kind": kind, "table": Table([kind, *table.heads[1:]], [*table.rows, gain]), "lines": lines}
+
+
+def _point(place: int, estimate: dict[str, Any]) -> str:
+    return f"{20 * place},{100 - 100 * estimate['mean']:.1f}"
 
 
 _AREAS = {"this": "aurc", "an oracle": "oracle", "chance": "random"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.manifest import Sample
+from medseg.evaluation.evaluate import ENSEMBLE
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation
 from medseg.report.csv import write_csv
 
@@ -84,6 +85,19 @@ def group_tables(report: dict[str, Any], label: str) -> list[tuple[str, str]]:
         unknown = f", {summary['unknown']} images in none" if summary["unknown"] else ""
         tables.append((f"By {column}{unknown}", "\n".join(lines)))
     return tables
+
+
+def robustness_table(report: dict[str, Any]) -> tuple[str, str]:
+    """A heading, and the Dice of the ensemble with its gain at every strength of every kind of damage; "" without."""
+    summary = report.get("robustness")
+    if not summary:
+        return "", ""
+    lines = ["| damage | strength | Dice of the ensemble | gain over the best single |", "|---|---|---|---|"]
+    for kind, strengths in summary["kinds"].items():
+        for strength, values in strengths.items():
+            dice, gain = values["rows"][ENSEMBLE], values["gain"]
+            lines.append(f"| {kind} | {strength} | {_cell(dice)} | {_cell(gain, signed=True)} |")
+    return f"Under damage: {summary['protocol']}", "\n".join(lines)
 
 
 def group_words(name: str, group: dict[str, Any]) -> str:
