@@ -17,6 +17,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medseg.archive.address import checked_uid
+from medseg.archive.rows import Series, Study, count_of, dataset_of, series_of, study_of, text_of
 from medseg.archive.settings import URL, Settings, read_settings
 from medseg.errors import ArchiveError, CancelledError, InputError
 
@@ -32,27 +33,6 @@ PREVIEW = "192,192"
 """Columns and rows of what an archive renders."""
 
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
-
-
-@dataclass(frozen=True)
-class Study:
-    """A row of a search; it holds nothing that names the patient."""
-
-    uid: str
-    date: str
-    modalities: str
-    description: str
-    accession: str
-    instances: int
-
-
-@dataclass(frozen=True)
-class Series:
-    uid: str
-    modality: str
-    number: str
-    description: str
-    instances: int
 
 
 @dataclass(frozen=True)
@@ -95,14 +75,14 @@ class Archive:
         studies = {}
         for way in ways:
             for dataset in self._ask("search_for_studies", search_filters={**asked, **way}, limit=MOST):
-                studies[_text(dataset, "StudyInstanceUID")] = dataset
-        rows = [_study(study) for study in studies.values() if _text(study, "StudyInstanceUID")]
+                studies[text_of(dataset, "StudyInstanceUID")] = dataset
+        rows = [study_of(study) for study in studies.values() if text_of(study, "StudyInstanceUID")]
         return sorted(rows, key=lambda row: row.date, reverse=True)[:MOST]
 
     def find_series(self, study: str) -> list[Series]:
         """The series of a study, by their numbers."""
         listed = self._ask_all("search_for_series", "SeriesInstanceUID", study_instance_uid=checked_uid(study))
-        rows = [_series(series) for series in listed]
+        rows = [series_of(series) for series in listed]
         return sorted(rows, key=lambda row: (len(row.number), row.number))
 
     def fetch(
@@ -153,7 +133,7 @@ class Archive:
             try:
                 with self._said_plainly():
                     rendered = self._client.retrieve_instance_rendered(
-                        study, series, _text(middle, "SOPInstanceUID"), ("image/jpeg",), {"viewport": PREVIEW}
+                        study, series, text_of(middle, "SOPInstanceUID"), ("image/jpeg",), {"viewport": PREVIEW}
                     )
                 path.write_bytes(rendered)
             except CancelledError:
@@ -171,11 +151,11 @@ class Archive:
             chosen["series_instance_uid"] = checked_uid(series)
         listed = self._ask_all("search_for_instances", "SOPInstanceUID", **chosen)
         if instance is not None:
-            listed = [entry for entry in listed if _text(entry, "SOPInstanceUID") == checked_uid(instance)]
-        images = [entry for entry in listed if _text(entry, "Modality") not in _NO_IMAGES]
+            listed = [entry for entry in listed if text_of(entry, "SOPInstanceUID") == checked_uid(instance)]
+        images = [entry for entry in listed if text_of(entry, "Modality") not in _NO_IMAGES]
         if not images:
             raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
-        images.sort(key=lambda entry: (_text(entry, "SeriesInstanceUID"), _count(entry, "InstanceNumber")))
+        images.sort(key=lambda entry: (text_of(entry, "SeriesInstanceUID"), count_of(entry, "InstanceNumber")))
         return listed, images
 
     @contextlib.contextmanager
@@ -187,11 +167,11 @@ class Archive:
             self.session.cancelled = lambda: False
 
     def _fetch_instance(self, study: str, listed: Dataset, series: str | None, path: Path) -> None:
-        uid = _text(listed, "SOPInstanceUID")
+        uid = text_of(listed, "SOPInstanceUID")
         with self._said_plainly():
             image = self._client.retrieve_instance(
                 study,
-                series or _text(listed, "SeriesInstanceUID"),
+                series or text_of(listed, "SeriesInstanceUID"),
                 uid,
                 media_types=(("application/dicom", "*"),),
             )
@@ -201,10 +181,10 @@ class Archive:
 
     def holds(self, result: Dataset) -> bool:
         """Whether the archive has this instance."""
-        uids = {keyword: checked_uid(_text(result, keyword)) for keyword in ("SOPInstanceUID", "SeriesInstanceUID")}
-        study = checked_uid(_text(result, "StudyInstanceUID"))
+        uids = {keyword: checked_uid(text_of(result, keyword)) for keyword in ("SOPInstanceUID", "SeriesInstanceUID")}
+        study = checked_uid(text_of(result, "StudyInstanceUID"))
         listed = self._ask("search_for_instances", study_instance_uid=study, search_filters=uids)
-        return any(_text(instance, "SOPInstanceUID") == uids["SOPInstanceUID"] for instance in listed)
+        return any(text_of(instance, "SOPInstanceUID") == uids["SOPInstanceUID"] for instance in listed)
 
     def store(self, path: Path) -> str:
         """Store one DICOM file; returns `stored`, or `already there`, where nothing is sent.
@@ -237,7 +217,7 @@ class Archive:
         rows: dict[str, Dataset] = {}
         while True:
             page = self._ask(method, limit=PAGE, offset=len(rows), **arguments)
-            new = {_text(row, key): row for row in page if _text(row, key) and _text(row, key) not in rows}
+            new = {text_of(row, key): row for row in page if text_of(row, key) and text_of(row, key) not in rows}
             rows |= new
             if not new:
                 return list(rows.values())
@@ -246,7 +226,7 @@ class Archive:
 
     def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
         with self._said_plainly():
-            return [_dataset(row) for row in getattr(self._client, method)(**arguments)]
+            return [dataset_of(row) for row in getattr(self._client, method)(**arguments)]
 
 
 def open_archive() -> Archive:
@@ -257,27 +237,6 @@ def open_archive() -> Archive:
     return Archive(settings)
 
 
-def _study(row: Dataset) -> Study:
-    return Study(
-        uid=_text(row, "StudyInstanceUID"),
-        date=_text(row, "StudyDate"),
-        modalities=_text(row, "ModalitiesInStudy"),
-        description=_text(row, "StudyDescription"),
-        accession=_text(row, "AccessionNumber"),
-        instances=_count(row, "NumberOfStudyRelatedInstances"),
-    )
-
-
-def _series(row: Dataset) -> Series:
-    return Series(
-        uid=_text(row, "SeriesInstanceUID"),
-        modality=_text(row, "Modality"),
-        number=_text(row, "SeriesNumber"),
-        description=_text(row, "SeriesDescription"),
-        instances=_count(row, "NumberOfSeriesRelatedInstances"),
-    )
-
-
 def _check_stored(answer: Dataset, uid: str, host: str) -> None:
     """Raises ArchiveError for what STOW calls failed, or does not call stored, within a positive answer (PS3.18
     10.5.3.1): a proxy's page and an empty body are positive too."""
@@ -285,29 +244,5 @@ def _check_stored(answer: Dataset, uid: str, host: str) -> None:
     if failed:
         reason = int(failed[0].get("FailureReason") or 0)
         raise ArchiveError(f"The archive at {host} does not take it (reason {reason:04X}): ask its administrator.")
-    if uid not in {_text(item, "ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or []}:
+    if uid not in {text_of(item, "ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or []}:
         raise ArchiveError(f"The archive at {host} does not say that it stored it: look there before another try.")
-
-
-def _dataset(row: Any) -> Dataset:
-    """DICOM JSON (PS3.18 F), without attributes that hold what they must not: archives keep what scanners sent."""
-    try:
-        return Dataset.from_json(row)
-    except (ValueError, TypeError, OverflowError):
-        dataset = Dataset()
-        for tag, element in dict(row).items():
-            with contextlib.suppress(ValueError, TypeError, OverflowError):
-                dataset.update(Dataset.from_json({tag: element}))
-        return dataset
-
-
-def _text(row: Dataset, keyword: str) -> str:
-    value = row.get(keyword)
-    if value is None:
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value)
-
-
-def _count(row: Dataset, keyword: str) -> int:
-    text = _text(row, keyword)
-    return int(text) if text.isdigit() else 0

@@ -17,8 +17,9 @@ from medseg.app.server.upload_folder import work_folder
 from medseg.app.state.outgoing import Outgoing, opened
 from medseg.app.state.session import Session
 from medseg.archive.address import Address
-from medseg.archive.client import Archive, Study
-from medseg.archive.client import Series as Row
+from medseg.archive.client import Archive
+from medseg.archive.rows import Series as Row
+from medseg.archive.rows import Study
 from medseg.errors import InputError, MedsegError
 from medseg.export.results import without_image, write_results
 from medseg.image import Image
