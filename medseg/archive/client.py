@@ -132,15 +132,19 @@ class Archive:
         with self._cancellable(cancelled):
             try:
                 with self._said_plainly():
-                    rendered = self._client.retrieve_instance_rendered(
-                        study, series, text_of(middle, "SOPInstanceUID"), ("image/jpeg",), {"viewport": PREVIEW}
-                    )
-                path.write_bytes(rendered)
+                    path.write_bytes(self._render(study, series, checked_uid(text_of(middle, "SOPInstanceUID"))))
             except CancelledError:
                 raise
             except ArchiveError:  # not every archive renders
                 self._fetch_instance(study, middle, series, path)
         return path
+
+    def _render(self, study: str, series: str, uid: str) -> bytes:
+        """A JPEG. The client would write the comma as %2C, which Orthanc 1.10 refuses."""
+        place = f"studies/{study}/series/{series}/instances/{uid}/rendered?viewport={PREVIEW}"
+        response = self.session.get(f"{self.settings.url}/{place}", headers={"Accept": "image/jpeg"})
+        response.raise_for_status()
+        return response.content
 
     def _images(
         self, study: str, series: str | None, instance: str | None = None

@@ -19,7 +19,7 @@ class Study:
     modalities: str
     description: str
     accession: str
-    instances: int
+    instances: int | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Series:
     modality: str
     number: str
     description: str
-    instances: int
+    instances: int | None
 
 
 def study_of(row: Dataset) -> Study:
@@ -38,7 +38,7 @@ def study_of(row: Dataset) -> Study:
         modalities=text_of(row, "ModalitiesInStudy"),
         description=text_of(row, "StudyDescription"),
         accession=text_of(row, "AccessionNumber"),
-        instances=count_of(row, "NumberOfStudyRelatedInstances"),
+        instances=_number_of(row, "NumberOfStudyRelatedInstances"),
     )
 
 
@@ -48,7 +48,7 @@ def series_of(row: Dataset) -> Series:
         modality=text_of(row, "Modality"),
         number=text_of(row, "SeriesNumber"),
         description=text_of(row, "SeriesDescription"),
-        instances=count_of(row, "NumberOfSeriesRelatedInstances"),
+        instances=_number_of(row, "NumberOfSeriesRelatedInstances"),
     )
 
 
@@ -74,3 +74,8 @@ def text_of(row: Dataset, keyword: str) -> str:
 def count_of(row: Dataset, keyword: str) -> int:
     text = text_of(row, keyword)
     return int(text) if text.isdigit() else 0
+
+
+def _number_of(row: Dataset, keyword: str) -> int | None:
+    """None where the archive does not say."""
+    return count_of(row, keyword) if row.get(keyword) is not None else None

@@ -14,6 +14,7 @@ pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed 
 import medseg
 from medseg.reading.studies import list_series
 from tests.archive.archive_server import Hospital, running_hospital
+from tests.browser.test_page import shown_image, wait_for_another_image
 from tests.dicom_sources import write_source
 from tests.running_app import open_page, running_server
 
@@ -55,9 +56,9 @@ def test_a_series_goes_from_the_archive_to_the_page_and_its_seg_back(
     said(page, "archive-series", "CT")
     page.wait_for_selector("#archive-previews img")
     assert "Doe" not in page.inner_text("body")
-    before = page.get_attribute("#overlay img", "src")
+    before = shown_image(page)
     page.locator("#archive-previews img").first.click()
-    page.wait_for_function("before => document.querySelector('#overlay img').src !== before", arg=before)
+    wait_for_another_image(page, before)
 
     archive.click()
     page.get_by_label("The whole series").check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -43,52 +44,83 @@ def dcmqi_counts(path: Path, folder: Path) -> list[int]:
     return [int((volume == value).sum()) for volume in volumes for value in np.unique(volume[volume > 0])]
 
 
-def seg_of(source: str, folder: Path, kind: SegKind = "BINARY", empty: bool = False) -> tuple[Path, list[Prediction]]:
-    predictions, files = segment_files(write_source(source, folder), drawing_ensemble(empty=empty))
+def seg_of(source: str, folder: Path, kind: SegKind = "BINARY") -> tuple[Path, list[Prediction]]:
+    predictions, files = segment_files(write_source(source, folder), drawing_ensemble())
     write_dicom_seg(predictions, files, folder / f"{kind}.dcm", kind=kind)
     return folder / f"{kind}.dcm", predictions
 
 
-def areas(predictions: list[Prediction]) -> list[int]:
-    return [int(sum(one.masks[index].sum() for one in predictions)) for index in range(len(LABELS))]
+@dataclass(frozen=True)
+class Seg:
+    """A SEG, what it was written from, and how many pixels each label has."""
 
+    path: Path
+    kind: SegKind
+    predictions: list[Prediction]
+    source: Path
 
-@pytest.mark.parametrize("source", KINDS)
-def test_highdicom_opens_every_seg_and_finds_the_masks(source: str, tmp_path: Path) -> None:
-    for kind in get_args(SegKind):
-        path, predictions = seg_of(source, tmp_path, kind)
-        seg = highdicom.seg.segread(path)
-        assert [seg.get_segment_description(number).segment_label for number in (1, 2, 3)] == list(LABELS)
-        pixels = seg.pixel_array.reshape(-1, *predictions[0].image.size)
-        if kind == "LABELMAP":
-            assert [int((pixels == number).sum()) for number in (1, 2, 3)] == areas(predictions)
-        elif kind == "BINARY":
-            assert [int(part.sum()) for part in np.split(pixels, 3)] == areas(predictions)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.predictions[0].labels
+
+    @property
+    def areas(self) -> list[int]:
+        return [sum(int(each.masks[index].sum()) for each in self.predictions) for index in range(len(self.labels))]
+
+    def check(self, pixels: np.ndarray) -> None:
+        """That a reader's `pixels`, a plane for each frame, are what was written."""
+        planes = pixels.reshape(-1, *self.predictions[0].image.size)
+        if self.kind == "LABELMAP":
+            assert [int((planes == number).sum()) for number in range(1, len(self.labels) + 1)] == self.areas
+        elif self.kind == "BINARY":
+            assert [int(part.sum()) for part in np.split(planes, len(self.labels))] == self.areas
         else:
-            probabilities = np.concatenate([one.probabilities for one in predictions[:1]])
-            assert pixels[:: len(predictions)] / 255 == pytest.approx(probabilities, abs=0.5 / 255 + 1e-6)
+            probabilities = np.concatenate([each.probabilities for each in self.predictions[:1]])
+            assert planes[:: len(self.predictions)] / 255 == pytest.approx(probabilities, abs=0.5 / 255 + 1e-6)
+
+
+CONTENTS = {"one label": (("polyp",), False), "three labels": (LABELS, False), "nothing found": (LABELS, True)}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def segs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Seg]:
+    """Of one kind of source a SEG of each content and kind."""
+    folder = tmp_path_factory.mktemp(request.param)
+    paths, written = write_source(request.param, folder), []
+    for number, (labels, empty) in enumerate(CONTENTS.values()):
+        predictions, files = segment_files(paths, drawing_ensemble(labels, empty=empty))
+        for kind in get_args(SegKind):
+            written.append(Seg(folder / f"seg-{number}-{kind}.dcm", kind, predictions, paths[0]))
+            write_dicom_seg(predictions, files, written[-1].path, kind=kind)
+    return written
+
+
+def test_pydicom_reads_every_seg(segs: list[Seg]) -> None:
+    for seg in segs:
+        seg.check(pydicom.dcmread(seg.path).pixel_array)
+
+
+def test_highdicom_reads_every_seg(segs: list[Seg]) -> None:
+    for seg in segs:
+        read = highdicom.seg.segread(seg.path)
+        assert tuple(read.get_segment_description(n + 1).segment_label for n in range(len(seg.labels))) == seg.labels
+        seg.check(read.pixel_array)
 
 
 @pytest.mark.skipif(not DCMQI.exists(), reason="dcmqi is not installed (extra dev)")
-@pytest.mark.parametrize("source", KINDS)
-def test_dcmqi_opens_every_seg_and_finds_the_masks(source: str, tmp_path: Path) -> None:
-    for kind in ("BINARY", "LABELMAP"):
-        path, predictions = seg_of(source, tmp_path, kind)
-        assert dcmqi_counts(path, tmp_path / "out") == areas(predictions)
-    path, _ = seg_of(source, tmp_path, "FRACTIONAL")
-    assert dcmqi_counts(path, tmp_path / "out")
-    path, _ = seg_of(source, tmp_path, empty=True)
-    assert dcmqi_counts(path, tmp_path / "out") == []
+def test_dcmqi_reads_every_seg(segs: list[Seg], tmp_path: Path) -> None:
+    for seg in segs:
+        counts = dcmqi_counts(seg.path, tmp_path / "out")
+        assert bool(counts) == any(seg.areas)
+        if seg.kind != "FRACTIONAL":
+            assert counts == [area for area in seg.areas if area]
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is missing: apt-get install dicom3tools")
-@pytest.mark.parametrize("source", KINDS)
-def test_dciodvfy_finds_no_error_that_the_source_does_not_have(source: str, tmp_path: Path) -> None:
-    own = errors(write_source(source, tmp_path)[0])
-    for kind in get_args(SegKind):
-        for empty in (False, True):
-            path, _ = seg_of(source, tmp_path, kind, empty)
-            assert [error for error in errors(path) if error not in own] == []
+def test_dciodvfy_has_no_error_that_the_source_does_not_have(segs: list[Seg]) -> None:
+    own = errors(segs[0].source)
+    for seg in segs:
+        assert [error for error in errors(seg.path) if error not in own] == []
 
 
 @pytest.mark.parametrize("source", KINDS)

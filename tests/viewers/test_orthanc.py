@@ -15,6 +15,7 @@ from medseg.archive.client import Archive
 from medseg.archive.settings import Settings
 from medseg.errors import ArchiveError
 from medseg.export.results import KINDS, write_results
+from medseg.reading.readers import read_image
 from tests.dicom_sources import write_source
 from tests.segmented import drawing_ensemble, segment_files
 from tests.viewers.orthanc import running_orthanc, why_no_orthanc
@@ -58,6 +59,16 @@ def test_a_series_comes_back_as_it_was_sent(tmp_path: Path, archive: Archive) ->
         first, second = pydicom.dcmread(sent), pydicom.dcmread(path)
         assert first.SOPInstanceUID == second.SOPInstanceUID
         assert np.array_equal(first.pixel_array, second.pixel_array)
+
+
+def test_a_preview_is_what_orthanc_renders(tmp_path: Path, archive: Archive) -> None:
+    study = pydicom.uid.generate_uid()
+    paths = write_source("ct-series", tmp_path, study=study)
+    for path in paths:
+        archive.store(path)
+    preview = archive.fetch_preview(tmp_path, study, pydicom.dcmread(paths[0]).SeriesInstanceUID)
+    assert preview.read_bytes().startswith(b"\xff\xd8")  # a JPEG
+    assert read_image(preview).size[1] == 192
 
 
 def test_what_is_not_there_is_said(archive: Archive, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
     border-color: var(--border-color-primary); }
 #looking input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #looking input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
+#archive-previews .grid-container { grid-template-columns: repeat(auto-fill, 130px) !important; padding-top: 28px; }
+#archive-previews img { height: 100px; object-fit: contain; }
 #batch-table table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 #batch-table th, #batch-table td { text-align: left; padding: 6px 10px; overflow-wrap: anywhere;
     border: solid var(--border-color-primary); border-width: 0 0 1px; }
