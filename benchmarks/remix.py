@@ -124,7 +124,7 @@ def time_blends(page: Page, peer: Page) -> None:
     page.on("request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None)
     for blend in BLENDS:
         page.select_option("#blend", blend)
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(6000)
         for opened in (page, peer):
             opened.evaluate("() => { window.times = [] }")
         page.evaluate("() => { window.answers = [] }")
@@ -154,7 +154,8 @@ def drag_both(sliders: Locator, peer: Locator, requests: list[str]) -> int:
         asked += len(requests) - before
         for handle in handles:
             handle.page.mouse.up()
-        handles[0].page.wait_for_timeout(1500)
+        handles[0].page.wait_for_function("count => window.answers.length >= count", arg=member + 1, timeout=120_000)
+        handles[0].page.wait_for_timeout(2000)  # what follows a result (scores, shares) is asked for by then
     return asked
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from medseg.app.render.images import plain
+from medseg.app.state.registry import standard_sources, stands_alone
 from medseg.errors import MedsegError
 from medseg.places import shipped
 from medseg.reading.readers import read_image
@@ -36,10 +37,23 @@ class Example:
 
 @cache
 def examples() -> tuple[Example, ...]:
-    """The synthetic images, endoscopy first as the embedded ensemble is made for it, then the real film."""
+    """Where MEDSEG_ONLY=1 lets the owner's ensembles stand alone, the images in their folders' examples/; else, and
+    where there are none, the synthetic images, endoscopy first as the first embedded ensemble is made for it, then the
+    real film."""
+    if stands_alone() and (own := _own()):
+        return own
     images = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask"))
     images.sort(key=lambda path: not path.stem.startswith("endoscopy"))  # stable: the rest stays in order
     return tuple(_synthetic(path) for path in images) + _real()
+
+
+def _own() -> tuple[Example, ...]:
+    """The images of examples/ in each folder that MEDSEG_ENSEMBLES names; NAME_mask beside NAME is its truth."""
+    folders = [source / "examples" for source in standard_sources() if isinstance(source, Path)]
+    paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()]
+    truths = {path.stem.removesuffix("_mask"): path for path in paths if path.stem.endswith("_mask")}
+    images = [path for path in paths if path not in truths.values()]
+    return tuple(Example(path, path.stem.replace("_", " "), truths.get(path.stem), path.name) for path in images)
 
 
 def thumbnails() -> list[Thumbnail]:

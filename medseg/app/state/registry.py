@@ -194,10 +194,18 @@ class Registry:
 
 
 def standard_sources() -> list[Source]:
-    """What MEDSEG_ENSEMBLES names, which the owner of this machine asked for, then the embedded ensembles."""
+    """What MEDSEG_ENSEMBLES names, which the owner of this machine asked for, then the embedded ensembles; with
+    MEDSEG_ONLY=1 nothing beside what is named."""
     named = [_source(entry) for entry in os.environ.get("MEDSEG_ENSEMBLES", "").split(os.pathsep) if entry]
+    if named and stands_alone():
+        return named
     embedded = sorted(path.parent for path in EMBEDDED.glob("*/ensemble.json"))
     return named + sorted(embedded, key=lambda folder: folder.name != "polyp")  # README's figures are this one's
+
+
+def stands_alone() -> bool:
+    """Whether the owner wants nothing beside the ensembles that MEDSEG_ENSEMBLES names."""
+    return os.environ.get("MEDSEG_ONLY") == "1"
 
 
 def is_loopback() -> bool:

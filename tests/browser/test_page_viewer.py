@@ -1,0 +1,198 @@
+"""The viewer and the sliders with a real mouse, keys and touch, in a real Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.browser.test_page import press, shown_image, slider_values, wait_for_another_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+EXAMPLE_SIDE = 512
+
+
+def look(page: Page) -> dict[str, Any]:
+    """Where the image lies and what is drawn."""
+    found: dict[str, Any] = page.evaluate(
+        "() => { const { view, place, level, settings } = medseg.look(); return { view, place, level, settings } }"
+    )
+    return found
+
+
+def middle(page: Page, share: float = 0.5) -> tuple[float, float]:
+    box = page.locator("#viewer .stage").bounding_box()
+    assert box
+    return box["x"] + box["width"] * share, box["y"] + box["height"] * share
+
+
+def painted(page: Page) -> int:
+    """Pixels of the layer over the image that are not empty."""
+    count: int = page.evaluate(
+        """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {
+            const over = document.querySelector('#viewer .over');
+            const data = over.getContext('2d').getImageData(0, 0, over.width, over.height).data;
+            let count = 0;
+            for (let at = 3; at < data.length; at += 4) count += data[at] > 0;
+            done(count);
+        })))"""
+    )
+    return count
+
+
+def test_the_wheel_zooms_to_32_times_around_the_pointer_and_a_drag_moves(page: Page) -> None:
+    fitted = look(page)["place"]
+    page.mouse.move(*middle(page, 0.4))
+    for _ in range(30):
+        page.mouse.wheel(0, -120)
+    page.wait_for_function("() => medseg.look().place.zoom === 32")
+    before = look(page)["place"]
+    page.mouse.down()
+    page.mouse.move(*middle(page, 0.5), steps=4)
+    page.mouse.up()
+    assert look(page)["place"]["x"] > before["x"]
+    page.get_by_role("button", name="Fit the image").click()
+    assert look(page)["place"] == fitted
+
+
+def test_two_fingers_zoom(browser: Browser, server: str) -> None:
+    from tests.running_app import open_page
+
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = open_page(context, server)
+    before = look(phone)["place"]["zoom"]
+    x, y = middle(phone)
+    touch = context.new_cdp_session(phone)
+
+    def fingers(kind: str, apart: float) -> None:
+        points = [] if kind == "touchEnd" else [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 20)
+    for apart in (40, 60, 80):
+        fingers("touchMove", apart)
+    fingers("touchEnd", 0)
+    assert look(phone)["place"]["zoom"] > 2 * before
+    context.close()
+
+
+def test_keys_choose_the_view_hide_the_mask_and_turn_the_cut_off(page: Page) -> None:
+    page.locator("#viewer .stage").focus()
+    page.keyboard.press("3")
+    assert look(page)["view"] == "probability"
+    page.keyboard.press("1")
+    assert painted(page) > 0
+    page.keyboard.down(" ")
+    assert painted(page) == 0
+    page.keyboard.up(" ")
+    assert painted(page) > 0
+    before = shown_image(page)
+    page.keyboard.press("]")
+    wait_for_another_image(page, before)
+    assert slider_values(page)[2] == pytest.approx(0.51)
+
+
+def test_a_slider_under_the_mouse_draws_without_a_request_until_it_is_let_go(page: Page) -> None:
+    box = page.locator("#mixer .member input").first.bounding_box()
+    assert box
+    page.wait_for_timeout(500)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    before, result = painted(page), shown_image(page)
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2, steps=10)
+    assert painted(page) != before
+    assert asked == []
+    page.mouse.up()
+    wait_for_another_image(page, result)
+    assert asked
+
+
+def test_the_last_model_stays_and_says_so_and_my_mix_comes_back(page: Page) -> None:
+    press(page, 0, "Home")
+    handle = page.locator("#mixer .member input").nth(1)
+    handle.focus()
+    page.keyboard.press("Home")
+    assert "the last one stays" in page.inner_text("#mixer .said")
+    assert slider_values(page)[:2] == [0, 0.01]
+    page.get_by_role("button", name="Recommended").click()
+    assert slider_values(page)[:2] == [0.75, 0.25]
+    page.get_by_role("button", name="My mix").click()
+    assert slider_values(page)[:2] == [0, 0.01]
+
+
+def test_recommended_resets_cut_off_vote_flips_and_least_area(page: Page) -> None:
+    page.select_option("#blend", "median")
+    page.fill("#cut-typed", "0.8")
+    page.click("#fine-settings summary")
+    page.fill("#least", "50")
+    page.get_by_label("Average over flips").check()
+    page.get_by_role("button", name="Recommended").click()
+    page.wait_for_function("() => document.querySelector('#summary').innerText.includes('at cut-off 0.50')")
+    assert (page.input_value("#blend"), page.input_value("#least"), page.is_checked("#flips")) == (
+        "weighted mean",
+        "0",
+        False,
+    )
+
+
+def test_a_link_opens_the_page_as_it_stood(page: Page, server: str) -> None:
+    press(page, 0, "Home")
+    page.wait_for_function("() => location.hash.includes('weights=0')")
+    address = page.url
+    assert "endoscopy" not in address
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_function("() => document.querySelector('#mixer .member input')?.value === '0'")
+    page.wait_for_function("() => !document.querySelector('#trust').innerText.includes('Predicted Dice')")
+
+
+def test_a_dropped_file_opens_under_its_name_and_the_network_lost_is_said(page: Page, tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.full((40, 60, 3), 120, np.uint8)).save(tmp_path / "x.png")
+    before = shown_image(page)
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(bytes)], 'my scan.png', { type: 'image/png' }));
+            const at = { bubbles: true, cancelable: true, dataTransfer: transfer };
+            document.querySelector('#viewer .stage').dispatchEvent(new DragEvent('drop', at));
+        }""",
+        list((tmp_path / "x.png").read_bytes()),
+    )
+    wait_for_another_image(page, before)
+    assert page.inner_text("#file-name") == "my scan.png"
+    page.context.set_offline(True)
+    page.wait_for_selector("text=You are offline")
+    assert page.inner_text("#file-name") == "my scan.png"
+    page.context.set_offline(False)
+    page.wait_for_selector("text=You are offline", state="hidden")
+
+
+def test_grey_is_windowed_by_a_drag_of_the_right_button(page: Page, tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 15).save(tmp_path / "grey.png")
+    before = shown_image(page)
+    page.set_input_files("#upload input[type=file]", tmp_path / "grey.png")
+    wait_for_another_image(page, before)
+    page.mouse.move(*middle(page))
+    page.mouse.down(button="right")
+    page.mouse.move(*middle(page, 0.7), steps=4)
+    page.mouse.up(button="right")
+    low, high = look(page)["level"]
+    assert 0 < high - low < 1
+
+
+def test_compare_shows_the_image_alone_left_of_the_line(page: Page) -> None:
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.mouse.move(*middle(page))
+    page.mouse.down()
+    page.mouse.move(*middle(page, 0.25), steps=3)
+    page.mouse.up()
+    assert page.evaluate("() => document.querySelector('#viewer .over').style.clipPath").startswith(
+        "inset(0px 0px 0px 2"
+    )
