@@ -20,6 +20,7 @@ VARIABLES = """environment variables:
   MEDSEG_WORKERS         events that run at once (8)
   MEDSEG_UPLOAD_MB       the most that one upload may have (200)
   MEDSEG_UPLOAD_MINUTES  how long a visitor's file is kept (60)
+  MEDSEG_ONLY            1: nothing beside the ensembles of MEDSEG_ENSEMBLES (off)
   MEDSEG_OPEN_MB         the most memory of all open images and results (512)
   MEDSEG_MCP             1: the endpoints are tools for agents too
   MEDSEG_METRICS         1: /metrics for Prometheus"""
