@@ -18,8 +18,9 @@ import psutil
 from benchmarks.reliability.row import Tally
 from tests.running_app import Server, running_server
 
-HTTP = httpx.Client(timeout=600, verify=False, limits=httpx.Limits())  # noqa: S501 - loopback, without TLS
-"""One client for all: each would make a TLS context of its own, which takes longer than most answers."""
+HTTP = httpx.Client(timeout=600, verify=False, limits=httpx.Limits(keepalive_expiry=1))  # noqa: S501 - loopback, without TLS
+"""One client for all: each would make a TLS context of its own, which takes longer than most answers. Its idle
+connections end before those of the server, which would break off what is sent in that moment."""
 
 
 @functools.cache

@@ -93,6 +93,7 @@ LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "run_history": False,  # it would keep the visitors' images in their browsers
     "footer_links": ["api"],
+    "enable_monitoring": False,  # it would write a line into the log for whoever asks for it
     "auth": list(SETTINGS.logins) or None,
     "mcp_server": SETTINGS.mcp,
 }

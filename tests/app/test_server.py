@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ from tests.running_app import Server, running_server
 pytest.importorskip("gradio")
 
 from medseg.app.server.attempts import delay_s
+from medseg.app.server.guards import LeanState
 from medseg.app.server.settings import read_settings
 from medseg.app.state.openings import FULL, Openings
 from medseg.app.state.session import Session
@@ -165,6 +167,14 @@ def test_invented_sessions_empty_nobodys_page(server: Server) -> None:
     assert "blob" in json.dumps(again["output"]["data"])
 
 
+def test_a_state_holds_no_copy_of_the_page() -> None:
+    config = SimpleNamespace(blocks={1: object()}, config_for_block=lambda *_: pytest.fail("the page was copied"))
+    state = LeanState(SimpleNamespace(default_config=config, blocks={1: object()}))
+    state._update_config(1)
+    state._update_value_in_config(1, "another")
+    assert state.config_values == {}
+
+
 # --- S5, S6: bodies, logs, errors
 
 
@@ -244,6 +254,13 @@ def test_the_server_answers_to_its_own_names_alone(server: Server) -> None:
     assert httpx.get(server.url, headers={"Host": "evil.example"}, timeout=60).status_code == 400
     assert httpx.get(server.url, headers={"X-Forwarded-Host": "evil.example"}, timeout=60).status_code == 400
     assert httpx.get(server.url, headers={"Host": "localhost:1"}, timeout=60).status_code == 200
+    foreign = {"Origin": "https://evil.example"}
+    for origin, status in (foreign, 403), ({"Origin": "null"}, 403), ({"Origin": server.url}, 200):
+        place = f"{server.url}/gradio_api/call/ensembles"
+        assert httpx.post(place, json={"data": []}, headers=origin, timeout=60).status_code == status
+    misled = httpx.get(server.url, headers={"X-Gradio-Server": "http://evil.example"}, timeout=60)
+    assert "evil.example" not in misled.text
+    assert httpx.get(f"{server.url}/monitoring", timeout=60).status_code == 403
     assert read_settings({"MEDSEG_HOSTS": "seg.example.org *.example.net"}).hosts[:2] == (
         "seg.example.org",
         "*.example.net",

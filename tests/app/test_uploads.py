@@ -59,12 +59,19 @@ def test_only_file_names_in_headers_change_wherever_the_body_is_cut(cuts: list[i
         ('"page.html"', ""),
         ('"../../etc/passwd.zip"', ".zip"),
         ("plain.dcm", ".dcm"),
+        ("first; filename*=UTF-8''Erika.png", ""),
     ],
 )
 def test_of_a_name_only_a_known_ending_stays(name: str, ending: str) -> None:
     line = f'Content-Disposition: form-data; name="files"; filename={name}\r\nX: 1'.encode()
     pattern = rf'Content-Disposition: form-data; name="files"; filename="[0-9a-f]{{32}}{re.escape(ending)}"\r\nX: 1'
     assert re.fullmatch(pattern.encode(), anonymous(line))
+
+
+def test_a_name_in_the_extended_form_alone_is_replaced_too() -> None:
+    line = b"Content-Disposition: form-data; name=\"files\"; filename*=UTF-8''Erika.png"
+    pattern = rb'Content-Disposition: form-data; name="files"; filename="[0-9a-f]{32}"'
+    assert re.fullmatch(pattern, anonymous(line))
 
 
 # --- the janitor

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
@@ -67,6 +68,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         answer = _Answer(send, scope["path"], self._policy, self._count)
+        # by this header anybody could say where the page's own requests go
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-gradio-server"]
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
@@ -110,6 +113,10 @@ class Gate:
             return self._routes[path]()
         if scope["method"] != "POST":
             return None
+        if "origin" in headers and not self._knows(urlsplit(headers["origin"]).netloc):
+            return PlainTextResponse(
+                "A page of another site may not ask this server. Its owner sets MEDSEG_HOSTS.", 403
+            )
         if STATE.stopping:
             return JSONResponse({"detail": STOPPING}, 503, {"Retry-After": "60"})
         named = _NAMED.match(path)

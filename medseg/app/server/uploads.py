@@ -94,10 +94,11 @@ def anonymous(headers: bytes) -> bytes:
 
     def renamed(line: re.Match[bytes]) -> bytes:
         _, options = parse_options_header(line[1])
-        if b"filename" not in options:
+        if b"filename" not in options and b"filename*" not in line[1].lower():
             return line[0]
         field = options.get(b"name", b"").replace(b'"', b"%22")
-        return b'Content-Disposition: form-data; name="%s"; filename="%s"' % (field, _random(options[b"filename"]))
+        name = _random(options.get(b"filename", b""))
+        return b'Content-Disposition: form-data; name="%s"; filename="%s"' % (field, name)
 
     return _DISPOSITION.sub(renamed, headers)
 
