@@ -36,6 +36,8 @@ from medseg.inference.blend import normalise_weights
 
 SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 3
 VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]
+TRIED = 13
+"""The peer tries every 13th vector: all take as long each."""
 MEASURES = (Measure("iou", "pooled"), Measure("dice", "per image"))
 
 Image = tuple[np.ndarray, np.ndarray]
@@ -78,10 +80,10 @@ class Peer:
         return float(np.mean(self.measure.ratio(counts)))
 
     def scores(self) -> tuple[np.ndarray, float]:
-        """The score of each of VECTORS, and the seconds that they took."""
+        """The score of every TRIED of VECTORS, and the seconds that all of them take at that pace."""
         started = time.perf_counter()
-        scores = np.array([self.score(vector) for vector in VECTORS])
-        return scores, time.perf_counter() - started
+        scores = np.array([self.score(vector) for vector in VECTORS[::TRIED]])
+        return scores, (time.perf_counter() - started) * len(VECTORS) / len(scores)
 
 
 def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Histogram, ...]], float, float]:
@@ -114,12 +116,13 @@ def compare() -> None:
         print(
             f"| {measure.metric}, {measure.average} | {quick:.3f} s | {slow:.2f} s | {statistics.median(ratios):.0f} "
             f"({ratios[0]:.0f} to {ratios[-1]:.0f}) | {slowest:.1f} s | {slowest / quick:.0f} | "
-            f"{abs(exact - found).max():.5f} |"
+            f"{abs(exact - found[::TRIED]).max():.5f} |"
         )
+        chosen = halved.score(VECTORS[int(found.argmax())])
         notes.append(
-            f"{measure.metric}, {measure.average}: optimum {exact.max():.5f} on all pixels, ours {found.max():.5f}; "
-            f"the peer gives our vector {exact[int(found.argmax())]:.5f}; at any threshold {best:.5f}, "
-            f"and no weights score more than {headroom(units, measure, best):.4f} above that."
+            f"{measure.metric}, {measure.average}: the best vector scores {found.max():.5f} by ours and {chosen:.5f} "
+            f"by the peer on equal pixels; at any threshold {best:.5f}, and no weights score more than "
+            f"{headroom(units, measure, best):.4f} above that."
         )
     print("\n" + "\n".join(notes))
 

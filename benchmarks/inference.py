@@ -1,8 +1,8 @@
 """The embedded polyp ensemble on one image and on a folder, beside its peers: `python -m benchmarks.inference`.
 
 ours: medseg. smp loop: what smp users write, its three networks in torch one after the other. ONNX Runtime bare: the
-same graphs opened with its own defaults, no checks. floor: the networks' multiplications and additions at the rate of a
-matrix product of this machine in the same run.
+same graphs opened with its own defaults, no checks. Lower bound: the networks' multiplications and additions at the rate
+of a matrix product of this machine in the same run.
 
 Every figure of one image is from fresh processes, which take turns; alone, and beside one busy process. `run`, in one
 process: seconds from its start to the first mask, then the median of the networks alone, then its peak memory.
@@ -148,7 +148,7 @@ def one_image(rounds: int) -> None:
     print(f"One image, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print("| | | networks, ms | 95th percentile | start to first mask, s | peak memory, MiB | networks ÷ ours |")
     print("|---|---|---|---|---|---|---|")
-    floors = [child("operations") for _ in range(2)]
+    bounds = [child("operations") for _ in range(2)]
     for place in ("alone", "beside a busy process"):
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(rounds):
@@ -170,8 +170,8 @@ def one_image(rounds: int) -> None:
             ]
             cells += [spread([one["first"] for one in each], 1), f"{median(one['memory'] for one in each):.0f}"]
             print(f"| {place} | {way} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
-    gflop, rate = floors[0]["gflop"], max(one["rate"] for one in floors)
-    print(f"| alone | floor: {gflop:.1f} GFLOP at {rate:.0f} GFLOP/s | {1000 * gflop / rate:.0f} | | | | |")
+    gflop, rate = bounds[0]["gflop"], max(one["rate"] for one in bounds)
+    print(f"| alone | lower bound: {gflop:.1f} GFLOP at {rate:.0f} GFLOP/s | {1000 * gflop / rate:.0f} | | | | |")
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -195,6 +195,7 @@ def folder(way: str, count: int) -> dict[str, float]:
         if way == "ours":
             from medseg.inference.batch import Job, Settings, predict_jobs
             from medseg.inference.ensemble import Ensemble
+            from medseg.reading.workers import pool
 
             memory: list[float] = []
             jobs = [Job(path, f"{number:05}") for number, path in enumerate(files)]
@@ -202,11 +203,14 @@ def folder(way: str, count: int) -> dict[str, float]:
             failed = predict_jobs(ensemble, jobs, Path(name), Settings(), lambda: memory.append(resident()))
             if failed:
                 raise SystemExit(f"{failed} images failed")
+            pool.close()  # so that the system counts what the workers took
             quarter, end = memory[count // 4], memory[-1]
         else:
             loop(files, Path(name))
             quarter = end = resident()
-    return {"rate": count / (time.perf_counter() - started), "quarter": quarter, "end": end}
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used) / count
+    return {"rate": count / (time.perf_counter() - started), "quarter": quarter, "end": end, "cpu": cpu}
 
 
 def resident() -> float:
@@ -222,12 +226,14 @@ def folders(rounds: int, count: int, long: int) -> None:
         return
     ours, theirs = [], []
     for _ in range(rounds):
-        ours.append(child("folder", "ours", str(count))["rate"])
-        theirs.append(child("folder", "smp loop", str(count))["rate"])
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+        ours.append(child("folder", "ours", str(count)))
+        theirs.append(child("folder", "smp loop", str(count)))
     print(f"\nA folder of {count} Kvasir-SEG images, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f}\n")
-    print("| medseg predict, images/s | smp loop, images/s | ratio |\n|---|---|---|")
-    print(f"| {spread(ours, 1)} | {spread(theirs, 1)} | {spread(ratios, 2)} |")
+    print("| | images/s | processor time per image, ms | images/s ÷ loop |\n|---|---|---|---|")
+    for name, each in (("medseg predict", ours), ("smp loop", theirs)):
+        ratios = [one["rate"] / other["rate"] for one, other in zip(each, theirs, strict=True)]
+        cells = [spread([one["rate"] for one in each], 1), spread([1000 * one["cpu"] for one in each], 0)]
+        print(f"| {name} | {' | '.join(cells)} | {spread(ratios, 2)} |")
     if long:
         held = child("folder", "ours", str(long))
         print(

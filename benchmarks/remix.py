@@ -1,9 +1,9 @@
-"""Time from a slider's event to the drawn frame in a real browser, for every vote; beside bare Gradio, the floor.
+"""Time from a slider's event to the drawn frame in a real browser, for every vote; beside bare Gradio, the lower bound.
 
     python benchmarks/remix.py
 
 Five members with three labels each (drawn, as three labels of the embedded members would be) on a synthetic image of
-1024 × 1024. The floor only darkens some rows of the same image: what it takes is Gradio, JPEG and browser, the way of
+1024 × 1024. The bound only darkens some rows of the same image: what it takes is Gradio, JPEG and browser, the way of
 any page whose server draws. The two move in turns, so that a busy machine slows both. Also printed: the requests during
 the moves (0 wanted), the time from release to the library's own result, and the bytes of the planes.
 """
@@ -118,7 +118,9 @@ def drawn_stack() -> np.ndarray:
 def time_blends(page: Page, peer: Page) -> None:
     """Print a row for each blend, and what was asked for meanwhile."""
     print(f"{SIDE} x {SIDE}, {MEMBERS} members, {len(LABELS)} labels, {os.cpu_count()} cores, {os.getloadavg()[0]:.1f}")
-    print("| vote | p50, ms | p95, ms | bare Gradio app: p50 | p95 | requests while moving | release to result, p50 |")
+    print(
+        "| vote | p50, ms | p95, ms | lower bound, Gradio: p50 | p95 | requests meanwhile | release to result, p50 |"
+    )
     print("|---|---|---|---|---|---|---|")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None)

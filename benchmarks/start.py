@@ -2,7 +2,7 @@
 
 Each start is a new process whose caches are empty folders. The mask is that of an example image by the embedded
 ensemble, asked for as soon as the server answers, by the same client. smp + Gradio: what those two give in thirty
-lines, the same three members and weights. bare Gradio: the floor, an app that returns its file. All take turns.
+lines, the same three members and weights. bare Gradio: the lower bound, an app that returns its file. All take turns.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ BARE_APP = """
 import gradio as gr
 gr.Interface(lambda path: path, gr.File(), gr.File(), api_name="segment").launch()
 """
-APPS = {"medseg": ["app.py"], "smp + Gradio": ["-c", PLAIN_APP], "bare Gradio (floor)": ["-c", BARE_APP]}
+APPS = {"medseg": ["app.py"], "smp + Gradio": ["-c", PLAIN_APP], "bare Gradio (lower bound)": ["-c", BARE_APP]}
 
 
 def main(rounds: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""Several sources worked on at once: order, bounds, failures, and what is begun when a run ends."""
+"""Several sources worked on at once: order, bounds, failures, what is begun when a run ends, equal bits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+import numpy as np
 import pytest
 
 from medseg.inference import pipeline
+from medseg.inference.member import load_member
 from medseg.inference.pipeline import AHEAD, ahead, mapped
+from medseg.inference.runtime import run
+from medseg.places import shipped
 
 
 def test_items_come_in_the_order_of_their_sources_however_long_each_takes() -> None:
@@ -72,3 +76,11 @@ def test_a_source_sees_who_asks() -> None:
     visitor = ContextVar[str]("visitor")
     visitor.set("ann")
     assert list(mapped(lambda _: visitor.get(), range(5))) == ["ann"] * 5
+
+
+def test_a_graph_gives_the_same_bits_at_every_run_and_from_several_threads() -> None:
+    folder = shipped("assets/ensembles/polyp/polyp-unet-lite0")
+    batch = np.random.default_rng(0).random((1, 3, 256, 256), np.float32)
+    first, second = (load_member(folder, device="cpu").network for _ in range(2))
+    expected = run(first, batch)
+    assert all(np.array_equal(logits, expected) for logits in mapped(lambda _: run(second, batch), range(8)))
