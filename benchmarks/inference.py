@@ -1,8 +1,8 @@
 """The embedded polyp ensemble on one image and on a folder, beside its peers: `python -m benchmarks.inference`.
 
 ours: medseg. smp loop: what smp users write, its three networks in torch one after the other. ONNX Runtime bare: the
-same graphs opened with its own defaults, no checks. Lower bound: the networks' multiplications and additions at the rate
-of a matrix product of this machine in the same run.
+same graphs opened with its own defaults, no checks. Lower bound: the networks' multiplications and additions at the
+rate of a matrix product of this machine in the same run.
 
 Every figure of one image is from fresh processes, which take turns; alone, and beside one busy process. `run`, in one
 process: seconds from its start to the first mask, then the median of the networks alone, then its peak memory.

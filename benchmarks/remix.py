@@ -118,9 +118,7 @@ def drawn_stack() -> np.ndarray:
 def time_blends(page: Page, peer: Page) -> None:
     """Print a row for each blend, and what was asked for meanwhile."""
     print(f"{SIDE} x {SIDE}, {MEMBERS} members, {len(LABELS)} labels, {os.cpu_count()} cores, {os.getloadavg()[0]:.1f}")
-    print(
-        "| vote | p50, ms | p95, ms | lower bound, Gradio: p50 | p95 | requests meanwhile | release to result, p50 |"
-    )
+    print("| vote | p50, ms | p95, ms | lower bound, Gradio: p50 | p95 | requests meanwhile | release to result, p50 |")
     print("|---|---|---|---|---|---|---|")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None)
