@@ -49,7 +49,15 @@ def test_what_a_wheel_ships_comes_before_what_lies_beside_the_package(
     assert shipped("app.py") == tmp_path / "medseg" / "shipped" / "app.py"
 
 
-@pytest.mark.parametrize("command", [["calibrate", "polyp", "data"], ["card", "polyp"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["calibrate", "polyp", "data"],
+        ["card", "polyp"],
+        ["selftest", "polyp", "--write", "image.png"],
+        ["export", "--graph", "polyp"],
+    ],
+)
 def test_no_command_writes_into_an_embedded_ensemble_by_its_name(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from medseg.errors import ConfigError, InputError
+from medseg.places import own_folder
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     kinds = export.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--onnx", type=Path, metavar="FILE", help="image → probabilities and masks, for ONNX runtimes")
     kinds.add_argument("--torch", type=Path, metavar="FILE", help="the same as torch.export's .pt2, for torch alone")
-    kinds.add_argument("--graph", type=Path, metavar="FOLDER", help="ensemble or member folder that lacks graph.onnx")
+    kinds.add_argument("--graph", metavar="FOLDER", help="ensemble or member folder that lacks graph.onnx")
     export.set_defaults(run=_export)
 
 
@@ -29,7 +30,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.graph is not None:
         from medseg.inference.graph_folder import add_graphs
 
-        for name in add_graphs(options.graph):
+        for name in add_graphs(own_folder(options.graph)):
             print(f"{name}: graph.onnx written, compared with torch")
         return
     try:

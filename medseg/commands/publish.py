@@ -16,9 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     info.set_defaults(run=_info)
     selftest = commands.add_parser("selftest", help="does an ensemble predict here as where it was made? status 1: no")
-    selftest.add_argument(
-        "ensemble", type=ensemble_folder, help="ensemble folder with its self-test (golden.png and golden.json)"
-    )
+    selftest.add_argument("ensemble", help="ensemble folder with its self-test (golden.png and golden.json)")
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it predicts here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
@@ -51,9 +49,10 @@ def _info(options: argparse.Namespace) -> None:
 def _selftest(options: argparse.Namespace) -> None:
     from medseg.inference.selftest import LEAST_DICE, TOLERANCE, compare_selftest, write_selftest
 
+    folder = own_folder(options.ensemble) if options.write else ensemble_folder(options.ensemble)
     if options.write:
-        write_selftest(options.ensemble, options.write)
-    drift = compare_selftest(options.ensemble)
+        write_selftest(folder, options.write)
+    drift = compare_selftest(folder)
     for name, moved in drift.members.items():
         print(f"{name}: probabilities within {moved:.4f} of those kept (allowed: {TOLERANCE:g})")
     for label, dice in drift.masks.items():
