@@ -281,6 +281,8 @@ def load_ensemble(folder: Path) -> tuple[EnsembleConfig, Path]:
     A member folder, as training saves it, is an ensemble of that one member. Raises ConfigError as `load` does.
     """
     if not folder.is_dir():
+        if folder.name in embedded_names():  # `./polyp`, or `polyp/` as a shell completes it
+            raise ConfigError(f"There is no folder {folder}: write {folder.name} alone for the one that medseg ships.")
         names = ", ".join(embedded_names())
         raise ConfigError(
             f"{folder} is no ensemble: wanted one of {names}, a folder with ensemble.json or member.json, or the Hub's "

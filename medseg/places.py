@@ -8,6 +8,9 @@ from medseg.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
 
+NAMED = "polyp, brain or chest, an ensemble or member folder, or a Hub id"
+"""What names an ensemble, as every `--help` says it."""
+
 
 def shipped(name: str) -> Path:
     """The file or folder that a checkout has as `name` (`assets/ensembles`, `app.py`, …); it need not exist."""

@@ -71,6 +71,12 @@ def test_what_is_no_ensemble_is_refused_with_the_names_there_are() -> None:
         Ensemble.from_pretrained("nope")
 
 
+@pytest.mark.parametrize("name", ["polyp/", "./polyp", "/elsewhere/polyp"])
+def test_a_path_that_ends_like_an_embedded_ensemble_is_told_from_its_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"There is no folder .*polyp: write polyp alone for the one that"):
+        Ensemble.from_pretrained(name)
+
+
 @pytest.mark.parametrize("image", ["image.png", None, np.zeros((64, 64, 3), np.float32)])
 def test_what_is_no_image_is_refused_by_its_type(image: object) -> None:
     with pytest.raises(InputError, match=r"Wanted an image as `medseg.read_image` gives it"):

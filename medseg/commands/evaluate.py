@@ -14,7 +14,7 @@ from tqdm import tqdm
 from medseg import schema
 from medseg.commands.inspect import add_choice, load_chosen, read_checked
 from medseg.errors import InputError
-from medseg.places import ensemble_folder, own_folder
+from medseg.places import NAMED, ensemble_folder, own_folder
 
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="score an ensemble with its members, or anybody's masks")
     places = [
-        evaluate.add_argument("ensemble", help="ensemble or member folder, or its Hub id; not with --predictions"),
+        evaluate.add_argument("ensemble", help=f"{NAMED}; not with --predictions"),
         evaluate.add_argument("data", type=Path, help="folder of pairs or manifest .json"),
     ]
     for place in places:
@@ -61,7 +61,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     evaluate.set_defaults(run=_evaluate)
     calibrate = commands.add_parser("calibrate", help="learn how far to believe an ensemble, on the val split")
-    calibrate.add_argument("ensemble", help="ensemble folder, where calibration.json is written")
+    calibrate.add_argument(
+        "ensemble", help="ensemble folder, where calibration.json is written; polyp, brain or chest with --test"
+    )
     calibrate.add_argument("data", type=Path, help="folder of pairs or manifest .json")
     add_choice(calibrate)
     calibrate.add_argument(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from medseg.errors import ConfigError, InputError
-from medseg.places import own_folder
+from medseg.places import NAMED, own_folder
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,9 +14,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "export",
         help="write an ensemble as one ONNX or torch.export file, or add graph.onnx to a folder",
     )
-    export.add_argument(
-        "ensemble", nargs="?", help="with --onnx or --torch: an ensemble or member (a name, folder or Hub repository)"
-    )
+    export.add_argument("ensemble", nargs="?", help=f"with --onnx or --torch: {NAMED}")
     kinds = export.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--onnx", type=Path, metavar="FILE", help="image → probabilities and masks, for ONNX runtimes")
     kinds.add_argument("--torch", type=Path, metavar="FILE", help="the same as torch.export's .pt2, for torch alone")

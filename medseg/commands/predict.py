@@ -14,6 +14,7 @@ from tqdm import tqdm
 from medseg.archive.address import SCHEME
 from medseg.commands.dicom_run import predict_dicom
 from medseg.errors import InputError
+from medseg.places import NAMED
 
 if TYPE_CHECKING:
     from medseg.inference.jobs import Job
@@ -26,7 +27,7 @@ _INPUT = f"file, folder or pattern such as 'films/*.dcm'; {SCHEME}STUDY/SERIES/I
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     predict = commands.add_parser("predict", help="segment files, folders or patterns; continues where it was stopped")
-    predict.add_argument("ensemble", help="polyp, brain or chest, an ensemble or member folder, or a Hub id")
+    predict.add_argument("ensemble", help=NAMED)
     predict.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT)
     predict.add_argument(
         "--output",
@@ -47,9 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     replay = commands.add_parser("replay", help="segment again as a report says; status 1 where anything differs")
     replay.add_argument("report", type=Path, help="JSON report of `predict` or of the page")
     replay.add_argument("image", type=Path, help="the image's file")
-    replay.add_argument(
-        "--ensemble", help="polyp, brain or chest, a folder or a Hub id (default: the report's own Hub id)"
-    )
+    replay.add_argument("--ensemble", help=f"{NAMED} (default: the report's own Hub id)")
     replay.add_argument("--mask", type=Path, help="mask of that time, for a Dice (default: the one `predict` left)")
     replay.set_defaults(run=_replay)
 

@@ -6,17 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from medseg.places import ensemble_folder, own_folder
+from medseg.places import NAMED, ensemble_folder, own_folder
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = commands.add_parser("info", help="what an ensemble or member is; status 1 where a file is damaged")
-    info.add_argument(
-        "ensemble", help="polyp, brain or chest, an ensemble or member folder, or a Hub id (a folder asks no Hub)"
-    )
+    info.add_argument("ensemble", help=f"{NAMED} (a folder asks no Hub)")
     info.set_defaults(run=_info)
     selftest = commands.add_parser("selftest", help="does an ensemble predict here as where it was made? status 1: no")
-    selftest.add_argument("ensemble", help="ensemble folder with its self-test (golden.png and golden.json)")
+    selftest.add_argument("ensemble", help="polyp, brain or chest, or an ensemble folder that has golden.json")
     selftest.add_argument("--write", type=Path, metavar="PNG", help="keep this image with what it predicts here")
     selftest.set_defaults(run=_selftest)
     card = commands.add_parser("card", help="write README.md of an ensemble or member folder from its JSON")
@@ -25,13 +23,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     card.add_argument("--data-licence", metavar="LICENCE", help="their licence, as 'CC BY 4.0'")
     card.set_defaults(run=_card)
     push = commands.add_parser("push", help="push a member or ensemble folder to the Hugging Face Hub in one commit")
-    push.add_argument("folder", type=ensemble_folder, help="member or ensemble folder, with its README.md")
+    push.add_argument(
+        "folder", type=ensemble_folder, help="polyp, brain or chest, or a member or ensemble folder with its README.md"
+    )
     push.add_argument("repository", help="owner/name")
     push.add_argument("--private", action="store_true", help="make the repository private where it is not there yet")
     push.set_defaults(run=_push)
     space = commands.add_parser("space", help="create a Hugging Face Space with this page, or bring one up to date")
     space.add_argument("repository", help="owner/name")
-    space.add_argument("--ensemble", metavar="ID", help="the Hub's owner/name[@revision] to show before the embedded")
+    space.add_argument("--ensemble", metavar="ID", help="shown first: polyp, brain or chest, or owner/name[@revision]")
     space.add_argument("--private", action="store_true", help="make the Space private where it is not there yet")
     space.set_defaults(run=_space)
 

@@ -10,7 +10,7 @@ from medseg.config import is_hub_id
 from medseg.errors import HubError, InputError
 from medseg.hub.download import is_offline
 from medseg.hub.push import in_time
-from medseg.places import PACKAGE, shipped
+from medseg.places import PACKAGE, embedded, embedded_names, shipped
 
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
 FOLDERS = ("medseg", "assets")
@@ -34,7 +34,7 @@ def space_files(root: Path | None = None) -> dict[str, Path]:
 
 def space_card(readme: str, ensemble: str | None) -> str:
     """The Space's README.md: this project's, whose front matter is the Space's settings, with the model it shows."""
-    if ensemble is None:
+    if ensemble is None or embedded(ensemble):
         return readme
     head, front, rest = readme.split("---\n", 2)
     return f"{head}---\n{front}models:\n  - {ensemble.partition('@')[0]}\n---\n{rest}"
@@ -44,12 +44,15 @@ def fill_space(repo_id: str, *, ensemble: str | None = None, private: bool = Fal
     """Bring the Space `repo_id` (owner/name) to the state of this checkout, in one commit; returns its URL.
 
     It is created where it is not there, private where `private`. `ensemble`, a Hub repository (owner/name or
-    owner/name@revision), is shown before the embedded ones. Files of an earlier state that are gone are deleted there;
-    the user's own token is used. Raises InputError for names that are none, HubError as `medseg.hub.push.push`.
+    owner/name@revision) or an embedded ensemble's name, is shown first. Files of an earlier state that are gone are
+    deleted there; the user's own token is used. Raises InputError for names that are none, HubError as
+    `medseg.hub.push.push`.
     """
-    for name in (repo_id, *([ensemble.partition("@")[0]] if ensemble is not None else [])):
-        if not is_hub_id(name):
-            raise InputError(f"{name[:80]!r} is not a Hub repository: wanted owner/name.")
+    if not is_hub_id(repo_id):
+        raise InputError(f"{repo_id[:80]!r} is not a Hub repository: wanted owner/name.")
+    if ensemble is not None and not embedded(ensemble) and not is_hub_id(ensemble.partition("@")[0]):
+        names = ", ".join(embedded_names())
+        raise InputError(f"{ensemble[:80]!r} is no ensemble for a Space: wanted the Hub's owner/name, or {names}.")
     if is_offline():
         raise HubError(f"{repo_id} is not filled: HF_HUB_OFFLINE is set.")
     files = space_files()

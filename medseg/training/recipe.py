@@ -164,7 +164,7 @@ class StackRecipe(Recipe):
     Task, labels, channels, training data and licence are those of the ensemble, whatever stands here.
     """
 
-    ensemble: str = _setting("", "folder of the ensemble that the stacker is for")
+    ensemble: str = _setting("", "ensemble that the stacker is for: a folder, or polyp, brain or chest")
     with_image: bool = _setting(False, "the stacker sees the image too, not the members' probabilities alone")
     output: str = _setting("runs/stack", "folder for the ensemble with its stacker, the checkpoints and the log")
     name: str = _setting("stacker", "the stacker's name")

@@ -355,6 +355,13 @@ def test_ensembles_come_from_the_environment_and_the_assets_and_from_no_visitor(
         registry.ensembles.get(str(tiny_ensemble))
 
 
+def test_an_embedded_ensemble_that_the_environment_names_is_first_and_comes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDSEG_ENSEMBLES", "chest")
+    assert [source.name for source in standard_sources() if isinstance(source, Path)] == ["chest", "polyp", "brain"]
+
+
 REPO = "tester/net"
 
 

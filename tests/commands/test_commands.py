@@ -45,6 +45,12 @@ def test_help_explains_every_option_of_a_command(name: str, capsys: pytest.Captu
         assert (action.option_strings or [action.metavar or action.dest])[-1] in shown
 
 
+@pytest.mark.parametrize("name", sorted({*COMMANDS.choices} - {*TRAININGS} - {"card"}))
+def test_help_says_that_embedded_ensembles_are_named_where_one_is_read(name: str) -> None:
+    ensembles = [action for action in COMMANDS.choices[name]._actions if action.dest in {"ensemble", "folder"}]
+    assert [action.dest for action in ensembles if "polyp, brain or chest" not in str(action.help)] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_document_shows_every_command(name: str) -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]

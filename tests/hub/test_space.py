@@ -80,6 +80,13 @@ def test_a_space_is_created_and_filled_in_one_commit(hub: Hub, capsys: pytest.Ca
     assert len(made.messages) == 2  # the Hub's own, and ours
 
 
+def test_a_space_shows_an_embedded_ensemble_first_by_its_name(hub: Hub) -> None:
+    main(["space", "tester/page", "--ensemble", "brain"])
+    made = hub.repos["spaces/tester/page"]
+    assert made.variables == {"MEDSEG_ENSEMBLES": "brain"}
+    assert made.commits[made.branches["main"]]["README.md"] == (ROOT / "README.md").read_bytes()
+
+
 def test_a_space_is_brought_up_to_date_and_keeps_what_is_not_ours(hub: Hub) -> None:
     hub.commit("spaces/tester/page", {"medseg/gone.py": b"x", "notes.md": b"mine", "app.py": b"old"})
     main(["space", "tester/page"])
@@ -94,7 +101,7 @@ def test_a_space_is_brought_up_to_date_and_keeps_what_is_not_ours(hub: Hub) -> N
     ("arguments", "sentence"),
     [
         (["page"], "'page' is not a Hub repository"),
-        (["tester/page", "--ensemble", "a/b/c"], "'a/b/c' is not a Hub repository"),
+        (["tester/page", "--ensemble", "a/b/c"], "'a/b/c' is no ensemble for a Space: wanted the Hub's"),
         (["other/page"], "may not|wants a token|403"),
     ],
 )

@@ -200,7 +200,8 @@ def standard_sources() -> list[Source]:
     if named and stands_alone():
         return named
     embedded = sorted(path.parent for path in EMBEDDED.glob("*/ensemble.json"))
-    return named + sorted(embedded, key=lambda folder: folder.name != "polyp")  # README's figures are this one's
+    embedded.sort(key=lambda folder: folder.name != "polyp")  # README's figures are this one's
+    return [*dict.fromkeys([*named, *embedded])]  # once each, also where an embedded one is named
 
 
 def stands_alone() -> bool:
