@@ -77,6 +77,12 @@ def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
     assert [target for target in inside if not (document.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_document_installs_from_the_clone(document: Path) -> None:
+    """On a package index the name medseg is nobody's yet, and might be anybody's."""
+    assert not re.search(r"pip install '?medseg", document.read_text(encoding="utf-8"))
+
+
 def test_the_help_of_app_names_every_variable_of_the_guide() -> None:
     table = [
         line for line in (ROOT / "docs" / "programs.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "

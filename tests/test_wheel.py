@@ -86,11 +86,9 @@ def test_a_file_is_segmented_by_the_name_of_an_embedded_ensemble(python: Path, t
 
 
 def test_the_code_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
-    (tmp_path / "assets" / "examples").mkdir(parents=True)
-    shutil.copy(ROOT / "assets" / "examples" / "endoscopy-1.png", tmp_path / "assets" / "examples")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"<!-- command: python -->\n```python\n(.*?)```", readme, re.DOTALL)
-    assert run(python, tmp_path, "-c", code.replace("assets/ensembles/polyp", "polyp"))
+    assert run(python, tmp_path, "-c", code).startswith("(1, ")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="the extra docs is not installed")

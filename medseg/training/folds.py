@@ -1,4 +1,4 @@
-"""Cross-validate an ensemble: `python -m train.folds train/recipes/chest-*.toml --output runs/folds/chest`.
+"""Cross-validate an ensemble: `medseg folds train/recipes/chest-*.toml --output runs/folds/chest`.
 
 Each fold trains every recipe on its train part (`accelerate launch -m medseg.training --fold K`), fits weights and
 threshold on its val part and scores on its test part, which neither has seen. The test parts together are the whole
