@@ -92,6 +92,10 @@ def test_the_help_of_app_names_every_variable_of_the_guide() -> None:
     assert sorted(named - {*re.findall(r"^  (\w+)", VARIABLES, re.MULTILINE)}) == []
 
 
+def test_the_run_for_everybody_prints_the_slowest_tests() -> None:
+    assert "PYTEST_ADDOPTS=--durations=20" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_the_readme_is_short() -> None:
     text = (ROOT / "README.md").read_bytes()
     assert len(text) <= 9000
