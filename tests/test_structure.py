@@ -138,6 +138,7 @@ SERVERS = {"archive", "hub", "reading", "server"}
 ALLOWED = re.compile(
     r"(training|data)\.pictures|^    pictures: str"  # a key of member.json
     r"|picture\(s\)|IMAGE_WORDS.*"  # names of folders
+    r"|the same picture as"  # of two image files, which show one picture
     r"|golden\.(png|json)"  # the files of a self-test
     r"|def answers|Ensemble\.answers|health\.answer|answer_agents_in_json"
     r"|scope='col'|called the floor"  # HTML's word; rows.json of 0.1.0

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.left_out import LeftOut, left_out
-from medseg.data.listing import stem_of
+from medseg.data.listing import stem_of, walk
 from medseg.data.manifest import Sample
 from medseg.errors import InputError
 
 _CASES = (
     "case", "caseid", "patient", "patientid", "patientnumber", "patientnr", "patientname", "pid", "subject",
-    "subjectid", "person", "personid", "sequence", "sequenceid", "study", "studyid", "lesionid",
+    "subjectid", "person", "personid", "sequence", "sequenceid", "study", "studyid", "lesionid", "mrn", "patientenid",
+    "patienten", "patientennummer", "patientin", "proband", "fall", "fallid", "fallnummer",
 )  # fmt: skip
 """Names of the column of patients, without what is no letter: the first that is there counts."""
+
+
+_TEXTS = 20
+"""Text files that are looked into: some layouts have one for each image."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
     """
     names = {name: sample for sample in samples for name in _names(sample, root)}
     cases: dict[Path, str] = {}
+    spelled: dict[str, str] = {}  # p1 and P1 are one patient
     entries: tuple[LeftOut, ...] = ()
     for table in _tables(root):
         column = table.column_of_cases()
@@ -56,7 +63,7 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
             sample = next((names[name] for name in _spellings(named) if name in names), None)
             if sample is None or not case:
                 lost.append(named or case or "an empty row")
-            elif cases.setdefault(sample.image, case) != case:
+            elif cases.setdefault(sample.image, spelled.setdefault(case.casefold(), case)) != spelled[case.casefold()]:
                 raise InputError(f"{table.path.name} gives {sample.image.name} two patients. Mend the table.")
         entries += left_out(f"rows of {table.path.name} that name no image here, or no {column}", lost)
     if not cases:
@@ -89,7 +96,7 @@ def _spellings(named: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    return name.strip().replace("\\", "/").removeprefix("./").lower()
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./").lower())
 
 
 def _column_of_images(table: _Table, of_cases: str, names: Iterable[str]) -> str | None:
@@ -104,11 +111,16 @@ def _column_of_images(table: _Table, of_cases: str, names: Iterable[str]) -> str
 
 
 def _tables(root: Path) -> list[_Table]:
-    return [_Table(path, _rows(path)) for path in sorted(root.glob("*")) if path.suffix.lower() in (".csv", ".tsv")]
+    """The csv files at any depth, and text files of the folder itself that may be tables."""
+    paths = [path for path in walk(root) if path.suffix.lower() in (".csv", ".tsv")]
+    texts = [path for path in sorted(root.glob("*.txt"))[:_TEXTS] if len(_rows(path)) > 1 and len(_rows(path)[0]) > 1]
+    return [_Table(path, _rows(path)) for path in (*paths, *texts)]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     lines = read_text(path).splitlines()
+    if lines and re.fullmatch(r'"?sep=.?"?', lines[0].strip()):  # Excel's own line
+        del lines[0]
     if not lines:
         return []
     separator = max(",;\t", key=lines[0].count)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.data.cases import with_cases
 from medseg.data.coco import read_coco, read_coco_files
 from medseg.data.json_kinds import has_coco, has_label_studio, has_manifest, has_via, json_kind, tables_of
 from medseg.data.layouts.busi import is_busi, read_busi
@@ -21,7 +22,7 @@ from medseg.data.layouts.labelme import is_labelme, read_labelme
 from medseg.data.layouts.lgg import is_lgg, read_lgg
 from medseg.data.layouts.medsegbench import is_medsegbench, read_medsegbench
 from medseg.data.layouts.nnunet import is_nnunet, read_nnunet
-from medseg.data.layouts.pairs import is_class_folders, is_pairs, read_class_folders, read_pairs
+from medseg.data.layouts.pairs import is_class_folders, is_pairs, of_numbered_folders, read_class_folders, read_pairs
 from medseg.data.layouts.siim import is_siim, read_siim
 from medseg.data.layouts.via import read_via
 from medseg.data.layouts.voc import is_voc, read_voc
@@ -91,6 +92,8 @@ LAYOUTS = {
 }
 """Every layout of a folder; each is described where it is read."""
 
+_CASELESS = ("isic", "voc", "coco", "labelme", "cvat", "label-studio", "via", "yolo")
+
 _FILES: dict[str, Callable[[Path], DataSet]] = {
     "coco": read_coco,
     "chestx-det": read_chestx_det,
@@ -122,10 +125,18 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
             "keep one of them in the folder."
         )
     if narrow:
-        return _of_split(LAYOUTS[narrow[0]].read(place), split)
+        return _of_split(_of_patients(LAYOUTS[narrow[0]].read(place), place), split)
     if layout == "auto" and len(unknown := _unknown_json(place)) == 1:
         return _read_file(unknown[0])  # which says what is wrong with it
     raise InputError(f"{place.name} is in no layout that medseg knows. {_contents(place)} {_wanted(layout)}")
+
+
+def _of_patients(loaded: DataSet, place: Path) -> DataSet:
+    """`loaded` with the cases that folders and tables say, for layouts that name no cases of their own."""
+    if loaded.layout not in _CASELESS:
+        return loaded
+    samples, entries = with_cases(of_numbered_folders(loaded.samples, place), place)
+    return replace(loaded, samples=samples, left_out=(*loaded.left_out, *entries))
 
 
 def _of_split(loaded: DataSet, split: str) -> DataSet:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.arrays import Mask
 from medseg.data.left_out import LeftOut, left_out
-from medseg.data.listing import seems_split, split_of
+from medseg.data.listing import seems_split, split_of, split_of_folders
 from medseg.data.manifest import SPLITS, DataSet, Sample, read_json, without_spoiled
 from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Box, Part, Polygon, Runs, relative_to, stored_size, to_points
@@ -32,7 +32,8 @@ def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
     Home page: https://cocodataset.org/#format-data; written by CVAT, Roboflow, makesense.ai, RectLabel, labelme2coco.
     Layout: one JSON file with images, annotations, categories; images are looked for beside it, in images/ and in a
         folder of the file's name without `instances_`, there and one folder up. What `write_coco` adds to an image
-        ("case", "split", "upright") is read back; without it every image is a case of `split`.
+        ("case", "split", "upright") is read back; without it every image is a case of `split`, or of the split that
+        its folder says where folders say several.
     Licence, citation: those of the data; for the format Lin et al. 2014, Microsoft COCO, ECCV, arXiv:1405.0312.
     `content` is the file's, where it was read before. Raises InputError for a file that contradicts itself. An
     annotation that cannot be drawn is left out.
@@ -49,9 +50,12 @@ def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
     for entry in content["annotations"]:
         annotations.take(entry)
     samples = []
+    said = {name: split_of_folders(Path(name.replace("\\", "/"))) for name in names.values()}
+    divided = len({*said.values()} - {""}) > 1
     for image in content["images"]:
         try:
-            samples.append(_sample(path, image, annotations, split))
+            own = split or (said[str(image["file_name"])] if divided else "")
+            samples.append(_sample(path, image, annotations, own))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path.name}: the entry of {image['file_name']} does not hold together ({error!r})."
@@ -62,6 +66,7 @@ def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
         sample.image
         for image, sample in zip(content["images"], samples, strict=True)
         if image["id"] in annotations.spoiled
+        or (image["id"] in annotations.unmarked and sample.mask == () and not sample.boxes)
     }
     samples, gone = without_spoiled(samples, spoiled)
     return DataSet("coco", used, samples, (*annotations.left_out(), *gone), taken)
@@ -99,7 +104,8 @@ class _Annotations:
         self.broken: list[str] = []
         self.outlineless: list[str] = []
         self.spoiled: set[Any] = set()
-        """The images with an annotation that could not be used."""
+        self.unmarked: set[Any] = set()
+        """The images with an annotation that could not be used, and those with one that marks nothing."""
 
     def take(self, entry: Any) -> None:
         """Sort in one annotation."""
@@ -110,13 +116,13 @@ class _Annotations:
             self.parts[number] += parts
         except (ValueError, KeyError, TypeError, AttributeError, ReadError) as error:
             self.broken.append(f"{self._name(entry)}: {error}" if isinstance(error, ValueError) else self._name(entry))
-            self.spoiled.add(entry.get("image_id") if isinstance(entry, dict) else None)
+            self.spoiled.add(_image_id(entry))
             return
         self.boxes[number] += boxes
         self.labels_met.add(label)
         if not parts:
             self.outlineless.append(self._name(entry))
-            self.spoiled.add(number)
+            self.unmarked.add(number)
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """What `take` could not use."""
@@ -126,7 +132,12 @@ class _Annotations:
     def _name(self, entry: Any) -> str:
         if not isinstance(entry, dict):
             return "an annotation that is no object"
-        return f"annotation {entry.get('id')} of {self.names.get(entry.get('image_id'), 'no image')}"
+        return f"annotation {entry.get('id')} of {self.names.get(_image_id(entry), 'no image')}"
+
+
+def _image_id(entry: Any) -> int | str | None:
+    number = entry.get("image_id") if isinstance(entry, dict) else None
+    return number if isinstance(number, int | str) else None
 
 
 def write_coco(samples: Sequence[Sample], labels: Sequence[str], path: Path) -> None:

@@ -29,6 +29,11 @@ def with_labels(loaded: DataSet, labels: Sequence[str]) -> DataSet:
     if loaded.labels == (UNNAMED,) and len(labels) == 1:
         return replace(loaded, labels=tuple(labels), samples=[_renamed(sample, labels[0]) for sample in loaded.samples])
     absent = [label for label in labels if label not in loaded.labels]
+    if whole:  # the masks name nothing, so that the names are the user's
+        raise InputError(
+            f"The masks name no labels; --labels calls them {', '.join(loaded.labels)}, and {', '.join(labels)} is "
+            f"wanted. Say --labels {' '.join(labels)}, or of which values each is: --labels {labels[0]}=1."
+        )
     raise InputError(
         f"The data set has the labels {', '.join(loaded.labels)}, and {', '.join(absent)} is wanted. Say which it is: "
         f"--labels {absent[0]}={loaded.labels[0] if loaded.labels else 'NAME'}."

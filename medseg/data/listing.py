@@ -23,10 +23,11 @@ MASK_WORDS = frozenset(
      "segs", "segm", "annotation", "annotations", "annot", "target", "targets", "manual"}
 )  # fmt: skip
 _SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+    split: re.compile(rf"(?:{word})(?:data)?(?:sets?|daten|datensatz|split)?\d*")
+    for split, word in (("train", r"train(?:ings?)?|trn"), ("val", r"val|valid|validation|validierungs?|dev|vld"),
+                        ("test", r"test(?:ing)?|tst"))
+}  # fmt: skip
+"""Split → the words of names that say it, with what is glued to them: train2017, testset, Testdaten."""
 _DIVIDING = frozenset(
     {"development", "devel", "holdout", "heldout", "held", "hold", "eval", "evaluation", "external", "internal",
      "independent", "unseen", "query", "fold", "folds", "public", "private", "unlabeled", "unlabelled"}
@@ -110,8 +111,13 @@ def words(name: str) -> list[str]:
 
 def split_of(name: str) -> str:
     """The split that one word of a name stands for, "" where none or several do."""
-    splits = {_SPLIT_WORDS[word] for word in words(name) if word in _SPLIT_WORDS}
+    splits = {split for word in words(name) for split, spelled in _SPLIT_WORDS.items() if spelled.fullmatch(word)}
     return splits.pop() if len(splits) == 1 else ""
+
+
+def split_of_folders(path: Path) -> str:
+    """The split that the first of the path's folders says, "" where none does."""
+    return next((split for part in path.parts[:-1] if (split := split_of(part))), "")
 
 
 def seems_split(name: str) -> bool:

@@ -159,14 +159,11 @@ class DataSet:
 
 
 def without_spoiled(samples: Sequence[Sample], spoiled: Container[Path]) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """`samples` without the `spoiled` images on which nothing else is marked: somebody marked them, and as empty ones
-    they would teach that there is nothing."""
-    usable: list[Sample] = []
-    gone: list[str] = []
-    for sample in samples:
-        unmarked = sample.image in spoiled and sample.mask == () and not sample.boxes
-        gone.append(sample.image.name) if unmarked else usable.append(sample)
-    return usable, left_out("images of which no annotation could be used, which are no images without findings", gone)
+    """`samples` without the `spoiled` images: somebody marked more on them than can be used, and what is left would
+    teach that there is nothing where there is something."""
+    gone = [sample.image.name for sample in samples if sample.image in spoiled]
+    entries = left_out("images with an annotation that cannot be used, without which the others are incomplete", gone)
+    return [sample for sample in samples if sample.image not in spoiled], entries
 
 
 def read_json(path: Path) -> Any:

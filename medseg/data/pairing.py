@@ -7,18 +7,21 @@ tried in the orders that people use, and a way counts only where every file find
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from medseg.data.listing import (
     IMAGE_WORDS,
     MASK_WORDS,
+    SUFFIXES,
     has_word,
     is_image,
     mask_base,
     split_of,
+    split_of_folders,
     stem_of,
     walk,
     without_words,
@@ -63,6 +66,8 @@ class Pairing:
     single: list[Path]
     aside: list[Path]
     taken: str
+    copies: Sequence[Path] = ()
+    """Images that another format of them stands for."""
 
 
 def pair_up(root: Path) -> Pairing | None:
@@ -77,6 +82,16 @@ def pair_up(root: Path) -> Pairing | None:
     return best
 
 
+def without_copies(pairing: Pairing) -> Pairing:
+    """`pairing` with one of the images that lie in folders of several formats, as CVC-ClinicDB's PNG/ and TIF/."""
+    first: dict[tuple[object, ...], Pair] = {}
+    for pair in pairing.pairs:
+        others = tuple("" if f".{part.lower()}" in SUFFIXES else part for part in pair.groups)
+        first.setdefault((pair.split, others, _composed(stem_of(pair.image))) if "" in others else (pair.image,), pair)
+    copies = [pair.image for pair in pairing.pairs if pair not in first.values()]
+    return replace(pairing, pairs=[*first.values()], copies=copies)
+
+
 def _ways(root: Path) -> Iterator[Pairing | str]:
     """Every way to read the folders; a sentence for one that two folders spoil."""
     files = [path for path in walk(root) if is_image(path)]
@@ -87,13 +102,13 @@ def _ways(root: Path) -> Iterator[Pairing | str]:
         return
     named = [path for path in files if roles[path] == "image"]
     others = [path for path in files if roles[path] == ""]
-    masks = [_entry(path, root) for path in in_masks]
+    masks = [entry_of(path, root) for path in in_masks]
     if named:
         _refuse_second(others, root)
-        yield from _matched([_entry(path, root) for path in named], masks, aside=others)
+        yield from _matched([entry_of(path, root) for path in named], masks, aside=others)
     elif others:
-        yield from _matched([_entry(path, root, drop_last=True) for path in others], masks)
-        yield from _matched([_entry(path, root) for path in others], masks)
+        yield from _matched([entry_of(path, root, drop_last=True) for path in others], masks)
+        yield from _matched([entry_of(path, root) for path in others], masks)
 
 
 def _refuse_second(others: Sequence[Path], root: Path) -> None:
@@ -118,7 +133,7 @@ def _by_names(files: Sequence[Path], root: Path) -> Iterator[Pairing | str]:
         images = [path for path in files if path not in marked]
         if marked and images:
             yield from _matched(
-                [_entry(path, root) for path in images], [_entry(path, root) for path in sorted(marked)]
+                [entry_of(path, root) for path in images], [entry_of(path, root) for path in sorted(marked)]
             )
 
 
@@ -133,17 +148,18 @@ def _role(path: Path, root: Path) -> str:
     return ""
 
 
-def _entry(path: Path, root: Path, *, drop_last: bool = False) -> Entry:
-    parts = path.relative_to(root).parent.parts
-    split = next((split for part in parts if (split := split_of(part))), "")
+def entry_of(path: Path, root: Path, *, drop_last: bool = False) -> Entry:
+    """`path` with what its folders below `root` say."""
+    parts = path.relative_to(root).parent.parts if path.is_relative_to(root) else ()
     shared = parts[:-1] if drop_last else parts
-    groups = tuple(part for part in shared if not _says_role_or_split(part))
-    return Entry(path, "/".join(parts) or ".", (split, groups))
+    place = (split_of_folders(Path(*parts, path.name)), tuple(part for part in shared if not _says_role_or_split(part)))
+    return Entry(path, "/".join(parts) or ".", place)
 
 
 def _says_role_or_split(part: str) -> bool:
+    """Whether a folder groups nothing further; train1 and train2 are of one split, and two groups."""
     said = {*words(part)}
-    return bool(said & (MASK_WORDS | IMAGE_WORDS)) or bool(split_of(part))
+    return bool(said & (MASK_WORDS | IMAGE_WORDS)) or (bool(split_of(part)) and not part[-1].isdigit())
 
 
 def _matched(images: Sequence[Entry], masks: Sequence[Entry], aside: Sequence[Path] = ()) -> Iterator[Pairing | str]:
@@ -169,11 +185,12 @@ def _matched(images: Sequence[Entry], masks: Sequence[Entry], aside: Sequence[Pa
 
 
 def _rivals(entries: Sequence[Entry], role: str) -> str:
-    """The sentence for two folders that claim one role at one place, as images/ and imgs/; "" for none."""
+    """The sentence for two folders that claim one role at one place, as images/ and imgs/; "" for none. Folders that
+    differ in a number alone, as images_part_1/ and images_part_2/, hold the parts of one."""
     first: dict[Place, str] = {}
     for entry in entries:
         other = first.setdefault(entry.place, entry.folder)
-        if other != entry.folder:
+        if re.sub(r"\d+$", "", other) != re.sub(r"\d+$", "", entry.folder):
             return (
                 f"{other}/ and {entry.folder}/ both look like the {role}. Name the one that is meant: --images PATTERN "
                 "--masks PATTERN, as --images 'images/*' --masks 'masks/*'."
@@ -188,13 +205,13 @@ def _match(
     apart, would be one."""
     keyed: dict[tuple[Place, str], Entry] = {}
     for image in images:
-        other = keyed.setdefault((image.place, of_image(image.stem)), image)
+        other = keyed.setdefault((image.place, _composed(of_image(image.stem))), image)
         if other is not image:
             return _two_of_one(other, image)
     matched: dict[tuple[Place, str], list[Entry]] = {key: [] for key in keyed}
     single = []
     for mask in masks:
-        entries = matched.get((mask.place, of_mask(mask.stem)))
+        entries = matched.get((mask.place, _composed(of_mask(mask.stem))))
         if entries is None:
             single.append(mask.path)
         else:
@@ -208,6 +225,11 @@ def _match(
         if entries
     ]
     return pairs, single + [keyed[key].path for key, entries in matched.items() if not entries]
+
+
+def _composed(stem: str) -> str:
+    """In one spelling: macOS writes ü as u with dots, others as one letter."""
+    return unicodedata.normalize("NFC", stem)
 
 
 def _two_of_one(first: Entry, second: Entry) -> str:

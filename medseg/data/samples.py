@@ -21,6 +21,7 @@ from medseg.data.catalogue import LAYOUTS, read_place
 from medseg.data.layouts.pairs import UNNAMED, read_patterns
 from medseg.data.left_out import left_out, warn_left_out
 from medseg.data.listing import stem_of
+from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
 from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
@@ -89,10 +90,10 @@ def load_data(
     samples = apply_splits(_apart(loaded.samples), path, fold) if path else _apart(settle(loaded, place))
     if fold is not None and (path is None or not in_folds(path)):
         raise InputError(f"{place.name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
-    entries = (*loaded.left_out, *held_out_name(samples, place))
+    dealt = deal(samples, seed) if divide else samples
+    entries = (*loaded.left_out, *held_out_name(samples, place), *(() if path else unfollowed(dealt, place)))
     if not quiet:
         warn_left_out(entries)
-    dealt = deal(samples, seed) if divide else samples
     refuse_divided_cases(dealt)
     return replace(loaded, samples=dealt, left_out=entries)
 

@@ -254,7 +254,7 @@ def _duplicates(examined: Sequence[Examined]) -> list[Finding]:
             continue
         other = first.setdefault((entry.digest, entry.sample.frame), entry.sample)
         if other.split != entry.sample.split:
-            names = f"the same image as {_name(other.image)}"
+            names = f"the same picture as {_name(other.image)}"
             sentence = f"{names}, which is in {other.split} and this in {entry.sample.split}."
             doubles.append(Finding(_name(entry.sample.image), sentence, "division"))
     return doubles

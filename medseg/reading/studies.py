@@ -39,8 +39,7 @@ def list_series(path: str | os.PathLike[str]) -> tuple[Series, ...]:
     Copies of a file are left out; everything that is no DICOM image is counted in the notes of every series. Raises
     ReadError where there is no image, or for a zip that cannot be unpacked or holds more than 2 GiB.
     """
-    place = Path(path)
-    kind = _kind(place)
+    kind, place = _kind(path), Path(path)
     if kind == "zip":
         status = place.stat()
         return _of_zip(place.absolute(), status.st_size, status.st_mtime_ns)
@@ -111,7 +110,7 @@ def one_series(path: str | os.PathLike[str] | Series) -> Series | None:
     folder, a zip or a DICOMDIR without one."""
     if isinstance(path, Series):
         return path
-    if not _kind(Path(path)):
+    if not _kind(path):
         return None
     listed = list_series(path)
     if len(listed) == 1:
@@ -140,8 +139,11 @@ def _unpacked(place: Path) -> TemporaryFolder:
     return folder
 
 
-def _kind(place: Path) -> str:
+def _kind(path: str | os.PathLike[str]) -> str:
     """ "folder", "zip" or "DICOMDIR"; "" for every other file, and where there is none."""
+    if not os.fspath(path):  # which Path would take for the current folder
+        raise InputError("The path is empty: wanted that of a file, a folder or a zip.")
+    place = Path(path)
     try:
         mode = place.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -91,7 +91,7 @@ def test_what_is_left_out_or_doubtful_is_listed(ensemble: Ensemble, pairs: Path)
     data_fit.run(ensemble, zipped(pairs), [])
     left_out, copied = data_fit.doubts
     assert left_out == "Left out: files whose format medseg does not read (1), the first: images/x.heic."
-    assert copied.startswith("images/c4.png: the same image as images/c0.png")
+    assert copied.startswith("images/c4.png: the same picture as images/c0.png")
     assert doubts(["<b>"]).startswith("- ⚠ ")
 
 

@@ -48,7 +48,7 @@ def test_a_set_without_splits_is_scored_as_a_whole_and_says_so(
 
 
 def test_other_names_for_the_masks_are_refused(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"has the labels WRONG, and blob is wanted"):
+    with pytest.raises(SystemExit, match=r"calls them WRONG, and blob is wanted. Say --labels blob, or .* blob=1"):
         scored(plain_ensemble, discs, tmp_path / "out", "--labels", "WRONG")
 
 
@@ -82,8 +82,8 @@ def test_a_training_image_in_the_test_split_is_said(
     divide(discs, train="012345", test="67")
     shutil.copy(discs / "images" / "0.png", discs / "images" / "6.png")
     report = scored(plain_ensemble, discs, tmp_path / "out")
-    assert "images/6.png: the same image as images/0.png" in report["doubts"][0]
-    assert "note: images/6.png: the same image" in capsys.readouterr().err
+    assert "images/6.png: the same picture as images/0.png" in report["doubts"][0]
+    assert "note: images/6.png: the same picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate", "fit"])

@@ -60,6 +60,17 @@ PAIRS: dict[str, tuple[list[str], list[str], list[str]]] = {
         [f"{part}/masks/{part}1.png" for part in ("train", "valid", "test")],
         ["train", "val", "test"],
     ),
+    "splits with a year or glued": (
+        ["images/train2017/1.png", "images/valset/1.png", "images/Testdaten/1.png", "images/trn2/1.png"],
+        ["masks/train2017/1.png", "masks/valset/1.png", "masks/Testdaten/1.png", "masks/trn2/1.png"],
+        ["train", "val", "test", "train"],
+    ),
+    "parts with a number": (
+        ["img_part_1/a.png", "img_part_2/b.png", "img_part_2/c.png"],
+        ["masks/a.png", "masks/b.png", "masks/c.png"],
+        ["", "", ""],
+    ),
+    "one ü in two spellings": (["images/u\u03081.png", "images/b.png"], ["masks/\u00fc1.png", "masks/b.png"], ["", ""]),
     "splits below, same names": (
         [f"images/{part}/1.png" for part in ("train", "val", "test")],
         [f"masks/{part}/1.png" for part in ("train", "val", "test")],
@@ -340,14 +351,14 @@ def encoded(mask: np.ndarray) -> str:
 
 
 def labelme(root: Path) -> None:
-    images(root, "a.jpg", "b.jpg", "c.jpg")
+    images(root, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     rectangle = {"label": "box", "points": [[10, 4], [20, 9]], "shape_type": "rectangle"}
     bitmap = {"label": "bits", "points": [[10, 4], [19, 8]], "shape_type": "mask", "mask": encoded(SMALL[4:9, 10:20])}
     circle = {"label": "disc", "points": [[16, 12], [16, 17]], "shape_type": "circle"}
     line = {"label": "x", "points": [[1, 1], [2, 2]], "shape_type": "line"}
     broken = {"label": "x", "points": [[1, 1], [2, 2]], "shape_type": "polygon"}
     outline = {"label": "outline", "points": TRIANGLE, "shape_type": "polygon"}
-    for stem, shapes in (("a", [outline, rectangle, bitmap, circle, line, broken]), ("b", [])):
+    for stem, shapes in (("a", [outline, rectangle, bitmap, circle, line]), ("b", []), ("d", [outline, broken])):
         sides = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
         write_json(root / f"{stem}.json", {"shapes": shapes, "imagePath": f"{stem}.jpg", "imageData": None, **sides})
 
@@ -364,7 +375,7 @@ def test_labelmes_shapes_are_masks(tmp_path: Path) -> None:
     assert not loaded.samples[1].read(loaded.labels)[1].any()
     sentences = " ".join(str(warning.message) for warning in said)
     assert "lines and points, which mark no area (1)" in sentences
-    assert "shapes that cannot be drawn (1), the first: shape 5 of a.json" in sentences
+    assert "shapes that cannot be drawn (1), the first: shape 1 of d.json" in sentences
     assert "images without a labelme file (1), the first: c.jpg" in sentences
 
 
@@ -379,7 +390,7 @@ def test_labelmes_coordinates_of_a_turned_photograph_are_upright(tmp_path: Path)
 
 
 def test_cvats_shapes_are_masks(tmp_path: Path) -> None:
-    images(tmp_path, "images/a.png", "images/b.png")
+    images(tmp_path, "images/a.png", "images/b.png", "images/test/c.png", "images/d.png")
     points = ";".join(f"{x},{y}" for x, y in TRIANGLE)
     xml = f"""<?xml version="1.0"?><annotations><version>1.1</version>
     <image id="0" name="a.png" subset="Train" width="{WIDTH}" height="{HEIGHT}">
@@ -388,19 +399,23 @@ def test_cvats_shapes_are_masks(tmp_path: Path) -> None:
       <mask label="bits" rle="0, 50" left="10" top="4" width="10" height="5"/>
       <ellipse label="disc" cx="16" cy="12" rx="5" ry="5"/>
       <polyline label="x" points="1,1;2,2"/>
+    </image>
+    <image id="2" name="test/c.png" width="{WIDTH}" height="{HEIGHT}"><polygon label="outline" points="{points}"/>
+    </image>
+    <image id="3" name="d.png" width="{WIDTH}" height="{HEIGHT}"><polygon label="outline" points="{points}"/>
       <mask label="x" rle="0, 51" left="10" top="4" width="10" height="5"/>
     </image>
     <image id="1" name="b.png" subset="Validation" width="{WIDTH}" height="{HEIGHT}"></image></annotations>"""
     (tmp_path / "annotations.xml").write_text(xml)
     with pytest.warns(MedsegWarning) as said:
         loaded = load_data(tmp_path)
-    assert (loaded.layout, [s.split for s in loaded.samples]) == ("cvat", ["train", "val"])
+    assert (loaded.layout, [s.split for s in loaded.samples]) == ("cvat", ["train", "test", "val"])
     outline, box, bits, disc = loaded.samples[0].read(["outline", "box", "bits", "disc"])[1]
     for mask in (bits, box, outline):
         np.testing.assert_array_equal(mask, SMALL)
     assert disc.sum() == pytest.approx(np.pi * 25, abs=4)
     sentences = " ".join(str(warning.message) for warning in said)
-    assert "shapes that cannot be drawn (1), the first: mask 5 of a.png" in sentences
+    assert "shapes that cannot be drawn (1), the first: mask 1 of d.png" in sentences
     assert "polylines, points, tags and skeletons, which mark no area (1)" in sentences
 
 
@@ -500,7 +515,7 @@ def test_yolos_polygons_are_masks_in_their_splits(tmp_path: Path, order: str) ->
         images(tmp_path, order.format(split, "a"))
         path = tmp_path / order.format(split, "a").replace("images", "labels").replace(".png", ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{line}\n0 0.5 0.5 0.1 0.1\n1 0.1 0.2 0.3\n")
+        path.write_text(f"{line}\n0 0.5 0.5 0.1 0.1\n")
     images(tmp_path, order.format("train", "background"))
     (tmp_path / "data.yaml").write_text("path: .\ntrain: images/train\nnames:\n  0: vein\n  1: polyp\n")
     with pytest.warns(MedsegWarning) as said:
@@ -510,7 +525,7 @@ def test_yolos_polygons_are_masks_in_their_splits(tmp_path: Path, order: str) ->
     sample = next(s for s in loaded.samples if s.split == "val")
     np.testing.assert_array_equal(sample.read(["polyp"])[1], [SMALL])
     sentences = " ".join(str(warning.message) for warning in said)
-    for words in ("lines that are no polygon (2)", "boxes without an outline, which mark nothing (2)", "are missing: "):
+    for words in ("boxes without an outline, which mark nothing (2)", "are missing: "):
         assert words in sentences
 
 
@@ -609,3 +624,61 @@ def test_brush_strokes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="a brush stroke of 768 pixels"):
         _brush(brush(SMALL), (10, 10))
     assert zlib.crc32(json.dumps(brush(SMALL)).encode())  # the writer above writes whole bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["sep=;\nDatei;Patienten-ID\na;7\nb;7\nc;8\n", "file,MRN\nA.png,p7\nb.png,P7\nc.png,8\n"]
+)
+@pytest.mark.parametrize("place", ["patients.csv", "tables/patients.csv", "patients.txt"])
+def test_tables_of_patients_are_followed_where_they_lie(tmp_path: Path, text: str, place: str) -> None:
+    images(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    masks(tmp_path, "masks/a.png", "masks/b.png", "masks/c.png")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(text, encoding="utf-8")
+    first, second, third = load_data(tmp_path).samples
+    assert first.case == second.case != third.case
+
+
+def test_annotated_images_have_patients_by_tables_and_by_folders_too(tmp_path: Path) -> None:
+    sides = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    for root, names in (("f", ("p1/1", "p1/2", "p2/1")), ("t", ("1", "2", "3"))):
+        for name in names:
+            images(tmp_path / root, f"{name}.png")
+            shape = {"label": "x", "points": TRIANGLE, "shape_type": "polygon"}
+            write_json(
+                tmp_path / root / f"{name}.json", {"shapes": [shape], "imagePath": f"{Path(name).name}.png", **sides}
+            )
+    (tmp_path / "t" / "patients.csv").write_text("image,patient\n1.png,p1\n2.png,p1\n3.png,p2\n")
+    for root in "ft":
+        assert [sample.case for sample in load_data(tmp_path / root).samples] == ["p1", "p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "lists", "words"),
+    [
+        ("abcdef", {"train.txt": "a\nb\nc\nd\n", "test.txt": "images/e.png\nf\n"}, "lists that divide .* test.txt"),
+        ("abcdef", {"all.csv": "image;split\na;test\nb;test\nc;test\nd;test\n"}, "lists that divide .* all.csv"),
+        (
+            ["train_1", "train_2", "train_3", "test_1", "test_2"],
+            {},
+            r"called for val or test .* \(2\), the first: test_1",
+        ),
+    ],
+)
+def test_a_division_by_lists_or_names_of_images_is_said(
+    tmp_path: Path, names: list[str], lists: dict[str, str], words: str
+) -> None:
+    images(tmp_path, *(f"images/{name}.png" for name in names))
+    masks(tmp_path, *(f"masks/{name}.png" for name in names))
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    with pytest.warns(MedsegWarning, match=f"Doubtful: .*{words}"):
+        load_data(tmp_path)
+
+
+def test_copies_in_another_format_are_left_out_and_counted(tmp_path: Path) -> None:
+    for kind in ("PNG", "TIF"):
+        images(tmp_path, f"{kind}/Original/1.{kind.lower()}", f"{kind}/Original/2.{kind.lower()}")
+        masks(tmp_path, f"{kind}/Ground Truth/1.{kind.lower()}", f"{kind}/Ground Truth/2.{kind.lower()}")
+    with pytest.warns(MedsegWarning, match=r"copies in another format \(2\), the first: TIF/Original/1.tif"):
+        assert [sample.image.suffix for sample in load_data(tmp_path).samples] == [".png", ".png"]

@@ -1,4 +1,4 @@
-"""An image whose only annotation cannot be used is no image without findings: it is left out and named."""
+"""An image with an annotation that cannot be used is left out and named: what remains of its mask is incomplete."""
 
 from __future__ import annotations
 
@@ -84,5 +84,28 @@ def test_an_image_whose_only_polygon_is_faulty_is_left_out(tmp_path: Path, write
     assert {sample.image.name: len(sample.parts) for sample in samples} == {"a.png": 1, "c.png": 0}
     sentences = " ".join(str(warning.message) for warning in said)
     assert "a polygon that encloses nothing" in sentences or write is coco
-    assert "images of which no annotation could be used" in sentences
+    assert "images with an annotation that cannot be used" in sentences
     assert "(1), the first: b.png" in sentences
+
+
+@pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning")
+def test_an_image_of_which_one_polygon_is_faulty_and_another_is_not_is_left_out(tmp_path: Path) -> None:
+    sides = {"imageHeight": 24, "imageWidth": 32}
+    shapes = [{"label": "x", "points": points, "shape_type": "polygon"} for points in (GOOD, FLAT)]
+    for stem, drawn in (("a", shapes[:1]), ("b", shapes)):
+        save(tmp_path / "l" / f"{stem}.png", scene(ord(stem)))
+        save(tmp_path / "y" / "images" / f"{stem}.png", scene(ord(stem)))
+        save(tmp_path / "c" / f"{stem}.png", scene(ord(stem)))
+        write_json(tmp_path / "l" / f"{stem}.json", {"shapes": drawn, "imagePath": f"{stem}.png", **sides})
+    (tmp_path / "y" / "labels").mkdir()
+    for stem, text in (("a", "0 .1 .1 .5 .1 .5 .5\n"), ("b", "0 .1 .1 .5 .1 .5 .5\n0 .1 .1 .5\n")):
+        (tmp_path / "y" / "labels" / f"{stem}.txt").write_text(text)
+    images = [{"id": i, "file_name": f"{stem}.png", "height": 24, "width": 32} for i, stem in enumerate("ab")]
+    drawn = [(0, flat(GOOD)), (1, flat(GOOD)), (1, [1, 2, 3]), ([1], flat(GOOD))]  # the last of no image at all
+    annotations = [{"id": n, "image_id": i, "category_id": 1, "segmentation": [p]} for n, (i, p) in enumerate(drawn)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    write_json(tmp_path / "c" / "c.json", content)
+    for folder in "lyc":
+        loaded = load_data(tmp_path / folder)
+        assert [sample.image.name for sample in loaded.samples] == ["a.png"], folder
+        assert any(entry.what.startswith("images with an annotation that cannot") for entry in loaded.left_out)

@@ -102,7 +102,7 @@ def test_a_wrong_annotation_is_named(samples: list[Sample], fault: str) -> None:
 def test_the_same_image_in_two_splits_is_named(samples: list[Sample]) -> None:
     shutil.copy(samples[0].image, samples[7].image)
     (finding,) = found(samples)
-    assert finding == "images/c7.png: the same image as images/c0.png, which is in train and this in test."
+    assert finding == "images/c7.png: the same picture as images/c0.png, which is in train and this in test."
 
 
 def test_the_same_image_twice_in_one_split_is_no_fault(samples: list[Sample]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 import medseg
-from medseg.errors import ReadError
+from medseg.errors import InputError, ReadError
 from medseg.image import Image
 from medseg.reading.readers import count_frames, read_file, read_image
 from medseg.reading.series import Series
@@ -232,3 +232,12 @@ def test_nothing_of_the_patient_leaves_the_listing(tmp_path: Path) -> None:
     said = repr([{**vars(each), "path": ""} for each in series.slices]) + notes(read_image(series))
     assert canary not in said
     assert "1.2.123456789" not in said
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dicom(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert read_image(".").size == (4, 4)
+    for read in (read_image, list_series):
+        with pytest.raises(InputError, match="The path is empty"):
+            read("")

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.data.coco import find_image
 from medseg.data.left_out import left_out
-from medseg.data.listing import seems_split, split_of, stem_of
+from medseg.data.listing import seems_split, split_of, split_of_folders, stem_of
 from medseg.data.manifest import DataSet, Sample, without_spoiled
 from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Part, Polygon, Runs, to_points
@@ -31,17 +31,20 @@ def read_cvat(place: Path) -> DataSet:
     Home page: https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/
     Layout: annotations.xml, <annotations> of <image name width height subset> with <polygon points="x,y;…">,
         <mask rle left top width height>, <ellipse cx cy rx ry>, <box xtl ytl xbr ybr>; images beside it or in images/.
-        Coordinates are upright, as CVAT shows photographs. `subset` (Train, Validation, Test) is the split.
+        Coordinates are upright, as CVAT shows photographs. `subset` (Train, Validation, Test) is the
+        split, else what a folder in the name says.
         Polylines, points, skeletons and the tracks of videos are left out.
     Licence, citation: those of the data.
     Raises InputError for XML of another kind.
     """
     path = place if place.is_file() else next(table for table in _tables(place) if _is_cvat_xml(table))
     root = _parse(path)
-    samples, broken, other, spoiled, unknown = [], [], [], set[Path](), set[str]()
+    samples, other, spoiled, unknown = [], [], set[Path](), set[str]()
+    broken: list[str] = []
     for image in root.iter("image"):
         name = image.get("name") or ""
         parts: list[Part] = []
+        before = len(broken)
         try:
             size = (int(image.attrib["height"]), int(image.attrib["width"]))
         except (KeyError, ValueError):
@@ -53,8 +56,9 @@ def read_cvat(place: Path) -> DataSet:
             except (ValueError, KeyError) as error:
                 broken.append(f"{shape.tag} {number} of {name}: {error}")
         path_of_image = find_image(path, name)
-        spoiled |= {path_of_image} if not parts and any(shape.tag != "tag" for shape in image) else set()
-        split = split_of(subset := image.get("subset") or "")
+        drawn = any(shape.tag != "tag" for shape in image)
+        spoiled |= {path_of_image} if len(broken) > before or (drawn and not parts) else set()
+        split = split_of(subset := image.get("subset") or "") or split_of_folders(Path(name))
         unknown |= {subset} if seems_split(subset) else set()
         samples.append(Sample(path_of_image, tuple(parts), stem_of(Path(name)), split, size=size, upright=True))
     refuse_unknown(path, [f"subset {name}" for name in unknown])

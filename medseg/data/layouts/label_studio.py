@@ -51,7 +51,8 @@ def read_label_studio(path: Path) -> DataSet:
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} is no export of Label Studio ({error}).") from None
     images = {place.name: place for place in walk(path.parent) if is_image(place)}
-    samples, broken, other, more, untouched, spoiled = [], [], [], [], [], set[Path]()
+    samples, other, more, untouched, spoiled = [], [], [], [], set[Path]()
+    broken: list[str] = []
     for number, task in enumerate(tasks):
         name = _image_name(task)
         results, further = _results(task)
@@ -60,7 +61,7 @@ def read_label_studio(path: Path) -> DataSet:
             untouched.append(name or f"task {number}")
             continue
         parts: list[Part] = []
-        size = None
+        size, before = None, len(broken)
         for result in results:
             try:
                 size = (int(result["original_height"]), int(result["original_width"]))
@@ -71,7 +72,7 @@ def read_label_studio(path: Path) -> DataSet:
                 broken.append(f"a shape of {name}: {error}")
         image = next((images[n] for n in (name, re.sub(r"^[0-9a-f]{8}-", "", name)) if n in images), path.parent / name)
         shapes = [result for result in results if not (isinstance(result, dict) and result.get("type") in _OF_IMAGES)]
-        spoiled |= {image} if shapes and not parts else set()
+        spoiled |= {image} if len(broken) > before or (shapes and not parts) else set()
         samples.append(Sample(image, tuple(parts), stem_of(image), "", size=size, upright=True))
     samples, gone = without_spoiled(samples, spoiled)
     entries = left_out("shapes that cannot be drawn", broken)

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from medseg.data.left_out import left_out
-from medseg.data.listing import is_image, split_of, stem_of, walk
+from medseg.data.listing import is_image, split_of_folders, stem_of, walk
 from medseg.data.manifest import DataSet, Sample, read_json, without_spoiled
 from medseg.data.parts import Part, Polygon, Runs, to_points
 from medseg.data.rle import encode_rle
@@ -42,12 +42,14 @@ def read_labelme(root: Path) -> DataSet:
     Licence, citation: those of the data.
     Raises InputError for a folder without such files.
     """
-    samples, broken, lines, images, spoiled = [], [], [], set[Path](), set[Path]()
+    samples, lines, images, spoiled = [], [], set[Path](), set[Path]()
+    broken: list[str] = []
     for path in walk(root):
         content = _content(path) if path.suffix.lower() == ".json" else None
         if content is None:
             continue
         parts: list[Part] = []
+        before = len(broken)
         for number, shape in enumerate(content["shapes"]):
             try:
                 part = _part(shape, (int(content["imageHeight"] or 0), int(content["imageWidth"] or 0)))
@@ -56,9 +58,9 @@ def read_labelme(root: Path) -> DataSet:
                 broken.append(f"shape {number} of {path.name}: {error}")
         image = _image(path, str(content["imagePath"]))
         images.add(image.resolve())
-        spoiled |= {image} if content["shapes"] and not parts else set()
+        spoiled |= {image} if len(broken) > before or (content["shapes"] and not parts) else set()
         size = (int(content["imageHeight"]), int(content["imageWidth"])) if content.get("imageHeight") else None
-        split = next((split for name in path.relative_to(root).parent.parts if (split := split_of(name))), "")
+        split = split_of_folders(path.relative_to(root))
         samples.append(Sample(image, tuple(parts), stem_of(image), split, size=size, upright=True))
     if not samples:
         raise InputError(f"{root.name} holds no labelme files.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.cases import with_cases
@@ -18,13 +19,14 @@ from medseg.data.listing import (
     is_image,
     seems_split,
     split_of,
+    split_of_folders,
     stem_of,
     unread,
     walk,
     words,
 )
 from medseg.data.manifest import DataSet, Sample
-from medseg.data.pairing import Pair, Pairing, pair_up
+from medseg.data.pairing import Pair, Pairing, entry_of, pair_up, without_copies
 from medseg.data.parts import MaskFile
 from medseg.errors import InputError
 
@@ -83,7 +85,9 @@ def read_patterns(root: Path, images: str, masks: str) -> DataSet:
         matches[image].append(path) if image is not None else single.append(path)
     single += [shown[key] for key, paths in matches.items() if not paths]
     refuse_single([path.relative_to(root).as_posix() for path in single])
-    pairs = [Pair(shown[key], tuple(paths), _split_of_parts(shown[key], root)) for key, paths in matches.items()]
+    pairs = [
+        Pair(shown[key], tuple(paths), split_of_folders(shown[key].relative_to(root))) for key, paths in matches.items()
+    ]
     return _data_set("patterns", root, Pairing(pairs, [], [], f"images {images}, masks {masks}"))
 
 
@@ -139,13 +143,14 @@ def finished(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tuple
 
 
 def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
-    by_patient = _are_patients({pair.groups for pair in pairing.pairs})
+    pairing = without_copies(pairing)
+    by_patient = _are_patients({_cases(pair.groups) for pair in pairing.pairs})
     one_mask = all(len(pair.masks) == 1 for pair in pairing.pairs)
     samples = [
         Sample(
             pair.image,
             pair.masks[0] if one_mask else tuple(MaskFile(UNNAMED, mask) for mask in pair.masks),
-            "/".join(pair.groups) if by_patient else stem_of(pair.image),
+            "/".join(_cases(pair.groups)) if by_patient else stem_of(pair.image),
             pair.split,
         )
         for pair in sorted(pairing.pairs, key=lambda pair: pair.image)
@@ -153,8 +158,24 @@ def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
     samples, entries = finished(samples, root)
     entries += left_out("files whose format medseg does not read", unread(root, root))
     aside = [path.relative_to(root).as_posix() for path in pairing.aside]
+    entries += left_out("copies in another format", [path.relative_to(root).as_posix() for path in pairing.copies])
     entries += left_out("images in folders without masks, or called neither images nor masks", aside)
     return DataSet(layout, () if one_mask else (UNNAMED,), samples, entries, pairing.taken)
+
+
+def of_numbered_folders(samples: Sequence[Sample], root: Path) -> list[Sample]:
+    """`samples` with the cases that the folders of their images name, as `read_pairs` takes them."""
+    groups = [_cases(entry_of(sample.image, root).place[1]) for sample in samples]
+    if not _are_patients({*groups}):
+        return list(samples)
+    return [
+        replace(sample, case="/".join(names)) if sample.case == stem_of(sample.image) else sample
+        for sample, names in zip(samples, groups, strict=True)
+    ]
+
+
+def _cases(groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for part in groups if not split_of(part))
 
 
 def _are_patients(groups: set[tuple[str, ...]]) -> bool:
@@ -176,10 +197,6 @@ def _matching(root: Path, pattern: str) -> dict[tuple[str, ...], Path]:
         if match and is_image(path):
             matches[match.groups()] = path
     return matches
-
-
-def _split_of_parts(image: Path, root: Path) -> str:
-    return next((split for part in image.relative_to(root).parent.parts if (split := split_of(part))), "")
 
 
 def _class_homes(root: Path) -> tuple[Path, Path] | None:

@@ -45,9 +45,11 @@ def read_via(path: Path) -> DataSet:
         names = [str(entry["filename"]) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} is no file of VIA ({error!r}).") from None
-    samples, broken, lines, spoiled = [], [], [], set[Path]()
+    samples, lines, spoiled = [], [], set[Path]()
+    broken: list[str] = []
     for entry, name in zip(entries, names, strict=True):
         parts: list[Part] = []
+        before = len(broken)
         regions = entry.get("regions") or []
         for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
             try:
@@ -57,7 +59,7 @@ def read_via(path: Path) -> DataSet:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 broken.append(f"region {number} of {name}: {error}")
         image = find_image(path, name)
-        spoiled |= {image} if regions and not parts else set()
+        spoiled |= {image} if len(broken) > before or (regions and not parts) else set()
         samples.append(Sample(image, tuple(parts), stem_of(Path(name)), ""))
     samples, gone = without_spoiled(samples, spoiled)
     left = left_out("regions that cannot be drawn", broken) + left_out(
@@ -87,6 +89,8 @@ def _points(shape: dict[str, Any]) -> tuple[tuple[float, float], ...]:
     """The outline of a region; () for what marks no area."""
     match shape["name"]:
         case "polygon":
+            if len(shape["all_points_x"]) != len(shape["all_points_y"]):
+                raise ValueError("not as many x as y")
             pairs = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
             return to_points([value for pair in pairs for value in pair])
         case "rect":

@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from medseg.data.left_out import left_out
-from medseg.data.listing import is_image, split_of, stem_of, walk
+from medseg.data.listing import is_image, split_of_folders, stem_of, walk
 from medseg.data.manifest import DataSet, Sample, without_spoiled
 from medseg.data.parts import Part, Polygon, to_points
 from medseg.errors import InputError
@@ -32,10 +32,11 @@ def read_yolo(place: Path) -> DataSet:
     """
     root = place if place.is_dir() else place.parent
     names = _names(root)
-    samples, broken, boxes, empty, met, spoiled = [], [], [], [], set[int](), set[Path]()
+    samples, boxes, empty, met, spoiled = [], [], [], set[int](), set[Path]()
+    broken: list[str] = []
     for image in _images(root):
         parts: list[Part] = []
-        labels = _label_file(image)
+        labels, before = _label_file(image), len(broken)
         if not labels.is_file():
             empty.append(image.relative_to(root).as_posix())
         for number, line in enumerate(_lines(labels), start=1):
@@ -48,8 +49,8 @@ def read_yolo(place: Path) -> DataSet:
                 parts.append(Polygon(names.get(int(kind), str(int(kind))), to_points(flat), relative=True))
             except ValueError as error:
                 broken.append(f"line {number} of {labels.name}: {error}")
-        spoiled |= {image} if not parts and _lines(labels) else set()
-        split = next((split for part in image.relative_to(root).parts[:-1] if (split := split_of(part))), "")
+        spoiled |= {image} if len(broken) > before or (not parts and _lines(labels)) else set()
+        split = split_of_folders(image.relative_to(root))
         samples.append(Sample(image, tuple(parts), stem_of(image), split, upright=True))
     if not samples:
         raise InputError(f"{root.name} holds no images/ with labels/ of text files beside it.")
