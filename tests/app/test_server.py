@@ -29,7 +29,7 @@ from tests.running_app import Server, running_server
 pytest.importorskip("gradio")
 
 from medseg.app.server.attempts import delay_s
-from medseg.app.server.guards import LeanState
+from medseg.app.server.guards import LeanState, trust_own_address
 from medseg.app.server.settings import read_settings
 from medseg.app.state.openings import FULL, Openings
 from medseg.app.state.session import Session
@@ -173,6 +173,14 @@ def test_a_state_holds_no_copy_of_the_page() -> None:
     state._update_config(1)
     state._update_value_in_config(1, "another")
     assert state.config_values == {}
+
+
+def test_a_start_does_not_end_where_its_own_page_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradio import networking
+
+    monkeypatch.setattr(networking, "url_ok", lambda url: False)
+    trust_own_address()
+    assert (networking.url_ok("http://localhost:1/"), networking.url_ok("https://shared.example/")) == (True, False)
 
 
 # --- S5, S6: bodies, logs, errors

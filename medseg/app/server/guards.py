@@ -9,7 +9,7 @@ import traceback
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from gradio import Error, processing_utils, queueing, route_utils, routes, state_holder, utils
+from gradio import Error, networking, processing_utils, queueing, route_utils, routes, state_holder, utils
 
 from medseg.app.state.refusals import place_of, sentence_of
 from medseg.app.state.session import Session
@@ -25,6 +25,7 @@ MAX_STATES = 1000
 def guard() -> None:
     """Replace what is replaced, before the page is launched."""
     refuse_links()
+    trust_own_address()
     _name_errors()
     _keep_messages_out_of_the_log()
     setattr(routes, "StateHolder", VisitorStates)  # noqa: B010 - mypy refuses to assign to a class
@@ -38,6 +39,13 @@ def refuse_links() -> None:
     """
     processing_utils.async_ssrf_protected_download = _refuse
     processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = _refuse
+
+
+def trust_own_address() -> None:
+    """Let a busy machine start: Gradio ends the process where its own page does not answer it within 3 s. Of links to
+    share, which are https, it still waits for the answer."""
+    answers = networking.url_ok
+    networking.url_ok = lambda url: not url.startswith("https:") or answers(url)
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
