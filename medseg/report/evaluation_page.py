@@ -129,12 +129,10 @@ def _lesion_tables(counts: dict[str, Any]) -> Iterator[tuple[str, Table]]:
     """The figures per lesion: by criterion, by size, and by threshold."""
     if not counts["lesions"]:
         return
-    for criterion in next(iter(counts["rows"].values())):
+    for place, criterion in enumerate(next(iter(counts["rows"].values()))):
         rows = {row: criteria[criterion] for row, criteria in counts["rows"].items()}
-        yield (
-            f"Per lesion, matched by {criterion}, {counts['lesions']} lesions",
-            _table(rows, protocol=counts["protocol"]),
-        )
+        heading = f"Per lesion, matched by {criterion}, {counts['lesions']} lesions"
+        yield heading, _table(rows, protocol="" if place else counts["protocol"])
     sizes = {
         row: {size: values["recall"] for size, values in by_size.items()} for row, by_size in counts["sizes"].items()
     }

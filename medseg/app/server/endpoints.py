@@ -20,6 +20,7 @@ from medseg.app.state.session import Session
 from medseg.app.state.view_state import OPACITY, ViewState
 from medseg.app.tabs.downloads import write
 from medseg.app.tabs.events import refusal
+from medseg.calibration.judgement import worth
 from medseg.errors import InputError
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_file
@@ -43,7 +44,7 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
 
     Returns:
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the image's own
-        grid; the report (models, hashes, weights, settings, areas).
+        grid; the report (models, hashes, weights, settings, areas; how far to believe it).
     """
     session, opened = Session(), read_file(image)
     name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
@@ -158,5 +159,6 @@ def _quoted(value: Any) -> str:
 
 def _outputs(session: Session, view_state: ViewState) -> tuple[Any, str, dict[str, Any]]:
     """Overlay, mask and report of one state, whatever others make of the session meanwhile."""
-    report = {"notice": NOTICE, **view_state.prediction.report()}
+    prediction = view_state.prediction
+    report = {"notice": NOTICE, **prediction.report(), **worth(view_state.ensemble, prediction)}
     return images.overlay(view_state), str(write(session, "mask", view_state)), report

@@ -16,7 +16,7 @@ from medseg.app.state.uploaded_files import unique
 from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal
-from medseg.calibration.judgement import judged
+from medseg.calibration.judgement import judged, worth
 from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
@@ -97,6 +97,11 @@ def _page(view_state: ViewState, path: Path) -> None:
     )
 
 
+def _report(view_state: ViewState, path: Path) -> None:
+    prediction = view_state.prediction
+    write_report({**prediction.report(), **worth(view_state.ensemble, prediction)}, path)
+
+
 def _name(view_state: ViewState) -> str:
     """What tables call the image: its file's name may be a patient's, and is not kept."""
     return view_state.prediction.image.sha256[:16]
@@ -156,7 +161,7 @@ FORMATS = {
         "Report · JSON",
         "Models, weights, settings and hashes, for programs.",
         "medseg-report.json",
-        lambda view_state, path: write_report(view_state.prediction.report(), path),
+        _report,
     ),
     "page": Format("Report · page (HTML)", "The same with images, to read and print.", "medseg-report.html", _page),
 }
