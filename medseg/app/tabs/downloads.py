@@ -25,7 +25,7 @@ from medseg.inference.record import write_report
 SAVE = """async (file, name) => {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(await (await fetch(file.url)).blob());  // the file's own name would win over ours
-    link.download = name;
+    link.download = name || file.orig_name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }"""
