@@ -34,8 +34,8 @@ What medseg promises where files are damaged, users hostile, machines full and n
 `python -m benchmarks.reliability --{how}` wrote this page; each row can be tried again alone (`--rows NAME`), and a run
 that was stopped goes on where it was. Traffic stays on loopback, and the app is a process of its own.
 
-**Times are upper bounds**: the machine had two cores and other work to do. A figure in bold breaks its promise; a time
-in italics is above the promise's own bound, on this busy machine. "98 of 100" says that a run of full length tries 100.
+**Times are upper bounds**: the machine had two cores and other work to do. A figure in bold breaks its promise; a value
+in italics is above the promise's own bound here. "98 of 100" says that a run of full length tries 100.
 
 | | row | promise | tried | figure | date |
 |---|---|---|---|---|---|

@@ -198,7 +198,7 @@ def strangers(server: Server, cases: range, tally: Tally) -> None:
 
 ROWS = (
     Row("load", "C1, P2", "32 clients at once: every mask is that of its image alone, nothing is lost or another's",
-        "images, each segmented and re-mixed", 64, 6400, 320, asking(load), ("right",),
+        "images, each segmented and re-mixed", 32, 6400, 320, asking(load), ("right",),
         ("LOST", "ANOTHER'S OR WRONG", *DIED)),
     Row("burst", "C1", "the queue's surplus is refused at once, in our words", "requests at once", 100, 500, 500,
         asking(burst), ("taken", "refused in our words"), ("REFUSED IN OTHER WORDS", *DIED), {"last refusal s": 1}),
