@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
+from medseg.data.left_out import left_out
 from medseg.errors import InputError, MedsegError
 
 if TYPE_CHECKING:
@@ -55,13 +56,25 @@ def predict_dicom(options: argparse.Namespace) -> None:
 def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[Path, int | None]]:
     """Each file, and its only wanted frame, counted from 0, where one was named."""
     from medseg.inference.jobs import find_jobs
+    from medseg.reading.studies import may_be_dicom
 
     local = [name for name in options.inputs if not name.startswith(SCHEME)]
     if local:
-        yield from ((path, None) for job in find_jobs(local, options.output) for path in job.files)
+        aside: list[str] = []
+        jobs = find_jobs(local, options.output, aside)
+        other = [job for job in jobs if job.gathered and not may_be_dicom(job.path)]
+        aside += [job.stem for job in other]
+        yield from ((path, None) for job in jobs if job not in other for path in job.files)
+        say_left_out(aside)
     for name in options.inputs:
         if name.startswith(SCHEME):
             yield from _fetch(name, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+
+
+def say_left_out(names: list[str]) -> None:
+    """Say the files of a folder that are no images, or no DICOM where that is wanted."""
+    for entry in left_out("files that are no image that can be used", names):
+        print(entry, file=sys.stderr)
 
 
 def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
@@ -96,7 +109,7 @@ def _stacks(files: Iterator[tuple[Path, int | None]]) -> Iterator[tuple[str, Ser
         groups.setdefault(header["0020000E"]["Value"][0], []).append((path, frame))
     for uid, members in groups.items():
         wanted = members[0][1]
-        for number, series in enumerate(stack_files([str(path) for path, _ in members]), start=1):
+        for number, series in enumerate(stack_files([str(path) for path, _ in members], films_apart=True), start=1):
             frames = list(range(series.frames)) if wanted is None else [wanted]
             yield uid if number == 1 else f"{uid}-{number}", series, frames
 

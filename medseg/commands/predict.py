@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
-from medseg.commands.dicom_run import predict_dicom
+from medseg.commands.dicom_run import predict_dicom, say_left_out
 from medseg.errors import InputError
 from medseg.places import NAMED
 
@@ -65,14 +65,17 @@ def _predict(options: argparse.Namespace) -> None:
     from medseg.inference.ray import predict_on_cluster
 
     number, count, finish = _share()
-    jobs = find_jobs(options.inputs, options.output)
+    aside: list[str] = []
+    jobs = find_jobs(options.inputs, options.output, aside)
     mine = jobs[number::count]
     weights = None if options.weights is None else tuple(options.weights)
     settings = Settings(weights, options.threshold, options.blend, options.tta)
     ensemble = Ensemble.from_pretrained(options.ensemble, device=_device() if count > 1 else None)
     check(ensemble, settings)
     refuse_other_results(ensemble, settings, options.output)
-    _name_series(jobs if number == 0 else [])
+    if number == 0:
+        say_left_out(aside)
+        _name_series(jobs)
     options.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(mine), desc="segmenting", disable=number > 0) as bar:
         if options.ray:

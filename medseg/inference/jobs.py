@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from medseg.data.left_out import counted
+from medseg.data.listing import SUFFIXES, suffix_of
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.reading.archive import unpack_into
+from medseg.reading.decode import is_recognised
 from medseg.reading.readers import count_frames, read_file
 from medseg.reading.series import Series
 from medseg.reading.stored import MAX_FRAMES
@@ -26,6 +29,8 @@ class Job:
     stem: str
     series: Series | None = field(default=None, repr=False)
     held: object = field(default=None, repr=False, compare=False)
+    gathered: bool = field(default=False, repr=False, compare=False)
+    """Whether a folder or a zip was named, and not the file."""
 
     @property
     def frames(self) -> int:
@@ -46,15 +51,17 @@ class Job:
         return read_file(self.series or self.path, frame=frame)
 
 
-def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
+def find_jobs(inputs: Sequence[str], output: Path, left_out: list[str] | None = None) -> list[Job]:
     """The files that `inputs` name: files, folders (every file below them), zips and patterns, each once, sorted.
 
     Results keep the place of a file below its folder, and its whole name, so that a.png and a.dcm part. Single-frame
     files that are the slices of one DICOM series are one job, series-N for its number. Hidden files, DICOMDIRs and
-    those below `output` are passed over. Raises InputError for an input without files, or files whose results would lie
-    in one place.
+    those below `output` are passed over. Files of folders and zips that are no image by ending and content, as a CD's
+    viewer, and DICOM files without one are no jobs: their names are put into `left_out`. Raises InputError for an input
+    without files, or files whose results would lie in one place.
     """
     jobs: dict[Path, Job] = {}
+    left_out = [] if left_out is None else left_out
     for pattern in inputs:
         named = list(_files(pattern))
         if not named:
@@ -62,19 +69,32 @@ def find_jobs(inputs: Sequence[str], output: Path) -> list[Job]:
         for job in named:
             if output.resolve() not in job.path.resolve().parents:
                 jobs.setdefault(job.path.resolve(), job)
+    strange = {path for path, job in jobs.items() if job.gathered and not _may_be_image(path)}
+    left_out += sorted(jobs[path].stem for path in strange)
+    jobs = {path: job for path, job in jobs.items() if path not in strange}
     places: dict[str, Path] = {}
     for job in jobs.values():
         other = places.setdefault(job.stem, job.path)
         if other is not job.path:
             raise InputError(f"{other} and {job.path} have one name: give the folder above both instead.")
-    return with_series(list(jobs.values()))
+    stacked = with_series(list(jobs.values()), left_out)
+    if left_out and not stacked:
+        count = counted(len(left_out), "file")
+        raise InputError(f"{' and '.join(inputs)} holds no image among its {count}, the first: {left_out[0]}.")
+    return stacked
 
 
-def with_series(jobs: Sequence[Job]) -> list[Job]:
-    """`jobs`, sorted, with one for each series of DICOM slices in place of those of its files."""
+def with_series(jobs: Sequence[Job], left_out: list[str] | None = None) -> list[Job]:
+    """`jobs`, sorted, with one for each series of DICOM slices in place of those of its files. Those of a folder that
+    are DICOM and no image are put into `left_out` by name, where it is given."""
     by_path = {str(job.path): job for job in jobs}
     stacks: dict[str, Job] = {}
-    for series in series_among([job.path for job in jobs]):
+    listed, imageless = series_among([job.path for job in jobs])
+    if left_out is not None:
+        gone = {path for path in imageless if by_path[str(path)].gathered}
+        left_out += sorted(by_path[str(path)].stem for path in gone)
+        jobs = [job for job in jobs if job.path not in gone]
+    for series in listed:
         slices = [by_path[path] for path in series.files]
         folder = _common_folder([job.stem for job in slices])
         name = "series" if series.number is None else f"series-{series.number}"
@@ -109,11 +129,16 @@ def _files(pattern: str) -> Iterator[Job]:
     return (job for path in paths if path.is_file() for job in _of_file(path))
 
 
+def _may_be_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return suffix_of(path) in SUFFIXES or is_recognised(file.read(4096))
+
+
 def _in_folder(root: Path, prefix: str, held: object) -> Iterator[Job]:
     visible = (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
     for path in visible:
         if path.is_file() and path.name.upper() != "DICOMDIR" and "__MACOSX" not in path.parts:
-            yield Job(path, prefix + path.relative_to(root).as_posix(), held=held)
+            yield Job(path, prefix + path.relative_to(root).as_posix(), held=held, gathered=True)
 
 
 def _of_file(path: Path) -> Iterator[Job]:

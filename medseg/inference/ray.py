@@ -70,7 +70,7 @@ def predict_on_cluster(
 
 def _job(paths: Sequence[str], stem: str) -> Job:
     files = [Path(path) for path in paths]
-    return Job(files[0], stem, series_among(files)[0] if len(files) > 1 else None)
+    return Job(files[0], stem, series_among(files)[0][0] if len(files) > 1 else None)
 
 
 def _absolute(source: str) -> str:

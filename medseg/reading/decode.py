@@ -128,6 +128,11 @@ def count_frames(data: bytes) -> int:
     return File(data).opened.frames
 
 
+def is_recognised(head: bytes) -> bool:
+    """Whether a file begins, by its first 4096 bytes, as one of a format that is read; a gzip archive may."""
+    return is_part10(head) or head[:2] == b"\x1f\x8b" or any(fits(head) for _, fits, _ in _FORMATS)
+
+
 def _recognise(data: bytes) -> tuple[str, Callable[[Any], Opened], Any]:
     """Name and opener for the first bytes of `data`, and `data` itself, unpacked where it is a .nii.gz."""
     if is_part10(data):  # first of all, because the 128 free bytes before it may be a TIFF's header (PS3.10 7.1)

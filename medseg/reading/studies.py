@@ -27,6 +27,7 @@ from medseg.reading.workers import POOL_SIZE, absolute, pool
 MOST_UNPACKED = 2 * 2**30
 """Bytes of a zip of one study: a thousand slices of CT take half a gigabyte."""
 
+_IMAGELESS = "hold no DICOM image"
 _SLICED = ("CT", "MR", "PT", "NM")
 _NAMED = 3
 """Files that a sentence names of those that are left out."""
@@ -59,8 +60,8 @@ def _of_folder(folder: Path, held: object) -> tuple[Series, ...]:
     return stack_files(sorted(_files(folder)), held)
 
 
-def stack_files(paths: Sequence[str], held: object = None) -> tuple[Series, ...]:
-    """As `list_series`, of these files."""
+def stack_files(paths: Sequence[str], held: object = None, *, films_apart: bool = False) -> tuple[Series, ...]:
+    """As `list_series`, of these files; with `films_apart` films and photographs of one series are one each."""
     described = list(_described(paths))
     left_out: dict[str, list[str]] = defaultdict(list)
     for path, each in zip(paths, described, strict=True):
@@ -72,16 +73,27 @@ def stack_files(paths: Sequence[str], held: object = None) -> tuple[Series, ...]
         raise ReadError(
             f"The folder holds no DICOM image among its {len(described)} files. Choose a folder of a study."
         )
-    return _sorted(_series(members, notes, held) for members in _groups(slices))
+    films = [each for each in slices if films_apart and not _is_slice(each)]
+    groups = [*_groups([each for each in slices if each not in films]), *([film] for film in films)]
+    return _sorted(_series(members, notes, held) for members in groups)
 
 
-def series_among(paths: Iterable[Path]) -> tuple[Series, ...]:
-    """The stacks of two slices or more that are among the files at `paths`. Other files are passed over: also films and
-    photographs, which lie at no place in the patient and are no stack although they share a series."""
-    described = _described([str(path) for path in paths if _may_be_dicom(path)])
+def series_among(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[Path, ...]]:
+    """The stacks of two slices or more that are among the files at `paths`, and the DICOM files without an image, as
+    reports are. Other files are passed over: also films and photographs, which lie at no place in the patient and are
+    no stack although they share a series."""
+    dicom = [path for path in paths if may_be_dicom(path)]
+    described = list(_described([str(path) for path in dicom]))
+    imageless = tuple(path for path, each in zip(dicom, described, strict=True) if each == _IMAGELESS)
     slices = [each for each in described if isinstance(each, Slice) and each.series and each.frames == 1]
-    groups = _groups([each for each in slices if each.position or each.modality in _SLICED])
-    return tuple(each for each in _sorted(_series(members, (), None) for members in groups) if len(each.slices) > 1)
+    groups = _groups([each for each in slices if _is_slice(each)])
+    stacks = _sorted(_series(members, (), None) for members in groups)
+    return tuple(each for each in stacks if len(each.slices) > 1), imageless
+
+
+def _is_slice(each: Slice) -> bool:
+    """Whether it lies at a place in the patient, or comes from a device that makes slices."""
+    return bool(each.position) or each.modality in _SLICED
 
 
 def _sorted(listed: Iterable[Series]) -> tuple[Series, ...]:
@@ -94,7 +106,7 @@ def _said(words: str, names: Sequence[str]) -> str:
     return f"Of the folder's files {len(names)} {words} and {verb} left out: {named}."
 
 
-def _may_be_dicom(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
     """By the mark at byte 128, or a name that says nothing else."""
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return True
@@ -179,7 +191,7 @@ def _described(paths: Sequence[str]) -> Iterable[Slice | str]:
             header, _ = pool.ask({"do": "slice", "path": absolute(path)})
         except ReadError:
             return "cannot be read as DICOM"
-        return Slice(path, **header["slice"]) if header["slice"] else "hold no DICOM image"
+        return Slice(path, **header["slice"]) if header["slice"] else _IMAGELESS
 
     with ThreadPoolExecutor(POOL_SIZE) as threads:
         yield from threads.map(describe, paths)

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 import medseg
 from medseg.__main__ import main
@@ -202,6 +204,31 @@ def test_patterns_folders_and_files_name_each_file_once(films: Path, tmp_path: P
     found = find_jobs([str(films / "*.png"), str(films / "a.png")], tmp_path / "out")
     assert [job.stem for job in found] == ["a.png", "b.png", "no.png"]
     assert find_jobs([str(films)], films / "deep")[-1] == Job(films / "no.png", "no.png")
+
+
+def test_what_a_cd_holds_beside_images_is_left_out_and_counted(
+    tiny_ensemble: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (films / "no.png").unlink()
+    for name, content in (("viewer.exe", b"MZ"), ("autorun.inf", b"[autorun]"), ("README", b"x"), ("empty", b"")):
+        (films / name).write_bytes(content)
+    report = Dataset()
+    report.SOPClassUID, report.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.3"
+    report.file_meta = FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    report.save_as(films / "report.dcm", enforce_file_format=True)
+    (films / "a.bin").write_bytes((films / "a.png").read_bytes())  # the content decides
+    left_out: list[str] = []
+    stems = [job.stem for job in find_jobs([str(films)], tmp_path / "out", left_out)]
+    assert stems == ["a.bin", "a.png", "b.png", "deep/a.png"]
+    assert sorted(left_out) == ["README", "autorun.inf", "empty", "report.dcm", "viewer.exe"]
+    assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
+    assert "files that are no image that can be used (5)" in capsys.readouterr().err
+    assert find_jobs([str(films / "viewer.exe")], tmp_path / "out")  # what is named is tried, and fails with a row
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.txt").write_text("x")
+    with pytest.raises(InputError, match="holds no image among its 1 file"):
+        find_jobs([str(tmp_path / "none")], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

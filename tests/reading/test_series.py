@@ -16,7 +16,7 @@ from medseg.errors import InputError, ReadError
 from medseg.image import Image
 from medseg.reading.readers import count_frames, read_file, read_image
 from medseg.reading.series import Series
-from medseg.reading.studies import _of_zip, list_series, series_among
+from medseg.reading.studies import _of_zip, list_series, series_among, stack_files
 from tests.reading.test_readers import RAMP, write_dicom
 
 FEET_FIRST = [1, 0, 0, 0, 1, 0]
@@ -145,7 +145,8 @@ def test_a_slice_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_films_of_one_series_are_no_stack(tmp_path: Path) -> None:
     write_series(tmp_path / "a", [None, None], Modality="DX")
     write_series(tmp_path / "b", [0, 5], uid="1.2.8")
-    (series,) = series_among(sorted(tmp_path.rglob("*.*")))
+    (series,), imageless = series_among(sorted(tmp_path.rglob("*.*")))
+    assert not imageless
     assert [Path(path).parent.name for path in series.files] == ["b", "b"]
 
 
@@ -241,3 +242,17 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: py
     for read in (read_image, list_series):
         with pytest.raises(InputError, match="The path is empty"):
             read("")
+
+
+def test_films_of_one_series_are_one_each_where_that_is_asked_for(tmp_path: Path) -> None:
+    for index in (1, 2):
+        ids = {"SOPInstanceUID": f"1.2.7.{index}", "SeriesInstanceUID": "1.2.7", "InstanceNumber": index}
+        write_dicom(tmp_path / f"{index}.dcm", np.full((2, 3), index, np.uint8), Modality="DX", **ids)
+    paths = sorted(map(str, tmp_path.glob("*.dcm")))
+    assert [len(each.slices) for each in stack_files(paths)] == [2]
+    assert [[Path(one.path).name for one in each.slices] for each in stack_files(paths, films_apart=True)] == [
+        ["1.dcm"],
+        ["2.dcm"],
+    ]
+    slices = sorted(map(str, write_series(tmp_path / "s", [0, 3, 6]).iterdir()))
+    assert [len(each.slices) for each in stack_files(slices, films_apart=True)] == [3]
