@@ -348,12 +348,16 @@ def _absent(examined: Sequence[Examined]) -> list[Finding]:
 
 
 def untrainable(samples: Sequence[Sample]) -> list[Finding]:
-    """What training will refuse of samples that are not all for testing: too few of train, none of val."""
+    """What training will refuse of samples that are not all for testing: too few of train, none of val; and a doubt
+    about a split that has one of ten cases or more."""
     counts = Counter(sample.split for sample in samples)
     if counts.keys() <= {"val", "test"}:
         return []
     least = {"train": (2, "a step of training needs two samples"), "val": (1, "training needs one to stop at its best")}
-    return [
+    cases = {(sample.split, sample.case) for sample in samples}
+    sole = [split for split in ("val", "test") if len(cases) >= 10 and sum(part == split for part, _ in cases) == 1]
+    few = f"holds 1 of {len(cases)} cases, whose figures say little: inspect --seed N --write-splits deals anew."
+    return [Finding(f"split {split}", few, "doubt") for split in sole] + [
         Finding(f"split {split}", f"{why}, and it holds {counts[split]}. Add cases, or divide them anew.", "division")
         for split, (count, why) in least.items()
         if counts[split] < count

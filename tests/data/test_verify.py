@@ -161,3 +161,10 @@ def test_a_data_set_of_12_bits_in_16_is_said_once(samples: list[Sample]) -> None
     assert doubt.kind == "doubt"
     assert "If 12 bits are meant" in doubt.sentence
     assert doubt.sentence.endswith("(So of 8 of 8 samples.)")
+
+
+@pytest.mark.parametrize(("cases", "doubts"), [(12, ["split val: holds 1 of 12 cases"]), (9, [])])
+def test_a_split_of_one_case_among_many_is_doubtful(cases: int, doubts: list[str]) -> None:
+    splits = ["val", "test", "test", *["train"] * (cases - 3)]
+    samples = [Sample(Path(f"{n}.png"), Path(f"{n}m.png"), str(n), split) for n, split in enumerate(splits)]
+    assert [str(finding).partition(", ")[0] for finding in untrainable(samples)] == doubts
