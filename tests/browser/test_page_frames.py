@@ -34,6 +34,8 @@ def opened(page: Page, scan: Path) -> Page:
     page.set_input_files("#upload input[type=file]", scan)
     wait_for_note(page, "frame 1 of 3")
     page.wait_for_selector("#window input")
+    page.click(".insist")  # no ensemble of this page is made for a slope
+    page.wait_for_selector(".insist", state="detached")
     return page
 
 
