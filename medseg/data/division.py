@@ -32,7 +32,7 @@ def with_labels(loaded: DataSet, labels: Sequence[str]) -> DataSet:
     if whole:  # the masks name nothing, so that the names are the user's
         raise InputError(
             f"The masks name no labels; --labels calls them {', '.join(loaded.labels)}, and {', '.join(labels)} is "
-            f"wanted. Say --labels {' '.join(labels)}, or of which values each is: --labels {labels[0]}=1."
+            f"wanted. Say --labels {' '.join(labels)}, or the masks' values too, as in --labels {labels[0]}=1,2."
         )
     raise InputError(
         f"The data set has the labels {', '.join(loaded.labels)}, and {', '.join(absent)} is wanted. Say which it is: "
