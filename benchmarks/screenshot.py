@@ -19,10 +19,9 @@ from tests.running_app import open_page, running_app, running_chromium
 
 def main() -> None:
     with running_app() as url, running_chromium() as browser:
-        page = open_page(browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme="light"), url)
-        page.locator("#examples button").first.click()
+        page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light"), url)
         page.wait_for_timeout(3000)
-        shot = PIL.Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        shot = PIL.Image.open(io.BytesIO(page.screenshot()))
     path = ROOT / "assets" / "screenshot.png"
     shot.convert("RGB").quantize(255, dither=PIL.Image.Dither.NONE).save(path, optimize=True)  # a third of the size
     print(f"{path.relative_to(ROOT)}: {shot.width} x {shot.height}, {path.stat().st_size // 1000} kB")
