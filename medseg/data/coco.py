@@ -13,7 +13,7 @@ import numpy as np
 from medseg.arrays import Mask
 from medseg.data.left_out import LeftOut, left_out
 from medseg.data.listing import seems_split, split_of, split_of_folders
-from medseg.data.manifest import SPLITS, DataSet, Sample, read_json, without_spoiled
+from medseg.data.manifest import SPLITS, DataSet, Sample, read_json, unlisted, without_spoiled
 from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Box, Part, Polygon, Runs, relative_to, stored_size, to_points
 from medseg.data.rle import encode_rle, pack_counts, unpack_counts
@@ -36,8 +36,14 @@ def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
         its folder says where folders say several.
     Licence, citation: those of the data; for the format Lin et al. 2014, Microsoft COCO, ECCV, arXiv:1405.0312.
     `content` is the file's, where it was read before. Raises InputError for a file that contradicts itself. An
-    annotation that cannot be drawn is left out.
+    annotation that cannot be drawn is left out, and so are images that lie beside those named.
     """
+    loaded, images = _read(path, split, content)
+    return replace(loaded, left_out=(*loaded.left_out, *unlisted(images)))
+
+
+def _read(path: Path, split: str, content: Any = None) -> tuple[DataSet, set[Path]]:
+    """`read_coco` of one file among several, and all images that it names."""
     try:
         content = read_json(path) if content is None else content
         labels = {category["id"]: str(category["name"]) for category in content["categories"]}
@@ -68,8 +74,9 @@ def read_coco(path: Path, split: str = "", *, content: Any = None) -> DataSet:
         if image["id"] in annotations.spoiled
         or (image["id"] in annotations.unmarked and sample.mask == () and not sample.boxes)
     }
-    samples, gone = without_spoiled(samples, spoiled)
-    return DataSet("coco", used, samples, (*annotations.left_out(), *gone), taken)
+    usable, gone = without_spoiled(samples, spoiled)
+    loaded = DataSet("coco", used, usable, (*annotations.left_out(), *gone), taken)
+    return loaded, {sample.image for sample in samples}
 
 
 def read_coco_files(paths: Sequence[Path]) -> DataSet:
@@ -78,7 +85,8 @@ def read_coco_files(paths: Sequence[Path]) -> DataSet:
     refuse_unknown(
         paths[0].parent.parent, [path.name for path in paths if seems_split(path.stem) or seems_split(path.parent.name)]
     )
-    sets = [read_coco(path, split_of(path.stem) or split_of(path.parent.name)) for path in paths]
+    read = [_read(path, split_of(path.stem) or split_of(path.parent.name)) for path in paths]
+    sets = [data for data, _ in read]
     place: dict[Path, Path] = {}
     for path, data in zip(paths, sets, strict=True):
         for sample in data.samples:
@@ -90,7 +98,9 @@ def read_coco_files(paths: Sequence[Path]) -> DataSet:
     labels = tuple(dict.fromkeys(label for data in sets for label in data.labels))
     samples = [sample for data in sets for sample in data.samples]
     taken = f"images and masks as {', '.join(path.name for path in paths)} name them"
-    return DataSet("coco", labels, samples, tuple(entry for data in sets for entry in data.left_out), taken)
+    entries = [entry for data in sets for entry in data.left_out]
+    entries += unlisted(image for _, images in read for image in images)
+    return DataSet("coco", labels, samples, tuple(entries), taken)
 
 
 class _Annotations:

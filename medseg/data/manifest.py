@@ -10,7 +10,8 @@ where they say something.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+import os
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from medseg.arrays import Mask, Masks
 from medseg.config import TrainingData
 from medseg.data.left_out import LeftOut, left_out
+from medseg.data.listing import images_in
 from medseg.data.parts import (
     Box,
     Drawn,
@@ -164,6 +166,13 @@ def without_spoiled(samples: Sequence[Sample], spoiled: Container[Path]) -> tupl
     gone = [sample.image.name for sample in samples if sample.image in spoiled]
     entries = left_out("images with an annotation that cannot be used, without which the others are incomplete", gone)
     return [sample for sample in samples if sample.image not in spoiled], entries
+
+
+def unlisted(images: Iterable[Path]) -> tuple[LeftOut, ...]:
+    """The images that lie beside the `images` which an annotation file names, and that it does not name."""
+    named = {Path(os.path.abspath(image)) for image in images}
+    beside = (path for folder in {path.parent for path in named} if folder.is_dir() for path in images_in(folder))
+    return left_out("images that the annotation file does not name", [p.name for p in beside if p not in named])
 
 
 def read_json(path: Path) -> Any:

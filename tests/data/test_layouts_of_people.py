@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -557,8 +558,61 @@ def test_nnunets_regions_gaps_and_ignored_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.samples[0].read(loaded.labels)[1], [SMALL | TALL, SMALL])
     assert [str(entry).split(":")[1].strip() for entry in loaded.left_out] == [
         "labels that nnU-Net ignores",
-        "images in imagesTs/ without labels (1), the first",
+        "images in folders without labels, or that nnU-Net has no use for (1), the first",
     ]
+
+
+def test_nnunets_validation_part_is_one_and_its_own_divisions_are_doubtful(tmp_path: Path) -> None:
+    for part, stem in (("Tr", "a"), ("Tr", "b"), ("Val", "c"), ("Ts", "d"), ("Old", "e")):
+        images(tmp_path, f"images{part}/{stem}_0000.png")
+        masks(tmp_path, f"labels{part}/{stem}.png")
+    write_json(tmp_path / "dataset.json", {"labels": {"background": 0, "x": 255}})
+    write_json(tmp_path / "splits_final.json", [{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["a"]}])
+    with pytest.warns(MedsegWarning):
+        loaded = load_data(tmp_path)
+    assert {s.case: s.split for s in loaded.samples} == {"a": "train", "b": "train", "c": "val", "d": "test"}
+    aside, lists = map(str, loaded.left_out)
+    assert aside.endswith("no use for (2), the first: imagesOld/e_0000.png, labelsOld/e.png.")
+    assert lists.endswith("divided otherwise here (a splits.json is followed) (1), the first: splits_final.json.")
+    write_json(tmp_path / "splits_final.json", [{"train": ["a", "b"], "val": ["c"]}])
+    assert len(load_data(tmp_path, quiet=True).left_out) == 1
+
+
+_REGION = {
+    "shape_attributes": {"name": "rect", "x": 1, "y": 1, "width": 5, "height": 5},
+    "region_attributes": {"label": "x"},
+}
+_BOX = '<box label="x" xtl="1" ytl="1" xbr="6" ybr="6"/>'
+_TASK = {
+    **{"type": "rectanglelabels", "original_width": WIDTH, "original_height": HEIGHT},
+    "value": {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["x"]},
+}
+NAMING: dict[str, tuple[str, Any]] = {
+    "coco": (
+        "c.json",
+        {
+            "images": [{"id": 1, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 6, 1, 6, 6]]}],
+            "categories": [{"id": 1, "name": "x"}],
+        },
+    ),
+    "via": ("v.json", {"a": {"filename": "a.png", "regions": [_REGION]}}),
+    "cvat": (
+        "annotations.xml",
+        f'<annotations><image name="a.png" width="{WIDTH}" height="{HEIGHT}">{_BOX}</image></annotations>',
+    ),
+    "label-studio": ("l.json", [{"data": {"image": "a.png"}, "annotations": [{"result": [_TASK]}]}]),
+}
+
+
+@pytest.mark.parametrize("layout", NAMING)
+def test_images_that_an_annotation_file_does_not_name_are_counted(tmp_path: Path, layout: str) -> None:
+    images(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    name, content = NAMING[layout]
+    (tmp_path / name).write_text(content) if isinstance(content, str) else write_json(tmp_path / name, content)
+    with pytest.warns(MedsegWarning, match=r"annotation file does not name \(2\), the first: b\.png, c\.png\.$"):
+        loaded = load_data(tmp_path)
+    assert (loaded.layout, [s.image.name for s in loaded.samples]) == (layout, ["a.png"])
 
 
 # --- cases

@@ -10,7 +10,7 @@ import numpy as np
 from medseg.data.coco import find_image
 from medseg.data.left_out import left_out
 from medseg.data.listing import seems_split, split_of, split_of_folders, stem_of
-from medseg.data.manifest import DataSet, Sample, without_spoiled
+from medseg.data.manifest import DataSet, Sample, unlisted, without_spoiled
 from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Part, Polygon, Runs, to_points
 from medseg.data.rle import encode_rle
@@ -67,8 +67,9 @@ def read_cvat(place: Path) -> DataSet:
     entries = left_out("shapes that cannot be drawn", broken)
     entries += left_out("polylines, points, tags and skeletons, which mark no area", other)
     entries += left_out("tracks of a video", [track.get("label") or "" for track in root.iter("track")])
+    others = unlisted(sample.image for sample in samples)
     samples, gone = without_spoiled(samples, spoiled)
-    entries += gone
+    entries += gone + others
     labels = tuple(dict.fromkeys(part.label for sample in samples for part in sample.parts))
     taken = f"images as {path.name} names them, masks from its polygons, masks, ellipses and rectangles"
     return DataSet("cvat", labels, samples, entries, taken)

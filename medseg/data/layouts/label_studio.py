@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.data.left_out import left_out
 from medseg.data.listing import is_image, stem_of, walk
-from medseg.data.manifest import DataSet, Sample, read_json, without_spoiled
+from medseg.data.manifest import DataSet, Sample, read_json, unlisted, without_spoiled
 from medseg.data.parts import Part, Polygon, Runs
 from medseg.data.rle import encode_rle
 from medseg.data.shapes import ellipse, rectangle
@@ -51,10 +51,12 @@ def read_label_studio(path: Path) -> DataSet:
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} is no export of Label Studio ({error}).") from None
     images = {place.name: place for place in walk(path.parent) if is_image(place)}
-    samples, other, more, untouched, spoiled = [], [], [], [], set[Path]()
+    samples, other, more, untouched, spoiled, named = [], [], [], [], set[Path](), set[Path]()
     broken: list[str] = []
     for number, task in enumerate(tasks):
         name = _image_name(task)
+        image = next((images[n] for n in (name, re.sub(r"^[0-9a-f]{8}-", "", name)) if n in images), path.parent / name)
+        named.add(image)
         results, further = _results(task)
         more += [f"{count} of {name}" for count in ([further] if further else [])]
         if results is None:
@@ -70,14 +72,13 @@ def read_label_studio(path: Path) -> DataSet:
                 other += [] if drawn else [f"{result.get('type')} of {name}"]
             except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 broken.append(f"a shape of {name}: {error}")
-        image = next((images[n] for n in (name, re.sub(r"^[0-9a-f]{8}-", "", name)) if n in images), path.parent / name)
         shapes = [result for result in results if not (isinstance(result, dict) and result.get("type") in _OF_IMAGES)]
         spoiled |= {image} if len(broken) > before or (shapes and not parts) else set()
         samples.append(Sample(image, tuple(parts), stem_of(image), "", size=size, upright=True))
     samples, gone = without_spoiled(samples, spoiled)
     entries = left_out("shapes that cannot be drawn", broken)
     entries += left_out("results that mark no area", other) + left_out("tasks without annotations", untouched)
-    entries += left_out("further annotations of a task", more) + gone
+    entries += left_out("further annotations of a task", more) + gone + unlisted(named)
     labels = tuple(sorted({part.label for sample in samples for part in sample.parts}))
     taken = f"images as the tasks of {path.name} name them, masks from polygons, brush strokes, rectangles and ellipses"
     return DataSet("label-studio", labels, samples, entries, taken)

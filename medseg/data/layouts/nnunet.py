@@ -10,7 +10,7 @@ from typing import Any
 from medseg.data.frames import by_frame
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
-from medseg.data.listing import by_stem
+from medseg.data.listing import by_stem, is_image, walk
 from medseg.data.manifest import DataSet, Sample, read_json
 from medseg.data.parts import MaskFile
 from medseg.errors import InputError
@@ -29,26 +29,31 @@ def read_nnunet(root: Path) -> DataSet:
 
     Home page: http://medicaldecathlon.com and https://github.com/MIC-DKFZ/nnUNet (documentation/dataset_format.md)
     Layout: imagesTr/a.nii.gz, or one file for each channel as a_0000.png, a_0001.png, with labelsTr/a.nii.gz, label
-        maps; imagesTs/ with labelsTs/ are the test split. dataset.json "labels" names the values: the Decathlon writes
-        {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]}; "ignore" is no class, and its pixels count as
-        background. Slices count from the feet; case = volume. Volumes of 4-D files are channels. Images and masks are
-        turned alike by their affines (`medseg.reading.nifti`).
+        maps; imagesTs/ with labelsTs/ are the test split, imagesVal/ with labelsVal/ the val split. dataset.json
+        "labels" names the values: the Decathlon writes {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]};
+        "ignore" is no class, and its pixels count as background. Slices count from the feet; case = volume. Volumes of
+        4-D files are channels. Images and masks are turned alike by their affines (`medseg.reading.nifti`).
     Licence: Decathlon CC BY-SA 4.0; else that of the data.
     Citation: Antonelli et al. 2022, The Medical Segmentation Decathlon, Nature Communications 13:4128; Isensee et al.
         2021, nnU-Net, Nature Methods 18.
     Raises InputError for a volume without labels or labels without a volume.
     """
     values = _values(root)
-    samples = list(_volumes(root, "Tr", "", values))
-    unlabelled: list[str] = []
-    if (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir():
-        samples += _volumes(root, "Ts", "test", values)
-    elif (root / "imagesTs").is_dir():
-        unlabelled = sorted(by_stem(root / "imagesTs"))
+    splits = {"Tr": "", "Ts": "test"}
+    if all((root / f"{role}Val").is_dir() for role in ("images", "labels")):
+        splits |= {"Tr": "train", "Val": "val"}
+    samples: list[Sample] = []
+    aside = [path for path in walk(root) if is_image(path)]
+    for part, split in splits.items():
+        homes = {root / f"images{part}", root / f"labels{part}"}
+        if all(home.is_dir() for home in homes):
+            samples += _volumes(root, part, split, values)
+            aside = [path for path in aside if path.parent not in homes]
     framed, entries = by_frame(samples)
     ignored = [name for name in values if name.lower() == "ignore"]
     entries += left_out("labels that nnU-Net ignores: their pixels count as background", ignored)
-    entries += left_out("images in imagesTs/ without labels", unlabelled)
+    names = [path.relative_to(root).as_posix() for path in aside]
+    entries += left_out("images in folders without labels, or that nnU-Net has no use for", names)
     taken = "images imagesTr/ (channels a_0000, a_0001, … joined), label maps labelsTr/"
     return DataSet("decathlon", tuple(_classes(values)), framed, entries, taken)
 

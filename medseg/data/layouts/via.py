@@ -9,7 +9,7 @@ from typing import Any
 from medseg.data.coco import find_image
 from medseg.data.left_out import left_out
 from medseg.data.listing import stem_of
-from medseg.data.manifest import DataSet, Sample, read_json, without_spoiled
+from medseg.data.manifest import DataSet, Sample, read_json, unlisted, without_spoiled
 from medseg.data.parts import Part, Polygon, to_points
 from medseg.data.shapes import ellipse, rectangle
 from medseg.errors import InputError
@@ -61,11 +61,12 @@ def read_via(path: Path) -> DataSet:
         image = find_image(path, name)
         spoiled |= {image} if len(broken) > before or (regions and not parts) else set()
         samples.append(Sample(image, tuple(parts), stem_of(Path(name)), ""))
+    others = unlisted(sample.image for sample in samples)
     samples, gone = without_spoiled(samples, spoiled)
     left = left_out("regions that cannot be drawn", broken) + left_out(
         "polylines and points, which mark no area", lines
     )
-    left += gone
+    left += gone + others
     labels = Counter(part.label for sample in samples for part in sample.parts)
     taken = f"images as {path.name} names them, masks from its regions"
     return DataSet("via", tuple(sorted(labels)), samples, left, taken)
