@@ -97,14 +97,19 @@ def test_a_click_on_a_row_opens_its_image_in_the_first_tab(page: Page, images: l
 
 
 def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
-    for number in range(60):
-        write_disc_pair(tmp_path, f"disc{number:02d}", number)
-    send(page, sorted((tmp_path / "images").iterdir()))
+    write_disc_pair(tmp_path, "disc", 0)
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        for number in range(400):
+            archive.write(tmp_path / "images" / "disc.png", f"disc{number}.png")
+    page.get_by_role("tab", name="Batch").click()
+    assert page.is_disabled("#batch-stop")
+    send(page, [tmp_path / "films.zip"])
     page.wait_for_selector("#batch-status:has-text('images done')")
     page.click("#batch-stop")
     rows = wait_for_table(page)
-    assert 0 < len(rows) < 60
+    assert 0 < len(rows) < 400
     assert f"{len(rows)} segmented, 0 without a result. Stopped" in page.inner_text("#batch-status")
+    page.wait_for_selector("#batch-stop:disabled")
 
 
 def test_nothing_to_segment_is_said(page: Page) -> None:

@@ -16,7 +16,7 @@ from medseg.app.state.batch import MAX_IMAGES, Batch
 from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, warning
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warning
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.errors import InputError
 
@@ -39,13 +39,15 @@ def draw_batch_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.St
             )
             with gr.Row():
                 start = gr.Button("Segment them", variant="primary", min_width=120, elem_id="batch-start")
-                stop = gr.Button("Stop", min_width=80, elem_id="batch-stop")
+                stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="batch-stop")
         with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
             status = gr.Markdown(_before(), elem_id="batch-status")
             results = gr.DownloadButton("All results (zip)", size="sm", visible=False, elem_id="get-results")
             table = gr.HTML(js_on_load=CLICKS, elem_id="batch-table")
     gr.on([tab.select, start.click], _settings, session, settings, **QUIET)
-    start.click(
+    stoppable(
+        start,
+        stop,
         _segment,
         [session, batch, files, named],
         [status, table, results],

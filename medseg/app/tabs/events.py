@@ -47,6 +47,19 @@ def refusal(endpoint: Handler) -> Handler:
     return guard  # type: ignore[return-value]
 
 
+def stoppable(
+    start: gr.Button, stop: gr.Button, work: Callable[..., Any], inputs: Any, outputs: Any, **how: Any
+) -> None:
+    """`work` at a click on `start`, which is dead until it is over; `stop` is alive only until then."""
+    buttons = [start, stop]
+    begun = start.click(lambda: _alive(False, True), None, buttons, **QUIET)
+    begun.then(work, inputs, outputs, **how).then(lambda: _alive(True, False), None, buttons, **QUIET)
+
+
+def _alive(*alive: bool) -> list[Any]:
+    return [gr.update(interactive=each) for each in alive]
+
+
 def named_files(**settings: Any) -> gr.File:
     """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
     return _naming(gr.File(file_count="multiple", **settings), lambda payload: [*map(_named, payload or [])])

@@ -14,7 +14,7 @@ from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.state.fit import MAX_IMAGES, DataFit
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, warning
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warning
 from medseg.app.tabs.handlers import PROGRESS
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.places import shipped
@@ -48,14 +48,16 @@ def draw_fit_tab(tab: gr.Tab, session: gr.State, tabs: gr.Tabs, changed: gr.Stat
             ensemble = gr.Markdown(elem_id="fit-ensemble")
             with gr.Row():
                 start = gr.Button("Fit", variant="primary", min_width=120, elem_id="fit-start")
-                stop = gr.Button("Stop", min_width=80, elem_id="fit-stop")
+                stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="fit-stop")
         with gr.Column(scale=6, min_width=CONTROLS_WIDTH):
             fitted = gr.Markdown(ABOUT, elem_id="fit-result", min_height=120)
             with gr.Row(visible=False) as use:
                 apply = gr.Button("Apply to the sliders", size="sm", elem_id="fit-apply")
                 save = gr.DownloadButton("ensemble.json", size="sm", elem_id="get-ensemble")
     tab.select(_ensemble, session, ensemble, **QUIET)
-    start.click(
+    stoppable(
+        start,
+        stop,
         _fit,
         [session, data_fit, images, masks],
         [fitted, use, save],
