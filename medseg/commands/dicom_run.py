@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
 from medseg.data.left_out import left_out
-from medseg.errors import InputError, MedsegError
+from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def predict_dicom(options: argparse.Namespace) -> None:
     """A result of each of `options.dicom` for each series; with `options.send` stored in the archive at once.
 
-    A series that fails is named and the others go on; exit status 1 then. Results stay in `options.output`.
+    A series or file that fails is named and the others go on; exit status 1 then. Results stay in `options.output`.
     """
     from medseg.commands.send import send_files
     from medseg.export.results import write_results
@@ -34,19 +34,22 @@ def predict_dicom(options: argparse.Namespace) -> None:
     ensemble = Ensemble.from_pretrained(options.ensemble)
     options.output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    failed = 0
+    failed: list[str] = []
     with ExitStack() as stack:
-        stacks = list(_stacks(_files(options, stack)))
+        stacks = list(_stacks(_files(options, stack), failed))
+        done = 0
         for name, series, frames in tqdm(stacks, desc="series"):
             for note in series.notes:
                 print(f"series {name}: {note}", file=sys.stderr)
             try:
                 predictions = list(_segment(ensemble, series, frames, options))
                 written += write_results(predictions, [series] * len(frames), options.output / name, options.dicom)
+                done += 1
             except MedsegError as error:
-                print(f"series {name}: {error}", file=sys.stderr)
-                failed += 1
-    print(f"{len(stacks) - failed} of {len(stacks)} series segmented, {len(written)} files in {options.output}")
+                failed.append(f"series {name}: {error}")
+    for sentence in failed:
+        print(sentence, file=sys.stderr)
+    print(f"{done} series segmented, {len(failed)} failed, {len(written)} files in {options.output}")
     if options.send and written:
         send_files(written)
     if failed:
@@ -94,9 +97,9 @@ def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
     return [(path, None if wanted.frame is None else wanted.frame - 1) for path in fetched.paths]
 
 
-def _stacks(files: Iterator[tuple[Path, int | None]]) -> Iterator[tuple[str, Series, list[int]]]:
+def _stacks(files: Iterator[tuple[Path, int | None]], failed: list[str]) -> Iterator[tuple[str, Series, list[int]]]:
     """The name, slices and wanted frames of each stack of slices: of a series several where their size or direction
-    differ. Raises InputError, with the file's name, for one that is no DICOM."""
+    differ. What no result can refer to is put into `failed`, as its name and a sentence."""
     from medseg.reading.readers import read_source
     from medseg.reading.studies import stack_files
 
@@ -105,11 +108,17 @@ def _stacks(files: Iterator[tuple[Path, int | None]]) -> Iterator[tuple[str, Ser
         try:
             (header, *_), _ = read_source(path, [frame or 0])
         except MedsegError as error:
-            raise InputError(f"{path.name}: {error}") from error
+            failed.append(f"{path.name}: {error}")
+            continue
         groups.setdefault(header["0020000E"]["Value"][0], []).append((path, frame))
     for uid, members in groups.items():
         wanted = members[0][1]
-        for number, series in enumerate(stack_files([str(path) for path, _ in members], films_apart=True), start=1):
+        try:
+            stacks = stack_files([str(path) for path, _ in members], films_apart=True)
+        except MedsegError as error:
+            failed.append(f"series {uid}: {error}")
+            continue
+        for number, series in enumerate(stacks, start=1):
             frames = list(range(series.frames)) if wanted is None else [wanted]
             yield uid if number == 1 else f"{uid}-{number}", series, frames
 

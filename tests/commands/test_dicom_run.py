@@ -62,6 +62,23 @@ def test_a_series_of_the_archive_is_segmented_and_its_result_sent_back(
     assert f"{result}: already there" in capsys.readouterr().out
 
 
+def test_a_file_that_no_result_can_refer_to_is_named_and_the_others_go_on(
+    tiny_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (path,), (other,) = (write_source(kind, tmp_path / "in") for kind in ("cr", "dx"))
+    film = pydicom.dcmread(other)
+    del film.StudyInstanceUID
+    film.save_as(other)
+    with pytest.raises(SystemExit) as ended:
+        run("predict", tiny_ensemble, tmp_path / "in", "--output", tmp_path / "out", "--dicom", "seg")
+    assert ended.value.code == 1
+    assert names(tmp_path / "out", pydicom.dcmread(path).SeriesInstanceUID) == ["seg.dcm"]
+    told = capsys.readouterr()
+    assert f"{other.name}: This DICOM does not say its Study Instance UID" in told.err
+    assert "1 series segmented, 1 failed, 1 files in" in told.out
+
+
 def test_one_frame_of_an_instance_is_segmented_alone(tiny_ensemble: Path, hospital: Hospital, tmp_path: Path) -> None:
     path = write_source("us-cine", tmp_path)[0]
     hospital.add(path)
