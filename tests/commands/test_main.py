@@ -216,7 +216,7 @@ def test_a_member_folder_that_is_not_there_is_refused(
     capsys: pytest.CaptureFixture[str], disc_pairs: Path, tmp_path: Path
 ) -> None:
     arguments = ("fit", tmp_path / "no", "--data", disc_pairs, "--output", tmp_path / "new", "--name", "x")
-    assert "member.json cannot be read" in refusal(capsys, *arguments)
+    assert "no is no folder. Wanted members' folders" in refusal(capsys, *arguments)
 
 
 def test_data_that_are_not_there_are_refused(
