@@ -100,6 +100,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from medseg.data.verify import examine, findings, untrainable
 
     _check_splits_options(options)
+    _refuse_inside(options)
     loaded = load_chosen(options, seed=options.seed, quiet=True)  # what is left out stands in the report
     labels = loaded.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
     with tqdm(total=len(loaded.samples), desc="reading") as bar:
@@ -125,6 +126,17 @@ def _check_splits_options(options: argparse.Namespace) -> None:
     there = options.write_splits if options.write_splits.exists() else given_splits(options.data)
     if there:
         raise InputError(f"{there} is already there and says how the cases are divided: delete it to deal them anew.")
+
+
+def _refuse_inside(options: argparse.Namespace) -> None:
+    """A data set that holds its own masks a second time could be read two ways, and a sheet is none of its images."""
+    folder = options.data.resolve()
+    for path in filter(None, (options.sheet, options.write_masks, options.write_coco)):
+        if folder.is_dir() and path.resolve().is_relative_to(folder):
+            raise InputError(
+                f"{path} would lie in the data set itself, which could then not be read any more as it is: name a "
+                f"place outside {options.data}, as {folder.parent / f'{folder.name}-{path.name}'}."
+            )
 
 
 def _write_splits(options: argparse.Namespace, examined: Sequence[Examined], labels: Sequence[str]) -> None:

@@ -116,11 +116,19 @@ def test_nothing_is_fitted_to_a_split_without_a_mark(plain_ensemble: Path, discs
 
 
 def test_data_of_other_labels_are_refused_and_can_be_named(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
-    main(["inspect", str(discs), "--write-coco", str(discs / "c.json"), "--labels", "lesion"])
+    main(["inspect", str(discs), "--write-coco", str(tmp_path / "c.json"), "--labels", "lesion"])
     with pytest.raises(SystemExit, match=r"has the labels lesion, and blob is wanted\. .* --labels blob=lesion"):
-        main(["evaluate", str(plain_ensemble), str(discs / "c.json")])
-    report = scored(plain_ensemble, discs / "c.json", tmp_path / "out", "--labels", "blob=lesion")
+        main(["evaluate", str(plain_ensemble), str(tmp_path / "c.json")])
+    report = scored(plain_ensemble, tmp_path / "c.json", tmp_path / "out", "--labels", "blob=lesion")
     assert report["n"] >= 1
+
+
+@pytest.mark.parametrize("option", ["--write-coco", "--write-masks", "--sheet"])
+def test_nothing_is_written_into_the_data_set_itself(discs: Path, option: str) -> None:
+    before = sorted(discs.rglob("*"))
+    with pytest.raises(SystemExit, match=rf"x would lie in the data set itself.* as \S+{discs.name}-x\.$"):
+        main(["inspect", str(discs), "--labels", "blob", option, str(discs / "new" / "x")])
+    assert sorted(discs.rglob("*")) == before
 
 
 def test_masks_are_written_as_files_that_are_a_data_set(discs: Path, tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ def test_the_report_counts_by_split_case_and_label(tmp_path: Path, capsys: pytes
 
 
 def test_faults_are_listed_and_make_the_exit_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kvasir(tmp_path)
-    save(tmp_path / "masks" / "b.jpg", np.eye(9, dtype=bool))
+    kvasir(tmp_path / "set")
+    save(tmp_path / "set" / "masks" / "b.jpg", np.eye(9, dtype=bool))
     with pytest.raises(SystemExit) as caught:
-        main(["inspect", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")])
+        main(["inspect", str(tmp_path / "set"), "--sheet", str(tmp_path / "sheet.png")])
     assert caught.value.code == 1
     assert "2 findings\n  masks/b.jpg: The mask is 9 × 9" in capsys.readouterr().out
     with PIL.Image.open(tmp_path / "sheet.png") as sheet:
