@@ -153,7 +153,13 @@ def _read_file(path: Path) -> DataSet:
         return read_medsegbench(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         return read_yolo(path)
-    return _FILES.get(json_kind(path), read_manifest)(path)
+    kind = json_kind(path)
+    if not kind and path.suffix.lower() != ".json":
+        raise InputError(
+            f"{path.name} is no data set: wanted its folder, its zip, or its annotation file (JSON, CVAT's .xml, "
+            "YOLO's data.yaml, MedSegBench's .npz)."
+        )
+    return _FILES.get(kind, read_manifest)(path)
 
 
 def _unknown_json(place: Path) -> list[Path]:

@@ -36,7 +36,7 @@ from medseg.data.parts import (
 )
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
-from medseg.reading.readers import read_image, read_masks, read_values
+from medseg.reading.readers import read_file_or_series, read_mask_file, read_values
 
 SPLITS = ("train", "val", "test")
 
@@ -72,13 +72,13 @@ class Sample:
         """The masks (K, H, W) on the upright grid of this sample's `image`. Raises ReadError that names the file."""
         if isinstance(self.mask, Path):
             with _naming(self.mask):
-                return read_masks(self.mask, labels, like=image)
+                return read_mask_file(self.mask, labels, like=image)
         masks = np.zeros((len(labels), *image.size), dtype=bool)
         place = {label: index for index, label in enumerate(labels)}
         for part in self.mask:
             if isinstance(part, MaskFile) and part.label in place and not part.values:
                 with _naming(part.path):
-                    masks[place[part.label]] |= read_masks(part.path, [part.label], like=image)[0]
+                    masks[place[part.label]] |= read_mask_file(part.path, [part.label], like=image)[0]
             elif not isinstance(part, MaskFile) and part.label in place:
                 masks[place[part.label]] |= self.draw(part, image)
         for path, parts in self._label_maps(labels).items():
@@ -100,11 +100,11 @@ class Sample:
     def read_image(self) -> Image:
         """The upright image, of all its channels. Raises ReadError that names the file."""
         with _naming(self.image):
-            image = read_image(self.image, frame=self.frame)
+            image = read_file_or_series(self.image, frame=self.frame)
         planes = [image.pixels]
         for path in self.channels:
             with _naming(path):
-                further = read_image(path, frame=self.frame)
+                further = read_file_or_series(path, frame=self.frame)
                 if further.pixels.shape[:2] != image.size or further.frames != image.frames:
                     raise ReadError(
                         "This channel has another size than the first. Save the channels of one image alike."
@@ -185,7 +185,8 @@ def read_manifest(path: Path) -> DataSet:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} is no JSON file ({error}). Write or export it again.") from None
+        why = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise InputError(f"{path.name} is no JSON file ({why}). Write or export it again.") from None
     try:
         samples = [_from_entry(path.parent, entry) for entry in content["samples"]]
         labels = tuple(str(label) for label in content.get("labels", ()))

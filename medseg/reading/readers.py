@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +47,12 @@ def read_image(path: File, *, frame: int | None = None, window: tuple[float, flo
     window that makes no sense or is given for values that are not grey, or of 8 bits and no DICOM or NIfTI.
     """
     _check_arguments(frame, window)
+    with _missing_named(path):
+        return read_file_or_series(path, frame=frame, window=window)
+
+
+def read_file_or_series(path: File, *, frame: int | None = None, window: tuple[float, float] | None = None) -> Image:
+    """As `read_image`, and no sentence holds a name."""
     series = one_series(path)
     return read_file(path, frame=frame, window=window) if series is None else series.read(frame, window)
 
@@ -54,11 +61,22 @@ def read_file(
     path: str | os.PathLike[str] | Series, *, frame: int | None = None, window: tuple[float, float] | None = None
 ) -> Image:
     """As `read_image`, for what strangers upload: folders, zips and what a DICOMDIR lists are refused, not looked
-    into."""
+    into, and no sentence holds a name."""
     _check_arguments(frame, window)
     if isinstance(path, Series):
         return path.read(frame, window)
     return ask_image(absolute(path), None if frame is None else operator.index(frame), window)
+
+
+@contextmanager
+def _missing_named(path: File) -> Iterator[None]:
+    """Name the file that is not there to those who named it themselves."""
+    try:
+        yield
+    except ReadError:
+        if isinstance(path, Series) or os.path.exists(path):
+            raise
+        raise ReadError(f"There is no file {os.fspath(path)!r}. Check its name and that you may read it.") from None
 
 
 def _check_arguments(frame: object, window: object) -> None:
@@ -86,6 +104,12 @@ def read_masks(path: str | os.PathLike[str], labels: Sequence[str], *, like: Ima
     `like` is read, frame 0 without it. Raises ReadError for a file that is no such mask, not of `like`'s size, or a
     NIfTI that lies elsewhere in the patient than `like`.
     """
+    with _missing_named(path):
+        return read_mask_file(path, labels, like=like)
+
+
+def read_mask_file(path: str | os.PathLike[str], labels: Sequence[str], *, like: Image | None = None) -> Masks:
+    """As `read_masks`, for what strangers upload: no sentence holds a name."""
     if isinstance(labels, str) or not labels:
         raise InputError("Masks are read for a list of one or more labels. Name the labels of the mask.")
     stored = _read_mask(path, like)

@@ -186,6 +186,27 @@ def test_what_is_no_json_is_refused_with_the_place(tmp_path: Path, content: str)
         load_data(tmp_path / "data.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a.png", r"a\.png is no data set: wanted its folder, its zip, or its annotation file \(JSON"),
+        ("a.json", r"a\.json is no JSON file \(its bytes are no text\)"),
+    ],
+)
+def test_an_image_is_no_data_set(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    with pytest.raises(InputError, match=sentence):
+        load_data(tmp_path / name)
+
+
+def test_an_image_that_is_not_there_is_named_below_its_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text('{"samples": [{"image": "a.png", "mask": "m.png"}]}', encoding="utf-8")
+    with pytest.raises(ReadError) as caught:
+        load_data(tmp_path / "data.json").samples[0].read(["x"])
+    assert str(caught.value).startswith(f"{tmp_path.name}/a.png: The file does not exist.")
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.json is not there"):
         load_data(tmp_path / "data.json")

@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from medseg.errors import InputError, ReadError
 from medseg.image import to_stored
-from medseg.reading.readers import count_frames, read_image, read_masks, read_values
+from medseg.reading.readers import count_frames, read_file, read_image, read_mask_file, read_masks, read_values
 from medseg.reading.workers import pool
 from tests.conftest import ROOT
 
@@ -584,10 +584,20 @@ def test_masks_need_a_list_of_labels(tmp_path: Path, labels: list[str]) -> None:
 # The pool
 
 
-def test_a_missing_file_and_a_folder_are_refused_without_their_names(tmp_path: Path) -> None:
-    for path, words in ((tmp_path / "SMITH", "does not exist"), (tmp_path, "holds no DICOM image among its 0 files")):
+def test_a_missing_file_is_named_to_whoever_named_it(tmp_path: Path) -> None:
+    for read in (read_image, lambda path: read_masks(path, ["a"])):
+        with pytest.raises(ReadError, match=r"There is no file '\S+/nope\.png'\."):
+            read(tmp_path / "nope.png")
+
+
+def test_uploads_and_folders_are_refused_without_their_names(tmp_path: Path) -> None:
+    for read, path, words in (
+        (read_file, tmp_path / "SMITH", "does not exist"),
+        (lambda path: read_mask_file(path, ["a"]), tmp_path / "SMITH", "does not exist"),
+        (read_image, tmp_path, "holds no DICOM image among its 0 files"),
+    ):
         with pytest.raises(ReadError, match=words) as caught:
-            read_image(path)
+            read(path)
         assert "SMITH" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
 

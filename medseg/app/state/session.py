@@ -17,7 +17,7 @@ from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.image import Image
 from medseg.inference.record import INSISTED
-from medseg.reading.readers import read_file, read_masks
+from medseg.reading.readers import read_file, read_mask_file
 
 if TYPE_CHECKING:
     from medseg.app.state.editing import Editing
@@ -177,7 +177,7 @@ class Session:
         """Take the true mask from a file, which must fit the open image. Returns the state that has it."""
         before = self.view_state
         image, labels = before.prediction.image, before.ensemble.config.labels
-        return self.set_truth(image, read_masks(path, labels, like=image), source)
+        return self.set_truth(image, read_mask_file(path, labels, like=image), source)
 
     def set_truth(self, image: Image, masks: Masks, source: str) -> ViewState:
         """Take `masks` (K, H, W) as the truth of the open image if that is still `image`; returns the state of now."""
