@@ -95,6 +95,11 @@ class TrainingData:
     appearance: Appearance | None = None
     split_sha256: str = ""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody said both name and licence."""
+        return not {self.name.strip().lower(), self.licence.strip().lower()} & {"", UNKNOWN.name}
+
 
 @dataclass(frozen=True)
 class StartedFrom:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg import schema
-from medseg.config import UNKNOWN, EnsembleConfig, MemberConfig
+from medseg.config import EnsembleConfig, MemberConfig, TrainingData
 from medseg.errors import InputError
 from medseg.inference.member import file_sha256
 
@@ -14,13 +14,13 @@ from medseg.inference.member import file_sha256
 def state_provenance(folder: Path, name: str, licence: str) -> list[str]:
     """Write training data and licence into every member of a member or ensemble folder that does not know them, and
     the hashes of these into ensemble.json; returns their names. Raises InputError where none is unknown."""
-    if UNKNOWN.name in (name, licence) or not (name and licence):
+    if not TrainingData(name, licence).is_known:
         raise InputError("Name the training data and their licence, both: --trained-on NAME --data-licence LICENCE.")
     paths = sorted([*folder.glob("member.json"), *folder.glob("*/member.json")])
     changed: dict[str, str] = {}
     for path in paths:
         member = schema.load(MemberConfig, path)
-        if UNKNOWN.name in (member.training_data.name, member.training_data.licence):
+        if not member.training_data.is_known:
             stated = replace(member.training_data, name=name, licence=licence)
             before = file_sha256(path)
             schema.dump(replace(member, training_data=stated), path)

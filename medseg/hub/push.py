@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import medseg
-from medseg.config import UNKNOWN, MemberConfig, is_hub_id
+from medseg.config import MemberConfig, is_hub_id
 from medseg.errors import HubDownError, HubError, InputError, MedsegError
 from medseg.hub.cache import has_digest
 from medseg.hub.download import broken, host, is_offline, refusal
@@ -70,13 +70,11 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str | No
 def _refuse_unknown(folder: Path, files: dict[str, Path]) -> None:
     """Others must know what a member was trained on, and under which licence."""
     for name, path in files.items():
-        if name.rpartition("/")[2] == "member.json":
-            data = load(MemberConfig, path).training_data
-            if UNKNOWN.name in (data.name, data.licence):
-                raise InputError(
-                    f"Nobody said what {path.parent.name} was trained on, or under which licence, so it is not pushed. "
-                    f"Say it: medseg card {folder} --trained-on NAME --data-licence LICENCE."
-                )
+        if name.rpartition("/")[2] == "member.json" and not load(MemberConfig, path).training_data.is_known:
+            raise InputError(
+                f"Nobody said what {path.parent.name} was trained on, or under which licence, so it is not pushed. "
+                f"Say it: medseg card {folder} --trained-on NAME --data-licence LICENCE."
+            )
 
 
 def _ours(there: Listing) -> list[str]:

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from medseg.config import UNKNOWN, Appearance, MemberConfig, Preprocess
+from medseg.config import Appearance, MemberConfig, Preprocess
 from medseg.data.samples import Sample, select, split_hash
 from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
@@ -308,7 +308,7 @@ def _begin(recipe: Recipe, member: MemberConfig) -> tuple[torch.nn.Module, Membe
 
 def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
     data, licence = provenance(recipe), recipe.weights_licence
-    if recipe.push_to_hub and UNKNOWN.name in (data.name, data.licence):
+    if recipe.push_to_hub and not data.is_known:
         raise ConfigError(
             "Nobody said what this member is trained on, or under which licence, so it could not be pushed. Name both: "
             """--training-data '{"name": "NAME", "licence": "LICENCE"}', or leave out --push-to-hub."""

@@ -19,6 +19,7 @@ from medseg.training.defaults import choose
 from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import make_ensemble
 from tests.data_sets import kvasir, save, scene
+from tests.hub_server import REPO, Hub, files_of
 
 
 @pytest.fixture
@@ -36,23 +37,21 @@ def unknown(tmp_path: Path) -> Path:
     return folder
 
 
-def test_unknown_training_data_are_not_pushed_until_somebody_says_them(
-    unknown: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_unknown_training_data_are_not_pushed_until_somebody_says_them(unknown: Path, hub: Hub) -> None:
     with pytest.raises(InputError, match=r"medseg card .* --trained-on NAME --data-licence LICENCE"):
-        push(unknown, "owner/name")
+        push(unknown, REPO)
+    assert REPO not in hub.repos
     main(["card", str(unknown), "--trained-on", "My polyps", "--data-licence", "CC BY 4.0"])
     members = Ensemble.from_pretrained(unknown).members  # the hashes hold
     assert {(m.config.training_data.name, m.config.training_data.licence) for m in members} == {
         ("My polyps", "CC BY 4.0")
     }
     assert "My polyps" in (unknown / "README.md").read_text(encoding="utf-8")
-    with pytest.raises(Exception, match="HF_HUB_OFFLINE"):
-        push(unknown, "owner/name")
+    push(unknown, REPO)
+    assert b"My polyps" in files_of(hub)["README.md"]
 
 
-@pytest.mark.parametrize("words", [["--trained-on", "x"], ["--trained-on", "unknown", "--data-licence", "CC0"]])
+@pytest.mark.parametrize("words", [["--trained-on", "x"], ["--trained-on", " Unknown", "--data-licence", "CC0"]])
 def test_half_a_provenance_is_refused(unknown: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit, match="Name the training data and their licence, both"):
         main(["card", str(unknown), *words])
