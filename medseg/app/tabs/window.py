@@ -21,7 +21,7 @@ CT: dict[str, Window] = {"Lung": (-600, 1500), "Soft tissue": (40, 400), "Bone":
 
 
 AS_FILE, FULL, OWN = "As the file says", "Full range", "My own"
-ABOUT = "The networks see the image through it too, so it changes the probabilities."
+WINDOW = "Window, for the networks too"
 
 
 def windows_of(image: Image) -> dict[str, Window | None]:
@@ -41,8 +41,8 @@ def draw_window(session: Session, state: gr.State, displayed: Sequence[Any]) -> 
     if not offered:
         return
     with gr.Row(equal_height=True, elem_id="window"):
-        settings: dict[str, Any] = {"interactive": True, "min_width": 180}
-        chosen = gr.Dropdown([*offered, OWN], value=AS_FILE, label="Window", info=ABOUT, filterable=False, **settings)
+        settings: dict[str, Any] = {"interactive": True, "min_width": 0}
+        chosen = gr.Dropdown([*offered, OWN], value=AS_FILE, label=WINDOW, filterable=False, **settings)
         centre, width = (gr.Slider(**place, buttons=[], **settings) for place in _places(session))
     chosen.input(choose, [state, chosen], [centre, width, *displayed], **NEWEST)
     gr.on([centre.input, width.input], move, [state, centre, width], [chosen, *displayed], **NEWEST)
@@ -87,5 +87,5 @@ def _places(session: Session) -> list[dict[str, Any]]:
     bounds = ((min(centres), max(centres)), (step, max(width for _, width in windows)))
     return [
         {"label": label, "minimum": low, "maximum": high, "value": value, "step": step}
-        for label, (low, high), value in zip(("Window centre", "Window width"), bounds, now, strict=True)
+        for label, (low, high), value in zip(("Centre", "Width"), bounds, now, strict=True)
     ]
