@@ -28,6 +28,7 @@ offered = beside.submit(examples.thumbnails)
 import gradio as gr
 from starlette.middleware import Middleware
 
+from medseg.app.render.about import about
 from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.agents import answer_agents_in_json
 from medseg.app.server.archive_endpoints import add_archive_endpoints, desks
@@ -43,6 +44,7 @@ from medseg.app.state import registry
 from medseg.app.state.session import Session
 from medseg.app.tabs.archive import draw_archive_tab
 from medseg.app.tabs.batch import draw_batch_tab
+from medseg.app.tabs.events import QUIET
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.app.viewer.components import draw_head, read
@@ -62,6 +64,9 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
             with gr.Tab("Archive"):
                 draw_archive_tab(session, tabs, changed)
             add_archive_endpoints()
+        with gr.Tab("About the models") as about_tab:
+            models = gr.Markdown(elem_id="about")
+        about_tab.select(lambda: about(registry.ensembles.sources), None, models, **QUIET)
     add_endpoints()
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)

@@ -31,7 +31,7 @@ def write_cards(folder: Path) -> None:
         for member in settings.members
     ]
     if (folder / "ensemble.json").exists():
-        report, tables = _scores(folder / "scores.json", settings)
+        report, tables = read_scores(folder / "scores.json", settings)
         card = ensemble_card(settings, members, report, tables, _folds(folder / "folds.json", settings))
         (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -46,7 +46,7 @@ def _write_member_card(folder: Path) -> MemberConfig:
     return member
 
 
-def _scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
+def read_scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | None, list[str]]:
     """What `evaluate` wrote, and its tables; refused where it scored other members, weights, threshold or blend."""
     if not path.is_file():
         return None, []

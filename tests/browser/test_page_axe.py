@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AXE = CACHE / "axe" / "package" / "axe.min.js"
 SIZES = {"wide": (1440, 900), "phone": (390, 844)}
-PARTS = ("Image", "Batch", "Fit to my data")
+PARTS = ("Image", "Batch", "Fit to my data", "About the models")
 SHEETS = ("models", "result", "truth", "image")
 
 SHIFTS = """() => {
@@ -58,6 +58,8 @@ def test_axe_finds_nothing_in_any_tab(browser: Browser, server: str, size: str, 
     page.add_script_tag(path=AXE)
     for part in PARTS:
         page.get_by_role("tab", name=part).click()
+        if part == "About the models":
+            page.wait_for_selector("#about table")
         for sheet in SHEETS if size == "phone" and part == "Image" else (None,):
             if sheet:
                 page.click(f"#sheets [data-sheet={sheet}]")

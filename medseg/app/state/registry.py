@@ -63,6 +63,11 @@ class Registry:
         return list(self._sources)
 
     @property
+    def sources(self) -> dict[str, Source]:
+        """Where the owner's ensembles come from, by name."""
+        return dict(self._sources)
+
+    @property
     def loaded(self) -> list[str]:
         """The names of the owner's ensembles that are in memory."""
         return list(self._loaded)
