@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
-from medseg.data.left_out import left_out
+from medseg.data.left_out import counted, left_out
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def predict_dicom(options: argparse.Namespace) -> None:
                 failed.append(f"series {name}: {error}")
     for sentence in failed:
         print(sentence, file=sys.stderr)
-    print(f"{done} series segmented, {len(failed)} failed, {len(written)} files in {options.output}")
+    print(f"{done} series segmented, {len(failed)} failed, {counted(len(written), 'file')} in {options.output}")
     if options.send and written:
         send_files(written)
     if failed:

@@ -76,7 +76,7 @@ def test_a_file_that_no_result_can_refer_to_is_named_and_the_others_go_on(
     assert names(tmp_path / "out", pydicom.dcmread(path).SeriesInstanceUID) == ["seg.dcm"]
     told = capsys.readouterr()
     assert f"{other.name}: This DICOM does not say its Study Instance UID" in told.err
-    assert "1 series segmented, 1 failed, 1 files in" in told.out
+    assert "1 series segmented, 1 failed, 1 file in" in told.out
 
 
 def test_one_frame_of_an_instance_is_segmented_alone(tiny_ensemble: Path, hospital: Hospital, tmp_path: Path) -> None:
