@@ -198,4 +198,4 @@ def test_every_kind_of_result_says_why_it_cannot_be_written(
     others = {name: words for name, words in said.items() if not words.startswith(sentence)}
     assert all("DICOM" in words for words in others.values()), others  # those are of a DICOM image only
     assert len(others) < len(said) / 2
-    assert Path(save(session, "mask")).exists()
+    assert Path(save(session, "mask")[0]).exists()
