@@ -210,8 +210,22 @@ function rest() {
   document.dispatchEvent(new CustomEvent("medseg:waiting"));
   toFragment();
   clearTimeout(timer);
-  timer = setTimeout(() => trigger("settle", copyOf(set)), isKey ? REST_MS : 0);
+  timer = setTimeout(send, isKey ? REST_MS : 0);
 }
+
+// One message at a time: what came while one is on its way goes when that is done. (Gradio's own "always_last" would
+// send the data of the first once more.)
+let isSent = false, isLate = false;
+function send() {
+  if (isSent) return void (isLate = true);
+  isSent = true;
+  isLate = false;
+  trigger("settle", copyOf(set));
+}
+document.addEventListener("medseg:done", () => {
+  isSent = false;
+  if (isLate) rest();
+}, { signal });
 
 document.addEventListener("medseg:cut-off", (event) => offer && ((isKey = true), setCutOff(set.threshold + event.detail), rest()), { signal });
 document.addEventListener("medseg:shown", ({ detail }) => {
