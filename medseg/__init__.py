@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medseg.moved import install
+from medseg.version import __version__
 
 if TYPE_CHECKING:
     from medseg.errors import MedsegError
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from medseg.reading.readers import read_image, read_masks
     from medseg.reading.studies import list_series
 
-__version__ = "0.2.0"
-__all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "list_series", "read_image", "read_masks"]
+__all__ = ["Ensemble", "Image", "MedsegError", "Prediction", "__version__", "list_series", "read_image", "read_masks"]
 
 _HOME = {
     "Ensemble": "medseg.inference.ensemble",

@@ -24,25 +24,43 @@ LINE = re.compile(r"^    ( *)([\w./*-]+?)(/|\.py)? +(?:(\d+)  )?(\S.*)$")
 IN_MEDSEG = re.compile(r"medseg/.*\.py$")
 
 
+PACKAGES = {path.parent.relative_to(ROOT).as_posix().replace("/", "."): path for path in PACKAGE.rglob("__init__.py")}
+"""As `medseg.data`. Those whose `__init__` names what is loaded later import it, for types at least."""
+
+
 def imports(module: str) -> set[str]:
     """The modules of medseg that a module imports, at its top or inside functions; type-only imports count too."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return _imports(PACKAGE / f"{module}.py") & set(MODULES)
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules as `reading/readers`, and packages as `medseg.data` where a name of their `__init__` is imported."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {_imported(f"{node.module}.{alias.name}", str(node.module)) for alias in node.names}
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return {name.removeprefix("medseg.").replace(".", "/") for name in names} & set(MODULES)
+            names |= {_imported(alias.name, "") for alias in node.names}
+    return names
+
+
+def _imported(name: str, package: str) -> str:
+    """The module that `from package import …` or `import name` means: a module or package `name`, or else `package`."""
+    for meant in (name, package):
+        module = meant.removeprefix("medseg.").replace(".", "/")
+        if module in MODULES or meant in PACKAGES:
+            return module if module in MODULES else meant
+    return ""
 
 
 def module_levels() -> dict[str, int]:
-    """Module → level. Raises graphlib.CycleError where imports go round."""
-    graph = {module: imports(module) for module in MODULES}
+    """Module → level. Raises graphlib.CycleError where imports go round, through a package's `__init__` too."""
+    graph = {module: _imports(PACKAGE / f"{module}.py") - {""} for module in MODULES}
+    graph |= {package: _imports(path) - {""} for package, path in PACKAGES.items()}
     levels: dict[str, int] = {}
     for module in TopologicalSorter(graph).static_order():
         levels[module] = 1 + max((levels[other] for other in graph[module]), default=-1)
-    return levels
+    return {module: levels[module] for module in MODULES}
 
 
 def together(paths: Iterable[str]) -> tuple[str, ...]:

@@ -18,13 +18,13 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medseg import __version__
 from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.placement import depth, is_placed, locate
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_source
 from medseg.reading.series import Series
 from medseg.reading.studies import one_series
+from medseg.version import __version__
 
 Source: TypeAlias = str | os.PathLike[str] | Series
 """A DICOM file, or a folder, zip or `Series` of them."""

@@ -10,7 +10,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
-from medseg import __version__
 from medseg.errors import InputError
 from medseg.export import derived
 from medseg.export.derived import LO, ST, Frames, code, fitted
@@ -21,6 +20,7 @@ from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE, notice
 from medseg.overlay import Colour, label_colour
 from medseg.postprocess import to_label_map
+from medseg.version import __version__
 
 SegKind: TypeAlias = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 """Masks, one bit a pixel and label; probabilities in steps of 1/255; or the number of a pixel's only label."""

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import medseg
 from medseg.errors import HubDownError, HubError
+from medseg.version import __version__
 
 PATIENCE_S = 7.0
 """How long each STRIDE of an answer may take, the first with its head: 1 kB/s is the slowest that is waited for."""
@@ -117,7 +117,7 @@ def _pump(
 def _answer(url: str, what: str, patience_s: float, anonymous: bool) -> Iterator[bytes]:
     from huggingface_hub import constants, get_session, get_token
 
-    headers = {"user-agent": f"medseg/{medseg.__version__}", "accept-encoding": "identity"}
+    headers = {"user-agent": f"medseg/{__version__}", "accept-encoding": "identity"}
     if not anonymous and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and (token := get_token()):
         headers["authorization"] = f"Bearer {token}"
     session: Any = get_session()

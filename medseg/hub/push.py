@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import medseg
 from medseg.config import MemberConfig, is_hub_id
 from medseg.errors import HubDownError, HubError, InputError, MedsegError
 from medseg.hub.cache import has_digest
@@ -16,6 +15,7 @@ from medseg.hub.download import broken, host, is_offline, refusal
 from medseg.hub.folders import DESCRIPTION, LEARNT, MEMBER_FILES, PAPERS, verified
 from medseg.hub.listing import Listing, list_files
 from medseg.schema import load
+from medseg.version import __version__
 
 PATIENCE_S = 60.0
 BYTES_PER_S = 100_000
@@ -61,7 +61,7 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str | No
     commit = hub.create_commit(
         repo_id,
         [*added, *gone],
-        commit_message=message or f"Push with medseg {medseg.__version__}",
+        commit_message=message or f"Push with medseg {__version__}",
         parent_commit=there.commit,  # two pushes at once: the later one is refused, never mixed in
     )
     return str(commit.commit_url)

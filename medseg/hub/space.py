@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import medseg
 from medseg.config import is_hub_id
 from medseg.errors import HubError, InputError
 from medseg.hub.download import is_offline
 from medseg.hub.push import in_time
 from medseg.places import PACKAGE, embedded, embedded_names, shipped
+from medseg.version import __version__
 
 FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
 FOLDERS = ("medseg", "assets")
@@ -80,7 +80,7 @@ def _fill(files: dict[str, Path], repo_id: str, ensemble: str | None, private: b
         repo_id,
         [*added, *gone],
         repo_type="space",
-        commit_message=f"medseg {medseg.__version__}",
+        commit_message=f"medseg {__version__}",
         parent_commit=there.sha,  # two at once: the later one is refused, never mixed in
     )
     return f"{hub.endpoint}/spaces/{repo_id}"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from medseg import __version__
 from medseg.arrays import Masks
 from medseg.image import Image
+from medseg.version import __version__
 
 NOTICE = "Research use only, not for diagnosis."
 

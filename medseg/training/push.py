@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import medseg
 from medseg.inference.member import file_sha256
+from medseg.places import PACKAGE
 from medseg.training.recipe import Recipe
 
 SECONDS_BETWEEN = 900.0
@@ -71,7 +71,7 @@ class Pusher:
         command = [sys.executable, "-m", "medseg", "push", str(copy), self.repository, *self._private]
         with (self._output / "push.log").open("w", encoding="utf-8") as log:
             self._child = subprocess.Popen(  # our own program; the repository's name was checked
-                command, cwd=Path(medseg.__file__).parent.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=PACKAGE.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def _is_running(self) -> bool:

@@ -11,12 +11,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-import medseg
 from medseg.app.server.gate import STATE
 from medseg.app.server.janitor import Janitor
 from medseg.app.server.upload_folder import visitors_folder
 from medseg.app.state import registry
 from medseg.app.state.openings import openings
+from medseg.version import __version__
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Health:
         late = self.janitor.seconds_since_sweep > 4 * self.janitor.period_s + 60
         return {
             "status": "stopping" if STATE.stopping else "the clean-up is stuck" if late else "ok",
-            "version": medseg.__version__,
+            "version": __version__,
             "models_loaded": registry.ensembles.loaded,
             "queue": self.queue_length(),
             "open_images": len(openings),
