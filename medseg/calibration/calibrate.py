@@ -23,6 +23,7 @@ from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction
 from medseg.inference.uncertainty import tempered
+from medseg.report.words import signed
 from medseg.schema import require
 
 FORMAT_VERSION = 1
@@ -166,7 +167,9 @@ def describe(calibration: Calibration, labels: Sequence[str]) -> str:
     if calibration.trust:
         model = calibration.trust
         lines += ["", f"trust: Dice ≈ expit({model.intercept:.3f} + {model.slope:.3f} · logit(agreement))"]
-        lines += [f"90 % interval: Dice {model.low:+.3f} to {model.high:+.3f} times (1.02 − Dice), {model.cases} cases"]
+        lines += [
+            f"90 % interval: Dice {signed(model.low)} to {signed(model.high)} times (1.02 − Dice), {model.cases} cases"
+        ]
     for bounds in calibration.bounds:
         for label, outer, inner in zip(labels, bounds.outer, bounds.inner, strict=True):
             lines.append(f"alpha {bounds.alpha:g}, {label}: outer mask from {outer:.4f}, inner mask from {inner:.4f}")

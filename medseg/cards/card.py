@@ -8,7 +8,7 @@ from typing import Any
 from medseg.cards.metadata import front_matter, member_results, tested_results
 from medseg.config import EnsembleConfig, MemberConfig, Preprocess, StartedFrom, TrainingData
 from medseg.hub.folders import GRAPH
-from medseg.report.words import gain_words, score_words, weight_words
+from medseg.report.words import gain_words, of_today, score_words, weight_words
 from medseg.scores import Fitted
 
 _NOTICE = "**Research use only, not for diagnosis.**"
@@ -86,7 +86,7 @@ def ensemble_card(
             f"# {settings.name}",
             "",
             f"{_NOTICE} An ensemble of {len(members)} networks for {', '.join(settings.labels)} on "
-            f"{data.pictures or data.name}.",
+            f"{of_today(data.pictures or data.name)}.",
             "",
             "| member | weight |",
             "|---|---|",
@@ -163,7 +163,7 @@ def _medseg_loading() -> list[str]:
 
 
 def _limits(data: TrainingData) -> list[str]:
-    images = data.pictures or f"images like those of {data.name}"
+    images = of_today(data.pictures) or f"images like those of {of_today(data.name)}"
     return [
         "## Intended use and limits",
         "",
@@ -194,7 +194,7 @@ def _fitted(settings: EnsembleConfig) -> list[str]:
     return [
         "## How the weights were chosen",
         "",
-        f"On {fitted.data}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
+        f"On {of_today(fitted.data)}, by {fitted.method}. Every choice has its own threshold, so these figures flatter "
         f"all {'four' if fitted.per_label else 'three'}; they are no test scores. Command: `medseg fit`.",
         "",
         f"- best single, {fitted.best_single_member}: {score_words(fitted.best_single)}",
@@ -268,4 +268,5 @@ def _citation(citation: str) -> list[str]:
 
 
 def _link(data: TrainingData) -> str:
-    return f"[{data.name}]({data.url})" if data.url else data.name
+    name = of_today(data.name)
+    return f"[{name}]({data.url})" if data.url else name

@@ -13,7 +13,7 @@ from medseg import config, schema
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference, StackerReference
 from medseg.hub.cache import has_digest
 from medseg.hub.folders import GRAPH, WEIGHTS, is_described, member_files, read_settings
-from medseg.report.words import score_words, weight_words
+from medseg.report.words import of_today, score_words, weight_words
 
 
 def describe(folder: Path) -> tuple[str, bool]:
@@ -36,7 +36,7 @@ def _ensemble(settings: EnsembleConfig) -> Iterator[str]:
         f"{members}, blend {settings.blend}, threshold {settings.threshold:g}, clean-up {', '.join(cleanup) or 'none'}"
     )
     if settings.fitted:
-        yield f"weights: {settings.fitted.chosen}, chosen on {settings.fitted.data}"
+        yield f"weights: {settings.fitted.chosen}, chosen on {of_today(settings.fitted.data)}"
         yield f"    {score_words(getattr(settings.fitted, settings.fitted.chosen.replace(' ', '_')))}"
 
 
@@ -66,7 +66,7 @@ def _member(member: MemberConfig, folder: Path) -> Iterator[str]:
     on_cpu = "ONNX Runtime, without torch" if GRAPH in member.files else f"torch, since it has no {GRAPH}"
     yield f"    runs on a CPU with {on_cpu}"
     data = member.training_data
-    yield f"    weights {member.weights_licence}; trained on {data.name} ({data.licence})"
+    yield f"    weights {member.weights_licence}; trained on {of_today(data.name)} ({data.licence})"
     for name, digest in member.files.items():
         yield f"    {name} sha256 {digest}"
     for score in member.scores:

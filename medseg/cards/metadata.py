@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from medseg.config import MemberConfig, TrainingData
-from medseg.report.words import interval_words, three_digits
+from medseg.report.words import interval_words, of_today, three_digits
 from medseg.scores import Score
 
 _HUB_LICENCES = frozenset(
@@ -70,11 +70,11 @@ def tested_results(data: TrainingData, report: dict[str, Any] | None) -> list[Ev
 
 
 def _result(data: TrainingData, split: str, metric: str, words: str, value: float) -> EvalResult:
-    identifier = re.sub(r"\W+", "-", data.name.lower()).strip("-")
+    name = of_today(data.name)
     return EvalResult(
         task_type="image-segmentation",
-        dataset_type=identifier,
-        dataset_name=data.name,
+        dataset_type=re.sub(r"\W+", "-", name.lower()).strip("-"),
+        dataset_name=name,
         dataset_split=split,
         metric_type=metric,
         metric_name=words,
@@ -83,4 +83,4 @@ def _result(data: TrainingData, split: str, metric: str, words: str, value: floa
 
 
 def _words(score: Score) -> str:
-    return f"{score.metric}, n = {score.n}, 95 % interval {interval_words(score)}, {score.protocol}"
+    return f"{score.metric}, n = {score.n}, 95 % interval {interval_words(score)}, {of_today(score.protocol)}"

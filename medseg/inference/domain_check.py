@@ -25,6 +25,7 @@ from medseg.errors import InputError
 from medseg.hub.folders import DOMAIN
 from medseg.image import Image
 from medseg.inference.image_features import NUMBER, features
+from medseg.report.words import of_today
 from medseg.schema import require
 
 FORMAT_VERSION = 1
@@ -154,14 +155,9 @@ def sentences(verdict: Verdict, training: TrainingData) -> list[str]:
     """The verdict as what a user reads; [] where nothing speaks against the image."""
     if not verdict.reasons:
         return []
-    images = training.pictures or training.name
+    images = of_today(training.pictures or training.name)
     how = "very unlike" if verdict.word == "none of these" else "unlike"
     return [f"This image is {how} what the ensemble was trained on ({images}): {', and '.join(verdict.reasons)}."]
-
-
-def warnings_of(image: Image, training: TrainingData, domain: Domain | None = None) -> list[str]:
-    """Sentences that say how `image` differs from the training images; empty where nothing speaks against it."""
-    return sentences(judge(image, training, domain), training)
 
 
 _looks: WeakKeyDictionary[Image, dict[str, float]] = WeakKeyDictionary()

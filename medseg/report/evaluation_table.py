@@ -9,6 +9,7 @@ from typing import Any
 from medseg.data.manifest import Sample
 from medseg.evaluation.evaluate import ENSEMBLE
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation
+from medseg.report import words
 from medseg.report.csv import write_csv
 
 _PER_LESION = {"recall": "recall", "f1": "F1", "false_per_image": "false findings an image"}
@@ -150,14 +151,15 @@ def stamp(report: dict[str, Any], row: str, label: str, kind: str = "per_image_a
 
 def figures(estimate: dict[str, float | None], *, signed: bool = False) -> tuple[str, str, str]:
     """Mean, low and high with a dash for what is not known: three decimals, of distances from 10 on one."""
-    mean, low, high = (_number(estimate[name], "+" if signed else "") for name in ("mean", "low", "high"))
+    mean, low, high = (_number(estimate[name], signed) for name in ("mean", "low", "high"))
     return mean, low, high
 
 
-def _number(value: float | None, sign: str) -> str:
+def _number(value: float | None, signed: bool) -> str:
     if value is None:
         return "–"
-    return f"{value:{sign}.3f}" if abs(value) < 10 else f"{value:{sign}.1f}"
+    digits = 3 if abs(value) < 10 else 1
+    return words.signed(value, digits) if signed else f"{value:.{digits}f}"
 
 
 def _cell(estimate: dict[str, float | None], *, signed: bool = False) -> str:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from medseg.config import MemberReference
 from medseg.scores import Score
+
+_OLD_WORD = re.compile(r"(?<=blind to the )picture|(?<=training )picture(?=s of the)|(?<=colour )picture(?=s of col)")
+"""What medseg 0.1.0 itself wrote into JSON files: protocols, and the data of the embedded members."""
+
+
+def of_today(text: str) -> str:
+    """`text` of a JSON file in the words of today; a user's own words stay as they are."""
+    return _OLD_WORD.sub("image", text)
 
 
 def score_words(score: Score) -> str:
     """One figure with its interval, split, n and protocol."""
     return (
-        f"{score.metric} {score.value:.3f} {interval_words(score)} on {score.split}, n = {score.n} ({score.protocol})"
+        f"{score.metric} {score.value:.3f} {interval_words(score)} on {score.split}, n = {score.n} "
+        f"({of_today(score.protocol)})"
     )
 
 
@@ -23,10 +34,15 @@ def three_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign; its minus is no hyphen."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def gain_words(score: Score) -> str:
     """A difference with its interval, all with their signs."""
-    low, high = ("–" if bound is None else f"{bound:+.3f}" for bound in (score.low, score.high))
-    return f"{score.value:+.3f} [{low}, {high}]"
+    low, high = ("–" if bound is None else signed(bound) for bound in (score.low, score.high))
+    return f"{signed(score.value)} [{low}, {high}]"
 
 
 def weight_words(member: MemberReference) -> str:

@@ -1,4 +1,4 @@
-"""The trainings: `accelerate launch -m medseg.training [stack | distill] …`, of a member, a stacker or a student."""
+"""The trainings, `accelerate launch -m medseg.training [train | stack | distill] …`: a member, a stacker, a student."""
 
 from __future__ import annotations
 
@@ -45,8 +45,6 @@ def distill(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    others = {"stack": stack, "distill": distill}
-    if sys.argv[1:] and sys.argv[1] in others:
-        others[sys.argv[1]](sys.argv[2:])
-    else:
-        train(sys.argv[1:])
+    trainings = {"train": train, "stack": stack, "distill": distill}
+    words = sys.argv[1:]
+    trainings[words.pop(0) if words and words[0] in trainings else "train"](words)

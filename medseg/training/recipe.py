@@ -98,7 +98,9 @@ class Recipe:
     label_weights: tuple[float, ...] = _setting(
         (), "how much a marked pixel of each label counts in bce; an unmarked one counts 1; empty: 1 each"
     )
-    epochs: int = _setting(10, "passes over the training split")
+    epochs: int = _setting(
+        10, "passes over the training split; on data of your own as many as make 400 steps, and 5 at least"
+    )
     batch_size: int = _setting(16, "samples a step and process")
     learning_rate: float = _setting(2e-3, "peak learning rate of AdamW")
     weight_decay: float = _setting(1e-2, "weight decay of AdamW")
@@ -259,13 +261,14 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"recipe: {message}; --help lists the settings.")
 
 
-_COMMANDS: dict[type[Recipe], str] = {Recipe: "", StackRecipe: " stack", DistillRecipe: " distill"}
+_COMMANDS: dict[type[Recipe], str] = {Recipe: "train", StackRecipe: "stack", DistillRecipe: "distill"}
 
 
 def _parser(kind: type[Recipe]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=f"accelerate launch -m medseg.training{_COMMANDS[kind]}",
-        description="Train one network. A setting is taken from its flag, else from the recipe file, else its default.",
+        prog=f"medseg {_COMMANDS[kind]}",
+        description="Train one network. A setting is taken from its flag, else from the recipe file, else its default. "
+        f"`accelerate launch -m medseg.training {_COMMANDS[kind]}` spreads it over several processes.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,  # an abbreviation is a typing error, or becomes one when a setting is added
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=118),

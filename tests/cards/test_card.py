@@ -165,8 +165,8 @@ def test_the_nested_estimate_is_shown_with_its_differences() -> None:
     fitted = dataclasses.replace(FITTED, nested=nested, recommended="equal", chosen="best single")
     card = ensemble_card(dataclasses.replace(ENSEMBLE, fitted=fitted), BOTH, None, [])
     assert "- fitted weights: dice 0.777" in card
-    assert "- fitted − best single: -0.012 [-0.020, +0.010]" in card
-    assert "- fitted − equal weights: -0.012 [–, +0.010]" in card
+    assert "- fitted − best single: −0.012 [−0.020, +0.010]" in card
+    assert "- fitted − equal weights: −0.012 [–, +0.010]" in card
     assert "best single − equal" not in card  # ensemble.json of before does not say
     assert "has the best single weights and their threshold; recommended were the equal ones." in card
 
@@ -183,7 +183,7 @@ def test_weights_per_label_are_shown_beside_the_shared_ones() -> None:
     assert "- weights per label: dice 0.900" in card
     assert "- per label − fitted: +0.012 [+0.010, +0.020]" in card
     assert "The ensemble has the per label weights and their threshold." in card
-    assert "- best single − equal weights: -0.010 [-0.020, +0.020]" in card
+    assert "- best single − equal weights: −0.010 [−0.020, +0.020]" in card
 
 
 def test_the_test_scores_are_shown_with_their_protocol() -> None:

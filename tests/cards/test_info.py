@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from medseg.__main__ import main
+from medseg.app.render.about import about
 from medseg.cards.info import describe
 from medseg.inference.member import file_sha256
+from medseg.report.words import of_today
 from tests.conftest import ROOT, with_stacker
 
 
@@ -35,6 +37,14 @@ def test_scores_and_the_choice_of_weights_are_said_with_their_protocol() -> None
     text, _ = describe(ROOT / "assets" / "ensembles" / "polyp")
     assert "weights: equal, chosen on Kvasir-SEG" in text
     assert "dice 0.884 [0.847, 0.914] on val, n = 100" in text
+
+
+@pytest.mark.parametrize("family", ["polyp", "brain", "chest"])
+def test_words_of_older_json_files_are_shown_in_those_of_today(family: str) -> None:
+    folder = ROOT / "assets" / "ensembles" / family
+    shown = [describe(folder)[0], about({family: folder}), *(path.read_text("utf-8") for path in folder.rglob("*.md"))]
+    assert [line for text in shown for line in text.splitlines() if "picture" in line.lower()] == []
+    assert of_today("my pictures of training") == "my pictures of training"
 
 
 def test_a_member_alone_and_a_stacker_are_said_too(folder: Path) -> None:

@@ -62,7 +62,9 @@ def test_the_trainings_read_their_own_arguments(name: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    assert "--output" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: medseg {name} ")
+    assert "--output" in shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["magic"], ["predict"], ["card", "a", "b"]])

@@ -291,6 +291,7 @@ def test_distances_are_shown_as_finely_as_they_are_known() -> None:
     estimate = {"mean": 0.12345, "low": 9.87654, "high": 38.26543}
     assert figures(estimate) == ("0.123", "9.877", "38.3")
     assert figures(estimate | {"low": None}, signed=True) == ("+0.123", "–", "+38.3")
+    assert figures({"mean": -0.5, "low": -12.0, "high": 0.0}, signed=True) == ("−0.500", "−12.0", "+0.000")
 
 
 def test_the_table_shows_differences_with_their_sign() -> None:

@@ -15,10 +15,15 @@ from medseg.config import Appearance, TrainingData
 from medseg.errors import ConfigError, InputError, MedsegWarning
 from medseg.hub.folders import DOMAIN
 from medseg.image import Image
-from medseg.inference.domain_check import Domain, appearance_of, fit_domain, judge, load_domain, look, warnings_of
+from medseg.inference.domain_check import Domain, appearance_of, fit_domain, judge, load_domain, look, sentences
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.image_features import NUMBER, features
 from tests.conftest import disc
+
+
+def warnings_of(image: Image, training: TrainingData, domain: Domain | None = None) -> list[str]:
+    return sentences(judge(image, training, domain), training)
+
 
 REDDISH = Appearance(brightness=(0.2, 0.5), red_green=(0.1, 0.4), yellow_blue=(0.1, 0.4))
 COLON = TrainingData(

@@ -10,7 +10,7 @@ from medseg import config, schema
 from medseg.app.render.text import plain
 from medseg.config import MemberConfig
 from medseg.errors import MedsegError
-from medseg.report.words import score_words
+from medseg.report.words import of_today, score_words
 
 if TYPE_CHECKING:
     from medseg.config import EnsembleConfig
@@ -45,8 +45,8 @@ def _of_folder(folder: Path) -> Iterator[str]:
         yield f"{len(settings.members) - len(own)} of them lie on the Hugging Face Hub, with a card each."
     if members:
         data = members[0].training_data
-        yield f"Made for {plain(data.pictures or f'images like those of {data.name}')}."
-        yield f"Trained on {plain(data.name)}, licence {plain(data.licence)}. {plain(data.citation)}"
+        yield f"Made for {plain(of_today(data.pictures) or f'images like those of {of_today(data.name)}')}."
+        yield f"Trained on {plain(of_today(data.name))}, licence {plain(data.licence)}. {plain(data.citation)}"
         yield "\n".join(
             f"- {plain(member.name)}, licence of its weights {member.weights_licence}" for member in members
         )

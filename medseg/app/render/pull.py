@@ -13,6 +13,7 @@ from medseg.evaluation.contributions import MAX_MEMBERS, coalition_dice, every_n
 from medseg.inference.blend import blend
 from medseg.metrics import dice
 from medseg.postprocess import to_masks
+from medseg.report.words import signed
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
@@ -69,7 +70,7 @@ def _change(whole: np.ndarray, other: np.ndarray) -> str:
     if not before:
         return "nothing found" if not after else "found"
     change = round(100 * (after - before) / before)
-    return f"{change:+} %".replace("-", "−") if change else "0 %"
+    return f"{signed(change, 0)} %" if change else "0 %"
 
 
 def _shares(view_state: ViewState, stack: Stack, goal: Masks, index: int) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medseg.calibration import judgement
 from medseg.inference.record import areas
+from medseg.report.words import of_today
 
 if TYPE_CHECKING:
     from medseg.app.state.editing import Editing
@@ -137,7 +138,8 @@ def setting(view_state: ViewState) -> str:
 def choice(name: str | None, ensemble: Ensemble) -> str:
     """Why the page took `ensemble`, which it calls `name`, for an image."""
     data = ensemble.members[0].config.training_data
-    return f"The ensemble {name} was chosen: it was trained on {data.pictures or data.name}. Others are in the list."
+    images = of_today(data.pictures or data.name)
+    return f"The ensemble {name} was chosen: it was trained on {images}. Others are in the list."
 
 
 def notes(view_state: ViewState) -> str:

@@ -18,6 +18,7 @@ from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warni
 from medseg.app.tabs.handlers import PROGRESS
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.places import shipped
+from medseg.report.words import gain_words, interval_words, signed
 
 if TYPE_CHECKING:
     from medseg.fitting.fit import Choice, Fit
@@ -174,15 +175,13 @@ def _weights(choice: Choice, labels: tuple[str, ...]) -> str:
 
 
 def _interval(score: Score | None) -> str:
-    return "–" if score is None else f"{score.value:.3f} {_bounds(score)}".rstrip()
+    if score is None:
+        return "–"
+    return f"{score.value:.3f}" if score.low is None else f"{score.value:.3f} {interval_words(score)}"
 
 
 def _signed(score: Score) -> str:
-    return f"{score.value:+.3f} {_bounds(score, '+')}".replace("-", "−")
-
-
-def _bounds(score: Score, sign: str = "") -> str:
-    return "" if score.low is None or score.high is None else f"[{score.low:{sign}.3f}, {score.high:{sign}.3f}]"
+    return gain_words(score) if score.low is not None else signed(score.value)
 
 
 def _is_clear(score: Score) -> bool:
