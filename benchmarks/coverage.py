@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from medseg.fitting.baseline import prior_counts
 from medseg.fitting.fit import Choice, fit
 from medseg.fitting.histogram import to_histograms
 from medseg.fitting.observations import Observations
@@ -100,7 +101,8 @@ def observed(images: Images) -> Observations:
     histograms = tuple(
         to_histograms(s[:, None, None], t[None, None], "binary") for s, t in zip(stack, truth, strict=True)
     )
-    return Observations(histograms, truth[:, None, None], tuple(map(str, range(len(truth)))), "val", "binary")
+    cases = tuple(map(str, range(len(truth))))
+    return Observations(histograms, prior_counts(truth[:, None, None], cases), cases, "val", "binary")
 
 
 @cache

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.certificate import headroom
-from medseg.fitting.baseline import on_square
+from medseg.fitting.baseline import on_square, prior_counts
 from medseg.fitting.fit import fit
 from medseg.fitting.histogram import Histogram, add, to_histograms
 from medseg.fitting.measure import Measure
@@ -136,7 +136,7 @@ def many() -> None:
         small.append(on_square([truth])[0])
         seconds += time.perf_counter() - started
     cases = tuple(str(number) for number in range(MANY))
-    observations = Observations(tuple(histograms), np.array(small), cases, "val", "binary")
+    observations = Observations(tuple(histograms), prior_counts(np.array(small), cases), cases, "val", "binary")
     largest = max(t[0].nbytes for t in histograms)
     print(f"5 members, {MANY} images: histograms {seconds:.1f} s, the largest {largest} bytes")
     for measure in MEASURES:

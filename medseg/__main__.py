@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from medseg.commands import app, evaluate, export, fit, inspect, predict, publish, send, train
+from medseg.commands import app, evaluate, export, fit, inspect, observe, predict, publish, send, train
 from medseg.errors import MedsegError, MedsegWarning
 
 _STATUS = (
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     made = argparse.ArgumentParser(prog="medseg", description=__doc__, epilog=_STATUS)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for group in (app, train, inspect, fit, evaluate, predict, export, send, publish):
+    for group in (app, train, inspect, fit, observe, evaluate, predict, export, send, publish):
         group.add(commands)
     return made
 

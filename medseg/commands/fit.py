@@ -6,19 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from medseg import schema
 from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
-from medseg.config import EnsembleConfig, MemberReference
+from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError
 from medseg.places import shipped
-from medseg.scores import Average, Contender
+from medseg.scores import Average, Contender, Fitted
 
 if TYPE_CHECKING:
+    from medseg.fitting.fit import Fit
     from medseg.inference.member import LoadedMember
 
 _CONTENDERS: dict[str, Contender] = {
@@ -42,7 +43,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="fit these models' "
         "probabilities (as `evaluate --predictions` reads them) instead, and write the blend's masks",
     )
-    fit.add_argument("--data", required=True, type=Path, help="folder of pairs or manifest .json")
+    fit.add_argument(
+        "--observations",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="SITE.npz",
+        help="fit the members to what `medseg observe` wrote at these sites, in place of --data",
+    )
+    fit.add_argument("--data", type=Path, help="folder of pairs or manifest .json")
     add_choice(fit)
     fit.add_argument("--output", required=True, type=Path, help="the ensemble folder to write, not yet there")
     fit.add_argument("--name", required=True, help="the ensemble's name")
@@ -70,13 +79,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from medseg.cards.folder import write_cards
     from medseg.data.samples import select
     from medseg.fitting.fit import fit, table
-    from medseg.fitting.labels import NOT_APART, are_apart
     from medseg.fitting.observations import Observations, observe
-    from medseg.inference.member import copy_member
 
+    if bool(options.data) == bool(options.observations):
+        raise InputError("Wanted --data DATA, or --observations SITE.npz … in its place.")
     if options.output.exists():
         raise InputError(f"{options.output} is already there: name another --output, or delete it.")
     if options.predictions:
@@ -86,33 +94,82 @@ def _fit(options: argparse.Namespace) -> None:
         raise InputError("Wanted member folders, or --predictions NAME=FOLDER …")
     members = _members(options.members)
     first, names = members[0].config, [member.config.name for member in members]
-    if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
-        raise InputError(NOT_APART)  # before hours of predicting
+    _refuse_per_label(options, first)  # before hours of predicting
+    if options.observations:
+        _fit_sites(options, members)
+        return
     recorded = [member.config.training_data.split_sha256 for member in members]
     samples = select(read_checked(options, first.labels, recorded, "val")[0], "val")
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
+    result = fit(observations, **_settings(options))
+    record = result.record(names, samples, f"{first.training_data.name}, validation split", _contender(options, result))
+    _write(options, members, result, record)
+    print(table(result, names, first.labels))
+    _say_whose(options, record)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
     average: Average = "pooled" if options.average == "pooled" else "per image"
-    result = fit(observations, metric=options.metric, average=average, method=options.method)
-    contender = _CONTENDERS[options.choose] if options.choose else result.recommended
-    chosen = result.choice(contender)
+    return {"metric": options.metric, "average": average, "method": options.method}
+
+
+def _contender(options: argparse.Namespace, result: Fit) -> Contender:
+    return _CONTENDERS[options.choose] if options.choose else result.recommended
+
+
+def _say_whose(options: argparse.Namespace, record: Fitted) -> None:
+    print(f"{options.output / 'ensemble.json'} has the {record.chosen} weights; recommended: {record.recommended}.")
+
+
+def _refuse_per_label(options: argparse.Namespace, first: MemberConfig) -> None:
+    from medseg.fitting.labels import NOT_APART, are_apart
+
+    if options.choose == "per-label" and not are_apart(first.task, len(first.labels)):
+        raise InputError(NOT_APART)
+
+
+def _write(options: argparse.Namespace, members: Sequence[LoadedMember], result: Fit, record: Fitted) -> None:
+    """The ensemble's folder: the members' folders, ensemble.json, cards."""
+    from medseg.cards.folder import write_cards
+    from medseg.inference.member import copy_member
+
+    chosen, first = result.choice(record.chosen), members[0].config
     settings = EnsembleConfig(
         options.name,
         first.task,
         first.labels,
         tuple(
-            MemberReference(name, member.sha256, weight)
-            for name, member, weight in zip(names, members, chosen.written, strict=True)
+            MemberReference(member.config.name, member.sha256, weight)
+            for member, weight in zip(members, chosen.written, strict=True)
         ),
         threshold=chosen.threshold,
-        fitted=result.record(names, samples, f"{first.training_data.name}, validation split", contender),
+        fitted=record,
     )
-    for name, folder in zip(names, options.members, strict=True):
-        copy_member(folder, options.output / name)
+    for member, folder in zip(members, options.members, strict=True):
+        copy_member(folder, options.output / member.config.name)
     schema.dump(settings, options.output / "ensemble.json")
     write_cards(options.output)
+
+
+def _fit_sites(options: argparse.Namespace, members: Sequence[LoadedMember]) -> None:
+    from medseg.fitting.fit import fit, table
+    from medseg.fitting.sites import join, read_sites, site_reports, site_table
+
+    first = members[0].config
+    sites, sha256 = read_sites(options.observations, [m.sha256 for m in members], first.labels, first.task)
+    joined, settings = join(sites), _settings(options)
+    result = fit(joined, **settings)
+    names = [member.config.name for member in members]
+    data = f"observations of {len(sites)} sites: {', '.join(sites)}"
+    record = result.record_of(
+        names, joined.cases, joined.split, data=data, sha256=sha256, chosen=_contender(options, result)
+    )
+    _write(options, members, result, record)
     print(table(result, names, first.labels))
-    print(f"{options.output / 'ensemble.json'} has the {contender} weights; recommended: {result.recommended}.")
+    reports = site_reports(sites, result, result.choice(record.chosen), **settings)
+    print(f"\nAt each site, with 95 % intervals by case; elsewhere: without its images:\n\n{site_table(reports)}\n")
+    _say_whose(options, record)
 
 
 def _fit_predictions(options: argparse.Namespace) -> None:
@@ -122,7 +179,7 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     from medseg.fitting.observations import Observations
 
     named, places = split_predictions(options.predictions)
-    if options.members or places or len(named) < 2:
+    if options.members or options.observations or places or len(named) < 2:
         raise InputError("Wanted --predictions with two models or more, NAME=FOLDER each, and no member folders.")
     labels = data_labels(options)
     refuse_odd_labels(labels)
@@ -139,9 +196,8 @@ def _fit_predictions(options: argparse.Namespace) -> None:
         observations = Observations.of(
             observe_predictions(of_val, learnt, labels, progress=lambda done, total: bar.update())
         )
-    average: Average = "pooled" if options.average == "pooled" else "per image"
-    fitted = fit(observations, metric=options.metric, average=average, method=options.method)
-    contender = _CONTENDERS[options.choose] if options.choose else fitted.recommended
+    fitted = fit(observations, **_settings(options))
+    contender = _contender(options, fitted)
     choice = fitted.choice(contender)
     record = fitted.record([*named], learnt, f"{options.data.resolve().name}, validation split", contender)
     forms = tuple(model.form for model in opened)

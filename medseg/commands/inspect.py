@@ -46,12 +46,13 @@ def load_chosen(options: argparse.Namespace, **more: Any) -> DataSet:
 
 
 def read_checked(
-    options: argparse.Namespace, labels: Sequence[str], recorded: Iterable[str], split: str
+    options: argparse.Namespace, labels: Sequence[str], recorded: Iterable[str], split: str, *, whole: bool = False
 ) -> tuple[list[Sample], list[str]]:
     """The data set's samples for fitting to its val split or scoring its test split, and what is doubtful about it.
 
     `recorded` are the hashes of the divisions that the ensemble was trained and fitted in. A data set without splits is
-    dealt as one of them, if it was; else it is all of the test split, as an external set, or dealt anew for any other.
+    dealt as one of them, if it was; else it is all of the test split (or where `whole`, of the `split`), as an external
+    set, or dealt anew for any other.
     The doubts are printed too. Raises InputError for what makes the split's samples useless, for data without the
     labels, and for a val split on which nothing is marked.
     """
@@ -63,9 +64,10 @@ def read_checked(
     samples, known, doubts = loaded.samples, {*recorded} - {""}, [str(entry) for entry in loaded.left_out]
     if not any(sample.split for sample in samples):
         dealt = as_trained(samples, known)
-        if dealt is None and split == "test":
-            doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are scored.")
-            dealt = [replace(sample, split="test") for sample in samples]
+        if dealt is None and (whole or split == "test"):
+            used = "observed" if whole else "scored"
+            doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are {used}.")
+            dealt = [replace(sample, split=split) for sample in samples]
         elif dealt is None and known:
             doubts.append("The data set brings no splits, and the members were not trained in the division dealt here.")
         samples = dealt or samples

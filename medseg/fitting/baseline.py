@@ -28,15 +28,25 @@ def on_square(truths: Sequence[Masks]) -> Bool[np.ndarray, "n K side side"]:
     return np.array([to_image_grid(truth.astype(np.float32), size) >= 0.5 for truth in truths])
 
 
-def baseline_score(small: Bool[np.ndarray, "n K side side"], constant: Counts, measure: Measure) -> float:
+def prior_counts(small: Bool[np.ndarray, "n K side side"], cases: Sequence[str]) -> Counts:
+    """What the mean mask of all other cases marks of each image at each of THRESHOLDS, (n, K, T, 3).
+
+    The others': with its own mask in the mean, or that of the slice beside it, each image of a small split would have
+    an unbeatable prior.
+    """
+    names, case_of = np.unique(np.asarray(cases, dtype=str), return_inverse=True)
+    own = np.zeros((len(names), *small.shape[1:]), np.float32)
+    np.add.at(own, case_of, small)
+    total, numbers = own.sum(axis=0), np.bincount(case_of)
+    rest = [(total - own[case]) / np.float32(max(len(small) - numbers[case], 1)) for case in range(len(names))]
+    return np.array([threshold_counts(rest[case], mask) for case, mask in zip(case_of, small, strict=True)])
+
+
+def baseline_score(prior: Counts, constant: Counts, measure: Measure) -> float:
     """The best that one mask for all images reaches: the others' mean mask at any of THRESHOLDS, nothing, everything.
 
-    The others': with its own mask in the mean, each image of a small split would have an unbeatable prior. `constant`
-    (n, K, 2, 3) are the counts of nothing and everything.
+    `prior` (n, K, T, 3) are the counts of the first, `constant` (n, K, 2, 3) those of nothing and everything.
     """
-    total = small.sum(axis=0, dtype=np.float32)
-    others = np.float32(max(len(small) - 1, 1))
-    prior = np.array([threshold_counts((total - mask) / others, mask) for mask in small])
     return float(max(measure.mean(prior).max(), measure.mean(constant).max()))
 
 

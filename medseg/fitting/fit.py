@@ -106,7 +106,20 @@ class Fit:
         self, names: Sequence[str], samples: Sequence[Sample], data: str, chosen: Contender | None = None
     ) -> Fitted:
         """This fit as ensemble.json keeps it; `chosen` is the recommended contender unless it is told."""
-        cases, split = [sample.case for sample in samples], samples[0].split
+        cases = [sample.case for sample in samples]
+        return self.record_of(names, cases, samples[0].split, data=data, sha256=split_hash(samples), chosen=chosen)
+
+    def record_of(
+        self,
+        names: Sequence[str],
+        cases: Sequence[str],
+        split: str,
+        *,
+        data: str,
+        sha256: str,
+        chosen: Contender | None = None,
+    ) -> Fitted:
+        """`record` where there are no samples: the case of each image, and a hash of the data."""
 
         def scored(choice: Choice) -> Score:
             estimate = choice.measure.estimate(choice.counts, cases)
@@ -114,7 +127,7 @@ class Fit:
 
         return Fitted(
             data,
-            split_hash(samples),
+            sha256,
             self._method(),
             names[self.best_single],
             scored(self.choice("best single")),

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 
 from medseg.arrays import Masks, Stack, Weight
 from medseg.config import Task
 from medseg.data.manifest import Sample
 from medseg.errors import InputError
-from medseg.fitting.baseline import baseline_score, constant_counts, on_square
+from medseg.fitting.baseline import baseline_score, constant_counts, on_square, prior_counts
 from medseg.fitting.histogram import Histogram, add, to_histograms
 from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
@@ -80,10 +80,11 @@ def thin(planes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Observations:
-    """All that fitting keeps of images: of each its histograms, its masks on a small square, its case; the split."""
+    """All that fitting keeps of images: of each its histograms, what the mean mask of the other cases marks of it, its
+    case; the split."""
 
     histograms: tuple[tuple[Histogram, ...], ...]
-    squares: Bool[np.ndarray, "n K side side"]
+    prior: Int64[np.ndarray, "n K T 3"]
     cases: tuple[str, ...]
     split: str
     task: Task
@@ -96,7 +97,8 @@ class Observations:
             histograms.append(to_histograms(observation.stack, observation.truth, observation.task))
             squares.append(on_square([observation.truth])[0])
             cases.append(observation.sample.case)
-        return cls(tuple(histograms), np.array(squares), tuple(cases), observation.sample.split, observation.task)
+        prior = prior_counts(np.array(squares), cases)
+        return cls(tuple(histograms), prior, tuple(cases), observation.sample.split, observation.task)
 
     def without(self, cases: Collection[str]) -> Observations:
         """Those of all other cases."""
@@ -104,7 +106,7 @@ class Observations:
         return replace(
             self,
             histograms=tuple(self.histograms[i] for i in images),
-            squares=self.squares[images],
+            prior=self.prior[images],
             cases=tuple(self.cases[i] for i in images),
         )
 
@@ -122,7 +124,7 @@ class Observations:
     def label(self, index: int) -> Observations:
         """One label of several that may overlap, by itself."""
         histograms = tuple((image[index],) for image in self.histograms)
-        return replace(self, histograms=histograms, squares=self.squares[:, index : index + 1])
+        return replace(self, histograms=histograms, prior=self.prior[:, index : index + 1])
 
     def counts(self, images: Sequence[int], chosen: tuple[Sequence[Weight], int]) -> Int64[np.ndarray, "n K 3"]:
         """What the chosen weights, for each label by itself where they are given so, and threshold mark on these."""
@@ -143,7 +145,7 @@ class Observations:
         """The score of the best mask that never looks at these images."""
         chosen = [self.histograms[i] for i in images]
         constant = [np.concatenate([constant_counts(part.total, part.true) for part in image]) for image in chosen]
-        return baseline_score(self.squares[images], np.array(constant), measure)
+        return baseline_score(self.prior[images], np.array(constant), measure)
 
     def objective(self, fold_of: Sequence[int], measure: Measure) -> Objective:
         """The scores of weights on these images; for a pooled measure on folds, of one histogram each."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medseg.fitting.baseline import PRIOR_SIDE, baseline_score, constant_counts, mean_mask, on_square
+from medseg.fitting.baseline import PRIOR_SIDE, baseline_score, constant_counts, mean_mask, on_square, prior_counts
 from medseg.fitting.measure import Measure
 
 LEFT, RIGHT = np.zeros((2, 1, PRIOR_SIDE, PRIOR_SIDE), bool)
@@ -13,7 +13,7 @@ RIGHT[..., 64:] = True
 
 def baseline(masks: list[np.ndarray], measure: Measure) -> float:
     constant = [constant_counts(mask[0].size, mask.sum(axis=(1, 2))) for mask in masks]
-    return baseline_score(on_square(masks), np.array(constant), measure)
+    return baseline_score(prior_counts(on_square(masks), [*map(str, range(len(masks)))]), np.array(constant), measure)
 
 
 def test_the_mean_mask_is_the_share_of_images_that_mark_a_pixel() -> None:
@@ -39,6 +39,11 @@ def test_an_image_has_no_part_in_its_own_prior() -> None:
 
 def test_a_place_that_is_always_marked_is_known_blindly() -> None:
     assert baseline([LEFT, LEFT, LEFT], Measure()) == 1
+
+
+def test_another_image_of_the_case_has_no_part_in_the_prior_either() -> None:
+    prior = prior_counts(on_square([LEFT, LEFT, RIGHT]), ["a", "a", "b"])
+    assert prior[:, 0, 0].tolist() == [[0, 128 * 64, 128 * 64]] * 3
 
 
 def test_constant_counts_are_those_of_empty_and_full_masks() -> None:
