@@ -122,13 +122,13 @@ def time_blends(page: Page, peer: Page) -> None:
     print("|---|---|---|---|---|---|---|")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None)
-    for blend in BLENDS:
+    for turn, blend in enumerate(BLENDS):
         page.select_option("#blend", blend)
         page.wait_for_timeout(6000)
         for opened in (page, peer):
             opened.evaluate("() => { window.times = [] }")
         page.evaluate("() => { window.answers = [] }")
-        asked = drag_both(page.locator("#mixer .member input"), peer.locator("#peer input[type=range]"), requests)
+        asked = drag_both(page.locator("#mixer .member input"), peer.locator("#peer input[type=range]"), requests, turn)
         page.wait_for_timeout(1500)
         (p50, p95), (peer_p50, peer_p95) = (
             np.percentile(opened.evaluate("() => window.times"), [50, 95]) for opened in (page, peer)
@@ -137,8 +137,11 @@ def time_blends(page: Page, peer: Page) -> None:
         print(f"| {blend} | {p50:.0f} | {p95:.0f} | {peer_p50:.0f} | {peer_p95:.0f} | {asked} | {answer:.0f} |")
 
 
-def drag_both(sliders: Locator, peer: Locator, requests: list[str]) -> int:
-    """Drag each member's slider and the peer's in turns; returns how many requests ours sent before its release."""
+def drag_both(sliders: Locator, peer: Locator, requests: list[str], turn: int) -> int:
+    """Drag each member's slider and the peer's in turns; returns how many requests ours sent before its release.
+
+    Each turn ends elsewhere: a slider that comes to rest where it began has nothing to say.
+    """
     asked = 0
     for member in range(MEMBERS):
         handles = [sliders.nth(member), peer]
@@ -149,7 +152,7 @@ def drag_both(sliders: Locator, peer: Locator, requests: list[str]) -> int:
         before = len(requests)
         for step in range(MOVES // MEMBERS):
             for handle in handles:
-                move(handle, 0.2 + 0.6 * (step % 2) + 0.02 * step)
+                move(handle, 0.2 + 0.6 * (step % 2) + 0.02 * (step - turn))
                 handle.page.wait_for_timeout(250)
         asked += len(requests) - before
         for handle in handles:
