@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from medseg.errors import InputError
 
 SCHEME = "dicomweb://"
+_FRAME = re.compile(r"[1-9][0-9]{0,8}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -25,7 +26,7 @@ def parse_address(text: str) -> Address:
     """`dicomweb://STUDY/SERIES/INSTANCE/FRAME`, of which all but STUDY may be left out. Raises InputError."""
     uids = text.strip().removeprefix(SCHEME).strip("/").split("/")
     frame = uids.pop() if len(uids) == 4 else None
-    if len(uids) > 3 or (frame is not None and not (frame.isdecimal() and int(frame) > 0)):
+    if len(uids) > 3 or (frame is not None and not _FRAME.fullmatch(frame)):
         raise InputError(f"{SCHEME}STUDY/SERIES/INSTANCE/FRAME is wanted, UIDs and a number from 1; the last may lack.")
     study, *rest = map(checked_uid, uids)
     series, instance = (*rest, None, None)[:2]

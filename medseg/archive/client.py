@@ -17,9 +17,11 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medseg.archive.address import checked_uid
-from medseg.archive.rows import Series, Study, count_of, dataset_of, series_of, study_of, text_of
+from medseg.archive.rows import Row, Series, Study, count_of, series_of, study_of, text_of
 from medseg.archive.settings import URL, Settings, read_settings
-from medseg.errors import ArchiveError, CancelledError, InputError
+from medseg.errors import ArchiveError, CancelledError, InputError, ReadError
+from medseg.reading.readers import read_source
+from medseg.reading.stored import MAX_BYTES
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -29,9 +31,14 @@ MOST = 100
 PAGE, MOST_INSTANCES = 1000, 20_000
 """Rows asked for at once, as archives cut long answers, and instances of one fetch."""
 
+MOST_SIGNS = 64
+"""Longest text of a search: a component of a name has as many (PS3.5 6.2)."""
+
 PREVIEW = "192,192"
 """Columns and rows of what an archive renders."""
 
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
 
 
@@ -50,23 +57,27 @@ class Archive:
         try:
             from dicomweb_client import DICOMwebClient
 
-            from medseg.archive.session import LimitedSession, said_plainly  # needs requests, which comes with it
+            from medseg.archive.session import LimitedSession, first_part, said_plainly  # needs requests, as it does
         except ImportError as error:
             raise ArchiveError("The archive needs dicomweb-client: pip install 'medseg[archive]'.") from error
         self.settings = settings
         self.session = LimitedSession(settings)
         self._said_plainly: Callable[[], AbstractContextManager[None]] = partial(said_plainly, settings)
+        self._first_part: Callable[[Any], bytes] = first_part
         self._client = DICOMwebClient(settings.url, session=self.session)
         self._client.set_http_retry_params(retry=False)  # nothing is sent twice unasked
-        logging.getLogger("retrying").setLevel(logging.CRITICAL)  # it logs a traceback of what is said in a sentence
+        for name in ("retrying", "dicomweb_client"):  # tracebacks, searches with their names, and what archives say
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def find_studies(
         self, *, patient: str = "", accession: str = "", date: str = "", modality: str = ""
     ) -> list[Study]:
         """Up to MOST studies, the newest first. `patient` is an ID or a part of a name, `date` a day or range as DICOM
         writes it (20260131, 20260101-20260131)."""
-        if date and not re.fullmatch(r"\d{8}|\d{8}-|-\d{8}|\d{8}-\d{8}", date):
+        if date and not re.fullmatch(r"[0-9]{8}(-([0-9]{8})?)?|-[0-9]{8}", date):
             raise InputError("A date is 20260131, a range 20260101-20260131.")
+        if any(len(text) > MOST_SIGNS or not text.isprintable() for text in (patient, accession, modality)):
+            raise InputError(f"A field of a search holds up to {MOST_SIGNS} signs, in one line.")
         filters = {"AccessionNumber": accession, "StudyDate": date, "ModalitiesInStudy": modality.upper()}
         asked = {keyword: value for keyword, value in filters.items() if value}
         ways: list[dict[str, str]] = [{}]
@@ -142,13 +153,16 @@ class Archive:
     def _render(self, study: str, series: str, uid: str) -> bytes:
         """A JPEG. The client would write the comma as %2C, which Orthanc 1.10 refuses."""
         place = f"studies/{study}/series/{series}/instances/{uid}/rendered?viewport={PREVIEW}"
-        response = self.session.get(f"{self.settings.url}/{place}", headers={"Accept": "image/jpeg"})
-        response.raise_for_status()
-        return response.content
+        return bytes(self._get(place, "image/jpeg").content)
 
-    def _images(
-        self, study: str, series: str | None, instance: str | None = None
-    ) -> tuple[list[Dataset], list[Dataset]]:
+    def _get(self, place: str, accept: str) -> Any:
+        response = self.session.request(
+            "GET", f"{self.settings.url}/{place}", most=MAX_BYTES, headers={"Accept": accept}
+        )
+        response.raise_for_status()
+        return response
+
+    def _images(self, study: str, series: str | None, instance: str | None = None) -> tuple[list[Row], list[Row]]:
         """All instances of a series or study (or the one), and those that hold an image in order of their numbers."""
         chosen = {"study_instance_uid": checked_uid(study)}
         if series is not None:
@@ -159,7 +173,7 @@ class Archive:
         images = [entry for entry in listed if text_of(entry, "Modality") not in _NO_IMAGES]
         if not images:
             raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
-        images.sort(key=lambda entry: (text_of(entry, "SeriesInstanceUID"), count_of(entry, "InstanceNumber")))
+        images.sort(key=lambda entry: (text_of(entry, "SeriesInstanceUID"), count_of(entry, "InstanceNumber") or 0))
         return listed, images
 
     @contextlib.contextmanager
@@ -170,25 +184,27 @@ class Archive:
         finally:
             self.session.cancelled = lambda: False
 
-    def _fetch_instance(self, study: str, listed: Dataset, series: str | None, path: Path) -> None:
-        uid = text_of(listed, "SOPInstanceUID")
+    def _fetch_instance(self, study: str, listed: Row, series: str | None, path: Path) -> None:
+        """The file as the archive sends it. A worker opens it: pydicom would unpack it without limits."""
+        series = checked_uid(series or text_of(listed, "SeriesInstanceUID"))
+        uid = checked_uid(text_of(listed, "SOPInstanceUID"))
         with self._said_plainly():
-            image = self._client.retrieve_instance(
-                study,
-                series or text_of(listed, "SeriesInstanceUID"),
-                uid,
-                media_types=(("application/dicom", "*"),),
-            )
-            if image.SOPInstanceUID != uid:
+            place = f"studies/{study}/series/{series}/instances/{uid}"
+            content = self._first_part(self._get(place, _DICOM))
+            if content[128:132] != b"DICM":
+                raise ArchiveError(f"The archive at {self.settings.host} sends something that is no DICOM file.")
+            path.write_bytes(content)
+        with contextlib.suppress(ReadError):  # no image that anything can refer to
+            (header,), _ = read_source(path, [0])
+            sent = [text_of(header, keyword) for keyword in UIDS]
+            if sent != [study, series, uid]:
                 raise ArchiveError(f"The archive at {self.settings.host} sends another image than was asked for.")
-            image.save_as(path, enforce_file_format=True)
 
-    def holds(self, result: Dataset) -> bool:
+    def holds(self, study: str, series: str, instance: str) -> bool:
         """Whether the archive has this instance."""
-        uids = {keyword: checked_uid(text_of(result, keyword)) for keyword in ("SOPInstanceUID", "SeriesInstanceUID")}
-        study = checked_uid(text_of(result, "StudyInstanceUID"))
-        listed = self._ask("search_for_instances", study_instance_uid=study, search_filters=uids)
-        return any(text_of(instance, "SOPInstanceUID") == uids["SOPInstanceUID"] for instance in listed)
+        uids = {"SeriesInstanceUID": checked_uid(series), "SOPInstanceUID": checked_uid(instance)}
+        listed = self._ask("search_for_instances", study_instance_uid=checked_uid(study), search_filters=uids)
+        return any(text_of(row, "SOPInstanceUID") == instance for row in listed)
 
     def store(self, path: Path) -> str:
         """Store one DICOM file; returns `stored`, or `already there`, where nothing is sent.
@@ -200,25 +216,26 @@ class Archive:
             result = pydicom.dcmread(path)
         except Exception as error:
             raise InputError(f"{path.name} is no DICOM file.") from error
-        if self.holds(result):
+        uids = [str(result.get(keyword, "")) for keyword in UIDS]
+        if self.holds(*uids):
             return "already there"
         try:
             with self._said_plainly():
-                answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
-                _check_stored(answer, result.SOPInstanceUID, self.settings.host)
+                answer = self._client.store_instances([result], study_instance_uid=uids[0])
+                _check_stored(answer, uids[-1], self.settings.host)
         except ArchiveError as error:
             try:
-                arrived = self.holds(result)
+                arrived = self.holds(*uids)
             except ArchiveError:
                 raise error from None
             if not arrived:
                 raise
         return "stored"
 
-    def _ask_all(self, method: str, key: str, **arguments: Any) -> list[Dataset]:
+    def _ask_all(self, method: str, key: str, **arguments: Any) -> list[Row]:
         """Every row, each once by its `key`: page by page until one brings nothing new, as archives cut long answers
         and some know no pages."""
-        rows: dict[str, Dataset] = {}
+        rows: dict[str, Row] = {}
         while True:
             page = self._ask(method, limit=PAGE, offset=len(rows), **arguments)
             new = {text_of(row, key): row for row in page if text_of(row, key) and text_of(row, key) not in rows}
@@ -228,9 +245,9 @@ class Archive:
             if len(rows) > MOST_INSTANCES:
                 raise ArchiveError(f"The archive lists more than {MOST_INSTANCES:,} here: choose one series.")
 
-    def _ask(self, method: str, **arguments: Any) -> list[Dataset]:
+    def _ask(self, method: str, **arguments: Any) -> list[Row]:
         with self._said_plainly():
-            return [dataset_of(row) for row in getattr(self._client, method)(**arguments)]
+            return [dict(row) for row in getattr(self._client, method)(**arguments)]
 
 
 def open_archive() -> Archive:
@@ -248,5 +265,5 @@ def _check_stored(answer: Dataset, uid: str, host: str) -> None:
     if failed:
         reason = int(failed[0].get("FailureReason") or 0)
         raise ArchiveError(f"The archive at {host} does not take it (reason {reason:04X}): ask its administrator.")
-    if uid not in {text_of(item, "ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or []}:
+    if uid not in {item.get("ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence") or []}:
         raise ArchiveError(f"The archive at {host} does not say that it stored it: look there before another try.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import pydicom
-from pydicom.dataset import Dataset
+from pydicom.datadict import tag_for_keyword
+
+Row: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,51 +33,41 @@ class Series:
     instances: int | None
 
 
-def study_of(row: Dataset) -> Study:
+def study_of(row: Row) -> Study:
     return Study(
         uid=text_of(row, "StudyInstanceUID"),
-        date=text_of(row, "StudyDate"),
-        modalities=text_of(row, "ModalitiesInStudy"),
-        description=text_of(row, "StudyDescription"),
-        accession=text_of(row, "AccessionNumber"),
-        instances=_number_of(row, "NumberOfStudyRelatedInstances"),
+        date=_line_of(row, "StudyDate"),
+        modalities=_line_of(row, "ModalitiesInStudy"),
+        description=_line_of(row, "StudyDescription"),
+        accession=_line_of(row, "AccessionNumber"),
+        instances=count_of(row, "NumberOfStudyRelatedInstances"),
     )
 
 
-def series_of(row: Dataset) -> Series:
+def series_of(row: Row) -> Series:
     return Series(
         uid=text_of(row, "SeriesInstanceUID"),
-        modality=text_of(row, "Modality"),
-        number=text_of(row, "SeriesNumber"),
-        description=text_of(row, "SeriesDescription"),
-        instances=_number_of(row, "NumberOfSeriesRelatedInstances"),
+        modality=_line_of(row, "Modality"),
+        number=_line_of(row, "SeriesNumber"),
+        description=_line_of(row, "SeriesDescription"),
+        instances=count_of(row, "NumberOfSeriesRelatedInstances"),
     )
 
 
-def dataset_of(row: Any) -> Dataset:
-    """DICOM JSON (PS3.18 F), without attributes that hold what they must not: archives keep what scanners sent."""
-    try:
-        return Dataset.from_json(row)
-    except (ValueError, TypeError, OverflowError):
-        dataset = Dataset()
-        for tag, element in dict(row).items():
-            with contextlib.suppress(ValueError, TypeError, OverflowError):
-                dataset.update(Dataset.from_json({tag: element}))
-        return dataset
+def text_of(row: Row, keyword: str) -> str:
+    """The attribute's values with commas between; empty where it is absent, or holds what it must not: archives keep
+    what scanners sent, and pydicom would write such values into the log."""
+    element = row.get(f"{tag_for_keyword(keyword):08X}")
+    values = element.get("Value") if isinstance(element, dict) else None
+    return ", ".join(str(each) for each in values if isinstance(each, (str, int))) if isinstance(values, list) else ""
 
 
-def text_of(row: Dataset, keyword: str) -> str:
-    value = row.get(keyword)
-    if value is None:
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, (list, pydicom.multival.MultiValue)) else str(value)
+def _line_of(row: Row, keyword: str) -> str:
+    """As `text_of`, in one line, and no more than the standard allows (PS3.5 6.2, LO)."""
+    return "".join(sign if sign.isprintable() else " " for sign in text_of(row, keyword)[:64]).strip()
 
 
-def count_of(row: Dataset, keyword: str) -> int:
-    text = text_of(row, keyword)
-    return int(text) if text.isdigit() else 0
-
-
-def _number_of(row: Dataset, keyword: str) -> int | None:
+def count_of(row: Row, keyword: str) -> int | None:
     """None where the archive does not say."""
-    return count_of(row, keyword) if row.get(keyword) is not None else None
+    text = text_of(row, keyword)
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None

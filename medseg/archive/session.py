@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.message import Message
 from typing import Any
 from weakref import WeakSet
@@ -17,10 +18,15 @@ from requests.adapters import HTTPAdapter
 
 from medseg.archive.settings import CA, TOKEN, USER, Settings
 from medseg.errors import ArchiveError, CancelledError
-from medseg.reading.stored import MAX_BYTES
 
-CONNECT_S, SILENCE_S, WHOLE_S = 5.0, 30.0, 300.0
-"""Longest that connecting, waiting for the next bytes, and one request with its whole answer may take."""
+CONNECT_S, SILENCE_S, WHOLE_S = 5.0, 9.0, 300.0
+"""Longest that connecting, an archive that moves no bytes, and one request with its whole answer may take."""
+
+SLOWEST = 1024
+"""Bytes a second; an answer that comes slower counts as none. Time-outs of sockets start anew with each byte."""
+
+MOST_LISTED = 64 * 2**20
+"""Bytes of an answer that is no image; as text they take ten times that in memory."""
 
 _WATCH_S = 0.1
 
@@ -34,12 +40,13 @@ _REFUSALS = {
 
 
 class LimitedSession(requests.Session):
-    """A session whose requests, from the first byte sent to the last that comes, take WHOLE_S and bring MAX_BYTES at
-    most, stop where `cancelled` says so, and follow no redirection: that would hand patients to another host."""
+    """A session whose requests end with a sentence after SILENCE_S without progress and after WHOLE_S, bring `most`
+    bytes, stop where `cancelled` says so, and follow no redirection: that would hand patients to another host."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.trust_env = False  # a .netrc would replace the token, and a proxy has no business with patients
+        self.headers["Accept-Encoding"] = "identity"  # or small answers might unpack to anything
         self.cancelled: Callable[[], bool] = lambda: False
         self.limits = (CONNECT_S, SILENCE_S, WHOLE_S)
         self._connections = _Connections(self)
@@ -52,63 +59,89 @@ class LimitedSession(requests.Session):
         if settings.ca:
             self.verify = settings.ca
 
-    def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        until = time.monotonic() + self.limits[2]
+    def request(self, *arguments: Any, most: int = MOST_LISTED, **options: Any) -> requests.Response:
+        deadline = _Deadline(*self.limits[1:])
+        if isinstance(options.get("data"), Iterator):
+            options["data"] = deadline.moved_by(options["data"])
         fixed = {"stream": True, "timeout": self.limits[:2], "allow_redirects": False}
-        with self._watched(until):
+        with self._watched(deadline):
             response = super().request(*arguments, **{**options, **fixed})
-        if not response.ok:
-            response.close()  # its status says all
-        if 300 <= response.status_code < 400:
-            response.close()
-            raise ArchiveError(
-                f"The archive answers with a redirection ({response.status_code}), and none is followed: set the URL "
-                "that it has now."
-            )
-        response.iter_content = lambda *_, **__: self._read(response, until)  # type: ignore[method-assign]
+        with contextlib.ExitStack() as refused:
+            refused.callback(response.close)
+            self._check(deadline)  # a connection that was shut for that looks like an answer's end
+            if 300 <= response.status_code < 400:
+                raise ArchiveError(
+                    f"The archive answers with a redirection ({response.status_code}), and none is followed: set the "
+                    "URL that it has now."
+                )
+            if response.ok:  # else its status says all
+                refused.pop_all()
+        deadline.move()
+        response.iter_content = lambda *_, **__: self._read(response, deadline, most)  # type: ignore[method-assign]
         return response
 
-    def _read(self, response: requests.Response, until: float) -> Iterator[bytes]:
+    def _read(self, response: requests.Response, deadline: _Deadline, most: int) -> Iterator[bytes]:
         """The body as it comes."""
         size, tail = 0, b""
-        with response, self._watched(until):
+        with response, self._watched(deadline):
+            _check_size(_announced(response) or 0, most)
             while chunk := response.raw.read1(2**16, decode_content=True):
                 size += len(chunk)
                 tail = (tail + chunk)[-256:]
-                if size > MAX_BYTES:
-                    limit = MAX_BYTES // 2**20
-                    raise ArchiveError(f"The archive sends more than {limit} MiB at once, the most that medseg reads.")
+                _check_size(size, most)
                 yield chunk
-                self._check(until)
-            self._check(until)  # connections that were closed for that look like an answer's end
+                deadline.move(len(chunk))
+                self._check(deadline)
+            self._check(deadline)
         if not _is_whole(response, size, tail):
             raise urllib3.exceptions.ProtocolError("half an answer")
 
     @contextlib.contextmanager
-    def _watched(self, until: float) -> Iterator[None]:
-        """Within, the connections are closed where it is cancelled or takes too long: a time-out of sockets starts
-        anew with each byte, so a slow drip would never end."""
+    def _watched(self, deadline: _Deadline) -> Iterator[None]:
+        """Within, the connections are closed where it is cancelled or takes too long."""
         done = threading.Event()
 
         def watch() -> None:
             while not done.wait(_WATCH_S):
-                if self.cancelled() or time.monotonic() > until:
+                if self.cancelled() or deadline.is_over():
                     self._connections.shut()
 
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         except Exception:
-            self._check(until)
+            self._check(deadline)
             raise
         finally:
             done.set()
 
-    def _check(self, until: float) -> None:
+    def _check(self, deadline: _Deadline) -> None:
         if self.cancelled():
             raise CancelledError("Cancelled.")
-        if time.monotonic() > until:
+        if deadline.is_over():
             raise requests.Timeout
+
+
+class _Deadline:
+    """Over when fewer than SLOWEST bytes a second moved for `silence_s`, and `whole_s` after its begin."""
+
+    def __init__(self, silence_s: float, whole_s: float) -> None:
+        self._silence_s, self._end = silence_s, time.monotonic() + whole_s
+        self.move()
+
+    def move(self, size: float = math.inf) -> None:
+        """So many bytes have moved."""
+        self._bytes = getattr(self, "_bytes", 0.0) + size
+        if self._bytes >= SLOWEST * self._silence_s:
+            self._bytes, self._next = 0.0, time.monotonic() + self._silence_s
+
+    def moved_by(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.move()
+            yield chunk
+
+    def is_over(self) -> bool:
+        return time.monotonic() > min(self._next, self._end)
 
 
 class _Connections(HTTPAdapter):
@@ -140,15 +173,38 @@ class _Connections(HTTPAdapter):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
 
+def _announced(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ArchiveError(f"The archive sends more than {most // 2**20} MiB at once, the most that medseg reads.")
+
+
 def _is_whole(response: requests.Response, size: int, tail: bytes) -> bool:
     """Whether the answer has its announced length and, in parts, its last boundary (RFC 2046 5.1.1)."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdigit() and "Content-Encoding" not in response.headers and size != int(length):
+    if "Content-Encoding" not in response.headers and _announced(response) not in (None, size):
         return False
+    boundary = _boundary(response)
+    return not boundary or size == 0 or tail.rstrip().endswith(f"--{boundary}--".encode())
+
+
+def _boundary(response: requests.Response) -> str | None:
     kind = Message()
     kind["Content-Type"] = response.headers.get("Content-Type", "")
-    boundary = kind.get_boundary()
-    return boundary is None or size == 0 or tail.rstrip().endswith(f"--{boundary}--".encode())
+    return kind.get_boundary()
+
+
+def first_part(response: requests.Response) -> bytes:
+    """What the first part of an answer holds (RFC 2046 5.1), or an answer that is not in parts (DICOM CP 2040)."""
+    body, boundary = response.content, _boundary(response)
+    if not boundary:
+        return body
+    mark = f"--{boundary}".encode()
+    begin = body.index(b"\r\n\r\n", body.index(mark)) + 4
+    return body[begin : body.index(b"\r\n" + mark, begin)]
 
 
 def _broken(error: BaseException) -> str:

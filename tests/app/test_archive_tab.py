@@ -86,7 +86,7 @@ def test_what_was_not_stored_is_kept_for_another_try(hospital: Hospital, session
     desk = ArchiveDesk()
     opened(desk, session)
     desk.prepare(session, ["seg"])
-    hospital.mood["POST"] = "503"
+    hospital.mood["STOW"] = "503"
     sentence, button = archive._send(desk)
     assert "medseg-seg.dcm: not stored. The archive" in sentence
     assert "kept for another try" in sentence
@@ -97,7 +97,7 @@ def test_what_was_not_stored_is_kept_for_another_try(hospital: Hospital, session
 
 
 def test_a_fault_is_a_warning_on_the_page(hospital: Hospital) -> None:
-    hospital.mood["GET"] = "401"
+    hospital.mood["QIDO"] = "401"
     with pytest.warns(UserWarning, match="does not know us"):
         assert archive._find(ArchiveDesk(), "", "", "", "") == gr.skip()
 
@@ -160,7 +160,7 @@ def test_what_was_not_stored_is_not_lost_when_another_result_is_prepared(hospita
     desk = ArchiveDesk()
     opened(desk, session)
     desk.prepare(session, ["seg"])
-    hospital.mood["POST"] = "413"
+    hospital.mood["STOW"] = "413"
     desk.outgoing.send()
     assert desk.prepare(session, ["map"]).startswith("medseg-seg.dcm")
     hospital.mood.clear()
@@ -179,7 +179,7 @@ def test_previews_come_one_by_one_and_end_where_they_are_stopped(hospital: Hospi
     next(steps)
     desk.stop()
     assert list(steps) == []
-    hospital.mood["GET"] = "404"
+    hospital.mood["QIDO"] = "404"
     assert [image for image, _ in list(desk.previews())[-1]] == [None, None]
 
 

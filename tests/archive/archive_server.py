@@ -1,4 +1,7 @@
-"""A DICOMweb service on loopback that keeps files in memory, and misbehaves where it is asked to."""
+"""A DICOMweb service on loopback that keeps files in memory, and misbehaves where it is asked to.
+
+`FAULTS` can be met in each of the `OPERATIONS`; where they fit one alone, they stand at its handler.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import contextlib
 import http.server
 import io
 import json
+import ssl
+import subprocess
 import threading
-import time
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import PIL.Image
 import pydicom
@@ -19,16 +26,37 @@ from pydicom.dataset import Dataset
 
 BOUNDARY = "parts"
 
+OPERATIONS = {"query": "QIDO", "retrieve": "WADO", "store": "STOW"}
+
+_LATE = "does not answer in time"
+FAULTS = {
+    **{"down": "cannot be reached|broke off", "silent": _LATE, "slow": _LATE, "slow headers": _LATE},
+    **{"401": "does not know us .401.: check", "403": "does not allow this .403.", "404": "does not hold this .404."},
+    **{"409": "conflicts with what it holds", "413": "too large .413.", "503": "answers with the status 503"},
+    **{"redirection": "a redirection .307.", "half": "broke off", "half without length": "broke off|not DICOMweb"},
+    **{"nested": "not DICOMweb|broke off"},
+    **{"web page": "not DICOMweb|no DICOM file|does not say that it stored it"},
+    **{"10 GB": "more than [0-9]+ MiB", "endless": "more than [0-9]+ MiB", "bomb": "more than [0-9]+ MiB"},
+}
+"""How the service misbehaves, and the words of the sentence that is wanted then."""
+
+AFTER_ALL = ("slow", "slow headers", "half", "half without length", "10 GB", "endless", "bomb")
+"""The faults of an answer: what was to be stored has arrived."""
+
 
 @dataclass
 class Hospital:
-    """What it holds (by SOP Instance UID), what it was asked, how it behaves (`mood` by HTTP method), and the `most`
-    rows that it lists at once."""
+    """What it holds (by SOP Instance UID), how often each came, what it was asked, how it behaves (`mood` by QIDO,
+    WADO, RENDER and STOW), its `lies` in every row, where a redirection leads, and the `most` rows that it lists at
+    once."""
 
     held: dict[str, bytes] = field(default_factory=dict)
+    arrivals: Counter[str] = field(default_factory=Counter)
     requests: list[str] = field(default_factory=list)
     authorization: list[str | None] = field(default_factory=list)
     mood: dict[str, str] = field(default_factory=dict)
+    lies: dict[str, Any] = field(default_factory=dict)
+    elsewhere: str = "http://127.0.0.1:9/"
     most: int = 1000
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -60,24 +88,39 @@ class Hospital:
                 row.Modality, row.InstanceNumber, row.ModalitiesInStudy = image.Modality, image.InstanceNumber, "OT"
                 row.SeriesNumber, row.PatientName = image.get("SeriesNumber"), image.PatientName
                 rows[image[key].value] = row.to_json_dict()
-        if self.mood.get("rows") == "nonsense":
-            for row in rows.values():
-                row["00200013"] = {"vr": "IS", "Value": ["one"]}
+        for row in rows.values():
+            row.update(self.lies)
         return list(rows.values())[start : start + self.most]
+
+
+def _bomb() -> bytes:
+    """A hundredth of the 640 MiB that it unpacks to: a block that stands alone, again and again."""
+    packer = zlib.compressobj(1)
+    first, block = (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + 640 * block
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that nobody vouches for, alone and with its key, by OpenSSL."""
+    key, certificate, both = (folder / name for name in ("key.pem", "certificate.pem", "both.pem"))
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate, both
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     hospital: Hospital
+    fault = ""
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self._misbehaves("GET"):
-            return
-        from urllib.parse import parse_qsl, urlsplit
-
         parts = urlsplit(self.path.removeprefix("/dicom-web"))
-        uid = parts.path.removesuffix("/rendered").rsplit("/", 1)[-1]
-        if parts.path.endswith("/rendered"):
+        rendered, uid = parts.path.endswith("/rendered"), parts.path.removesuffix("/rendered").rsplit("/", 1)[-1]
+        if self._refuses("RENDER" if rendered else "WADO" if "/instances/" in parts.path else "QIDO"):
+            return
+        if rendered:
             self._render(self.hospital.held[uid])
         elif "/instances/" in parts.path:
             self._send_image(uid)
@@ -86,9 +129,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, "application/dicom+json", json.dumps(rows).encode())
 
     def _render(self, content: bytes) -> None:
-        if mood := self.hospital.mood.get("RENDER", ""):
-            self._answer(int(mood), "text/plain", b"")
-            return
         image = pydicom.dcmread(io.BytesIO(content))
         stream = io.BytesIO()
         PIL.Image.new("L", (12, 12), min(255, 40 * int(image.InstanceNumber))).save(stream, "JPEG")
@@ -96,93 +136,106 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send_image(self, uid: str) -> None:
         content = self.hospital.held[uid]
-        mood = self.hospital.mood.get("WADO", "")
-        if mood == "other image":
+        if self.fault == "other image":
             content = next(value for key, value in self.hospital.held.items() if key != uid)
-        body = b"--%b\r\nContent-Type: application/dicom\r\n\r\n%b\r\n--%b--\r\n" % (
-            BOUNDARY.encode(),
-            content,
-            BOUNDARY.encode(),
-        )
-        kind = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-        if mood == "half":
-            self._answer(200, kind, body[: len(body) // 2], length=len(body))
-        elif mood == "half without length":
-            self._answer(200, kind, body[: len(body) // 2], length=None)
-        elif mood == "slow":
-            self._answer(200, kind, body, drip=True)
-        else:
-            self._answer(200, kind, body)
+        elif self.fault == "other study":
+            image = pydicom.dcmread(io.BytesIO(content))
+            image.StudyInstanceUID = "1.2.3"
+            image.save_as(stream := io.BytesIO())
+            content = stream.getvalue()
+        mark = BOUNDARY.encode()
+        body = b"--%b\r\nContent-Type: application/dicom\r\n\r\n%b\r\n--%b--\r\n" % (mark, content, mark)
+        self._answer(200, f'multipart/related; type="application/dicom"; boundary={BOUNDARY}', body)
 
     def do_POST(self) -> None:
-        if self.hospital.mood.get("POST") == "reads nothing":
+        if self.hospital.mood.get("STOW") == "reads nothing":
             self.hospital.requests.append(f"POST {self.path}")
             self.hospital.released.wait(30)
             return
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            content = b""
-            while size := int(self.rfile.readline(), 16):
-                content += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self._misbehaves("POST"):
+        content = self._sent()
+        if self._refuses("STOW"):
             return
         part = content.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
-        uid = str(pydicom.dcmread(io.BytesIO(part)).SOPInstanceUID)
-        mood = self.hospital.mood.get("STOW", "")
         answer, item = Dataset(), Dataset()
-        item.ReferencedSOPInstanceUID = uid
-        if mood == "fails":
+        uid = item.ReferencedSOPInstanceUID = str(pydicom.dcmread(io.BytesIO(part)).SOPInstanceUID)
+        if self.fault == "fails":
             item.FailureReason = 0xA700
             answer.FailedSOPSequence = [item]
-        elif mood != "says nothing":
+        elif self.fault in ("", "keeps and says nothing", *AFTER_ALL):
             self.hospital.held[uid] = part
-            answer.ReferencedSOPSequence = [] if mood == "keeps and says nothing" else [item]
-        if mood == "dies after":
+            self.hospital.arrivals[uid] += 1
+            answer.ReferencedSOPSequence = [] if self.fault == "keeps and says nothing" else [item]
+        self._answer(202 if self.fault == "fails" else 200, "application/dicom+json", answer.to_json().encode())
+
+    def _sent(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _refuses(self, operation: str) -> bool:
+        """Whether the fault of this `operation` leaves no answer, or one that is said by now."""
+        self.hospital.requests.append(f"{self.command} {self.path}")
+        self.hospital.authorization.append(self.headers.get("Authorization"))
+        self.fault = self.hospital.mood.get(operation, "")
+        if self.fault.isdigit():
+            self._answer(int(self.fault), "text/html", b"<p>no</p>")
+        elif self.fault == "redirection":
+            self._answer(307, "text/html", b"")
+        elif self.fault in ("silent", "down"):
+            if self.fault == "silent":
+                self.hospital.released.wait(30)
             self.close_connection = True
             self.connection.close()
-            return
-        self._answer(202 if mood == "fails" else 200, "application/dicom+json", answer.to_json().encode())
+        else:
+            return False
+        return True
 
-    def _misbehaves(self, method: str) -> bool:
-        self.hospital.requests.append(f"{method} {self.path}")
-        self.hospital.authorization.append(self.headers.get("Authorization"))
-        mood = self.hospital.mood.get(method, "")
-        if mood.isdigit():
-            self._answer(int(mood), "text/html", b"<p>no</p>")
-        elif mood == "silent":
-            self.hospital.released.wait(30)
-            self.close_connection = True
-        elif mood == "drips headers":
-            self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                while not self.hospital.released.wait(0.05):
-                    self.wfile.write(b"X-More: 1\r\n")
-        elif mood.startswith("http"):
-            self.send_response(307)
-            self.send_header("Location", mood)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif mood == "web page":
-            self._answer(200, "text/html", b"<html>Welcome</html>")
-        return bool(mood)
-
-    def _answer(self, status: int, kind: str, body: bytes, length: int | None = -1, drip: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        if length is not None:
-            self.send_header("Content-Length", str(len(body) if length < 0 else length))
-        self.send_header("Connection", "close")
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        """Through the fault, where it is one of the answer."""
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
+        if self.fault == "web page":
+            body = b"<html>Welcome</html>"
+            headers |= {"Content-Type": "text/html", "Content-Length": str(len(body))}
+        elif self.fault == "nested":
+            body = b"[" * 100_000
+            headers["Content-Length"] = str(len(body))
+        elif self.fault.startswith("half"):
+            body = body[: len(body) // 2]
+        elif self.fault == "10 GB":
+            headers["Content-Length"] = str(10 * 2**30)
+        elif self.fault == "bomb":
+            body = _bomb()
+            headers |= {"Content-Length": str(len(body)), "Content-Encoding": "deflate"}
+        if self.fault in ("endless", "half without length"):
+            del headers["Content-Length"]
+        if status == 307:
+            headers["Location"] = self.hospital.elsewhere
         self.close_connection = True
-        self.end_headers()
         with contextlib.suppress(OSError):
-            for start in range(0, len(body), 1 if drip else len(body)):
-                self.wfile.write(body[start : start + (1 if drip else len(body))])
-                if drip and self.hospital.released.wait(0.02):
+            self._write(status, headers, body)
+
+    def _write(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        if self.fault == "slow headers":
+            self.flush_headers()
+            while not self.hospital.released.wait(0.05):
+                self.wfile.write(b"X-More: 1\r\n")
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[:1] if self.fault == "slow" else body)
+        if self.fault == "slow":
+            for byte in body[1:]:
+                self.wfile.write(bytes([byte]))
+                if self.hospital.released.wait(0.02):
                     return
+        while self.fault == "endless":
+            self.wfile.write(bytes(2**20))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -198,8 +251,6 @@ class _Server(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def running_hospital(certificate: Path | None = None) -> Iterator[Hospital]:
     """One on a free port; over TLS where `certificate` (PEM with its key) is given."""
-    import ssl
-
     hospital = Hospital()
     handler = type("Handler", (_Handler,), {"hospital": hospital})
     with _Server(("127.0.0.1", 0), handler) as server:
@@ -208,12 +259,11 @@ def running_hospital(certificate: Path | None = None) -> Iterator[Hospital]:
             context.load_cert_chain(certificate)
             server.socket = context.wrap_socket(server.socket, server_side=True)
         hospital.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/dicom-web"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield hospital
         finally:
             hospital.released.set()
-            time.sleep(0)
             server.shutdown()
             thread.join()

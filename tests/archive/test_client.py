@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
-import subprocess
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 import pytest
 
 pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed (extra archive)")
 
+from medseg.archive.address import parse_address
 from medseg.archive.client import Archive, open_archive
 from medseg.archive.settings import Settings, read_settings
 from medseg.errors import ArchiveError, CancelledError, ConfigError, InputError
 from medseg.export.dicom_seg import write_dicom_seg
 from medseg.reading.readers import read_image
-from tests.archive.archive_server import Hospital, running_hospital
+from tests.archive.archive_server import AFTER_ALL, FAULTS, OPERATIONS, Hospital, make_certificate, running_hospital
 from tests.dicom_sources import write_source
 from tests.segmented import drawing_ensemble, segment_files
 
@@ -41,18 +43,25 @@ def archive(hospital: Hospital) -> Iterator[Archive]:
         yield opened
 
 
-@pytest.fixture
-def series(hospital: Hospital, tmp_path: Path) -> list[pydicom.Dataset]:
-    paths = write_source("ct-series", tmp_path)
-    hospital.add(*reversed(paths), *write_source("cr", tmp_path))
-    return [pydicom.dcmread(path) for path in paths]
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """A series, a film, and a SEG of that."""
+    folder = tmp_path_factory.mktemp("files")
+    film = write_source("cr", folder)
+    predictions, sources = segment_files(film, drawing_ensemble())
+    write_dicom_seg(predictions, sources, folder / "seg.dcm")
+    return {"series": write_source("ct-series", folder), "film": film, "seg": [folder / "seg.dcm"]}
 
 
 @pytest.fixture
-def result(tmp_path: Path) -> Path:
-    predictions, files = segment_files(write_source("cr", tmp_path), drawing_ensemble())
-    write_dicom_seg(predictions, files, tmp_path / "seg.dcm")
-    return tmp_path / "seg.dcm"
+def series(hospital: Hospital, files: dict[str, list[Path]]) -> list[pydicom.Dataset]:
+    hospital.add(*reversed(files["series"]), *files["film"])
+    return [pydicom.dcmread(path) for path in files["series"]]
+
+
+@pytest.fixture
+def result(files: dict[str, list[Path]], tmp_path: Path) -> Path:
+    return Path(shutil.copy(files["seg"][0], tmp_path / "seg.dcm"))
 
 
 def fetched(archive: Archive, folder: Path, image: pydicom.Dataset, **options: object) -> list[Path]:
@@ -107,72 +116,66 @@ def test_a_result_that_is_listed_is_stored_though_the_answer_says_nothing(
 def test_an_attribute_that_holds_nonsense_spoils_no_search(
     archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
 ) -> None:
-    hospital.mood["rows"] = "nonsense"
+    hospital.lies = {"00200013": {"vr": "IS", "Value": ["one"]}, "zz": 3, "00080060": {"vr": "SQ", "Value": [7]}}
     assert len(fetched(archive, tmp_path / "in", series[0])) == 3
 
 
-def test_a_result_that_arrived_though_the_answer_did_not_is_not_sent_twice(
-    archive: Archive, hospital: Hospital, result: Path
+PATIENT = (60.0, 60.0, 60.0)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_sentence_and_nothing_is_lost_doubled_or_given_away(
+    fault: str, operation: str, archive: Archive, series: list[pydicom.Dataset], request: pytest.FixtureRequest
 ) -> None:
-    hospital.mood["STOW"] = "dies after"
-    assert archive.store(result) == "stored"
+    hospital, result, log, patch, folder = map(
+        request.getfixturevalue, ("hospital", "result", "caplog", "monkeypatch", "tmp_path")
+    )
+    log.set_level(logging.DEBUG)
+    patch.setattr("medseg.archive.client.MAX_BYTES", 8 * 2**20)
+
+    def ask() -> object:
+        if operation == "retrieve":
+            return len(fetched(archive, folder / "in", series[0]))
+        return len(archive.find_studies()) if operation == "query" else archive.store(result)
+
+    hospital.mood[OPERATIONS[operation]] = fault
+    archive.session.limits = (0.5, 0.5, 2.0) if fault.startswith(("silent", "slow")) else PATIENT
+    if operation == "store" and fault in AFTER_ALL:
+        assert ask() == "stored"
+    else:
+        with pytest.raises(ArchiveError, match=rf"({FAULTS[fault]}).*\.$") as caught:
+            ask()
+        assert TOKEN not in "".join(traceback.format_exception(caught.value))
+    assert not (folder / "in").exists() or list((folder / "in").iterdir()) == []
     hospital.mood.clear()
-    assert archive.store(result) == "already there"
-    assert [request.split()[0] for request in hospital.requests].count("POST") == 1
+    archive.session.limits = PATIENT
+    assert ask() in (3, 2, "stored", "already there")
+    assert set(hospital.arrivals.values()) == ({1} if operation == "store" else set())
+    assert log.text
+    assert TOKEN not in log.text
 
 
-FAULTS = [
-    ({"GET": "401"}, "does not know us .401.: check MEDSEG_DICOMWEB_TOKEN"),
-    ({"GET": "403"}, "does not allow this .403."),
-    ({"GET": "404"}, "does not hold this .404."),
-    ({"GET": "304"}, "a redirection .304."),
-    ({"GET": "500"}, "answers with the status 500"),
-    ({"GET": "silent"}, "does not answer in time"),
-    ({"GET": "drips headers"}, "does not answer in time"),
-    ({"GET": "web page"}, "is not DICOMweb"),
-    ({"WADO": "half"}, "broke off|cannot be reached"),
-    ({"WADO": "half without length"}, "broke off"),
-    ({"WADO": "slow"}, "does not answer in time"),
-    ({"WADO": "other image"}, "another image than was asked for"),
-]
-
-
-@pytest.mark.parametrize(("mood", "sentence"), FAULTS, ids=[" ".join(*mood.items()) for mood, _ in FAULTS])
-def test_a_fault_while_fetching_is_one_sentence_and_leaves_no_file(
-    mood: dict[str, str], sentence: str, archive: Archive, series: list[pydicom.Dataset], request: pytest.FixtureRequest
+@pytest.mark.parametrize("other", ["other image", "other study"])
+def test_another_image_than_was_asked_for_is_refused(
+    other: str, archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
 ) -> None:
-    hospital, tmp_path = request.getfixturevalue("hospital"), request.getfixturevalue("tmp_path")
-    hospital.mood.update(mood)
-    with pytest.raises(ArchiveError, match=sentence) as caught:
+    """A result of it would be stored with another patient."""
+    hospital.mood["WADO"] = other
+    with pytest.raises(ArchiveError, match="another image than was asked for"):
         fetched(archive, tmp_path / "in", series[0])
     assert list((tmp_path / "in").iterdir()) == []
-    assert str(caught.value).endswith(".")
-    assert TOKEN not in str(caught.value)
-    hospital.mood.clear()
-    assert len(fetched(archive, tmp_path / "in", series[0])) == 3
 
 
 @pytest.mark.parametrize(
-    ("mood", "sentence"),
-    [
-        ({"POST": "401"}, "does not know us .401."),
-        ({"POST": "409"}, "conflicts with what it holds"),
-        ({"POST": "413"}, "too large .413."),
-        ({"POST": "silent"}, "does not answer in time"),
-        ({"POST": "drips headers"}, "does not answer in time"),
-        ({"POST": "503"}, "answers with the status 503"),
-        ({"STOW": "fails"}, "does not take it .reason A700."),
-        ({"STOW": "says nothing"}, "does not say that it stored it"),
-        ({"POST": "web page"}, "not DICOMweb|does not say that it stored it"),
-    ],
+    ("mood", "sentence"), [("fails", "does not take it .reason A700."), ("says nothing", "does not say that it stored")]
 )
-def test_a_fault_while_storing_keeps_the_file_for_another_try(
-    mood: dict[str, str], sentence: str, archive: Archive, hospital: Hospital, result: Path
+def test_a_positive_answer_that_stores_nothing_is_no_success(
+    mood: str, sentence: str, archive: Archive, hospital: Hospital, result: Path
 ) -> None:
-    hospital.mood.update(mood)
+    hospital.mood["STOW"] = mood
     with pytest.raises(ArchiveError, match=sentence):
         archive.store(result)
-    assert [request.split()[0] for request in hospital.requests].count("POST") == 1
     hospital.mood.clear()
     assert archive.store(result) == "stored"
 
@@ -183,7 +186,7 @@ def test_an_archive_that_takes_no_more_of_a_large_file_ends_in_a_sentence(
     large = pydicom.dcmread(result)
     large.add_new(0x00091001, "OB", bytes(16 * 2**20))
     large.save_as(result)
-    hospital.mood["POST"] = "reads nothing"
+    hospital.mood["STOW"] = "reads nothing"
     with pytest.raises(ArchiveError, match="does not answer in time"):
         archive.store(result)
 
@@ -191,8 +194,9 @@ def test_an_archive_that_takes_no_more_of_a_large_file_ends_in_a_sentence(
 def test_no_redirection_is_followed(archive: Archive, hospital: Hospital, result: Path) -> None:
     """A 307 would hand the file, and with it the patient, to whatever host it names."""
     with running_hospital() as other:
-        for method in ("POST", "GET"):
-            hospital.mood[method] = f"{other.url}/studies"
+        hospital.elsewhere = f"{other.url}/studies"
+        for operation in ("STOW", "QIDO"):
+            hospital.mood[operation] = "redirection"
             with pytest.raises(ArchiveError, match=r"a redirection \(307\)"):
                 archive.store(result)
         assert other.requests == []
@@ -205,7 +209,7 @@ def test_a_silent_archive_is_left_at_once_where_the_visitor_cancels(
 
     def progress(done: int, _: int) -> None:
         if done == 1:
-            hospital.mood["GET"] = "silent"
+            hospital.mood["WADO"] = "silent"
 
     with pytest.raises(CancelledError):
         fetched(archive, tmp_path / "in", series[0], progress=progress, cancelled=lambda: bool(hospital.mood))
@@ -267,12 +271,7 @@ def test_an_archive_that_is_down_is_named_without_its_path() -> None:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
 def test_a_certificate_of_nobody_is_refused_until_its_file_is_named(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    subprocess.run([*command, *names], check=True, capture_output=True)
-    both = tmp_path / "both.pem"
-    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    certificate, both = make_certificate(tmp_path)
     with running_hospital(both) as hospital:
         settings = Settings(hospital.url)
         archive = Archive(settings)
@@ -290,15 +289,6 @@ def test_a_cancelled_fetch_leaves_no_file(archive: Archive, series: list[pydicom
     assert list((tmp_path / "in").iterdir()) == []
 
 
-def test_a_fault_is_no_traceback_in_the_log(
-    archive: Archive, hospital: Hospital, caplog: pytest.LogCaptureFixture
-) -> None:
-    hospital.mood["GET"] = "silent"
-    with pytest.raises(ArchiveError):
-        archive.find_studies()
-    assert "File" not in caplog.text
-
-
 def test_the_token_is_in_no_log(
     archive: Archive, series: list[pydicom.Dataset], result: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -310,10 +300,44 @@ def test_the_token_is_in_no_log(
     assert TOKEN not in repr(archive.settings)
 
 
-@pytest.mark.parametrize("uid", ["", "1.2/../../admin", "1.2?x=1", "1" * 65])
-def test_only_a_uid_becomes_part_of_a_url(archive: Archive, uid: str) -> None:
+@pytest.mark.parametrize("uid", ["", "1.2/../../admin", "1.2?x=1", "1" * 65, "1.2\n", "*", "١.٢"])
+def test_only_a_uid_becomes_part_of_a_url(
+    archive: Archive, uid: str, hospital: Hospital, series: list[pydicom.Dataset], tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="digits and dots"):
         archive.find_series(uid)
+    hospital.lies = {"00080018": {"vr": "UI", "Value": [uid or "/"]}}  # an archive's UIDs are a stranger's too
+    with pytest.raises(InputError, match="digits and dots"):
+        fetched(archive, tmp_path / "in", series[0])
+    assert not any("/instances/" in request for request in hospital.requests)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "sentence"),
+    [
+        *(("patient", "x" * 65, "up to 64 signs"), ("accession", "a\r\nHost: evil", "in one line")),
+        *(("modality", "\u202eRC", "in one line"), ("date", "٢٠٢٦٠١٠٢", "A date is"), ("date", "2026", "A date is")),
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_not_sent(
+    archive: Archive, hospital: Hospital, field: str, text: str, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        archive.find_studies(**{field: text})
+    assert hospital.requests == []
+
+
+def test_a_search_stays_in_its_field(archive: Archive, hospital: Hospital) -> None:
+    archive.find_studies(accession="a&PatientID=*#/../")
+    assert [parse_qs(urlsplit(request).query) for request in hospital.requests] == [
+        {"AccessionNumber": ["a&PatientID=*#/../"], "limit": ["100"]}
+    ]
+
+
+@pytest.mark.parametrize("frame", ["0", "-1", "1.5", "9" * 5000, "²"])
+def test_a_frame_is_a_number(frame: str) -> None:
+    with pytest.raises(InputError, match="a number from 1"):
+        parse_address(f"1.2/1.3/1.4/{frame}")
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\">[a](javascript:b)"
+
+
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     with running_hospital() as service:
         for kind in ("ct-series", "cr"):
             service.add(*write_source(kind, tmp_path_factory.mktemp(kind)))
+        service.lies = {tag: {"vr": "LO", "Value": [HOSTILE]} for tag in ("00081030", "0008103E")}  # the descriptions
         yield service
 
 
@@ -56,6 +60,9 @@ def test_a_series_goes_from_the_archive_to_the_page_and_its_seg_back(
     said(page, "archive-series", "CT")
     page.wait_for_selector("#archive-previews img")
     assert "Doe" not in page.inner_text("body")
+    assert page.inner_text("#archive-series").count("onerror")  # an archive's texts are shown as texts
+    assert page.locator("img[src=x], a[href^=javascript]").count() == 0
+    assert page.title() == "medseg"
     before = shown_image(page)
     page.locator("#archive-previews img").first.click()
     wait_for_another_image(page, before)

@@ -96,7 +96,7 @@ def test_what_is_not_stored_is_kept_and_named(
     tiny_ensemble: Path, hospital: Hospital, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_source("cr", tmp_path)[0]
-    hospital.mood["POST"] = "413"
+    hospital.mood["STOW"] = "413"
     with pytest.raises(SystemExit) as ended:
         run("predict", tiny_ensemble, path, "--output", tmp_path / "out", "--send")
     assert ended.value.code == 1

@@ -11,20 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pydicom
-
 from medseg.app.server.upload_folder import work_folder
 from medseg.app.state.outgoing import Outgoing, opened
 from medseg.app.state.session import Session
 from medseg.archive.address import Address
-from medseg.archive.client import Archive
+from medseg.archive.client import UIDS, Archive
 from medseg.archive.rows import Series as Row
-from medseg.archive.rows import Study
-from medseg.errors import InputError, MedsegError
+from medseg.archive.rows import Study, text_of
+from medseg.errors import InputError, MedsegError, ReadError
 from medseg.export.results import without_image, write_results
 from medseg.image import Image
 from medseg.inference.record import areas
-from medseg.reading.readers import read_file
+from medseg.reading.readers import read_file, read_source
 from medseg.reading.series import Series
 from medseg.reading.studies import stack_files
 
@@ -56,7 +54,7 @@ class ArchiveDesk:
         self.outgoing = Outgoing()
         self.areas: list[Areas] = []
         self._folder: Path | None = None
-        self.stopped = threading.Event()
+        self._stopped = threading.Event()
         self._previewing = threading.Event()
 
     def __deepcopy__(self, _: object) -> ArchiveDesk:
@@ -64,12 +62,18 @@ class ArchiveDesk:
 
     def stop(self) -> None:
         """End what is fetched, previewed or segmented just now."""
-        self.stopped.set()
+        self._stopped.set()
         self._previewing.set()
+
+    def _begin(self) -> Callable[[], bool]:
+        """End what runs; what begins now is cancelled where this says so."""
+        self.stop()
+        self._stopped = threading.Event()
+        return self._stopped.is_set
 
     def find(self, *, patient: str, accession: str, date: str, modality: str) -> None:
         """Search anew. Raises as `Archive.find_studies` does."""
-        with opened() as archive:
+        with opened(self._begin()) as archive:
             self.studies = archive.find_studies(
                 patient=patient.strip(), accession=accession.strip(), date=date.strip(), modality=modality.strip()
             )
@@ -77,14 +81,13 @@ class ArchiveDesk:
 
     def choose(self, row: int) -> None:
         """List the series of the study in `row` of the last search."""
-        self._previewing.set()
         self.study = self.studies[row].uid
         self.list_series()
 
     def list_series(self) -> None:
         """List the series of `study`."""
         self.series = []
-        with opened() as archive:
+        with opened(self._begin()) as archive:
             self.series = archive.find_series(self.study)
 
     def previews(self) -> Iterator[list[tuple[Image | None, str]]]:
@@ -102,9 +105,7 @@ class ArchiveDesk:
 
     def fetch(self, place: Address, progress: Progress) -> str:
         """Fetch the images of a series, or one instance; returns what came and what is left out."""
-        self.stop()
-        self.stopped.clear()
-        folder = work_folder(self)
+        cancelled, folder = self._begin(), work_folder(self)
         with opened() as archive:
             fetched = archive.fetch(
                 folder,
@@ -113,7 +114,7 @@ class ArchiveDesk:
                 place.instance,
                 most_bytes=MAX_BYTES,
                 progress=progress,
-                cancelled=self.stopped.is_set,
+                cancelled=cancelled,
             )
         self.forget_images()
         self._folder = folder
@@ -175,7 +176,7 @@ class ArchiveDesk:
             raise InputError("The image's file has been deleted here after a while: open it again.")
         with opened() as archive:
             host = archive.settings.host
-            if not archive.holds(_header(view_state.path)):
+            if not archive.holds(*_uids(view_state.path)):
                 raise InputError(
                     f"The archive at {host} does not hold the open image, so no result of it belongs there."
                 )
@@ -202,11 +203,11 @@ class ArchiveDesk:
 
     def _segment(self, view_state: ViewState, stack: Series, progress: Progress) -> Iterator[Prediction]:
         """Every image of the `stack`, at the settings of the open one."""
-        self.stopped.clear()
+        cancelled = self._begin()
         for frame in range(stack.frames):
             progress(frame, stack.frames)
             yield without_image(view_state.segment(stack.read(frame, view_state.window)))
-            if self.stopped.is_set():
+            if cancelled():
                 raise InputError("Cancelled: nothing was prepared.")
 
 
@@ -226,10 +227,10 @@ def _came(stack: Series, others: int, left_out: int) -> Iterator[str]:
     yield from stack.notes
 
 
-def _header(path: Path) -> pydicom.Dataset:
+def _uids(path: Path) -> list[str]:
+    """Of study, series and instance."""
     try:
-        wanted = ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
-        return header if all(header.get(keyword) for keyword in wanted) else pydicom.Dataset()
-    except Exception as error:
+        (header,), _ = read_source(path, [0])
+    except ReadError as error:
         raise InputError("Results of a DICOM image alone can be sent: open one of the archive.") from error
+    return [text_of(header, keyword) for keyword in UIDS]

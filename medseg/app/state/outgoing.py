@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from medseg.archive.client import Archive, open_archive
@@ -12,9 +12,10 @@ from medseg.errors import ArchiveError, MedsegError
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Archive]:
-    """The owner's archive, whose connections are closed after."""
+def opened(cancelled: Callable[[], bool] = lambda: False) -> Iterator[Archive]:
+    """The owner's archive, whose connections are closed after, and while it is asked where `cancelled` says so."""
     archive = open_archive()
+    archive.session.cancelled = cancelled
     with archive.session:
         yield archive
 
