@@ -16,6 +16,7 @@ VARIABLES = """environment variables:
   MEDSEG_HOSTS           names by which the server may be called, separated by spaces
   MEDSEG_ALLOW_HUB       1: visitors may name Hub repositories on a public page too
   MEDSEG_DICOMWEB        address of the hospital's archive; with _TOKEN, _USER and _CA
+  MEDSEG_DICOMWEB_OPEN   1: a proxy says who may come in, MEDSEG_LOGIN need not
   MEDSEG_QUEUE           events that may wait (64)
   MEDSEG_WORKERS         events that run at once (8)
   MEDSEG_UPLOAD_MB       the most that one upload may have (200)

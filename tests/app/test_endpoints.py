@@ -286,6 +286,19 @@ def test_agents_do_not_pass_by_the_login() -> None:
         read_settings({"MEDSEG_MCP": "1", "MEDSEG_LOGIN": "ann:secret"})
 
 
+PUBLIC = [{"GRADIO_SERVER_NAME": "0.0.0.0"}, {"GRADIO_SHARE": "true"}, {"SPACE_ID": "a/b"}]  # noqa: S104
+
+
+@pytest.mark.parametrize("public", PUBLIC)
+def test_a_public_page_opens_the_archive_to_those_alone_whom_somebody_lets_in(public: dict[str, str]) -> None:
+    archive = {"MEDSEG_DICOMWEB": "https://pacs.example/dicom-web"}
+    with pytest.raises(InputError, match="Set MEDSEG_LOGIN, or MEDSEG_DICOMWEB_OPEN=1 where a proxy"):
+        read_settings({**archive, **public})
+    for watched in ({"MEDSEG_LOGIN": "ann:secret"}, {"MEDSEG_DICOMWEB_OPEN": "1"}):
+        assert read_settings({**archive, **public, **watched}).archive
+    assert read_settings(archive).archive
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

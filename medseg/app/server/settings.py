@@ -47,6 +47,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         raise InputError(f"GRADIO_SERVER_PORT wants a port from 1 to 65535, not {port[:40]!r}.")
     if settings.mcp and settings.logins:  # Gradio's login page does not stand before its MCP routes
         raise InputError("MEDSEG_MCP=1 knows no login: leave out MEDSEG_LOGIN, and let a proxy say who may come in.")
+    watched = settings.logins or environment.get("MEDSEG_DICOMWEB_OPEN") == "1" or not _is_public(environment)
+    if settings.archive and not watched:
+        raise InputError(
+            "MEDSEG_DICOMWEB lets everybody who opens the page search the archive and store in it, and others than you "
+            "can open it. Set MEDSEG_LOGIN, or MEDSEG_DICOMWEB_OPEN=1 where a proxy says who may come in."
+        )
     return settings
 
 
@@ -80,11 +86,15 @@ def _hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
     """MEDSEG_HOSTS and this machine's own names. Where it is not set: those names alone on a loopback address, else
     any, as only the owner knows by which name a proxy calls."""
     named = tuple(environment.get("MEDSEG_HOSTS", "").lower().split())
-    listens = environment.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    shared = environment.get("GRADIO_SHARE", "").lower() == "true" or "SPACE_ID" in environment
-    if "*" in named or (not named and (shared or listens not in ("127.0.0.1", "localhost", "::1"))):
+    if "*" in named or (not named and _is_public(environment)):
         return ()
     return (*named, *LOOPBACK)
+
+
+def _is_public(environment: Mapping[str, str]) -> bool:
+    """Whether others than this machine reach the page: by its address, Gradio's share link, or as a Space."""
+    shared = environment.get("GRADIO_SHARE", "").lower() == "true" or "SPACE_ID" in environment
+    return shared or environment.get("GRADIO_SERVER_NAME", "127.0.0.1") not in ("127.0.0.1", "localhost", "::1")
 
 
 def _login(entry: str) -> tuple[str, str]:
