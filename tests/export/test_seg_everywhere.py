@@ -1,17 +1,9 @@
-"""DICOM SEG of every kind of source, read by programs that others wrote: dcmqi (DCMTK), highdicom, dciodvfy."""
+"""DICOM results of every kind of source, read by programs that others wrote; what a SEG says of its source."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-import highdicom
-import nibabel
-import numpy as np
 import pydicom
 import pytest
 
@@ -22,26 +14,10 @@ from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_image
 from tests.dicom_sources import KINDS, write_source
 from tests.segmented import LABELS, drawing_ensemble, segment_files
+from tests.viewers.readers import READERS, Result, reads, results_of, why_not
 
-DCMQI = Path(sys.executable).with_name("segimage2itkimage")
 UNSCALED = ("cr", "us", "us-cine", "endoscopy", "secondary-capture")
-
-
-def errors(path: Path) -> list[str]:
-    """What dciodvfy calls an error, but that it does not know label maps, which are younger than Debian's."""
-    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", timeout=60, check=False)
-    lines = (told.stdout + told.stderr).splitlines()
-    return [line for line in lines if line.startswith("Error") and "Information Object Not found" not in line]
-
-
-def dcmqi_counts(path: Path, folder: Path) -> list[int]:
-    """The marked voxels of each volume that dcmqi makes of a SEG, and of each value of a label map."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    command = [DCMQI, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nifti"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    volumes = [np.asarray(nibabel.load(file).dataobj) for file in sorted(folder.glob("*.nii.gz"))]
-    return [int((volume == value).sum()) for volume in volumes for value in np.unique(volume[volume > 0])]
+CONTENTS = ((("polyp",), False), (LABELS, False), (LABELS, True))
 
 
 def seg_of(source: str, folder: Path, kind: SegKind = "BINARY") -> tuple[Path, list[Prediction]]:
@@ -50,77 +26,20 @@ def seg_of(source: str, folder: Path, kind: SegKind = "BINARY") -> tuple[Path, l
     return folder / f"{kind}.dcm", predictions
 
 
-@dataclass(frozen=True)
-class Seg:
-    """A SEG, what it was written from, and how many pixels each label has."""
-
-    path: Path
-    kind: SegKind
-    predictions: list[Prediction]
-    source: Path
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.predictions[0].labels
-
-    @property
-    def areas(self) -> list[int]:
-        return [sum(int(each.masks[index].sum()) for each in self.predictions) for index in range(len(self.labels))]
-
-    def check(self, pixels: np.ndarray) -> None:
-        """That a reader's `pixels`, a plane for each frame, are what was written."""
-        planes = pixels.reshape(-1, *self.predictions[0].image.size)
-        if self.kind == "LABELMAP":
-            assert [int((planes == number).sum()) for number in range(1, len(self.labels) + 1)] == self.areas
-        elif self.kind == "BINARY":
-            assert [int(part.sum()) for part in np.split(planes, len(self.labels))] == self.areas
-        else:
-            probabilities = np.concatenate([each.probabilities for each in self.predictions[:1]])
-            assert planes[:: len(self.predictions)] / 255 == pytest.approx(probabilities, abs=0.5 / 255 + 1e-6)
-
-
-CONTENTS = {"one label": (("polyp",), False), "three labels": (LABELS, False), "nothing found": (LABELS, True)}
-
-
 @pytest.fixture(scope="module", params=KINDS)
-def segs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Seg]:
-    """Of one kind of source a SEG of each content and kind."""
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+    """Of one kind of source all results: of one label, of three, and with nothing found."""
     folder = tmp_path_factory.mktemp(request.param)
-    paths, written = write_source(request.param, folder), []
-    for number, (labels, empty) in enumerate(CONTENTS.values()):
-        predictions, files = segment_files(paths, drawing_ensemble(labels, empty=empty))
-        for kind in get_args(SegKind):
-            written.append(Seg(folder / f"seg-{number}-{kind}.dcm", kind, predictions, paths[0]))
-            write_dicom_seg(predictions, files, written[-1].path, kind=kind)
-    return written
+    return [result for labels, empty in CONTENTS for result in results_of(request.param, folder, labels, empty)[1]]
 
 
-def test_pydicom_reads_every_seg(segs: list[Seg]) -> None:
-    for seg in segs:
-        seg.check(pydicom.dcmread(seg.path).pixel_array)
-
-
-def test_highdicom_reads_every_seg(segs: list[Seg]) -> None:
-    for seg in segs:
-        read = highdicom.seg.segread(seg.path)
-        assert tuple(read.get_segment_description(n + 1).segment_label for n in range(len(seg.labels))) == seg.labels
-        seg.check(read.pixel_array)
-
-
-@pytest.mark.skipif(not DCMQI.exists(), reason="dcmqi is not installed (extra dev)")
-def test_dcmqi_reads_every_seg(segs: list[Seg], tmp_path: Path) -> None:
-    for seg in segs:
-        counts = dcmqi_counts(seg.path, tmp_path / "out")
-        assert bool(counts) == any(seg.areas)
-        if seg.kind != "FRACTIONAL":
-            assert counts == [area for area in seg.areas if area]
-
-
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is missing: apt-get install dicom3tools")
-def test_dciodvfy_has_no_error_that_the_source_does_not_have(segs: list[Seg]) -> None:
-    own = errors(segs[0].source)
-    for seg in segs:
-        assert [error for error in errors(seg.path) if error not in own] == []
+@pytest.mark.parametrize("reader", READERS)
+def test_every_result_opens_and_is_what_was_written(reader: str, results: list[Result]) -> None:
+    if reason := why_not(reader):
+        pytest.skip(reason)
+    for result in results:
+        if reads(reader, result):
+            READERS[reader](result)
 
 
 @pytest.mark.parametrize("source", KINDS)
