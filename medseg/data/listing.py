@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.reading.dicom_header import has_mark
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".dcm", ".dicom",
@@ -54,15 +55,7 @@ def stem_of(path: Path) -> str:
 def is_image(path: Path) -> bool:
     """Whether the name says that medseg reads the file; of names without ending, whether the content is DICOM."""
     suffix = suffix_of(path)
-    if suffix in SUFFIXES:
-        return True
-    if suffix:
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    return suffix in SUFFIXES if suffix else has_mark(path)
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -100,7 +93,12 @@ def by_stem(folder: Path) -> dict[str, Path]:
 def unread(root: Path, folder: Path) -> list[str]:
     """The files below `folder` whose endings are none that medseg knows, by their path below `root`."""
     strange = (path for path in walk(folder) if not is_image(path) and suffix_of(path) not in _ASIDE)
-    return [path.relative_to(root).as_posix() for path in strange if path.name != "Thumbs.db"]
+    return names_below(root, (path for path in strange if path.name != "Thumbs.db"))
+
+
+def names_below(root: Path, paths: Iterable[Path]) -> list[str]:
+    """The paths below `root`, as people write them."""
+    return [path.relative_to(root).as_posix() for path in paths]
 
 
 def words(name: str) -> list[str]:

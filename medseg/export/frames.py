@@ -20,6 +20,7 @@ from medseg.inference.prediction import Prediction
 from medseg.inference.record import NOTICE
 from medseg.postprocess import to_label_map
 from medseg.reading.readers import read_file
+from medseg.reading.series import Series
 from medseg.report.csv import csv_text
 
 Areas: TypeAlias = dict[str, dict[str, float]]
@@ -27,7 +28,7 @@ Areas: TypeAlias = dict[str, dict[str, float]]
 
 
 def segment_frames(
-    path: Path,
+    source: Path | Series,
     segment: Callable[[Image], Prediction],
     target: Path,
     *,
@@ -35,7 +36,7 @@ def segment_frames(
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Areas]:
-    """The areas in each frame of the file `path`, and the zip `target` with every frame's mask.
+    """The areas in each frame of the file or series `source`, and the zip `target` with every frame's mask.
 
     One image at a time is held. `window` is what `read_image` takes; `progress` is told how many of how many frames
     are done. `target` holds frame-001.png and so on (`export.write_mask`), areas.csv, and report.json with each frame's
@@ -52,7 +53,7 @@ def segment_frames(
             while len(areas) < frames:
                 if cancelled():
                     return []
-                image = _read(path, len(areas), window)
+                image = _read(source, len(areas), window)
                 prediction, frames = segment(image), image.frames
                 reports.append(prediction.report())
                 areas.append(reports[-1]["areas"])
@@ -70,9 +71,9 @@ def segment_frames(
     return areas
 
 
-def _read(path: Path, frame: int, window: tuple[float, float] | None) -> Image:
+def _read(source: Path | Series, frame: int, window: tuple[float, float] | None) -> Image:
     try:
-        return read_file(path, frame=frame, window=window)
+        return read_file(source, frame=frame, window=window)
     except ReadError as error:
         raise ReadError(f"Frame {frame + 1}: {error}") from error
 

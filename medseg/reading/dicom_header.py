@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -85,6 +86,15 @@ class Geometry:
 def is_part10(data: bytes) -> bool:
     """Whether `data` is a DICOM file as PS3.10 7.1 defines it."""
     return data[128:132] == b"DICM"
+
+
+def has_mark(path: Path) -> bool:
+    """Whether the file at `path` is one, by its first bytes; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return is_part10(file.read(132))
+    except OSError:
+        return False
 
 
 def is_bare_dicom(data: bytes) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from medseg.errors import InputError, ReadError
 from medseg.reading.archive import unpack_into
+from medseg.reading.dicom_header import has_mark
 from medseg.reading.order import Slice, ordered
 from medseg.reading.series import Series
 from medseg.reading.stored import MAX_FRAMES
@@ -60,14 +61,17 @@ def _of_folder(folder: Path, held: object) -> tuple[Series, ...]:
     return stack_files(sorted(_files(folder)), held)
 
 
-def stack_files(paths: Sequence[str], held: object = None, *, films_apart: bool = False) -> tuple[Series, ...]:
-    """As `list_series`, of these files; with `films_apart` films and photographs of one series are one each."""
+def stack_files(
+    paths: Sequence[str], held: object = None, *, films_apart: bool = False, named: bool = True
+) -> tuple[Series, ...]:
+    """As `list_series`, of these files; with `films_apart` films and photographs of one series are one each. Notes
+    count what is left out without its names unless these are `named`."""
     described = list(_described(paths))
     left_out: dict[str, list[str]] = defaultdict(list)
     for path, each in zip(paths, described, strict=True):
         if isinstance(each, str):
             left_out[each].append(Path(path).name)
-    notes = tuple(_said(words, names) for words, names in sorted(left_out.items()))
+    notes = tuple(_said(words, names, named) for words, names in sorted(left_out.items()))
     slices = [each for each in described if isinstance(each, Slice)]
     if not slices:
         raise ReadError(
@@ -100,21 +104,21 @@ def _sorted(listed: Iterable[Series]) -> tuple[Series, ...]:
     return tuple(sorted(listed, key=lambda each: (each.number or 0, each.slices[0].path)))
 
 
-def _said(words: str, names: Sequence[str]) -> str:
+def _said(words: str, names: Sequence[str], named: bool) -> str:
+    words = words.replace("hold ", "holds ") if len(names) == 1 else words
     verb, more = ("is", "") if len(names) == 1 else ("are", ", …" if len(names) > _NAMED else "")
-    named = f"{', '.join(names[:_NAMED])}{more}"
-    return f"Of the folder's files {len(names)} {words} and {verb} left out: {named}."
+    those = f": {', '.join(names[:_NAMED])}{more}" if named else ""
+    return f"Of the folder's files {len(names)} {words} and {verb} left out{those}."
 
 
 def may_be_dicom(path: Path) -> bool:
     """By the mark at byte 128, or a name that says nothing else."""
-    if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    return path.suffix.lower() in (".dcm", ".dicom", ".ima") or has_mark(path)
+
+
+def is_zip(path: str | os.PathLike[str]) -> bool:
+    """Whether the ordinary file at `path` begins as a zip."""
+    return _kind(path) == "zip"
 
 
 def one_series(path: str | os.PathLike[str] | Series) -> Series | None:

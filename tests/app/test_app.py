@@ -174,7 +174,7 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
     (tmp_path / name).write_bytes(content)
     before = session.view_state
     with pytest.warns(UserWarning, match=words):
-        handlers.open_file(session, None, UploadedFile(tmp_path / name, name))
+        handlers.open_files(session, None, [UploadedFile(tmp_path / name, name)])
     assert session.view_state is before
 
 
@@ -182,7 +182,7 @@ def test_an_image_too_small_to_segment_leaves_the_page_alone(session: Session, t
     PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     before = session.view_state
     with pytest.warns(UserWarning, match="1 × 1 pixels"):
-        handlers.open_file(session, None, UploadedFile(tmp_path / "dot.png", "dot.png"))
+        handlers.open_files(session, None, [UploadedFile(tmp_path / "dot.png", "dot.png")])
     assert session.view_state is before
 
 
@@ -194,7 +194,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
     monkeypatch.setattr(handlers, "read_file", fail)
     with pytest.warns(UserWarning, match="Something went wrong"):
-        handlers.open_file(session, None, UploadedFile(Path("image.png"), "image.png"))
+        handlers.open_files(session, None, [UploadedFile(Path("image.png"), "image.png")])
     assert "OSError" in caplog.text
     assert "DOE" not in caplog.text
 

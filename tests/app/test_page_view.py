@@ -237,7 +237,7 @@ def write_grey(path: Path) -> UploadedFile:
 
 def test_a_grey_image_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: Registry, tmp_path: Path) -> None:
     session = Session()
-    name, *_, notes, mixed, number = handlers.open_file(session, "kvasir", write_grey(tmp_path / "grey.png"))
+    name, *_, notes, mixed, number = handlers.open_files(session, "kvasir", [write_grey(tmp_path / "grey.png")])
     assert (name, mixed["name"], number) == ("films", "films", 1)
     assert "The ensemble films was chosen: it was trained on chest films. Others are in the list." in notes
     assert session.view_state.ensemble is ensembles.get("films")
@@ -246,12 +246,12 @@ def test_a_grey_image_takes_the_ensemble_for_grey_ones_and_says_why(ensembles: R
 def test_a_choice_by_hand_lasts_until_another_suits_the_next_image_better(ensembles: Registry, tmp_path: Path) -> None:
     session = Session()
     grey = write_grey(tmp_path / "grey.png")
-    handlers.open_file(session, "films", grey)
+    handlers.open_files(session, "films", [grey])
     handlers.pick_ensemble(session, "heads")
-    name, *_ = handlers.open_file(session, "heads", grey)
+    name, *_ = handlers.open_files(session, "heads", [grey])
     assert name == "heads"
     handlers.pick_ensemble(session, "skin")
-    name, *_ = handlers.open_file(session, "skin", grey)
+    name, *_ = handlers.open_files(session, "skin", [grey])
     assert name == "films"
 
 

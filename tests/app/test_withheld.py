@@ -40,7 +40,7 @@ def session(plain_ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(registry, "ensembles", against)
     write_disc_pair(tmp_path, "disc", 5)
     opened = Session()
-    handlers.open_file(opened, "tiny", UploadedFile(tmp_path / "images" / "disc.png", "disc.png"))
+    handlers.open_files(opened, "tiny", [UploadedFile(tmp_path / "images" / "disc.png", "disc.png")])
     return opened
 
 
@@ -84,6 +84,6 @@ def test_the_training_pair_says_so_too(session: Session) -> None:
 def test_another_image_is_judged_anew(session: Session, tmp_path: Path) -> None:
     handlers.insist(session)
     write_disc_pair(tmp_path, "next", 6)
-    handlers.open_file(session, "tiny", UploadedFile(tmp_path / "images" / "next.png", "next.png"))
+    handlers.open_files(session, "tiny", [UploadedFile(tmp_path / "images" / "next.png", "next.png")])
     assert session.view_state.withheld
     assert INSISTED not in json.dumps(session.view_state.prediction.report())

@@ -13,6 +13,7 @@ import pytest
 
 import medseg
 from tests.reading.test_readers import write_dicom
+from tests.reading.test_series import write_series
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -95,6 +96,25 @@ def test_all_frames_become_a_table_whose_rows_open_them_and_a_zip(
         png = io.BytesIO(archive.read("frame-002.png"))
     with PIL.Image.open(png) as stored:
         assert np.array_equal(np.asarray(stored) > 0, expected)
+
+
+def test_the_series_of_a_study_are_offered_by_description(page: Page, tmp_path: Path) -> None:
+    for number, (name, heights) in enumerate({"Localizer": [0, 5], "Lung": [0, 5, 10]}.items()):
+        uid = f"1.2.{number}"
+        write_series(tmp_path / "s" / name, heights, uid=uid, side=32, SeriesDescription=name, SeriesNumber=number)
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for path in (tmp_path / "s").rglob("*.2.*"):
+            archive.write(path, path.relative_to(tmp_path / "s"))
+    page.set_input_files("#upload input[type=file]", tmp_path / "study.zip")
+    wait_for_note(page, "frame 2 of 3")
+    assert page.locator("#contents").inner_text().startswith("Series or image, of 2 uploaded")
+    page.locator("#contents input").click()
+    page.get_by_role("option", name="Localizer").click()
+    wait_for_note(page, "frame 2 of 2")
+    page.wait_for_function("document.querySelector('#file-name').textContent === 'study-series-0'")
+    page.set_input_files("#upload input[type=file]", sorted((tmp_path / "s" / "Lung").iterdir()))
+    wait_for_note(page, "frame 2 of 3")
+    page.wait_for_selector("#contents", state="hidden")
 
 
 def test_a_photograph_has_neither_frames_nor_window(page: Page) -> None:

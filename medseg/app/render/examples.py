@@ -13,6 +13,7 @@ from medseg.app.state.registry import standard_sources, stands_alone
 from medseg.errors import MedsegError
 from medseg.places import shipped
 from medseg.reading.readers import read_image
+from medseg.reading.series import Series
 from medseg.report.html import data_uri
 
 FOLDER = shipped("assets/examples")
@@ -28,9 +29,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """An image file, its caption, the file of its known mask where there is one, and what a visitor calls it."""
+    """An image's file or series, its caption, the file of its known mask, if any, and what a visitor calls it."""
 
-    path: Path
+    path: Path | Series
     caption: str
     truth: Path | None = None
     called: str = ""

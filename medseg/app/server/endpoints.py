@@ -15,8 +15,10 @@ import gradio as gr
 
 from medseg.app.render import images
 from medseg.app.state import registry
+from medseg.app.state.contents import Content, contents_of
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
+from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.state.view_state import OPACITY, ViewState
 from medseg.app.tabs.downloads import write
 from medseg.app.tabs.events import refusal
@@ -24,6 +26,7 @@ from medseg.calibration.judgement import worth
 from medseg.errors import InputError
 from medseg.inference.record import NOTICE
 from medseg.reading.readers import read_file
+from medseg.reading.series import Series
 
 results: Results[Session] = Results()
 
@@ -39,16 +42,17 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
     Research use only, not for diagnosis.
 
     Args:
-        image: the image's file, uploaded or as data:image/png;base64,...; links are not fetched.
+        image: the image's file or a zip of one DICOM series, uploaded or as data:image/png;base64,...; no links.
         ensemble: a name that /ensembles gives; where empty the first, or one whose training images it is more like.
 
     Returns:
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the image's own
         grid; the report (models, hashes, weights, settings, areas; how far to believe it).
     """
-    session, opened = Session(), read_file(image)
+    session, source = Session(), _only(contents_of([UploadedFile(Path(image), "")]))
+    opened = read_file(source)
     name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
-    session.take(opened, Path(image), registry.ensembles.get(name))
+    session.take(opened, source, registry.ensembles.get(name))
     return results.keep(session), *_outputs(session, session.view_state)
 
 
@@ -121,6 +125,15 @@ def add_endpoints() -> None:
     gr.on([], remix, [result, weights, threshold, blend, opacity], outputs, api_name="remix")
     gr.on([], score, [result, truth], table, api_name="score")
     gr.on([], ensembles, None, listed, api_name="ensembles")
+
+
+def _only(contents: tuple[Content, ...]) -> Path | Series:
+    """What an upload holds, where it is one thing."""
+    if len(contents) > 1:
+        titles = "; ".join(content.title for content in contents[:8])
+        more = "; …" if len(contents) > 8 else ""
+        raise InputError(f"The zip holds {len(contents)} series and images: {titles}{more}. Send one of them alone.")
+    return contents[0].source
 
 
 def _any_number(value: float, label: str) -> gr.Number:

@@ -187,7 +187,7 @@ class ArchiveDesk:
             written = write_results(predictions, [stack] * len(predictions), stem, kinds)
         else:
             predictions = [view_state.prediction]
-            written = write_results(predictions, [view_state.path], stem, kinds)
+            written = write_results(predictions, [view_state.source], stem, kinds)
         self.areas = [areas(prediction.masks, prediction.labels, prediction.image) for prediction in predictions]
         return self.outgoing.prepare(written, host, len(predictions))
 

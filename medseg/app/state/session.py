@@ -20,6 +20,7 @@ from medseg.inference.record import INSISTED
 from medseg.reading.readers import read_file, read_mask_file
 
 if TYPE_CHECKING:
+    from medseg.app.state.contents import Content
     from medseg.app.state.editing import Editing
     from medseg.arrays import Masks, Weight
     from medseg.config import Blend
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
     from medseg.inference.tta import Augmentation
+    from medseg.reading.series import Series
 
 
 class Session:
@@ -37,6 +39,7 @@ class Session:
         self._changing = threading.Lock()
         self._closed = ""
         self.opened = 0  # how many files so far
+        self.contents: tuple[Content, ...] = ()  # what the upload holds that the open image is of
         self.sent: tuple[object, int] | None = None  # the probabilities that the viewer has, and of which opening
         self.token = ""  # by which the viewer knows them
         self.sent_results = 0  # so far
@@ -79,19 +82,22 @@ class Session:
     def take(
         self,
         image: Image,
-        path: Path,
+        source: Path | Series,
         ensemble: Ensemble,
         *,
         choice: str = "",
         called: str = "",
         name: str = "",
         withheld: bool = False,
+        contents: tuple[Content, ...] = (),
     ) -> None:
-        """As `open`, where the `image` has been read already; `choice` and the rest are ViewState's."""
+        """As `open`, where the `image` has been read already, of an upload with these `contents`; `choice` and the rest
+        are ViewState's."""
         prediction = self._predict(image, ensemble)
         with self._changing:
             self._show(prediction, ensemble)
-            self._change(path=path, window=None, choice=choice, called=called, name=name, withheld=withheld)
+            self._change(source=source, window=None, choice=choice, called=called, name=name, withheld=withheld)
+            self.contents = contents
             self.opened += 1
 
     def look_again(self, frame: int, window: tuple[float, float] | None) -> None:
@@ -100,17 +106,17 @@ class Session:
         before = self.view_state
         if not before.path.exists():
             raise InputError("The image's file is no longer kept here: drop it again.")
-        image = read_file(before.path, frame=frame, window=window)
+        image = read_file(before.source, frame=frame, window=window)
         image = _noted(image, INSISTED in before.prediction.image.notes)
         prediction = self._predict(image, before.ensemble)
         with self._changing:
             now = self.view_state
             if (
-                now.path is not before.path or now.ensemble is not before.ensemble
+                now.source is not before.source or now.ensemble is not before.ensemble
             ):  # something else was opened meanwhile
                 return
             self._show(prediction, now.ensemble)
-            self._change(path=now.path, window=window, choice=now.choice)
+            self._change(source=now.source, window=window, choice=now.choice)
             if frame == now.prediction.image.frame:
                 self._change(truth=now.truth, truth_source=now.truth_source)
 
@@ -124,7 +130,7 @@ class Session:
             if before.prediction.image is not image:  # another image was opened meanwhile
                 return
             self._show(prediction, ensemble)
-            self._change(path=before.path, window=before.window, called=before.called, name=before.name)
+            self._change(source=before.source, window=before.window, called=before.called, name=before.name)
             if before.truth is not None and len(before.truth) == len(ensemble.config.labels):
                 self._change(truth=before.truth, truth_source=before.truth_source)
 
@@ -196,10 +202,10 @@ class Session:
         begun, target = self.view_state, result_path("medseg-frames.zip", self)
 
         def is_over() -> bool:
-            return self.stopped.is_set() or self.view_state.path is not begun.path
+            return self.stopped.is_set() or self.view_state.source is not begun.source
 
         settings: dict[str, Any] = {"window": begun.window, "progress": progress, "cancelled": is_over}
-        return segment_frames(begun.path, begun.segment, target, **settings), target
+        return segment_frames(begun.source, begun.segment, target, **settings), target
 
     def write_pair(self, masks: Masks) -> Path:
         """The open image with `masks` (K, H, W) as a zip that training reads."""

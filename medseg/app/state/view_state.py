@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medseg.inference.batch import Settings
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
+    from medseg.reading.series import Series
 
 OPACITY = 0.3
 
@@ -28,12 +29,12 @@ class ViewState:
 
     `view` is `prediction` on the working grid, what a screen can show. `weights` are the sliders' own values, before
     they are normalised, or one for each label. `hidden` labels are not drawn. `rate` is that of the `bounds` to draw.
-    `domain_warnings` say how
-    the image is unlike the training images. `truth` (K, H, W) and `truth_source` are None where no truth is known.
-    `path` is the image's file, which may be gone by then; `window` the (centre, width) that the visitor looks through,
-    None for what the file says. `choice` is why the page took this ensemble, "" where it did not. `called` is
-    the visitor's own name of the file, "" where none is known; it is in memory alone. `name` is what the page calls an
-    example. `withheld`: no ensemble of the page is made for the image, and the visitor has not insisted on a mask yet.
+    `domain_warnings` say how the image is unlike the training images. `truth` (K, H, W) and `truth_source` are None
+    where no truth is known. `source` is the image's file, which may be gone by then, or its series; `window` the
+    (centre, width) that the visitor looks through, None for what the file says. `choice` is why the page took this
+    ensemble, "" where it did not. `called` is the visitor's own name of the file, "" where none is known; it is in
+    memory alone. `name` is what the page calls an example. `withheld`: no ensemble of the page is made for the image,
+    and the visitor has not insisted on a mask yet.
     """
 
     ensemble: Ensemble
@@ -47,12 +48,26 @@ class ViewState:
     rate: float | None = None
     truth: Masks | None = None
     truth_source: str | None = None
-    path: Path = Path()
+    source: Path | Series = Path()
     window: tuple[float, float] | None = None
     choice: str = ""
     called: str = ""
     name: str = ""
     withheld: bool = False
+
+    @property
+    def place(self) -> tuple[Path, int]:
+        """The file that holds the image, and its frame there."""
+        frame = self.prediction.image.frame
+        if isinstance(self.source, Path):
+            return self.source, frame
+        path, own = self.source.place(frame)
+        return Path(path), own
+
+    @property
+    def path(self) -> Path:
+        """The file that holds the image."""
+        return self.place[0]
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ from medseg.errors import InputError
 from medseg.export.results import GONE
 
 if TYPE_CHECKING:
+    from medseg.export.derived import Source
     from medseg.export.dicom_seg import SegKind
 
 
@@ -37,7 +38,7 @@ def write_map(view_state: ViewState, path: Path) -> None:
     write_parametric_map([view_state.prediction], _source(view_state), path)
 
 
-def _source(view_state: ViewState) -> Path:
+def _source(view_state: ViewState) -> Source:
     if not view_state.path.exists():
         raise InputError(GONE)
-    return view_state.path
+    return view_state.source

@@ -50,7 +50,7 @@ class Format:
         from medseg.export.results import why_not
 
         now = session.view_state
-        return why_not(self.kind, now.prediction.labels, now.path, now.prediction.image.frame)
+        return why_not(self.kind, now.prediction.labels, *now.place)
 
 
 def _mask(view_state: ViewState, path: Path) -> None:

@@ -62,19 +62,11 @@ def _alive(*alive: bool) -> list[Any]:
 
 def named_files(**settings: Any) -> gr.File:
     """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
-    return _naming(gr.File(file_count="multiple", **settings), lambda payload: [*map(_named, payload or [])])
-
-
-def named_file(**settings: Any) -> gr.File:
-    """Likewise for one file."""
-    return _naming(gr.File(**settings), _named)
-
-
-def _naming(field: gr.File, preprocess: Callable[[Any], Any]) -> gr.File:
+    field = gr.File(file_count="multiple", **settings)
     # in place of the method, not in a subclass: beside the module of one Gradio writes a .pyi file
-    setattr(field, "preprocess", preprocess)  # noqa: B010 - mypy refuses to assign to a method
+    setattr(field, "preprocess", lambda payload: [*map(_named, payload or [])])  # noqa: B010 - mypy refuses to assign to a method
     return field
 
 
-def _named(file: Any) -> UploadedFile | None:
-    return None if file is None else UploadedFile(Path(file.path), file.orig_name or "")
+def _named(file: Any) -> UploadedFile:
+    return UploadedFile(Path(file.path), file.orig_name or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,6 +14,7 @@ from medseg.app.render.figures import figures
 from medseg.app.render.offer import offer
 from medseg.app.render.pull import pull
 from medseg.app.state import registry
+from medseg.app.state.contents import Content, contents_of
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import warning
@@ -54,9 +55,20 @@ def displayed(session: Session) -> list[Any]:
 
 
 def everything(session: Session) -> list[Any]:
-    """The values of a page that has another image or ensemble: beside `displayed` the sliders', and how many files were
-    opened, by which the controls of each are drawn anew."""
-    return [*displayed(session), offer(session.view_state), session.opened]
+    """The values of a page that has another image or ensemble: beside `displayed` the list of what else was uploaded,
+    the sliders', and how many files were opened, by which the controls of each are drawn anew."""
+    return [uploaded(session), *displayed(session), offer(session.view_state), session.opened]
+
+
+def uploaded(session: Session) -> Any:
+    """The list of the series and images of the upload, where there are several."""
+    contents, source = session.contents, session.view_state.source
+    return gr.update(
+        choices=[(f"{number}. {content.title}", number) for number, content in enumerate(contents, start=1)],
+        value=next((number for number, content in enumerate(contents, start=1) if content.source is source), None),
+        label=f"Series or image, of {len(contents)} uploaded",
+        visible=len(contents) > 1,
+    )
 
 
 @warning
@@ -75,8 +87,27 @@ def pick_example(
 
 
 @warning
-def open_file(session: Session, name: str | None, file: UploadedFile, progress: gr.Progress = PROGRESS) -> list[Any]:
-    return open_image(session, name, examples.Example(file.path, "", called=file.name), progress)
+def open_files(
+    session: Session, name: str | None, files: Sequence[UploadedFile], progress: gr.Progress = PROGRESS
+) -> list[Any]:
+    """Open a file, or the largest series of a study; its other series and images are offered beside it."""
+    contents = contents_of(files)
+    return open_content(session, name, contents, max(contents, key=lambda content: content.frames), progress)
+
+
+@warning
+def pick_content(session: Session, name: str | None, number: int, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """Another series or image of the upload, counted from 1."""
+    contents = session.contents
+    return open_content(session, name, contents, contents[number - 1], progress)
+
+
+def open_content(
+    session: Session, name: str | None, contents: tuple[Content, ...], content: Content, progress: gr.Progress
+) -> list[Any]:
+    """Open one of the `contents` of an upload."""
+    example = examples.Example(content.source, "", called=content.called)
+    return open_image(session, name, example, progress, contents=contents)
 
 
 @warning
@@ -104,6 +135,7 @@ def open_image(
     progress: gr.Progress,
     *,
     chooses: bool = True,
+    contents: tuple[Content, ...] = (),
 ) -> list[Any]:
     """Segment `example` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
     image = read_file(example.path)
@@ -112,7 +144,7 @@ def open_image(
     choice = "" if suiting == name else text.choice(suiting, ensemble)
     withheld = chooses and registry.ensembles.against(image, suiting) > 0
     about = {"choice": choice, "called": example.called, "name": example.caption}
-    session.take(image, example.path, ensemble, **about, withheld=withheld)
+    session.take(image, example.path, ensemble, **about, withheld=withheld, contents=contents)
     if example.truth is not None:
         with contextlib.suppress(MedsegError):  # where its one mask does not fit the labels of the ensemble
             session.add_truth(example.truth, "the mask this synthetic image was drawn from")

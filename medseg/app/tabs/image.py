@@ -14,7 +14,7 @@ from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.correct import draw_correct, refresh
 from medseg.app.tabs.downloads import draw_downloads
-from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, named_file
+from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, named_files
 from medseg.app.tabs.frames import draw_frames
 from medseg.app.tabs.truth import draw_truth, offered_labels
 from medseg.app.tabs.window import draw_window
@@ -44,11 +44,11 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     """Draw the tab on `page`, with `thumbnails` of the examples, and connect it to the visitor's session, which is
     shown anew when `changed` changes."""
     number = gr.State(0)  # of the opened file: for each, frames and window are offered anew
-    upload = named_file(label="Image", visible="hidden", elem_id="upload")
+    upload = named_files(label="Image", visible="hidden", elem_id="upload")
     with gr.Row(elem_id="work"):
         gr.HTML(_sheets(), elem_id="sheets", apply_default_css=False)
         with gr.Column(elem_id="left", min_width=0):
-            examples, ensemble, mixer = _draw_left(thumbnails)
+            contents, examples, ensemble, mixer = _draw_left(thumbnails)
             load, cancel, repository = _draw_hub()
         with gr.Column(elem_id="centre", min_width=0):
             viewer = draw_viewer()
@@ -62,14 +62,15 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     texts += scores
     corrected = draw_correct(session, [viewer, *texts])
     displayed = [viewer, *texts, notes]
-    changing = [*displayed, mixer, number]
+    changing = [contents, *displayed, mixer, number]
     reopened = [ensemble, *changing]
 
     chosen = [session, ensemble]
     slow: dict[str, Any] = {"show_progress_on": viewer, "js": WAITS, **PRIVATE}
     first = page.load(handlers.show_first, chosen, reopened, **slow)
     example = examples.click(handlers.pick_example, chosen, reopened, **slow)
-    opened = upload.upload(handlers.open_file, [*chosen, upload], reopened, **slow)
+    opened = upload.upload(handlers.open_files, [*chosen, upload], reopened, **slow)
+    picked = contents.input(handlers.pick_content, [*chosen, contents], reopened, **slow)
     other = ensemble.select(handlers.pick_ensemble, chosen, changing, **slow)
     fetched = gr.on(
         [load.click, repository.submit],
@@ -85,12 +86,12 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     texts[0].insist(handlers.insist, session, displayed, **QUIET).then(handlers.draw_pull, session, pulling, **NEWEST)
     viewer.again(handlers.send_again, session, viewer, **NEWEST)
     added = truth.upload(handlers.add_truth, [session, truth], [viewer, *texts], show_progress_on=scores, **PRIVATE)
-    for event in (first, example, opened, other, fetched, again):
+    for event in (first, example, opened, picked, other, fetched, again):
         event.then(None, js=DONE).then(handlers.settled, session, viewer, **QUIET).then(
             offered_labels, session, label, **QUIET
         ).then(refresh, session, corrected, **QUIET)
     settled.then(None, js=DONE)
-    for event in (first, example, opened, other, fetched, again, settled, added):
+    for event in (first, example, opened, picked, other, fetched, again, settled, added):
         event.then(handlers.draw_pull, session, pulling, **NEWEST)
     for event, field in ((opened, upload), (added, truth)):
         event.then(lambda: None, None, field, **QUIET)  # the field is free again, and the file's name is off the page
@@ -104,15 +105,16 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
                 draw_window(session_now, session, displayed)
 
 
-def _draw_left(thumbnails: list[Thumbnail]) -> tuple[Any, Any, Any]:
-    """Examples, ensemble and sliders."""
+def _draw_left(thumbnails: list[Thumbnail]) -> tuple[Any, Any, Any, Any]:
+    """What else was uploaded, examples, ensemble and sliders."""
     with gr.Column(elem_classes=["card", "of-image"]):
         gr.HTML(CARD, elem_id="image-card", apply_default_css=False)
+        contents = gr.Dropdown(visible=False, filterable=False, interactive=True, elem_id="contents")
         examples = gr.HTML(_gallery(thumbnails), js_on_load=PICK, elem_id="examples", apply_default_css=False)
     with gr.Column(elem_classes=["card", "of-models"]):
         ensemble = gr.Dropdown(registry.ensembles.names, label="Ensemble", elem_id="ensemble")
         mixer = draw_sliders()
-    return examples, ensemble, mixer
+    return contents, examples, ensemble, mixer
 
 
 def _draw_result(session: gr.State, changing: list[Any]) -> tuple[list[Any], gr.Markdown]:

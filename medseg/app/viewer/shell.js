@@ -10,7 +10,7 @@ element.querySelector(".open").addEventListener("click", () => field()?.click())
 function give(files) {
   if (!files.length || !field()) return;
   const transfer = new DataTransfer();
-  transfer.items.add(files[0]);
+  for (const file of files) transfer.items.add(file);
   field().files = transfer.files;
   field().dispatchEvent(new Event("change", { bubbles: true }));
 }
