@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ from medseg.data.layouts.siim import is_siim, read_siim
 from medseg.data.layouts.via import read_via
 from medseg.data.layouts.voc import is_voc, read_voc
 from medseg.data.layouts.yolo import is_yolo, read_yolo
-from medseg.data.listing import split_of, suffix_of, walk
+from medseg.data.left_out import left_out
+from medseg.data.listing import is_image, names_below, split_of, suffix_of, unread, walk
 from medseg.data.manifest import DataSet, read_manifest
 from medseg.errors import InputError
 from medseg.reading.archive import without_wrapper
@@ -92,6 +94,9 @@ LAYOUTS = {
 }
 """Every layout of a folder; each is described where it is read."""
 
+_COUNTING = ("pairs", "kvasir", "decathlon", "labelme", "siim-acr", "chestx-det", "medsegbench")
+"""Layouts whose readers look at every image below the folder, or at one archive."""
+
 _CASELESS = ("isic", "voc", "coco", "labelme", "cvat", "label-studio", "via", "yolo")
 
 _FILES: dict[str, Callable[[Path], DataSet]] = {
@@ -125,10 +130,21 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
             "keep one of them in the folder."
         )
     if narrow:
-        return _of_split(_of_patients(LAYOUTS[narrow[0]].read(place), place), split)
+        return _of_split(_of_patients(_with_unused(LAYOUTS[narrow[0]].read(place), place), place), split)
     if layout == "auto" and len(unknown := _unknown_json(place)) == 1:
         return _read_file(unknown[0])  # which says what is wrong with it
     raise InputError(f"{place.name} is in no layout that medseg knows. {_contents(place)} {_wanted(layout)}")
+
+
+def _with_unused(loaded: DataSet, place: Path) -> DataSet:
+    """`loaded` with the images counted that lie in folders of which no sample is, for layouts that count none."""
+    if loaded.layout in _COUNTING:
+        return loaded
+    homes = {os.path.abspath(path.parent) for sample in loaded.samples for path in sample.files}
+    aside = [path for path in walk(place) if is_image(path) and os.path.abspath(path.parent) not in homes]
+    entries = left_out("images in folders that the layout has no use for", names_below(place, aside))
+    entries += left_out("files whose format medseg does not read", unread(place, place))
+    return replace(loaded, left_out=(*loaded.left_out, *entries))
 
 
 def _of_patients(loaded: DataSet, place: Path) -> DataSet:

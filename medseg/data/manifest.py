@@ -168,10 +168,12 @@ def without_spoiled(samples: Sequence[Sample], spoiled: Container[Path]) -> tupl
     return [sample for sample in samples if sample.image not in spoiled], entries
 
 
-def unlisted(images: Iterable[Path]) -> tuple[LeftOut, ...]:
-    """The images that lie beside the `images` which an annotation file names, and that it does not name."""
+def unlisted(images: Iterable[Path], masks: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
+    """The images that lie beside the `images` which an annotation file names, and that it does not name either as such
+    or as `masks`."""
     named = {Path(os.path.abspath(image)) for image in images}
     beside = (path for folder in {path.parent for path in named} if folder.is_dir() for path in images_in(folder))
+    named |= {Path(os.path.abspath(mask)) for mask in masks}
     return left_out("images that the annotation file does not name", [p.name for p in beside if p not in named])
 
 
@@ -197,7 +199,8 @@ def read_manifest(path: Path) -> DataSet:
             '[{"image": file, "mask": file, "case": patient, "split": "train"}, …]}, or COCO, VIA, Label Studio or '
             "labelme JSON."
         ) from None
-    return DataSet("manifest", labels, samples, taken="images and masks as the file names them")
+    entries = unlisted((sample.image for sample in samples), (path for sample in samples for path in sample.files))
+    return DataSet("manifest", labels, samples, entries, "images and masks as the file names them")
 
 
 def _refuse_other_labels(samples: Sequence[Sample], labels: tuple[str, ...]) -> None:

@@ -79,17 +79,20 @@ def load_data(
     place = unpack_zip(Path(data)) if Path(data).suffix.lower() == ".zip" else Path(data)
     if bool(images) != bool(masks):
         raise InputError("Patterns come in pairs: name both the images and the masks.")
-    loaded = read_patterns(place, images, masks) if images else read_place(place, layout)
+    try:
+        loaded = read_patterns(place, images, masks) if images else read_place(place, layout)
+    except InputError as error:  # a zip is known by its own name, not that of the folder it was unpacked to
+        raise InputError(str(error).replace(place.name, Path(data).name)) from None
     loaded = _with_boxes(loaded) if boxes else _outlined(loaded)
     if not loaded.samples:
         said = " ".join(map(str, loaded.left_out))
-        raise InputError(f"{place.name} holds no samples: wanted at least one image with a mask. {said}".rstrip())
+        raise InputError(f"{Path(data).name} holds no samples: wanted at least one image with a mask. {said}".rstrip())
     if labels is not None:
         loaded = _relabelled(loaded, labels)
     path = splits or given_splits(place)
     samples = apply_splits(_apart(loaded.samples), path, fold) if path else _apart(settle(loaded, place))
     if fold is not None and (path is None or not in_folds(path)):
-        raise InputError(f"{place.name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
+        raise InputError(f"{Path(data).name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
     dealt = deal(samples, seed) if divide else samples
     entries = (*loaded.left_out, *held_out_name(samples, place), *(() if path else unfollowed(dealt, place)))
     if not quiet:

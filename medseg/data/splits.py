@@ -205,7 +205,7 @@ def _assigned(samples: Sequence[Sample], splits: dict[str, str]) -> list[Sample]
 def _read(path: Path) -> tuple[list[list[str]], bool, str | None]:
     """The lists of names, whether they are folds (else one list a split), and the hash written beside them."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         folded, written = "folds" in content, content.get("sha256")
         lists = content["folds"] if folded else [content.get(split, []) for split in SPLITS]
         groups = [[str(name) for name in names] for names in lists]

@@ -165,7 +165,15 @@ def findings(examined: Sequence[Examined], labels: Sequence[str]) -> list[Findin
         for case, splits in divided_cases(entry.sample for entry in examined).items()
     ]
     whole = [*_duplicates(examined), *_odd_channels(examined), *_empty(examined, labels), *_rare(examined, labels)]
-    return [*own, *divided, *whole, *_inverted(examined, labels), *_absent(examined), *_noted(examined)]
+    return [
+        *own,
+        *divided,
+        *whole,
+        *_inverted(examined, labels),
+        *_absent(examined),
+        *_noted(examined),
+        *_stretched(examined),
+    ]
 
 
 def _examine(sample: Sample, labels: Sequence[str], digests: dict[Path, str]) -> Examined:
@@ -333,6 +341,21 @@ def _noted(examined: Sequence[Examined]) -> list[Finding]:
             sentence = f"{note} (So of {len(noted)} of {len(examined)} samples.)" if len(noted) > 1 else note
             doubts.append(Finding(_name(entry.sample.image), sentence, "doubt"))
     return doubts
+
+
+def _stretched(examined: Sequence[Examined]) -> list[Finding]:
+    """Files that name neither white nor window, and whose darkest and brightest values are not the same."""
+    notes = {
+        entry.sample.image: note for entry in examined for note in entry.notes if "are shown black to white" in note
+    }
+    if len({*notes.values()}) < 2:
+        return []
+    first, note = next(iter(notes.items()))
+    sentence = (
+        f"{note} So of {len(notes)} files, each by its own ends: the same value is another grey in each. Where values "
+        "can be compared, as in CT or slices of one series, save them with a window, as 16 bits or as one volume."
+    )
+    return [Finding(_name(first), sentence, "doubt")]
 
 
 def _absent(examined: Sequence[Examined]) -> list[Finding]:

@@ -37,8 +37,8 @@ class Replay:
 def load_report(path: Path) -> dict[str, Any]:
     """A JSON report of `predict` or of the page. Raises InputError for anything else."""
     try:
-        if path.stat().st_size > schema.MAX_FILE_BYTES:
-            raise ValueError("too large")
+        if not path.is_file() or path.stat().st_size > schema.MAX_FILE_BYTES:  # a pipe has no end
+            raise ValueError("no file, or too large")
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         raise InputError(f"{path.name} is not a report: wanted the JSON file of `predict` or of the page.") from None

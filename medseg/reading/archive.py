@@ -77,6 +77,8 @@ def _check(members: list[zipfile.ZipInfo], files: int, size: int) -> None:
             f"The zip declares {len(members)} files of {total // 2**20} MiB in all; {files} files of "
             f"{size // 2**20} MiB are allowed here. Divide it, or unpack it yourself and use the command line."
         )
+    if any(member.flag_bits & 1 for member in members):
+        raise InputError("The zip is encrypted. Unpack it with its password and choose what it holds.")
     for member in members:
         _place(member)
 

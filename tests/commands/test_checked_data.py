@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import PIL.Image
 import pytest
 
 from medseg.__main__ import main
+from medseg.app.state.fit import _samples
 from medseg.data.division import with_labels
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import MaskFile
+from medseg.errors import MedsegWarning
+from medseg.training.data import read_recipe_samples
+from medseg.training.recipe import Recipe
 from tests.conftest import write_disc_pair
 
 
@@ -140,3 +145,33 @@ def test_masks_are_written_as_files_that_are_a_data_set(discs: Path, tmp_path: P
     assert (again.labels, [s.split for s in again.samples]) == (("blob",), [s.split for s in before.samples])
     for one, other in zip(again.samples, before.samples, strict=True):
         np.testing.assert_array_equal(one.read(["blob"])[1], other.read(["blob"])[1])
+
+
+@pytest.mark.filterwarnings("always::medseg.errors.MedsegWarning")
+@pytest.mark.parametrize("command", ["inspect", "train", "evaluate", "fit", "calibrate", "page"])
+def test_every_command_says_what_is_left_out(
+    plain_ensemble: Path, discs: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (discs / "images" / "x.heic").write_bytes(b"x")
+    sentence = "files whose format medseg does not read (1), the first: images/x.heic."
+    if command == "inspect":
+        main(["inspect", str(discs)])
+        assert sentence in capsys.readouterr().out
+    elif command == "page":
+        assert sentence in " ".join(_samples(discs, ["blob"])[1])
+    elif command == "train":
+        with pytest.warns(MedsegWarning, match=re.escape(sentence)):
+            read_recipe_samples(Recipe(data=str(discs), labels=("blob",)))
+    else:
+        PIL.Image.new("L", (9, 9), 255).save(discs / "masks" / "0.png")  # where this is refused, all has been said
+        shutil.copytree(plain_ensemble, tmp_path / "e")
+        members = sorted(str(path.parent) for path in plain_ensemble.rglob("member.json"))
+        arguments = {
+            "evaluate": [str(tmp_path / "e"), str(discs)],
+            "calibrate": [str(tmp_path / "e"), str(discs)],
+            "fit": [*members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"],
+        }[command]
+        divide(discs, train="1234567", **{"test" if command == "evaluate" else "val": "0"})
+        with pytest.raises(SystemExit, match="1 fault"):
+            main([command, *arguments])
+        assert f"note: Left out: {sentence}" in capsys.readouterr().err

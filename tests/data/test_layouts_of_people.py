@@ -167,7 +167,7 @@ def test_two_layouts_in_one_folder_are_refused_with_both_named_and_either_can_be
     write_json(tmp_path / "instances.json", content)
     with pytest.raises(InputError, match=r"can be read as pairs and as coco: .* --layout"):
         load_data(tmp_path)
-    assert load_data(tmp_path, layout="coco").labels == ("x",)
+    assert load_data(tmp_path, layout="coco", quiet=True).labels == ("x",)
     assert load_data(tmp_path, layout="pairs").labels == ()
 
 
@@ -270,8 +270,11 @@ def test_isic_2017_leaves_superpixels_and_images_without_masks_out(tmp_path: Pat
     images(tmp_path, "ISIC-2017_Training_Data/ISIC_1.jpg", "ISIC-2017_Training_Data/ISIC_2.jpg")
     images(tmp_path, "ISIC-2017_Training_Data/ISIC_1_superpixels.png")
     masks(tmp_path, "ISIC-2017_Training_Part1_GroundTruth/ISIC_1_segmentation.png")
-    with pytest.warns(MedsegWarning, match=r"images without a mask \(1\), the first: ISIC_2.jpg"):
-        assert [s.case for s in load_data(tmp_path).samples] == ["ISIC_1"]
+    loaded = load_data(tmp_path, quiet=True)
+    assert [s.case for s in loaded.samples] == ["ISIC_1"]
+    unmasked, others = map(str, loaded.left_out)
+    assert unmasked == "Left out: images without a mask (1), the first: ISIC_2.jpg."
+    assert others.endswith("no masks of lesions (1), the first: ISIC_1_superpixels.png.")
 
 
 def test_drive_reads_the_first_readers_vessels(tmp_path: Path) -> None:
@@ -279,7 +282,7 @@ def test_drive_reads_the_first_readers_vessels(tmp_path: Path) -> None:
         images(tmp_path, f"{part}/images/{number}_{word}.tif")
         masks(tmp_path, f"{part}/1st_manual/{number}_manual1.png")
         save(tmp_path / part / "mask" / f"{number}_{word}_mask.png", np.full(SIZE, 255, np.uint8))
-    with pytest.warns(MedsegWarning, match=r"fields of view and the second reader's segmentations \(2\)"):
+    with pytest.warns(MedsegWarning, match=r"folders that the layout has no use for \(2\), the first: test/mask/"):
         loaded = load_data(tmp_path, divide=False)
     assert (loaded.layout, [(s.case, s.split) for s in loaded.samples]) == ("drive", [("21", ""), ("01", "test")])
     np.testing.assert_array_equal(loaded.samples[0].read(["vessel"])[1], [SMALL])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 
 from medseg.data.manifest import Sample
 from medseg.data.parts import Box, Polygon, Runs
@@ -161,6 +162,15 @@ def test_a_data_set_of_12_bits_in_16_is_said_once(samples: list[Sample]) -> None
     assert doubt.kind == "doubt"
     assert "If 12 bits are meant" in doubt.sentence
     assert doubt.sentence.endswith("(So of 8 of 8 samples.)")
+
+
+def test_files_that_are_stretched_each_by_its_own_ends_are_doubtful(samples: list[Sample]) -> None:
+    assert not verify(samples[:3], LABELS[:1])
+    for number, sample in enumerate(samples[:3], start=1):
+        tifffile.imwrite(sample.image, np.linspace(0, 100 * number, 48 * 64, dtype=np.float32).reshape(48, 64))
+    (doubt,) = verify(samples[:3], LABELS[:1])
+    assert (doubt.kind, doubt.where) == ("doubt", "images/c0.png")
+    assert "values from 0 to 100 are shown black to white. So of 3 files, each by its own ends" in str(doubt)
 
 
 @pytest.mark.parametrize(("cases", "doubts"), [(12, ["split val: holds 1 of 12 cases"]), (9, [])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,12 @@ def test_what_is_no_report_is_refused(
     status, said = run(capsys, tmp_path / "scores.json", image, "--ensemble", plain_ensemble)
     assert status == 1
     assert said.startswith("error: scores.json is not a report")
+
+
+def test_a_pipe_in_a_reports_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.json")
+    with pytest.raises(InputError, match="is not a report"):
+        load_report(tmp_path / "report.json")
 
 
 def test_the_frame_of_the_report_is_read_again(

@@ -107,3 +107,14 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_zip_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.zip cannot be read: " + os.strerror(2)):
         unpack_zip(tmp_path / "data.zip")
+
+
+def test_an_encrypted_zip_is_refused_as_one(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[6] |= 1  # the flags of the member, here and in the directory at the end
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match="The zip is encrypted"):
+        unpack_into(tmp_path / "new", tmp_path / "a.zip")

@@ -69,6 +69,8 @@ def read_chestx_det(place: Path) -> DataSet:
             if samples.setdefault(name, sample) != sample:
                 raise InputError(f"{table.name}: {name} stands twice, with other findings or in another split.")
     entries = left_out("annotated images that are not here", absent)
+    if place.is_dir():
+        entries += left_out("images without an entry in the annotation files", images.keys() - samples.keys())
     taken = f"images below {root.name}, masks from the polygons of {', '.join(table.name for table in tables)}"
     return DataSet("chestx-det", CHESTX_DET_LABELS, [samples[n] for n in sorted(samples)], entries, taken, _SOURCE)
 

@@ -30,13 +30,13 @@ def read_drive(root: Path) -> DataSet:
 
     Home page: https://drive.grand-challenge.org/
     Layout: training/images/21_training.tif with training/1st_manual/21_manual1.gif, test/ alike. The fields of view
-        mask/21_training_mask.gif and the second reader's 2nd_manual/ are left out. Case = the number.
+        mask/21_training_mask.gif and the second reader's 2nd_manual/ are not used. Case = the number.
     Licence: free for research and education; no copying, no redistribution, no unauthorised commercial use
         (https://www.isi.uu.nl/Research/Databases/DRIVE/).
     Citation: Staal et al. 2004, Ridge-based vessel segmentation in color images of the retina, IEEE TMI 23(4).
     Raises InputError for a manual segmentation without an image.
     """
-    samples, unmarked, other = [], [], []
+    samples, unmarked = [], []
     for part, split in _SPLITS.items():
         home = root / part
         images = _by_number(home / "images")
@@ -47,11 +47,7 @@ def read_drive(root: Path) -> DataSet:
             Sample(images[number], masks[number], number, split) for number in sorted(images.keys() & masks.keys())
         ]
         unmarked += [images[number].name for number in images.keys() - masks.keys()]
-        other += [
-            f"{part}/{name}/{path.name}" for name in ("mask", "2nd_manual") for path in _by_number(home / name).values()
-        ]
     entries = left_out("images without a segmentation in 1st_manual/", unmarked)
-    entries += left_out("fields of view and the second reader's segmentations", other)
     taken = "images images/, masks 1st_manual/, of the same number"
     return DataSet("drive", ("vessel",), samples, entries, taken, _SOURCE)
 

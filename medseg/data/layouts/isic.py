@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.config import UNKNOWN, TrainingData
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
-from medseg.data.listing import by_stem, folders, split_of
+from medseg.data.listing import by_stem, folders, images_in, split_of
 from medseg.data.manifest import DataSet, Sample
 from medseg.errors import InputError
 
@@ -44,6 +44,8 @@ def read_isic(root: Path) -> DataSet:
     refuse_single([path.name for key, path in masks.items() if key not in images])
     samples = [Sample(path, masks[key], key[1], key[0]) for key, path in sorted(images.items()) if key in masks]
     entries = left_out("images without a mask", [path.name for key, path in images.items() if key not in masks])
+    others = [path.name for folder in folders(root) for path in images_in(folder) if _is_other(path.stem)]
+    entries += left_out("superpixels and attributes, which are no masks of lesions", others)
     year = next((match[0] for folder in folders(root) if (match := re.search(r"201[678]", folder.name))), "")
     source = TrainingData(
         f"ISIC {year}".strip(),
@@ -62,10 +64,14 @@ def _files(root: Path, pattern: re.Pattern[str]) -> dict[tuple[str, str], Path]:
         if not pattern.fullmatch(folder.name):
             continue
         for stem, path in by_stem(folder).items():
-            if stem.endswith("_superpixels") or "attribute" in stem:
+            if _is_other(stem):
                 continue
             if files.setdefault((split_of(folder.name), stem), path) != path:
                 raise InputError(
                     f"{folder.name}/ and {files[split_of(folder.name), stem].parent.name}/ both hold {stem}."
                 )
     return files
+
+
+def _is_other(stem: str) -> bool:
+    return stem.endswith("_superpixels") or "attribute" in stem

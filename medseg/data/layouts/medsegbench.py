@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from medseg.data.left_out import left_out
 from medseg.data.manifest import DataSet, Sample
 from medseg.errors import InputError
 from medseg.reading.archive import cache_folder
@@ -45,7 +46,9 @@ def read_medsegbench(place: Path) -> DataSet:
         for split in ("train", "val", "test")
         for image in sorted((folder / split / "images").glob("*.png"))
     ]
-    return DataSet("medsegbench", (), samples, taken=f"images and label maps of {path.name}, in its splits")
+    others = [name for name in _arrays(path) if not _ARRAY.fullmatch(name)]
+    entries = left_out("arrays that are no images or label maps of a split", others)
+    return DataSet("medsegbench", (), samples, entries, f"images and label maps of {path.name}, in its splits")
 
 
 def _arrays(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from medseg.data.listing import (
     folders,
     images_in,
     is_image,
+    names_below,
     seems_split,
     split_of,
     split_of_folders,
@@ -88,7 +89,9 @@ def read_patterns(root: Path, images: str, masks: str) -> DataSet:
     pairs = [
         Pair(shown[key], tuple(paths), split_of_folders(shown[key].relative_to(root))) for key, paths in matches.items()
     ]
-    return _data_set("patterns", root, Pairing(pairs, [], [], f"images {images}, masks {masks}"))
+    used = {path for pair in pairs for path in (pair.image, *pair.masks)}
+    aside = [path for path in walk(root) if is_image(path) and path not in used]
+    return _data_set("patterns", root, Pairing(pairs, [], aside, f"images {images}, masks {masks}"))
 
 
 def is_class_folders(root: Path) -> bool:
@@ -121,7 +124,6 @@ def read_class_folders(root: Path) -> DataSet:
         parts = tuple(MaskFile(label, files[stem]) for label, files in classes.items() if stem in files)
         samples.append(Sample(path, parts, stem, ""))
     samples, entries = finished(samples, root)
-    entries += left_out("files whose format medseg does not read", unread(root, root))
     taken = f"images in {homes[0].name}/, a class for each folder in {homes[1].name}/"
     return DataSet("class-folders", tuple(classes), samples, entries, taken)
 
@@ -157,9 +159,10 @@ def _data_set(layout: str, root: Path, pairing: Pairing) -> DataSet:
     ]
     samples, entries = finished(samples, root)
     entries += left_out("files whose format medseg does not read", unread(root, root))
-    aside = [path.relative_to(root).as_posix() for path in pairing.aside]
-    entries += left_out("copies in another format", [path.relative_to(root).as_posix() for path in pairing.copies])
-    entries += left_out("images in folders without masks, or called neither images nor masks", aside)
+    entries += left_out("copies in another format", names_below(root, pairing.copies))
+    what = "images in folders without masks, or called neither images nor masks"
+    what = "images that the patterns do not name" if layout == "patterns" else what
+    entries += left_out(what, names_below(root, pairing.aside))
     return DataSet(layout, () if one_mask else (UNNAMED,), samples, entries, pairing.taken)
 
 

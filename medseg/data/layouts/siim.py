@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.config import TrainingData
 from medseg.data.layouts.tables import images_below, read_rows
 from medseg.data.left_out import left_out
+from medseg.data.listing import is_image, stem_of, walk
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import Runs
 from medseg.errors import InputError
@@ -42,7 +43,8 @@ def read_siim(root: Path) -> DataSet:
     rows = read_siim_table(table)
     images = {name.removesuffix(".dcm"): path for name, path in images_below(root, "*.dcm").items()}
     entries = left_out("images of the table that are not here", rows.keys() - images.keys())
-    entries += left_out("images without a row in the table", images.keys() - rows.keys())
+    others = [stem_of(path) for path in walk(root) if is_image(path)]
+    entries += left_out("images without a row in the table", [name for name in others if name not in rows])
     samples = [Sample(images[name], rows[name], name, "") for name in sorted(rows.keys() & images.keys())]
     return DataSet(
         "siim-acr", ("pneumothorax",), samples, entries, f"run lengths of {table.name}, images *.dcm", _SOURCE
