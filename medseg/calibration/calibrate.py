@@ -13,7 +13,15 @@ from medseg import schema
 from medseg.arrays import Weight
 from medseg.calibration.conformal import Bounds, fit_bounds
 from medseg.calibration.temperature import Table, band, brier, ece, fit_temperature, pool, reliability
-from medseg.calibration.trust import Outcomes, Trust, TrustModel, agreement, fit_trust
+from medseg.calibration.trust import (
+    Outcomes,
+    Trust,
+    TrustModel,
+    agreement,
+    fit_trust,
+    held_out_dice,
+    spearman,
+)
 from medseg.data.samples import split_hash
 from medseg.errors import InputError, MedsegWarning
 from medseg.fitting.crossfit import HeldOut, cross_fit, with_own_weights
@@ -23,8 +31,10 @@ from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.prediction import Prediction
 from medseg.inference.uncertainty import tempered
-from medseg.report.words import signed
+from medseg.intervals import interval_by_case, mean_interval
+from medseg.report.words import score_words, signed
 from medseg.schema import require
+from medseg.scores import Score
 
 FORMAT_VERSION = 1
 ALPHAS = (0.05, 0.1, 0.2)
@@ -48,7 +58,9 @@ class Calibration:
     like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `refitted` says that
     weights and threshold were chosen on these very samples, and so anew for each fold. `before` and `after` the
     temperature are those of each fold under the temperature of the others. `trust` is None where fewer than two members
-    have weight or too few cases were held out; `bounds` has an entry for each alpha that the cases were enough for.
+    have weight or too few cases were held out; `trust_data` names what it was learnt on, where that is more than `data`
+    ("" where it is `data`), and `trust_scores` say what it is worth on cases of other folds. `bounds` has an entry for
+    each alpha that the cases were enough for.
     """
 
     data: str
@@ -64,6 +76,8 @@ class Calibration:
     after: Errors
     trust: TrustModel | None
     bounds: tuple[Bounds, ...]
+    trust_data: str = ""
+    trust_scores: tuple[Score, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -73,13 +87,20 @@ class Calibration:
 
 
 def calibrate(
-    ensemble: Ensemble, observations: Iterable[Observation], data: str, *, progress: Progress = lambda done, total: None
+    ensemble: Ensemble,
+    observations: Iterable[Observation],
+    data: str,
+    *,
+    more: Iterable[Observation] = (),
+    more_data: str = "",
+    progress: Progress = lambda done, total: None,
 ) -> Calibration:
     """Learn temperature, trust and conformal thresholds on the `observations` of the ensemble's members on validation
     samples.
 
     Everything is learnt on held-out predictions (`crossfit.cross_fit`), with weights refitted where ensemble.json says
-    that they were chosen on these samples; `data` is their name for the record. What the cases are too few for is left
+    that they were chosen on these samples; `data` is their name for the record. Trust is learnt on `more` as well,
+    other cases that no member was trained on; `more_data` names both together. What the cases are too few for is left
     out with a MedsegWarning. Raises InputError for fewer than three cases, and for an ensemble that blends by anything
     but the weighted mean.
     """
@@ -91,6 +112,9 @@ def calibrate(
     of_fold = {
         fold: _temperature([item for item in held if item.fold != fold]) for fold in {item.fold for item in held}
     }
+    others = with_own_weights(ensemble, more)
+    everything = [*held, *(cross_fit(others, refit=None) if others else [])]
+    trust, trust_scores = _learn_trust(everything, more_data or data)
     return Calibration(
         data,
         len(held),
@@ -103,8 +127,10 @@ def calibrate(
         _temperature(held),
         _errors(held, [1.0] * len(held)),
         _errors(held, [of_fold[item.fold] for item in held]),
-        _fit_trust(held),
+        trust,
         tuple(_fit_bounds(held)),
+        more_data if others else "",
+        trust_scores,
     )
 
 
@@ -170,6 +196,8 @@ def describe(calibration: Calibration, labels: Sequence[str]) -> str:
         lines += [
             f"90 % interval: Dice {signed(model.low)} to {signed(model.high)} times (1.02 − Dice), {model.cases} cases"
         ]
+        lines.append(f"learnt on {calibration.trust_data or calibration.data}; on cases of other folds:")
+        lines += [score_words(score) for score in calibration.trust_scores]
     for bounds in calibration.bounds:
         for label, outer, inner in zip(labels, bounds.outer, bounds.inner, strict=True):
             lines.append(f"alpha {bounds.alpha:g}, {label}: outer mask from {outer:.4f}, inner mask from {inner:.4f}")
@@ -201,12 +229,27 @@ def _errors(held: Sequence[HeldOut], temperatures: Sequence[float]) -> Errors:
     return Errors(ece(whole), brier(whole), ece(near), brier(near))
 
 
-def _fit_trust(held: Sequence[HeldOut]) -> TrustModel | None:
+def _learn_trust(held: Sequence[HeldOut], data: str) -> tuple[TrustModel | None, tuple[Score, ...]]:
     try:
-        return fit_trust(_outcomes(held))
+        outcomes = _outcomes(held)
+        return fit_trust(outcomes), _trust_scores(outcomes, data)
     except InputError as error:
         warnings.warn(f"{error} The calibration goes without trust.", MedsegWarning, stacklevel=3)
-        return None
+        return None, ()
+
+
+def _trust_scores(outcomes: Outcomes, data: str) -> tuple[Score, ...]:
+    """What the curves of the other folds are worth on each, over the predictions that mark something."""
+    marked = ~outcomes.empty
+    predicted, true = held_out_dice(outcomes)[marked], outcomes.dice[marked]
+    cases = [case for case, marks in zip(outcomes.cases, marked, strict=True) if marks]
+    error = mean_interval(np.abs(predicted - true).tolist(), cases)
+    low, high = interval_by_case(lambda i: spearman(predicted[i], true[i]), cases)
+    how = f"cross-fitted, {len(set(cases))} cases"
+    scores = [Score("mean error of the predicted Dice", error.mean, error.low, error.high, len(true), data, how)]
+    if np.isfinite(rank := spearman(predicted.tolist(), true.tolist())):
+        scores.append(Score("its rank correlation", rank, low, high, len(true), data, how))
+    return tuple(scores)
 
 
 def _fit_bounds(held: Sequence[HeldOut]) -> Iterator[Bounds]:

@@ -120,17 +120,24 @@ def fit_trust(outcomes: Outcomes) -> TrustModel:
     marked = ~outcomes.empty
     x, y = _position(outcomes.agreement[marked]), outcomes.dice[marked]
     cases = np.asarray(outcomes.cases, dtype=str)[marked]
-    folds = np.asarray(outcomes.folds)[marked]
-    errors = np.empty_like(y)
-    for fold in np.unique(folds):
-        held = folds == fold
-        intercept, slope = _fit_curve(x[~held], y[~held])
-        predicted = expit(intercept + slope * x[held])
-        errors[held] = (y[held] - predicted) / (1 - predicted + _SPREAD)
+    predicted = held_out_dice(outcomes)[marked]
+    errors = (y - predicted) / (1 - predicted + _SPREAD)
     low, high = -_quantile(-errors, cases), _quantile(errors, cases)
     hits = int(np.count_nonzero(outcomes.dice[outcomes.empty] == 1))
     empties = int(np.count_nonzero(outcomes.empty))
     return TrustModel(*_fit_curve(x, y), low, high, len(np.unique(cases)), empties, hits)
+
+
+def held_out_dice(outcomes: Outcomes) -> Float64[np.ndarray, "n"]:
+    """The Dice that the curve of the other folds predicts for each; nan for predictions that mark nothing."""
+    x, folds = _position(outcomes.agreement), np.asarray(outcomes.folds)
+    predicted = np.full(len(x), np.nan)
+    for fold in np.unique(folds[~outcomes.empty]):
+        held, learnt = ((folds == fold) == inside for inside in (True, False))
+        intercept, slope = _fit_curve(x[learnt & ~outcomes.empty], outcomes.dice[learnt & ~outcomes.empty])
+        predicted[held] = expit(intercept + slope * x[held])
+    predicted[outcomes.empty] = np.nan
+    return predicted
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

@@ -69,6 +69,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     calibrate.add_argument(
         "--domain", action="store_true", help="write domain.json alone: which images it suits (no network runs)"
     )
+    calibrate.add_argument(
+        "--with-test",
+        action="store_true",
+        help="learn the predicted Dice on the test split too, where val has too few cases: no member was trained on it",
+    )
     calibrate.add_argument("--test", action="store_true", help="check the calibration.json there on the test split")
     calibrate.set_defaults(run=_calibrate)
 
@@ -227,11 +232,23 @@ def _calibrate(options: argparse.Namespace) -> None:
     everything, _ = read_checked(options, ensemble.config.labels, divisions(ensemble), "val")
     _write_domain(options, everything, folder)
     samples = select(everything, "val")
-    with tqdm(total=len(samples), desc="predicting") as bar:
-        observations = list(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
-    name = f"{options.data.resolve().name}, validation split"
+    tested = select(everything, "test") if options.with_test else []
+    with tqdm(total=len(samples) + len(tested), desc="predicting") as bar:
+        observations, more = (
+            list(observe(ensemble.members, part, progress=lambda done, total: bar.update())) if part else []
+            for part in (samples, tested)
+        )
+    name = options.data.resolve().name
+    both = f"{name}, validation and test splits (n = {len(samples)} + {len(tested)})" if tested else ""
     with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
-        calibration = calibrate(ensemble, observations, name, progress=lambda done, total: bar.update())
+        calibration = calibrate(
+            ensemble,
+            observations,
+            f"{name}, validation split",
+            more=more,
+            more_data=both,
+            progress=lambda done, total: bar.update(),
+        )
     schema.dump(calibration, folder / CALIBRATION)
     print(describe(calibration, ensemble.config.labels))
 
@@ -269,5 +286,7 @@ def _check(options: argparse.Namespace, ensemble: Ensemble, calibration: Calibra
         figures = check(calibration, ensemble, samples, progress=lambda done, total: bar.update())
     cases = len({sample.case for sample in samples})
     print(f"Calibrated on {calibration.data}, n = {calibration.n}.")
+    if calibration.trust_data:
+        print(f"The predicted Dice was learnt on {calibration.trust_data}: on these its figures below flatter.")
     print(f"Checked on the test split of {options.data}, n = {len(samples)} images of {cases} cases.\n")
     print(report(figures))

@@ -42,7 +42,7 @@ class Believed:
         calibration = self._calibration
         voting = [index for index, weight in enumerate(prediction.weights) if np.any(weight)]
         if calibration is not None and calibration.trust and is_calibrated(calibration, prediction):
-            self._score = f"the predicted Dice, calibrated on {calibration.data}"
+            self._score = f"the predicted Dice, calibrated on {calibration.trust_data or calibration.data}"
             self._trust.append(judge(calibration, prediction).dice)
         elif len(voting) > 1:
             self._score = "the agreement of the members (mean Dice of every two)"

@@ -93,6 +93,28 @@ def test_weights_chosen_on_these_samples_are_chosen_anew_for_each_fold(ensemble:
     assert not calibrate(other, observe(other.members, few), "discs").refitted
 
 
+def test_trust_may_be_learnt_on_more_cases_that_no_member_saw(ensemble: Ensemble, found: Calibration) -> None:
+    """Ten validation cases are too few for an interval; temperature and bounds stay theirs."""
+    few, tested = samples(10), samples(15, seed=3)
+    with pytest.warns(MedsegWarning, match="without (trust|that rate)"):
+        alone = calibrate(ensemble, observe(ensemble.members, few), "discs")
+    assert (alone.trust, alone.trust_scores) == (None, ())
+    more = observe(ensemble.members, tested)
+    with pytest.warns(MedsegWarning, match="without that rate"):
+        both = calibrate(ensemble, observe(ensemble.members, few), "discs", more=more, more_data="discs, val and test")
+    assert both.trust is not None
+    assert (both.trust.cases, both.n, both.temperature, both.bounds) == (25, 10, alone.temperature, alone.bounds)
+    assert both.trust_data == "discs, val and test"
+    error, correlation = both.trust_scores
+    assert error.n == 25
+    assert error.low is not None
+    assert 0 < error.low < error.value < 0.2
+    assert correlation.value > 0.8
+    assert "learnt on discs, val and test; on cases of other folds:" in describe(both, ["blob"])
+    assert found.trust_data == ""
+    assert found.trust_scores[0].n == 40
+
+
 def test_members_that_are_too_sure_are_cooled(found: Calibration) -> None:
     assert found.temperature > 1.2
     assert found.after.ece < found.before.ece

@@ -191,6 +191,6 @@ def verdict(view_state: ViewState) -> str:
     if judged is None:
         return "No predicted Dice: the ensemble was calibrated on too few cases for one."
     expected = f"**Predicted Dice {judged.dice:.2f}**, 90 % interval {judged.low:.2f} to {judged.high:.2f}."
-    data = f"{plain(calibration.data)} (n = {calibration.n})"
+    data = plain(calibration.trust_data or f"{calibration.data} (n = {calibration.n})")
     learnt = f"From how far the models agree, as learnt on {data}; for images like those."
     return f"{expected} {LOOK} {learnt}" if judged.look_yourself else f"{expected} {learnt}"
