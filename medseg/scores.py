@@ -15,6 +15,9 @@ Contender = Literal["fitted", "equal", "best single", "per label"]
 """What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
 several labels are decided alone, the weights it found for each label."""
 
+SURELY, FAR = 2.0, 3.0
+"""Standard errors of a difference between contenders that are more than chance, and that tell members far apart."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -40,14 +43,13 @@ class Score:
             if value is not None and math.isnan(value):
                 object.__setattr__(self, bound, None)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Of a difference: whether it is above 0 by more than one standard error, taken from the interval in files of
-        before."""
+    def leads(self, errors: float) -> bool:
+        """Of a difference: whether it is above 0 by more than so many standard errors, taken from the interval in files
+        of before."""
         error = self.error
         if error is None:
             error = 0.0 if self.low is None or self.high is None else (self.high - self.low) / 3.92
-        return self.value > error
+        return self.value > errors * error
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,22 @@ class Nested:
     def shared(self) -> Contender:
         """The contender to take, of those whose weights all labels share, by one rule for all: of those that drop no
         label the fitted weights, which lose least where cases are few, unless equal weights or a single member are
-        ahead by more than one standard error. Which one leads by less is chance. Where nothing differs at all, equal
-        weights are simplest.
+        ahead by more than SURELY standard errors. Which one leads by less is chance. Where members are so unequal that
+        the best is ahead of equal weights by more than FAR, weights of the others are chance too: it is taken where
+        fitted weights are not ahead of it. Where nothing differs at all, equal weights are simplest.
 
-        Source: the one-standard-error rule of Breiman et al., Classification and regression trees, 1984;
-        `benchmarks/coverage.py` prints what it costs.
+        `benchmarks/coverage.py nested` prints what this costs.
         """
         order: tuple[Contender, ...] = ("fitted", "equal", "best single")
         sound = [contender for contender in order if contender not in self.drops] or list(order)
         taken = sound[0]
         for contender in sound[1:]:
             ahead = self._difference(contender, taken)
-            if ahead.is_ahead or (contender == "equal" and ahead.value == 0 == (ahead.error or 0)):
+            if ahead.leads(SURELY) or (contender == "equal" and ahead.value == 0 == (ahead.error or 0)):
                 taken = contender
+        unequal = self.single_over_equal is not None and self.single_over_equal.leads(FAR)
+        if taken == "fitted" and unequal and self.over_best_single.value < 0 and "best single" in sound:
+            return "best single"
         return taken
 
     def _difference(self, contender: Contender, other: Contender) -> Score:
@@ -101,11 +106,11 @@ class Nested:
 
     @property
     def recommended(self) -> Contender:
-        """ "per label" where it drops no label and is ahead of `shared` by more than one standard error, or `shared`
-        drops one; else `shared`."""
+        """ "per label" where it drops no label and is ahead of `shared` by more than SURELY standard errors, or
+        `shared` drops one; else `shared`."""
         if self.over_shared is None or "per label" in self.drops:
             return self.shared
-        return "per label" if self.over_shared.is_ahead or self.shared in self.drops else self.shared
+        return "per label" if self.over_shared.leads(SURELY) or self.shared in self.drops else self.shared
 
 
 @dataclass(frozen=True)

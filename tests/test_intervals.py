@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from medseg.errors import InputError
-from medseg.intervals import FEWEST_CASES, difference_interval, interval_by_case, mean_interval, ratio_interval
+from medseg.intervals import (
+    FEWEST_CASES,
+    REUSED,
+    difference_interval,
+    interval_by_case,
+    mean_interval,
+    ratio_difference,
+    ratio_interval,
+)
 
 
 def names(count: int) -> list[str]:
@@ -117,3 +125,14 @@ def test_a_statistic_that_is_no_mean_resamples_whole_cases() -> None:
     assert 0.1 <= low < 0.5 < high <= 0.9
     assert np.isnan(interval_by_case(lambda rows: values[rows].mean(), ["a"] * 30)).all()
     assert np.isnan(interval_by_case(lambda rows: np.nan, cases)).all()
+
+
+def test_cases_that_are_used_again_get_a_wider_interval() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = (np.stack([rng.random((40, 1)), np.ones((40, 1))], axis=-1) for _ in range(2))
+    for once, again in (
+        (ratio_interval(ours, names(40)), ratio_interval(ours, names(40), alpha=REUSED)),
+        (ratio_difference(ours, theirs, names(40)), ratio_difference(ours, theirs, names(40), REUSED)),
+    ):
+        assert again.low < once.low < once.high < again.high
+        assert again.mean == once.mean

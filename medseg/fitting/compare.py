@@ -13,7 +13,7 @@ from medseg.fitting.labels import PerLabel, are_apart, choose_per_label
 from medseg.fitting.measure import Measure
 from medseg.fitting.observations import Observations
 from medseg.fitting.search import Chosen, Scores, at_half, choose, equal, grid, scores_alone, search, sound_members
-from medseg.intervals import Estimate, weights_by_case
+from medseg.intervals import REUSED, Estimate, weights_by_case
 from medseg.scores import Contender, FitMethod, Nested, Score
 
 RESAMPLES = 200
@@ -94,7 +94,7 @@ class Comparison:
     def nested(self) -> Nested:
         """Each contender chosen without a fold and scored on it, over all folds."""
         rounds = [self.choose(fold) for fold in range(max(self._fold_of) + 1)]
-        how = f"nested cross-validation by case, {len(rounds)} folds"
+        how = f"nested cross-validation by case, {len(rounds)} folds, interval widened for the re-use of cases"
         marked: dict[Contender, Int64[np.ndarray, "n K 3"]] = {
             "best single": self._held_out([each.best_single for each in rounds]),
             "equal": self._held_out([each.equal for each in rounds]),
@@ -142,11 +142,11 @@ class Comparison:
         return np.array([self.counts(chosen[fold])[i] for i, fold in enumerate(self._fold_of)])
 
     def _mean(self, counts: Int64[np.ndarray, "n K 3"], how: str) -> Score:
-        estimate = self._measure.estimate(counts, self._observations.cases)
+        estimate = self._measure.estimate(counts, self._observations.cases, REUSED)
         return score(self._measure, estimate, self._observations.split, how)
 
     def _ahead(self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"], how: str) -> Score:
-        estimate = self._measure.difference(counts, others, self._observations.cases)
+        estimate = self._measure.difference(counts, others, self._observations.cases, REUSED)
         return score(self._measure, estimate, self._observations.split, f"paired difference, {how}")
 
 

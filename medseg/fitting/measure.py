@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from medseg.fitting.thresholds import Counts
-from medseg.intervals import Estimate, ratio_difference, ratio_interval
+from medseg.intervals import ALPHA, Estimate, ratio_difference, ratio_interval
 from medseg.scores import Average, FitMetric
 
 
@@ -44,15 +44,19 @@ class Measure:
             values = (self.ratio(counts) * shows).sum(axis=0) / np.maximum(shows.sum(axis=0), 1)
         return np.asarray(np.where(shows.any(axis=0), values, np.nan))
 
-    def estimate(self, counts: Int64[np.ndarray, "n K 3"], cases: Sequence[str]) -> Estimate:
+    def estimate(self, counts: Int64[np.ndarray, "n K 3"], cases: Sequence[str], alpha: float = ALPHA) -> Estimate:
         """`mean` with its 95 % interval by case."""
-        return ratio_interval(self._terms(counts), cases)
+        return ratio_interval(self._terms(counts), cases, alpha=alpha)
 
     def difference(
-        self, counts: Int64[np.ndarray, "n K 3"], others: Int64[np.ndarray, "n K 3"], cases: Sequence[str]
+        self,
+        counts: Int64[np.ndarray, "n K 3"],
+        others: Int64[np.ndarray, "n K 3"],
+        cases: Sequence[str],
+        alpha: float = ALPHA,
     ) -> Estimate:
         """`mean` minus that of `others`, which saw the same images: each resample weighs the same cases for both."""
-        return ratio_difference(self._terms(counts), self._terms(others), cases)
+        return ratio_difference(self._terms(counts), self._terms(others), cases, alpha)
 
     def _terms(self, counts: Int64[np.ndarray, "n K 3"]) -> Float64[np.ndarray, "n L 2"]:
         """Numerator and denominator of each image: for each label where pixels are pooled, else of the labels' mean."""
