@@ -56,6 +56,12 @@ def test_axe_finds_nothing_in_any_tab(browser: Browser, server: str, size: str, 
         pytest.skip("axe-core is not there: run tests/viewers/install (npm)")
     page = opened(browser, server, size, scheme)
     page.add_script_tag(path=AXE)
+    page.click("[data-do=pens]")
+    assert page.evaluate(RUN) == [], "before drawing"
+    page.click("[data-begin=nothing]")
+    page.wait_for_selector(".drawing [data-tool=brush]")
+    assert page.evaluate(RUN) == [], "while drawing"
+    page.click("[data-do=pens]")
     for part in PARTS:
         page.get_by_role("tab", name=part).click()
         if part == "About the models":

@@ -14,6 +14,7 @@ import PIL.Image
 from jaxtyping import UInt8
 
 from medseg.app.render import images
+from medseg.app.state.editing import BEGINNINGS
 from medseg.calibration.conformal import inner_outer
 from medseg.correct import to_grid
 from medseg.image import Image
@@ -21,6 +22,7 @@ from medseg.inference.record import INSISTED
 from medseg.report.html import data_uri
 
 if TYPE_CHECKING:
+    from medseg.app.state.editing import Editing
     from medseg.app.state.view_state import ViewState
     from medseg.arrays import Masks, Probabilities, Stack
     from medseg.calibration.conformal import Bounds
@@ -96,7 +98,7 @@ def result(view_state: ViewState) -> dict[str, Any]:
         "field": pack(to_bytes(view.probabilities)) if view.blend in BLENDED_HERE else [],
         "bounds": [pack(mask_bits(masks)) for masks in lines],
         "rates": [bounds.alpha for bounds in view_state.offered_bounds if _differ(view_state, bounds)],
-        "truth": [] if view_state.truth is None else pack(mask_bits(_truth(view_state.truth, view.image.size))),
+        "truth": [] if view_state.truth is None else pack(mask_bits(_on_view(view_state.truth, view.image.size))),
         "weights": [np.broadcast_to(weight, len(view.labels)).tolist() for weight in view.weights],
         "threshold": view.threshold,
         "blend": view.blend,
@@ -108,6 +110,12 @@ def result(view_state: ViewState) -> dict[str, Any]:
     }
 
 
+def drawing(view_state: ViewState, editing: Editing) -> dict[str, Any]:
+    """What strokes are made on: the masks that the drawing was begun with, on the grid of the view."""
+    masks = pack(mask_bits(_on_view(editing.base.masks, view_state.view.image.size)))
+    return {"token": editing.token, "beginning": BEGINNINGS[editing.beginning], "masks": masks}
+
+
 def _differ(view_state: ViewState, bounds: Bounds) -> bool:
     """Whether the bounds draw anything but the mask's own outline."""
     masks = view_state.view.masks
@@ -115,8 +123,8 @@ def _differ(view_state: ViewState, bounds: Bounds) -> bool:
     return bool((inner != masks).any() or (outer != masks).any())
 
 
-def _truth(truth: Masks, size: tuple[int, int]) -> Masks:
-    return np.stack([to_grid(mask, size) for mask in truth])
+def _on_view(masks: Masks, size: tuple[int, int]) -> Masks:
+    return np.stack([to_grid(mask, size) for mask in masks])
 
 
 def _png(pixels: UInt8[np.ndarray, "h w 3"] | np.ndarray) -> str:

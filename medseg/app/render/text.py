@@ -10,7 +10,6 @@ from medseg.inference.record import areas
 from medseg.report.words import of_today
 
 if TYPE_CHECKING:
-    from medseg.app.state.editing import Editing
     from medseg.app.state.view_state import ViewState
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
@@ -38,9 +37,7 @@ BLENDS = {
 
 LOOK = "⚠ **Look at this yourself.**"
 
-NO_TRUTH = (
-    "Add the true mask of this image, or draw one below, to see Dice, IoU, precision, recall, accuracy and HD95 here."
-)
+NO_TRUTH = "Add the true mask of this image, or draw it, to see Dice, IoU, precision, recall, accuracy and HD95 here."
 
 
 def score_table(view_state: ViewState, rows: list[dict[str, object]]) -> str:
@@ -67,18 +64,6 @@ def protocol(view_state: ViewState) -> str:
         "accuracy also counts the background. HD95: 95th percentile of the distances between the outlines. Nothing to "
         "find and nothing found counts as overlap 1 and distance 0; only one of them empty as 0 and ∞."
     )
-
-
-def change_table(view_state: ViewState, editing: Editing) -> str:
-    """What strokes changed: overlap with what was begun with, and areas, as a Markdown table."""
-    several = len(view_state.prediction.labels) > 1
-    heads = [*(["Label"] if several else []), "Dice", "IoU", "Added", "Removed", "Area before", "Area after"]
-    lines = [_line(heads), _line(["---:"] * len(heads))]
-    for label, change in zip(view_state.prediction.labels, editing.now.changes, strict=True):
-        pixels = (change.fp, change.fn, change.tp + change.fn, change.tp + change.fp)
-        cells = [f"{change.dice:.3f}", f"{change.iou:.3f}", *(f"{count:,} px" for count in pixels)]
-        lines.append(_line([*([plain(label)] if several else []), *cells]))
-    return "\n".join(lines) + f"\n\nAgainst {editing.beginning} it was begun with, on the image's own grid."
 
 
 def summary(view_state: ViewState) -> str:

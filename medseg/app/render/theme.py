@@ -25,9 +25,9 @@ THEME = gr.themes.Default(
 
 CSS = """
 li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
-#scores, #change, #fit-result { overflow-x: auto; }
-:is(#scores, #change, #fit-result) table { font-variant-numeric: tabular-nums; }
-:is(#scores, #change, #fit-result) :is(th, td) { white-space: nowrap; padding: 6px 10px;
+#scores, #fit-result { overflow-x: auto; }
+:is(#scores, #fit-result) table { font-variant-numeric: tabular-nums; }
+:is(#scores, #fit-result) :is(th, td) { white-space: nowrap; padding: 6px 10px;
     border-color: var(--border-color-primary); }
 #looking input[type=range]::-webkit-slider-thumb { border: 1px solid var(--slider-color); }
 #looking input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
@@ -40,7 +40,6 @@ li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
 #batch-table td:first-child { width: 1px; }
 #batch-table button { padding: 0; border: 0; background: none; cursor: pointer; }
 #batch-table img { max-width: none; margin: 0; }
-#editor [aria-label="Clear canvas"] { display: none; } /* it would clear the image too */
 .evidence { line-height: 1.45; }
 .evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
 .evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }

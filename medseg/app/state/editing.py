@@ -1,4 +1,4 @@
-"""What a visitor draws by hand: the mask that was begun with, and the strokes so far."""
+"""A drawing by hand: the masks it was begun with, and what the strokes made of them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medseg.app.state.view_state import ViewState
+    from medseg.arrays import Masks
     from medseg.correct import Correction
-    from medseg.image import Image
-    from medseg.inference.ensemble import Ensemble
+
+BEGINNINGS = {"ensemble": "the ensemble's mask", "nothing": "an empty mask", "truth": "the truth that was there"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Editing:
-    """What is drawn on. `base` is the correction when label number `label` was put into the editor, `now` has the
-    strokes made since. Strokes come with the `token` of what they were made on."""
+    """A drawing. `base` is the correction before the first stroke, `now` has the strokes, which the browser sends whole
+    with the `token` of what they were made on. `labels` and `where` (opening and frame) say what it is of; `before` is
+    the truth, and its source, that it stands in the place of."""
 
-    image: Image
-    ensemble: Ensemble
+    where: tuple[int, int]
+    labels: tuple[str, ...]
     beginning: str
     base: Correction
     now: Correction
-    label: int = 0
+    before: tuple[Masks | None, str | None]
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-
-    def is_of(self, view_state: ViewState) -> bool:
-        """Whether image and ensemble are still the ones on the page."""
-        return self.image is view_state.prediction.image and self.ensemble is view_state.ensemble

@@ -47,7 +47,6 @@ class Session:
         self.scores = Scores()
         self.curves = Curves()
         self.wanted_label: str | None = None
-        self.correcting = False
         self.editing: Editing | None = None
         self.cancelled = threading.Event()
         self.stopped = threading.Event()  # ends the run over all frames
@@ -183,10 +182,13 @@ class Session:
         """Take the true mask from a file, which must fit the open image. Returns the state that has it."""
         before = self.view_state
         image, labels = before.prediction.image, before.ensemble.config.labels
-        return self.set_truth(image, read_mask_file(path, labels, like=image), source)
+        masks = read_mask_file(path, labels, like=image)
+        self.editing = None
+        return self.set_truth(image, masks, source)
 
-    def set_truth(self, image: Image, masks: Masks, source: str) -> ViewState:
-        """Take `masks` (K, H, W) as the truth of the open image if that is still `image`; returns the state of now."""
+    def set_truth(self, image: Image, masks: Masks | None, source: str | None) -> ViewState:
+        """Take `masks` (K, H, W) as the truth of the open image, or none, if it is still `image`; returns the state of
+        now."""
         with self._changing:
             now = self.view_state
             if now.prediction.image is not image:  # another image was opened meanwhile

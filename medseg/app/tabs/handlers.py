@@ -15,6 +15,7 @@ from medseg.app.render.offer import offer
 from medseg.app.render.pull import pull
 from medseg.app.state import registry
 from medseg.app.state.contents import Content, contents_of
+from medseg.app.state.drawing import drawing
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import warning
@@ -34,7 +35,9 @@ def view(session: Session, *, whole: bool = False, is_new: bool = True) -> dict[
     if is_other:
         session.token = secrets.token_hex(8)
     session.sent_results += is_new
+    editing = drawing(session)
     value = {"token": session.token, "number": session.sent_results, "result": planes.result(view_state)}
+    value |= {"drawing": editing.token if editing else ""}
     return value | planes.opened(view_state) if is_other or whole else value
 
 

@@ -12,7 +12,7 @@ from medseg.app.state import registry
 from medseg.app.state.registry import allows_hub
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.correct import draw_correct, refresh
+from medseg.app.tabs.correct import connect_drawing
 from medseg.app.tabs.downloads import draw_downloads
 from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, named_files
 from medseg.app.tabs.frames import draw_frames
@@ -60,7 +60,7 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
             with gr.Column(elem_classes=["card", "of-truth"]):
                 truth, scores, label = draw_truth(session)
     texts += scores
-    corrected = draw_correct(session, [viewer, *texts])
+    connect_drawing(session, viewer, texts)
     displayed = [viewer, *texts, notes]
     changing = [contents, *displayed, mixer, number]
     reopened = [ensemble, *changing]
@@ -89,7 +89,7 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     for event in (first, example, opened, picked, other, fetched, again):
         event.then(None, js=DONE).then(handlers.settled, session, viewer, **QUIET).then(
             offered_labels, session, label, **QUIET
-        ).then(refresh, session, corrected, **QUIET)
+        )
     settled.then(None, js=DONE)
     for event in (first, example, opened, picked, other, fetched, again, settled, added):
         event.then(handlers.draw_pull, session, pulling, **NEWEST)

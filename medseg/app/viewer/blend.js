@@ -5,6 +5,7 @@
 // only the others ("open" pixels) are blended again, usually a few per cent of the image.
 
 const NEAREST = 2 ** -11; // as in medseg/inference/blend.py: no member alone has a veto
+const HAIR = 1e-4; // over the cut-off, or under it: a field of 32 bits may hold a cut-off itself as a little less
 const TIE = 1e-9; // likewise: two halves of the weight, summed in different orders, differ by rounding
 
 // From the library's name of a blend to the table by which a member's byte counts, and how the sum becomes a number.
@@ -18,24 +19,34 @@ const SUMS = {
   "majority vote": [(byte) => (byte >= 128 ? 1 : 0), (sum) => sum], // 0.5 is stored as 128
 };
 
-function canBlend(how, task) {
-  // Labels that exclude each other need all labels at once beyond the mean; STAPLE and stacking are the library's.
-  return task === "multiclass" ? how === "weighted mean" : how === "median" || how in SUMS;
+const canBlend = (how) => how === "median" || how in SUMS; // STAPLE and stacking are the library's
+
+// Every label made ready. Labels that exclude each other have their open pixels in common: each is decided by all.
+function prepareAll(labels, width, height, task) {
+  const isJoint = task === "multiclass" && labels.length > 1, isOpen = isJoint && new Uint8Array(width * height);
+  if (isJoint) for (const planes of labels) for (let at = 0; at < isOpen.length; at++) isOpen[at] |= differ(planes, at);
+  return Object.assign(labels.map((planes) => prepare(planes, width, height, isOpen)), { isJoint });
+}
+
+// Whether weights decide about a pixel: some member is not sure, or they contradict each other.
+function differ(planes, at) {
+  const first = planes[0][at];
+  if (first !== 0 && first !== 255) return true;
+  for (let m = 1; m < planes.length; m++) if (planes[m][at] !== first) return true;
+  return false;
 }
 
 // One label of M planes (Uint8Array, width × height each), made ready: the open pixels, each member's bytes there, a
 // field that already holds the others, and the cells of four neighbours through which an outline may run.
-function prepare(planes, width, height) {
+function prepare(planes, width, height, isOpen = null) {
   const stride = width + 2;
   const state = new Uint8Array(stride * (height + 2)); // 0: all say 0, 1: all say 255, 2: open
   let count = 0;
   for (let y = 0, from = 0; y < height; y++) {
     for (let x = 0, to = (y + 1) * stride + 1; x < width; x++, from++, to++) {
-      const first = planes[0][from];
-      let open = first !== 0 && first !== 255;
-      for (let m = 1; !open && m < planes.length; m++) open = planes[m][from] !== first;
-      state[to] = open ? 2 : first && 1;
-      count += open;
+      const open = isOpen ? isOpen[from] : differ(planes, from);
+      state[to] = open ? 2 : planes[0][from] && 1;
+      count += open ? 1 : 0;
     }
   }
   const index = new Int32Array(count);
@@ -63,14 +74,26 @@ function cellsOf(state, stride) {
   return cells.slice(0, count);
 }
 
+// Blend all labels by `weights` (for each label one a member) into their fields.
+function blendAll(labels, how, weights) {
+  if (labels.isJoint && how === "geometric") return pool(labels, weights.map(shared));
+  const isVote = labels.isJoint && how === "majority vote";
+  (isVote ? votes(labels) : labels).forEach((label, k) => blend(label, isVote ? "weighted mean" : how, weights[k]));
+  if (labels.isJoint) cap(labels);
+}
+
+function shared(weights) {
+  const total = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / total);
+}
+
 // Blend the open pixels of `label` by `weights` (one a member) into its field.
 function blend(label, how, weights) {
-  const total = weights.reduce((a, b) => a + b, 0);
-  const part = weights.map((w, m) => [w / total, label.bytes[m]]).filter(([share]) => share > 0);
-  if (how === "median") return median(label, part);
+  const shares = shared(weights);
+  if (how === "median") return median(label, shares);
   const [counts, finish] = SUMS[how];
   const sum = label.sum.fill(0);
-  for (const [share, bytes] of part) {
+  for (const [share, bytes] of shares.map((share, m) => [share, label.bytes[m]]).filter(([share]) => share > 0)) {
     const table = Float32Array.from({ length: 256 }, (_, byte) => share * counts(byte));
     for (let j = 0; j < sum.length; j++) sum[j] += table[bytes[j]];
   }
@@ -79,24 +102,85 @@ function blend(label, how, weights) {
   else for (let j = 0; j < sum.length; j++) field[index[j]] = sum[j];
 }
 
-// The mean of the lower and the upper weighted median, as the library has it.
-function median(label, part) {
-  const { index, field } = label, n = part.length;
-  const values = new Float64Array(n), shares = new Float64Array(n);
-  for (let j = 0; j < index.length; j++) {
+// The mean of the lower and the upper weighted median, as the library has it. The members' order at a pixel does not
+// depend on the weights: it is sorted once.
+function median(label, shares) {
+  const { order, values } = (label.sorted ??= sorted(label)), { index, field } = label, n = shares.length;
+  for (let j = 0, from = 0; j < index.length; j++, from += n) {
+    let i = from, reached = shares[order[i]];
+    while (reached < 0.5 - TIE) reached += shares[order[++i]];
+    const lower = values[i];
+    while (reached < 0.5 + TIE && i < from + n - 1) reached += shares[order[++i]];
+    field[index[j]] = (lower + values[i]) / 510;
+  }
+}
+
+function sorted({ bytes, index }) {
+  const n = bytes.length, order = new Uint8Array(index.length * n), values = new Uint8Array(index.length * n);
+  for (let j = 0, from = 0; j < index.length; j++, from += n)
     for (let m = 0; m < n; m++) {
-      const [share, bytes] = part[m], value = bytes[j];
-      let at = m;
-      for (; at > 0 && values[at - 1] > value; at--) (values[at] = values[at - 1]), (shares[at] = shares[at - 1]);
-      (values[at] = value), (shares[at] = share);
+      const value = bytes[m][j];
+      let at = from + m;
+      for (; at > from && values[at - 1] > value; at--) (values[at] = values[at - 1]), (order[at] = order[at - 1]);
+      (values[at] = value), (order[at] = m);
     }
-    let lower = values[0], upper = values[0], reached = shares[0];
-    for (let m = 1; m < n; m++) {
-      if (reached < 0.5 - TIE) lower = values[m];
-      if (reached < 0.5 + TIE) upper = values[m];
-      reached += shares[m];
+  return { order, values };
+}
+
+// --- labels that exclude each other (multiclass), as in medseg/inference/blend.py
+
+// The labels with each member's vote in place of its bytes: it votes with its own mask at one half.
+function votes(labels) {
+  labels.votes ??= labels.map((label) => ({ ...label, bytes: label.bytes.map((bytes) => new Uint8Array(bytes.length)) }));
+  if (labels.votes.isCounted) return labels.votes;
+  labels[0].bytes.forEach((_, m) => {
+    for (let j = 0; j < labels[0].index.length; j++) {
+      const best = winner(labels.length, (k) => labels[k].bytes[m][j], 127.5);
+      if (best >= 0) labels.votes[best].bytes[m][j] = 255;
     }
-    field[index[j]] = (lower + upper) / 510;
+  });
+  labels.votes.isCounted = true;
+  return labels.votes;
+}
+
+// The label that has a pixel: the largest (of equal ones the first), where their sum reaches the cut-off; else -1.
+function winner(count, value, cutOff) {
+  let sum = 0, best = 0;
+  for (let k = 0; k < count; k++) {
+    sum += value(k);
+    if (value(k) > value(best)) best = k;
+  }
+  return sum >= cutOff ? best : -1;
+}
+
+// The geometric mean, with the background as one more label, which has a member's mean weight.
+function pool(labels, shares) {
+  const logs = Float64Array.from({ length: 256 }, (_, byte) => Math.log(Math.max(byte / 255, NEAREST)));
+  const members = labels[0].bytes.map((_, m) => m), rest = members.map((m) => shares.reduce((sum, of) => sum + of[m], 0) / labels.length);
+  const sums = new Float64Array(labels.length);
+  for (let j = 0; j < labels[0].index.length; j++) {
+    let none = 0;
+    sums.fill(0);
+    for (const m of members) {
+      let left = 255;
+      for (let k = 0; k < sums.length; k++) {
+        left -= labels[k].bytes[m][j];
+        if (shares[k][m]) sums[k] += shares[k][m] * logs[labels[k].bytes[m][j]];
+      }
+      none += rest[m] && rest[m] * logs[Math.max(left, 0)];
+    }
+    let total = Math.exp(none);
+    for (let k = 0; k < sums.length; k++) total += sums[k] = Math.exp(sums[k]);
+    for (let k = 0; k < sums.length; k++) labels[k].field[labels[k].index[j]] = sums[k] / total;
+  }
+}
+
+// Labels whose sum exceeds 1 are divided by it.
+function cap(labels) {
+  for (const at of labels[0].index) {
+    let sum = 0;
+    for (const { field } of labels) sum += field[at];
+    if (sum > 1) for (const { field } of labels) field[at] /= sum;
   }
 }
 
@@ -115,21 +199,12 @@ function spread(label, weights, out) {
   }
 }
 
-// Labels that exclude each other: a pixel is foreground where their sum reaches the cut-off, and then of its largest.
-// The fields are bent so that a field reaches the cut-off where its label has the pixel, and nowhere else.
+// A pixel is of one label at most: the fields are bent so that a field reaches the cut-off where its label has the
+// pixel, and nowhere else.
 function exclude(labels, cutOff) {
-  for (let at = 0; at < labels[0].field.length; at++) {
-    let sum = 0, best = 0;
-    for (let k = 0; k < labels.length; k++) {
-      sum += labels[k].field[at];
-      if (labels[k].field[at] > labels[best].field[at]) best = k;
-    }
-    if (!sum) continue;
-    for (let k = 0; k < labels.length; k++) {
-      const field = labels[k].field;
-      if (k === best && sum >= cutOff) field[at] = Math.max(field[at], cutOff);
-      else field[at] = Math.min(field[at], cutOff - 1e-4);
-    }
+  for (const at of labels[0].index) {
+    const best = winner(labels.length, (k) => labels[k].field[at], cutOff);
+    labels.forEach(({ field }, k) => (field[at] = k === best ? Math.max(field[at], cutOff + HAIR) : Math.min(field[at], cutOff - HAIR)));
   }
 }
 
@@ -143,7 +218,7 @@ function bend(label, mask, bit, cutOff) {
       const inside = (mask[from] >> bit) & 1;
       if (inside === Number(field[at] >= cutOff)) continue;
       isOdd ||= field[at] === certain[at];
-      field[at] = inside ? cutOff : cutOff - 1e-4;
+      field[at] = inside ? cutOff + HAIR : cutOff - HAIR;
     }
   }
   return isOdd ? cellsOf(Uint8Array.from(field, (value) => value >= cutOff), stride) : label.cells;
@@ -172,27 +247,27 @@ function stepsOf(cell, stride, corners) {
   }
 }
 
+let following = new Int32Array(0); // the edge after each edge, 0 where there is none: all 0 between two calls
+
 // The outlines of the pixels whose field reaches `cutOff`: closed lines [x0, y0, x1, y1, …] in pixels of the image.
 // A pixel's centre lies inside an outline just where the pixel is in the mask.
 function outlines(field, cells, width, height, cutOff) {
-  const stride = width + 2, next = new Map();
+  const stride = width + 2, starts = [];
+  if (following.length < 2 * field.length) following = new Int32Array(2 * field.length);
   for (let n = 0; n < cells.length; n++) {
     const c = cells[n];
     const corners = (field[c] >= cutOff) | ((field[c + 1] >= cutOff) << 1) | ((field[c + stride + 1] >= cutOff) << 2) | ((field[c + stride] >= cutOff) << 3);
     if (corners === 0 || corners === 15) continue;
     const steps = stepsOf(c, stride, corners);
-    next.set(steps[0], steps[1]);
-    if (steps.length === 4) next.set(steps[2], steps[3]);
+    for (let at = 0; at < steps.length; at += 2) following[steps[at]] = steps[at + 1], starts.push(steps[at]);
   }
   const lines = [];
-  for (const [start] of next) {
-    if (!next.has(start)) continue;
+  for (const start of starts) {
+    if (!following[start]) continue;
     const line = [];
-    for (let edge = start; next.has(edge); ) {
+    for (let edge = start, next; (next = following[edge]); edge = next) {
       addPoint(line, edge, field, stride, width, height, cutOff);
-      const following = next.get(edge);
-      next.delete(edge);
-      edge = following;
+      following[edge] = 0;
     }
     lines.push(line);
   }

@@ -51,13 +51,9 @@ on(window, "offline", () => (offline.hidden = false));
 on(window, "online", () => (offline.hidden = true));
 offline.hidden = navigator.onLine;
 
-// --- strokes that nothing has been made of yet: the browser asks before they are left
+// --- strokes that are in no file yet: the browser asks before they are left
 
-let strokes = false;
-on(document, "pointerup", (event) => (strokes ||= Boolean(event.target.closest?.("#editor canvas"))));
-on(document, "click", (event) => (strokes &&= !event.target.closest("#use-as-truth, #get-pair")));
-on(document, "medseg:opened", () => (strokes = false));
-on(window, "beforeunload", (event) => strokes && event.preventDefault());
+on(window, "beforeunload", (event) => store.unsaved?.() && event.preventDefault());
 
 // --- the sheets of a phone: one part of the page under the image at a time
 
@@ -81,10 +77,10 @@ on(document, "medseg:frame", ({ detail }) => {
 
 function name() {
   document.querySelectorAll(".upload-container[aria-label]").forEach((button) => button.removeAttribute("aria-label"));
-  document.querySelectorAll("#scores:not([tabindex]), #change:not([tabindex])").forEach((table) => {
+  document.querySelectorAll("#scores:not([tabindex])").forEach((table) => {
     table.tabIndex = 0;
     table.setAttribute("role", "region");
-    table.setAttribute("aria-label", table.id === "scores" ? "Scores" : "What changed");
+    table.setAttribute("aria-label", "Scores");
   });
 }
 store.namer?.disconnect();

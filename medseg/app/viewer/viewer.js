@@ -14,6 +14,7 @@ const store = (window.medseg ??= {}); // shared by the scripts of this page, and
 let open = null; // the image that is shown: its pixels, planes made ready, names
 let exact = null; // the library's masks at `open`'s settings, until the next move of a slider
 let settings = null; // weights (label by member), threshold, blend, opacity, hidden labels
+let truth = []; // its planes of bits; it stays while sliders move
 let view = "mask", place = null, split = null, hidden = false, colours = [], dirty = false, withheld = false, level = [0, 1];
 
 // --- what comes from Python
@@ -41,14 +42,19 @@ async function unpack(sources, count) {
 
 let newest = 0; // of several values on their way the last one wins
 async function receive(value) {
+  if (value?.counted) return open ? counted(value.counted) : trigger("again", {});
   if (!value?.result || value.token + ":" + value.number === over.dataset.result) return;
   const number = ++newest;
   if (!value.planes && value.token !== open?.token) return trigger("again", {}); // this page was drawn anew
   const next = value.planes ? await openedFrom(value) : open;
   const result = await resultFrom(value.result, next);
+  const begun = value.drawn && (await unpack(value.drawn.masks, Math.ceil(next.labels.length / 8)));
   if (number !== newest) return;
   if (next !== open) show(next, value);
   exact = result;
+  truth = result.truth;
+  if (begun) startDrawing(value.drawn, begun);
+  else if (store.drawing && value.drawing !== store.drawing.token) endDrawing();
   worked = {};
   settings = { ...settings, ...result.settings };
   if (!colours.length) colours = chooseColours();
@@ -59,13 +65,14 @@ async function receive(value) {
   over.setAttribute("aria-label", value.result.alt);
   over.dataset.result = value.token + ":" + value.number; // another value for every result that is shown
   document.dispatchEvent(new CustomEvent("medseg:shown", { detail: value }));
+  offerTools();
   draw();
 }
 
 async function openedFrom(value) {
   const [height, width] = value.size, members = value.members.length, labels = value.labels.length;
   const [pixels, planes] = await Promise.all([decode(value.image.src), unpack(value.planes, members * labels)]);
-  const ready = value.labels.map((_, k) => prepare(value.members.map((_, m) => planes[m * labels + k]), width, height));
+  const ready = prepareAll(value.labels.map((_, k) => value.members.map((_, m) => planes[m * labels + k])), width, height, value.task);
   return { ...value, width, height, pixels, ready, planes: undefined };
 }
 
@@ -184,11 +191,16 @@ function drawOver() {
   const context = sized(over);
   context.clearRect(0, 0, stage.clientWidth, stage.clientHeight);
   over.style.clipPath = split === null ? "" : "inset(0 0 0 " + split * 100 + "%)";
-  if (hidden || withheld || view === "none") return legend([]);
+  if (hidden || view === "none" || (withheld && !store.drawing)) return legend([]);
+  if (withheld) return legend(drawDrawing(context));
   once("shapes", shapes);
-  if (view === "models") return drawModels(context);
-  if (view !== "mask") drawHeat(context);
-  drawMasks(context, view === "mask");
+  if (view === "models") drawModels(context);
+  else if (view === "errors") drawErrors(context);
+  else {
+    if (view !== "mask") drawHeat(context);
+    drawMasks(context, view === "mask");
+  }
+  drawPolygon(context);
 }
 
 const isShown = (k) => !settings.hidden?.includes(open.labels[k]);
@@ -199,13 +211,13 @@ const once = (key, make) => (worked[key] ??= make());
 
 // The outlines of every label at the settings of now, and its field; where the library has answered, of its own masks.
 function shapes() {
-  const { blend: how, weights, threshold } = settings, { ready, task, width, height } = open;
+  const { blend: how, weights, threshold } = settings, { ready, width, height } = open;
   ready.forEach((label, k) => {
     if (label.isBent) label.field.set(label.certain);
     if (exact?.field.length) fill(label, exact.field[k]);
-    else if (canBlend(how, task)) blend(label, how, weights[k]);
   });
-  if (!exact && task === "multiclass" && ready.length > 1) exclude(ready, threshold);
+  if (!exact?.field.length && canBlend(how)) blendAll(ready, how, weights);
+  if (!exact && ready.isJoint) exclude(ready, threshold);
   return ready.map((label, k) => {
     label.isBent = Boolean(exact);
     const cells = exact ? bend(label, exact.masks[k >> 3], k & 7, threshold) : label.cells;
@@ -242,39 +254,47 @@ function stroke(context, path, colour, dash = [], width = 2) {
 }
 
 function drawMasks(context, tinted) {
+  if (tinted && isEditing()) {
+    drawShapes(context, "#ffffff", [4, 4]);
+    return legend([...drawDrawing(context), ["#ffffff", "the ensemble's mask"]]);
+  }
+  if (!tinted) return drawShapes(context, "#ffffff"), legend([[null, view]]);
   const entries = [];
   open.ready.forEach((label, k) => {
     if (!isShown(k)) return;
     const path = pathOf(once("shapes", shapes)[k]);
-    if (tinted) {
-      context.globalAlpha = settings.opacity ?? 0.3;
-      context.fillStyle = colours[k];
-      context.fill(path, "evenodd");
-      context.globalAlpha = 1;
-    }
-    stroke(context, path, tinted ? colours[k] : "#ffffff", [], tinted ? 2 : 1);
-    if (tinted) entries.push([colours[k], open.labels[k], k]);
+    context.globalAlpha = settings.opacity ?? 0.3;
+    context.fillStyle = colours[k];
+    context.fill(path, "evenodd");
+    context.globalAlpha = 1;
+    stroke(context, path, colours[k]);
+    entries.push([colours[k], open.labels[k], k]);
   });
-  if (tinted) entries.push(...drawAround(context));
-  legend(tinted ? entries : [[null, view]]);
+  legend([...entries, ...drawAround(context)]);
+}
+
+// The outlines of the masks alone, thin.
+function drawShapes(context, colour, dash = []) {
+  open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(once("shapes", shapes)[k]), colour, dash, 1));
 }
 
 // What the library was asked to draw around its masks: bounds, dashed, where they differ; the truth, dotted.
 function drawAround(context) {
   const drawn = [];
-  const around = [["#ffb000", "surely (inside)", exact?.bounds[0]], ["#ff6ec7", "possibly (outside)", exact?.bounds[1]], ["#ffffff", "truth", exact?.truth]];
+  const around = [["#ffb000", "surely (inside)", exact?.bounds[0]], ["#ff6ec7", "possibly (outside)", exact?.bounds[1]]];
   for (const [colour, name, bits] of around) {
     if (!bits?.length) continue;
-    open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(once(name + k, () => outlinesOf(bits[k >> 3], k & 7))), colour, name === "truth" ? [2, 4] : [7, 5]));
+    open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(once(name + k, () => outlinesOf(maskOf(bits, k)))), colour, [7, 5]));
     drawn.push([colour, name]);
   }
-  return drawn;
+  if (!hasTruth()) return drawn;
+  open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(truthLines(k)), "#ffffff", [2, 4]));
+  return [...drawn, ["#ffffff", "truth"]];
 }
 
-function outlinesOf(mask, bit) {
+function outlinesOf(mask) {
   const { width, height } = open, stride = width + 2, state = new Uint8Array(stride * (height + 2));
-  for (let y = 0, from = 0; y < height; y++)
-    for (let x = 0, at = (y + 1) * stride + 1; x < width; x++) state[at++] = (mask[from++] >> bit) & 1;
+  for (let y = 0; y < height; y++) state.set(mask.subarray(y * width, (y + 1) * width), (y + 1) * stride + 1);
   return outlines(state, cellsOf(state, stride), width, height, 0.5);
 }
 
@@ -291,10 +311,10 @@ const memberColour = (m) => MEMBER_COLOURS[m % MEMBER_COLOURS.length];
 
 // Each member's own outlines: all the weight is its own for a moment.
 function modelShapes() {
-  const { ready, members, width, height, task } = open, alone = ready.map((label) => ({ ...label, field: label.certain.slice() }));
+  const { ready, members, width, height } = open, alone = ready.map((label) => ({ ...label, field: label.certain.slice() }));
   return members.map((_, m) => {
     for (const label of alone) blend(label, "weighted mean", members.map((_, other) => Number(other === m)));
-    if (task === "multiclass" && alone.length > 1) exclude(alone, settings.threshold);
+    if (ready.isJoint) exclude(alone, settings.threshold);
     return alone.map((label) => outlines(label.field, label.cells, width, height, settings.threshold));
   });
 }
@@ -402,6 +422,8 @@ function bar(low, high) {
 // --- what the visitor does
 
 function choose(name) {
+  if (name === "errors" && !hasTruth()) return;
+  if (pen.tool && !SHOW_IT.includes(name)) take("");
   view = name;
   room.dataset.view = name;
   element.querySelectorAll(".views button").forEach((button) => button.setAttribute("aria-pressed", button.dataset.view === name));
@@ -431,7 +453,7 @@ room.addEventListener("click", (event) => {
   else if (button) ACTIONS[button.dataset.do]();
 });
 
-const VIEWS = ["mask", "models", "probability", "differ", "unsure", "none"];
+const VIEWS = ["mask", "models", "probability", "differ", "unsure", "none", "errors"];
 const isTyping = (target) => target.closest("input:not([type=range]), textarea, select, [contenteditable], [role=dialog]");
 const KEYS = {
   "+": ACTIONS.in, "=": ACTIONS.in, "-": ACTIONS.out, 0: ACTIONS.fit, f: ACTIONS.full,
@@ -446,7 +468,7 @@ function onKey(event) {
     event.preventDefault();
     draw();
   } else if (event.type === "keydown" && VIEWS[event.key - 1]) choose(VIEWS[event.key - 1]);
-  else if (event.type === "keydown") KEYS[event.key]?.();
+  else if (event.type === "keydown") (toolKey(event.key) ?? KEYS[event.key])?.();
 }
 
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -456,7 +478,7 @@ stage.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (event.target.closest(".grip")) compare(Math.min(Math.max(split - arrow[0] * 0.02, 0), 1));
   else if (place) moveBy(arrow[0] * 40, arrow[1] * 40);
-  else document.dispatchEvent(new CustomEvent("medseg:frame", { detail: -(arrow[0] + arrow[1]) }));
+  else if (!isEditing()) document.dispatchEvent(new CustomEvent("medseg:frame", { detail: -(arrow[0] + arrow[1]) }));
 });
 
 const at = (event) => {
@@ -468,7 +490,7 @@ stage.addEventListener("wheel", (event) => {
   zoomBy(STEP ** Math.max(-3, Math.min(3, -event.deltaY / 100)), ...at(event));
 }, { passive: false });
 stage.addEventListener("contextmenu", (event) => event.preventDefault());
-stage.addEventListener("dblclick", (event) => event.target.closest("button") || ACTIONS.fit());
+stage.addEventListener("dblclick", (event) => event.target.closest("button") || pen.tool || ACTIONS.fit());
 
 // One pointer pans, the right button or W sets the window, two pinch.
 const pointers = new Map();
@@ -477,20 +499,30 @@ stage.addEventListener("pointerdown", (event) => {
   if (event.target.closest(".tools")) return;
   pointers.set(event.pointerId, at(event));
   stage.setPointerCapture(event.pointerId);
-  gesture = event.target.closest(".grip, .line") ? "compare" : event.button === 2 || isW ? "window" : "pan";
+  if (gesture === "pen") lift(false); // a second finger: what the first began was no stroke
+  const isPen = pen.tool && event.button === 0 && pointers.size === 1;
+  gesture = event.target.closest(".grip, .line") ? "compare" : event.button === 2 || isW ? "window" : isPen ? "pen" : "pan";
+  if (gesture === "pen") press(at(event));
 });
 stage.addEventListener("pointermove", (event) => {
   reading(at(event));
+  hover(at(event));
   const before = pointers.get(event.pointerId);
   if (!before) return;
   const after = at(event), [dx, dy] = [after[0] - before[0], after[1] - before[1]];
   if (pointers.size === 2) pinch(event.pointerId, before, after);
   else if (gesture === "compare") compare(Math.min(Math.max(after[0] / stage.clientWidth, 0), 1));
   else if (gesture === "window") windowBy(dx, dy);
+  else if (gesture === "pen") event.getCoalescedEvents().forEach((part) => pull(at(part)));
   else moveBy(dx, dy);
   pointers.set(event.pointerId, after);
 });
-for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => pointers.delete(event.pointerId));
+for (const name of ["pointerup", "pointercancel"])
+  stage.addEventListener(name, (event) => {
+    if (gesture === "pen" && pointers.has(event.pointerId)) lift(name === "pointerup");
+    pointers.delete(event.pointerId);
+    gesture = "";
+  });
 
 function pinch(id, before, after) {
   const [other] = [...pointers].filter(([key]) => key !== id).map(([, where]) => where);
@@ -558,11 +590,12 @@ function drawCaption(context, width) {
 }
 
 let silence = 0;
-function say(words) {
+function say(words, ms = 3000) {
   const reading = $(".reading");
   reading.textContent = words;
+  reading.classList.add("said");
   clearTimeout(silence);
-  silence = setTimeout(() => (reading.textContent = ""), 3000);
+  silence = setTimeout(() => ((reading.textContent = ""), reading.classList.remove("said")), ms);
 }
 
 // --- from the other scripts of the page
@@ -572,7 +605,8 @@ function onSettings(event) {
   settings = { ...settings, ...event.detail };
   worked = {};
   const isLookOnly = Object.keys(event.detail).every((key) => key === "opacity" || key === "hidden");
-  if (!isLookOnly && canBlend(settings.blend, open.task)) exact = null; // the library's masks are of other settings
+  if (!isLookOnly && canBlend(settings.blend)) exact = null; // the library's masks are of other settings
+  if (!isLookOnly && store.drawing) store.drawing.counted = null;
   draw();
 }
 
