@@ -18,21 +18,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.data.manifest import SPLITS, Sample
+from medseg.data.manifest import SPLITS, Sample, read_json
 from medseg.errors import InputError
 
 _FORM = 'is not of the form {"train": [stems], "val": […], "test": […]} or {"folds": [[stems], […]]}.'
 
 
-def deal(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
+def deal(samples: Sequence[Sample], seed: int = 0, *, least: int = 2) -> list[Sample]:
     """`samples` with a split for each that has none, 70 : 15 : 15 by a hash of (seed, case).
 
-    Adding cases moves no other case, but where there are so few that a split would be empty: of three cases or more,
-    val and test (and train) get one each. Where some samples are "test" already, as in sets published with a test part,
-    the others are dealt 85 : 15 into train and val.
+    Adding cases moves no other case, but where there are so few that a split would be empty, or of ten cases or more
+    would hold fewer than `least` (1 in older versions): val and test then get 15 % each, one case at least. Where some
+    samples are "test" already, as in sets published with a test part, the others are dealt 85 : 15 into train and val.
     """
     tested = any(sample.split == "test" for sample in samples)
-    splits = _deal_cases({sample.case for sample in samples if not sample.split}, seed, tested)
+    splits = _deal_cases({sample.case for sample in samples if not sample.split}, seed, tested, least)
     return [sample if sample.split else replace(sample, split=splits[sample.case]) for sample in samples]
 
 
@@ -160,12 +160,12 @@ def divided_cases(samples: Iterable[Sample]) -> dict[str, list[str]]:
     return {case: list(splits) for case, splits in splits_of.items() if len(splits) > 1}
 
 
-def _deal_cases(cases: Iterable[str], seed: int, tested: bool) -> dict[str, str]:
+def _deal_cases(cases: Iterable[str], seed: int, tested: bool, least: int) -> dict[str, str]:
     """Case → split. Splits take the cases in the order of their hashes: train the lowest, then val, then test."""
     ordered = sorted(cases, key=lambda case: _position(case, seed))
     wanted = ("train", "val") if tested else SPLITS
     splits = [_deal(_position(case, seed), tested) for case in ordered]
-    if len(ordered) >= len(wanted) and {*splits} != {*wanted}:
+    if len(ordered) >= len(wanted) and min(map(splits.count, wanted)) < (least if len(ordered) >= 10 else 1):
         few = max(1, round(0.15 * len(ordered)))
         others = [split for split in wanted[1:] for _ in range(few)]
         splits = ["train"] * (len(ordered) - len(others)) + others
@@ -205,7 +205,7 @@ def _assigned(samples: Sequence[Sample], splits: dict[str, str]) -> list[Sample]
 def _read(path: Path) -> tuple[list[list[str]], bool, str | None]:
     """The lists of names, whether they are folds (else one list a split), and the hash written beside them."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
         folded, written = "folds" in content, content.get("sha256")
         lists = content["folds"] if folded else [content.get(split, []) for split in SPLITS]
         groups = [[str(name) for name in names] for names in lists]

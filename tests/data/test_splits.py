@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.data.division import as_trained
 from medseg.data.manifest import Sample
 from medseg.data.splits import apply_splits, deal, deal_folds, split_hash, with_fold, write_folds, write_splits
 from medseg.errors import InputError
@@ -93,3 +94,17 @@ def test_a_published_test_part_is_not_dealt_a_second_one() -> None:
     dealt = deal([*slices(200), *slices(3, 1, "test")])
     assert sum(s.split == "test" for s in dealt) == 3
     assert sum(s.split == "val" for s in dealt) == pytest.approx(60, abs=25)
+
+
+@pytest.mark.parametrize("cases", [3, 9, 10, 12, 16, 23])
+def test_few_cases_leave_no_split_without_one_and_ten_or_more_none_with_one_alone(cases: int) -> None:
+    for seed in range(20):
+        dealt = [sample.split for sample in deal(slices(cases, 1), seed)]
+        assert min(dealt.count(split) for split in ("train", "val", "test")) >= (2 if cases >= 10 else 1)
+
+
+def test_a_division_that_an_older_version_dealt_is_known_again() -> None:
+    samples = slices(12, 1)
+    seed = next(seed for seed in range(10) if deal(samples, seed) != deal(samples, seed, least=1))
+    older = deal(samples, seed, least=1)
+    assert as_trained(samples, [split_hash(older)]) == older
