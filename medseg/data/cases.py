@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.left_out import LeftOut, left_out
-from medseg.data.listing import stem_of, walk
+from medseg.data.listing import files_in, stem_of, walk
 from medseg.data.manifest import Sample
 from medseg.errors import InputError
 
@@ -38,6 +38,9 @@ class _Table:
     def column_of_cases(self) -> str | None:
         columns = {re.sub(r"[^a-z]", "", name.lower()): name for name in (self.rows[0] if self.rows else {})}
         return next((columns[name] for name in (*_CASES[2:], *_CASES[:2]) if name in columns), None)
+
+
+csv.field_size_limit(2**31 - 1)  # as in layouts/tables.py: a column of run lengths may stand beside that of patients
 
 
 def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tuple[LeftOut, ...]]:
@@ -113,7 +116,7 @@ def _column_of_images(table: _Table, of_cases: str, names: Iterable[str]) -> str
 def _tables(root: Path) -> list[_Table]:
     """The csv files at any depth, and text files of the folder itself that may be tables."""
     paths = [path for path in walk(root) if path.suffix.lower() in (".csv", ".tsv")]
-    texts = [path for path in sorted(root.glob("*.txt"))[:_TEXTS] if len(_rows(path)) > 1 and len(_rows(path)[0]) > 1]
+    texts = [path for path in files_in(root, "*.txt")[:_TEXTS] if len(_rows(path)) > 1 and len(_rows(path)[0]) > 1]
     return [_Table(path, _rows(path)) for path in (*paths, *texts)]
 
 

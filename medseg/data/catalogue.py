@@ -29,7 +29,7 @@ from medseg.data.layouts.via import read_via
 from medseg.data.layouts.voc import is_voc, read_voc
 from medseg.data.layouts.yolo import is_yolo, read_yolo
 from medseg.data.left_out import left_out
-from medseg.data.listing import is_image, names_below, split_of, suffix_of, unread, walk
+from medseg.data.listing import files_in, is_image, names_below, split_of, suffix_of, unread, walk
 from medseg.data.manifest import DataSet, read_manifest
 from medseg.errors import InputError
 from medseg.reading.archive import without_wrapper
@@ -179,7 +179,7 @@ def _read_file(path: Path) -> DataSet:
 
 
 def _unknown_json(place: Path) -> list[Path]:
-    tables = [*place.glob("*.json"), *place.glob("annotations/*.json")]
+    tables = files_in(place, "*.json", "annotations/*.json")
     return [path for path in tables if not json_kind(path) and path.name not in ("splits.json", "dataset.json")]
 
 

@@ -11,7 +11,7 @@ from medseg.data.layouts.chestx_det import is_chestx_det_json
 from medseg.data.layouts.label_studio import is_label_studio
 from medseg.data.layouts.labelme import is_labelme_json
 from medseg.data.layouts.via import is_via
-from medseg.data.listing import folders
+from medseg.data.listing import files_in, folders
 from medseg.data.manifest import read_json
 
 
@@ -27,7 +27,7 @@ def json_kind(path: Path) -> str:
 def _kind(path: Path, changed: int) -> str:
     try:
         content = read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return ""
     kinds = {
         "coco": is_coco,
@@ -42,9 +42,7 @@ def _kind(path: Path, changed: int) -> str:
 
 def tables_of(root: Path, kind: str) -> list[Path]:
     """The JSON files of one kind in `root` and its folders."""
-    return [
-        path for folder in (root, *folders(root)) for path in sorted(folder.glob("*.json")) if json_kind(path) == kind
-    ]
+    return [path for folder in (root, *folders(root)) for path in files_in(folder, "*.json") if json_kind(path) == kind]
 
 
 def has_coco(root: Path) -> bool:

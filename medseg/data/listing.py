@@ -66,6 +66,11 @@ def walk(root: Path) -> Iterator[Path]:
             yield path
 
 
+def files_in(folder: Path, *patterns: str) -> list[Path]:
+    """The ordinary files in `folder` that one of the patterns names, in order: reading a pipe would never end."""
+    return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+
+
 def folders(root: Path) -> list[Path]:
     """The folders in `root` that are not hidden."""
     return sorted(

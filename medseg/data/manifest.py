@@ -179,7 +179,10 @@ def unlisted(images: Iterable[Path], masks: Iterable[Path] = ()) -> tuple[LeftOu
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file, with or without a byte order mark. Raises ValueError or OSError."""
-    return json.loads(path.read_text(encoding="utf-8-sig"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_manifest(path: Path) -> DataSet:

@@ -153,6 +153,8 @@ def _relabelled(loaded: DataSet, labels: Labels) -> DataSet:
     Masks without names (a binary mask, a label map) are named in the order of their values, or by their values.
     """
     chosen = labels if isinstance(labels, Mapping) else {label: [label] for label in labels}
+    if len(chosen) < len(labels):
+        raise InputError(f"A label stands twice among {', '.join(labels)}. Name each once.")
     if all(isinstance(sample.mask, Path) for sample in loaded.samples):
         if isinstance(labels, Mapping):
             return _by_values(loaded, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from medseg.data.catalogue import LAYOUTS
 from medseg.data.samples import load_data
+from medseg.errors import InputError
 from tests import data_sets
 from tests.data import test_spoiled
 from tests.data.test_spoiled import GOOD
@@ -109,3 +111,19 @@ def test_arrays_of_an_archive_that_belong_to_no_split_are_counted(
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     medsegbench(tmp_path / "d")
     assert "(1), the first: extra_images" in str(load_data(tmp_path / "d", quiet=True).left_out[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_beside_the_images_are_not_waited_for_and_long_cells_are_read(tmp_path: Path) -> None:
+    pairs(tmp_path, *(f"{kind}/{stem}.png" for stem in "abc" for kind in ("images", "masks")))
+    for name in ("a.csv", "b.txt", "c.json", "d.xml", "e.yaml", "f.npz", "images/g.png"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "p.csv").write_text("image,patient,runs\n" + "".join(f"{stem},P,{'1 ' * 99999}\n" for stem in "abc"))
+    assert {sample.case for sample in load_data(tmp_path).samples} == {"P"}
+
+
+def test_json_without_end_of_nesting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    for place in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(InputError, match="nested too deeply"):
+            load_data(place)

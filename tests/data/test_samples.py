@@ -215,6 +215,11 @@ def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
 # --- reading
 
 
+def test_a_label_that_stands_twice_is_refused(disc_pairs: Path) -> None:
+    with pytest.raises(InputError, match="A label stands twice among a, b, a"):
+        load_data(disc_pairs, labels=["a", "b", "a"])
+
+
 def test_a_sample_is_read_as_image_and_masks_on_one_grid(disc_pairs: Path) -> None:
     image, masks = load_data(disc_pairs).samples[0].read(["blob"])
     assert image.pixels.shape == (48, 64, 3)

@@ -84,6 +84,7 @@ def test_a_last_training_batch_of_one_is_left_out(disc_pairs: Path, count: int, 
     assert sum(len(masks) for _, masks in in_order) == 3
 
 
+@pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning")  # the other discs are no part of it
 def test_cases_are_numbered_so_that_no_name_leaves_the_data_set(tmp_path: Path, disc_pairs: Path) -> None:
     entries = [
         {"image": str(path), "mask": str(disc_pairs / "masks" / path.name), "case": case, "split": "val"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.data.coco import find_image
 from medseg.data.left_out import left_out
-from medseg.data.listing import seems_split, split_of, split_of_folders, stem_of
+from medseg.data.listing import files_in, seems_split, split_of, split_of_folders, stem_of
 from medseg.data.manifest import DataSet, Sample, unlisted, without_spoiled
 from medseg.data.named_splits import refuse_unknown
 from medseg.data.parts import Part, Polygon, Runs, to_points
@@ -76,7 +76,7 @@ def read_cvat(place: Path) -> DataSet:
 
 
 def _tables(root: Path) -> list[Path]:
-    return [*sorted(root.glob("*.xml")), *sorted(root.glob("annotations/*.xml"))]
+    return [*files_in(root, "*.xml"), *files_in(root, "annotations/*.xml")]
 
 
 def _is_cvat_xml(path: Path) -> bool:

@@ -76,7 +76,7 @@ def read_labelme(root: Path) -> DataSet:
 def _content(path: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
     return content if is_labelme_json(content) else None
 

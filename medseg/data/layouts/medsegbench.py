@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from medseg.data.left_out import left_out
+from medseg.data.listing import files_in
 from medseg.data.manifest import DataSet, Sample
 from medseg.errors import InputError
 from medseg.reading.archive import cache_folder
@@ -20,7 +21,7 @@ _ARRAY = re.compile(r"(train|val|test)_(images?|labels?|masks?)")
 
 def is_medsegbench(root: Path) -> bool:
     """A folder whose one .npz file holds train_images and train_label."""
-    archives = sorted(root.glob("*.npz"))
+    archives = files_in(root, "*.npz")
     return len(archives) == 1 and "train_images" in _arrays(archives[0])
 
 
@@ -34,7 +35,7 @@ def read_medsegbench(place: Path) -> DataSet:
     Citation: Kuş and Aydin 2024, MedSegBench, Scientific Data 11:1283, doi:10.1038/s41597-024-04159-2.
     Raises InputError for an archive of other arrays.
     """
-    path = place if place.is_file() else sorted(place.glob("*.npz"))[0]
+    path = place if place.is_file() else files_in(place, "*.npz")[0]
     folder = cache_folder(path, "medsegbench")
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)

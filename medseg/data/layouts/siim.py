@@ -7,7 +7,7 @@ from pathlib import Path
 from medseg.config import TrainingData
 from medseg.data.layouts.tables import images_below, read_rows
 from medseg.data.left_out import left_out
-from medseg.data.listing import is_image, stem_of, walk
+from medseg.data.listing import files_in, is_image, stem_of, walk
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import Runs
 from medseg.errors import InputError
@@ -77,7 +77,7 @@ def read_siim_table(path: Path) -> dict[str, tuple[Runs, ...]]:
 
 
 def _siim_table(root: Path) -> Path | None:
-    for path in sorted([*root.glob("*.csv"), *root.glob("*.csv.gz")]):
+    for path in files_in(root, "*.csv", "*.csv.gz"):
         if {"ImageId", "EncodedPixels"} <= next(read_rows(path), {}).keys():
             return path
     return None

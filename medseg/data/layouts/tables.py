@@ -9,6 +9,8 @@ from pathlib import Path
 
 from medseg.errors import InputError
 
+csv.field_size_limit(2**31 - 1)  # polygons and run lengths are longer than Python's 131,072 characters
+
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a csv file, column names without the spaces around them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.data.layouts.pairs import refuse_single
 from medseg.data.left_out import left_out
-from medseg.data.listing import by_stem, images_in, split_of
+from medseg.data.listing import by_stem, files_in, images_in, split_of
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import MaskFile
 from medseg.errors import InputError
@@ -90,7 +90,7 @@ def _labelmap(path: Path) -> tuple[dict[str, Value], tuple[Value, ...]]:
 def _splits(root: Path) -> dict[str, str]:
     """Stem → split, by the lists in ImageSets/Segmentation/."""
     splits: dict[str, str] = {}
-    for path in sorted((root / "ImageSets" / "Segmentation").glob("*.txt")):
+    for path in files_in(root / "ImageSets" / "Segmentation", "*.txt"):
         if path.stem.lower() in ("train", "val", "test"):
             stems = path.read_text(encoding="utf-8-sig").split()
             splits.update(dict.fromkeys((Path(stem).stem for stem in stems), split_of(path.stem)))

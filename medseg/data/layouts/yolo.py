@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from medseg.data.left_out import left_out
-from medseg.data.listing import is_image, split_of_folders, stem_of, walk
+from medseg.data.listing import files_in, is_image, split_of_folders, stem_of, walk
 from medseg.data.manifest import DataSet, Sample, without_spoiled
 from medseg.data.parts import Part, Polygon, to_points
 from medseg.errors import InputError
@@ -85,7 +85,7 @@ def _lines(path: Path) -> list[str]:
 
 def _names(root: Path) -> dict[int, str]:
     """Number → name, by data.yaml (a list or a mapping) or classes.txt; {} where neither is there."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+    for path in files_in(root, "*.yaml", "*.yml"):
         try:
             content: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
             names = content["names"]
