@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,12 +55,27 @@ def series_of(row: Row) -> Series:
     )
 
 
+def unencoded(text: str) -> str:
+    """`text` in the signs that stand in a URL as they are (RFC 3986 2.3), a wildcard of DICOM for each other (PS3.4
+    C.2.2.2.4), whose number of bytes is the archive's affair where it is not ASCII."""
+    ascii_only = re.sub(r"[^\x00-\x7f]+", "*", text)
+    return re.sub(r"[^A-Za-z0-9._~*?-]", "?", ascii_only)
+
+
+def matches(row: Row, keyword: str, wanted: str) -> bool:
+    """Whether the attribute is `wanted`, which may hold wildcards; True where the archive does not tell it."""
+    text = text_of(row, keyword)
+    return not text or fnmatch.fnmatchcase(text.casefold(), wanted.replace("[", "[[]").casefold())
+
+
 def text_of(row: Row, keyword: str) -> str:
     """The attribute's values with commas between; empty where it is absent, or holds what it must not: archives keep
     what scanners sent, and pydicom would write such values into the log."""
     element = row.get(f"{tag_for_keyword(keyword):08X}")
     values = element.get("Value") if isinstance(element, dict) else None
-    return ", ".join(str(each) for each in values if isinstance(each, (str, int))) if isinstance(values, list) else ""
+    values = values if isinstance(values, list) else []
+    plain = [each.get("Alphabetic") if isinstance(each, dict) else each for each in values]
+    return ", ".join(str(each) for each in plain if isinstance(each, (str, int)))
 
 
 def _line_of(row: Row, keyword: str) -> str:

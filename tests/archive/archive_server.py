@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import http.server
 import io
 import json
@@ -80,13 +81,18 @@ class Hospital:
         for content in self.held.values():
             image = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
             if all(
-                value.strip("*") in str(image.get(word.replace("sInStudy", "y"), "")) for word, value in wanted.items()
+                fnmatch.fnmatchcase(str(image.get(word.replace("sInStudy", "y"), "")).casefold(), value.casefold())
+                for word, value in wanted.items()
             ):
                 row = Dataset()
                 for word in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "AccessionNumber"):
                     setattr(row, word, image.get(word))
                 row.Modality, row.InstanceNumber, row.ModalitiesInStudy = image.Modality, image.InstanceNumber, "OT"
-                row.SeriesNumber, row.PatientName = image.get("SeriesNumber"), image.PatientName
+                row.SeriesNumber, row.PatientName, row.PatientID = (
+                    image.get("SeriesNumber"),
+                    image.PatientName,
+                    image.PatientID,
+                )
                 rows[image[key].value] = row.to_json_dict()
         for row in rows.values():
             row.update(self.lies)

@@ -76,8 +76,8 @@ def test_studies_are_found_without_the_patients_name(archive: Archive, series: l
     assert study.instances is None  # this archive does not say
     assert len(archive.find_studies()) == 2
     assert archive.find_studies(accession="nothing") == []
-    (found,) = archive.find_series(study.uid)
-    assert (found.uid, found.modality) == (series[0].SeriesInstanceUID, "CT")
+    (listed,) = archive.find_series(study.uid)
+    assert (listed.uid, listed.modality) == (series[0].SeriesInstanceUID, "CT")
 
 
 def test_a_series_is_fetched_whole_and_in_order(
@@ -330,8 +330,24 @@ def test_a_search_that_cannot_be_meant_is_not_sent(
 def test_a_search_stays_in_its_field(archive: Archive, hospital: Hospital) -> None:
     archive.find_studies(accession="a&PatientID=*#/../")
     assert [parse_qs(urlsplit(request).query) for request in hospital.requests] == [
-        {"AccessionNumber": ["a&PatientID=*#/../"], "limit": ["100"]}
+        {"AccessionNumber": ["a?PatientID?*??..?"], "limit": ["100"]}
     ]
+
+
+def test_a_search_for_signs_that_a_url_encodes_finds_these_alone(
+    archive: Archive, hospital: Hospital, tmp_path: Path
+) -> None:
+    (path,) = write_source("cr", tmp_path)
+    for number, name in enumerate(("Müller^Anna Lena", "Miller-Anna-Lena"), start=1):
+        image = pydicom.dcmread(path)
+        image.SpecificCharacterSet, image.PatientName = "ISO_IR 100", name
+        image.PatientID, image.AccessionNumber = ("1/2", "A 1") if number == 1 else ("1-2", "A-1")
+        image.StudyInstanceUID, image.SOPInstanceUID = f"1.2.{number}", f"1.3.{number}"
+        image.save_as(path)
+        hospital.add(path)
+    for search in ({"patient": "müller^anna"}, {"patient": "1/2"}, {"accession": "A 1"}):
+        assert [study.uid for study in archive.find_studies(**search)] == ["1.2.1"]
+    assert len(archive.find_studies(patient="Anna?Lena")) == 2
 
 
 @pytest.mark.parametrize("frame", ["0", "-1", "1.5", "9" * 5000, "²"])

@@ -71,6 +71,19 @@ def test_a_preview_is_what_orthanc_renders(tmp_path: Path, archive: Archive) -> 
     assert read_image(preview).size[1] == 192
 
 
+@pytest.mark.parametrize(
+    "search", [{"patient": "Bäcker^Anna"}, {"patient": "anna lena"}, {"patient": "7/8 b"}, {"accession": "B 1"}]
+)
+def test_signs_that_a_url_encodes_are_found(search: dict[str, str], tmp_path: Path, archive: Archive) -> None:
+    (path,) = write_source("cr", tmp_path, study="1.2.3.77")
+    image = pydicom.dcmread(path)
+    image.SpecificCharacterSet, image.PatientName = "ISO_IR 100", "Bäcker^Anna Lena"
+    image.PatientID, image.AccessionNumber = "7/8 b", "B 1"
+    image.save_as(path)
+    archive.store(path)
+    assert [study.uid for study in archive.find_studies(**search)] == ["1.2.3.77"]
+
+
 def test_what_is_not_there_is_said(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"holds no image here|does not hold this"):
         archive.fetch(tmp_path, "1.2.3.4")
