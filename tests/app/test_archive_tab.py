@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_the_tab_is_there_where_the_owner_names_an_archive() -> None:
 def test_a_series_is_found_and_opened_without_its_patients_name(hospital: Hospital, session: Session) -> None:
     desk = ArchiveDesk()
     rows, _, sentence = archive._find(desk, "Doe", "", "", "")
-    assert (len(rows), sentence) == (1, "1 studies.")
+    assert (len(rows), sentence) == (1, "1 study.")
     assert "Doe" not in str(rows)
     opened(desk, session)
     assert desk.frames == 3
@@ -109,6 +110,14 @@ def test_fetching_can_be_cancelled(hospital: Hospital, session: Session) -> None
     with pytest.raises(CancelledError):
         fetched(desk, lambda done, total: desk.stop())
     assert desk.frames == 0
+
+
+def test_a_search_of_a_silent_archive_can_be_cancelled(hospital: Hospital) -> None:
+    hospital.mood["QIDO"] = "silent"
+    desk = ArchiveDesk()
+    threading.Timer(0.2, desk.stop).start()
+    with pytest.raises(CancelledError):
+        desk.find(patient="ct", accession="", date="", modality="")
 
 
 def test_a_result_needs_a_kind(session: Session) -> None:
@@ -173,7 +182,7 @@ def test_previews_come_one_by_one_and_end_where_they_are_stopped(hospital: Hospi
     desk.choose(0)
     ((image, title),) = next(desk.previews())
     assert image.size == (12, 12)
-    assert title == "1 · CT · "
+    assert title == "1 · CT"
     steps = desk.previews()
     desk.series *= 2
     next(steps)

@@ -100,7 +100,7 @@ class ArchiveDesk:
                 image = _preview(archive, study, row.uid, mine.is_set)
                 if mine.is_set():
                     return
-                shown.append((image, f"{row.number or '–'} · {row.modality} · {row.description}"[:60]))
+                shown.append((image, " · ".join(filter(None, (row.number, row.modality, row.description)))[:60]))
                 yield shown
 
     def fetch(self, place: Address, progress: Progress) -> str:

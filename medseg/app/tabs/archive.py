@@ -37,7 +37,7 @@ def draw_archive_tab(session: gr.State, tabs: gr.Tabs, changed: gr.State) -> Non
     with gr.Row():
         patient = gr.Textbox(label="Patient's ID or name", elem_id="archive-patient")
         accession = gr.Textbox(label="Accession number")
-        date = gr.Textbox(label="Date", placeholder="20260131 or 20260101-20260131")
+        date = gr.Textbox(label="Date or range", placeholder="20260101-20260131")
         modality = gr.Textbox(label="Modality", placeholder="CR, US, …")
         find = gr.Button("Find", elem_id="archive-find")
     studies = _table("Studies", _STUDIES, "archive-studies")
@@ -103,7 +103,7 @@ def _find(desk: ArchiveDesk, patient: str, accession: str, date: str, modality: 
     rows = [
         [entry.date, entry.modalities, entry.description, entry.accession, entry.instances] for entry in desk.studies
     ]
-    sentence = f"{len(rows)} studies." if rows else "No study matches."
+    sentence = f"{len(rows)} {'study' if len(rows) == 1 else 'studies'}." if rows else "No study matches."
     if len(rows) == MOST:
         sentence = f"The newest of at least {MOST} studies: narrow the search for others."
     return [rows, [], sentence]
