@@ -63,11 +63,12 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
         if SETTINGS.archive:
             with gr.Tab("Archive"):
                 draw_archive_tab(session, tabs, changed)
-            add_archive_endpoints()
         with gr.Tab("About the models") as about_tab:
             models = gr.Markdown(elem_id="about")
         about_tab.select(lambda: about(registry.ensembles.sources), None, models, **QUIET)
     add_endpoints()
+    if SETTINGS.archive:
+        add_archive_endpoints()
 
 demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
 guard()

@@ -39,12 +39,14 @@ PREVIEW = "192,192"
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_OURS = re.compile(r"medseg .*research only")  # as `export.derived` describes what must not be segmented again
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "REG", "DOC", "RWV", "FID", "AU", "ECG"}
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Files in the order of their Instance Numbers, and how many instances of the series or study hold no image."""
+    """Files in the order of their Instance Numbers, and how many instances of the series or study hold no image, or of
+    the study are results of medseg."""
 
     paths: list[Path]
     left_out: int
@@ -179,7 +181,12 @@ class Archive:
         listed = self._ask_all("search_for_instances", "SOPInstanceUID", **chosen)
         if instance is not None:
             listed = [entry for entry in listed if text_of(entry, "SOPInstanceUID") == checked_uid(instance)]
-        images = [entry for entry in listed if text_of(entry, "Modality") not in _NO_IMAGES]
+        ours = set() if series else {row.uid for row in self.find_series(study) if _OURS.match(row.description)}
+        images = [
+            entry
+            for entry in listed
+            if text_of(entry, "Modality") not in _NO_IMAGES and text_of(entry, "SeriesInstanceUID") not in ours
+        ]
         if not images:
             raise ArchiveError(f"The archive at {self.settings.host} holds no image here. Check the UIDs.")
         images.sort(key=lambda entry: (text_of(entry, "SeriesInstanceUID"), count_of(entry, "InstanceNumber") or 0))

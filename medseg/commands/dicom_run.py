@@ -93,7 +93,7 @@ def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
 
         fetched = open_archive().fetch(folder, wanted.study, wanted.series, wanted.instance, progress=show)
     if fetched.left_out:
-        print(f"{fetched.left_out} instances hold no image and are left out", file=sys.stderr)
+        print(f"{fetched.left_out} instances hold no image, or are medseg's own, and are left out", file=sys.stderr)
     return [(path, None if wanted.frame is None else wanted.frame - 1) for path in fetched.paths]
 
 

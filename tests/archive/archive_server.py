@@ -41,6 +41,11 @@ FAULTS = {
 }
 """How the service misbehaves, and the words of the sentence that is wanted then."""
 
+_TOLD = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "AccessionNumber", "PatientName"),
+    *("PatientID", "SeriesNumber", "SeriesDescription", "InstanceNumber"),
+)
+
 AFTER_ALL = ("slow", "slow headers", "half", "half without length", "10 GB", "endless", "bomb")
 """The faults of an answer: what was to be stored has arrived."""
 
@@ -85,14 +90,9 @@ class Hospital:
                 for word, value in wanted.items()
             ):
                 row = Dataset()
-                for word in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StudyDate", "AccessionNumber"):
+                row.Modality, row.ModalitiesInStudy = image.Modality, "OT"
+                for word in _TOLD:
                     setattr(row, word, image.get(word))
-                row.Modality, row.InstanceNumber, row.ModalitiesInStudy = image.Modality, image.InstanceNumber, "OT"
-                row.SeriesNumber, row.PatientName, row.PatientID = (
-                    image.get("SeriesNumber"),
-                    image.PatientName,
-                    image.PatientID,
-                )
                 rows[image[key].value] = row.to_json_dict()
         for row in rows.values():
             row.update(self.lies)

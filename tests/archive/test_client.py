@@ -21,6 +21,7 @@ from medseg.archive.client import Archive, open_archive
 from medseg.archive.settings import Settings, read_settings
 from medseg.errors import ArchiveError, CancelledError, ConfigError, InputError
 from medseg.export.dicom_seg import write_dicom_seg
+from medseg.export.results import write_results
 from medseg.reading.readers import read_image
 from tests.archive.archive_server import AFTER_ALL, FAULTS, OPERATIONS, Hospital, make_certificate, running_hospital
 from tests.dicom_sources import write_source
@@ -90,13 +91,16 @@ def test_a_series_is_fetched_whole_and_in_order(
     assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_what_holds_no_image_is_left_out_and_counted(
-    archive: Archive, hospital: Hospital, series: list[pydicom.Dataset], result: Path, tmp_path: Path
+def test_what_holds_no_image_or_is_a_result_is_left_out_and_counted(
+    archive: Archive, hospital: Hospital, files: dict[str, list[Path]], tmp_path: Path
 ) -> None:
-    hospital.add(result)
+    """A capture is an image too, and would be segmented again with every run."""
+    film = files["film"]
+    written = write_results(*segment_files(film, drawing_ensemble()), tmp_path / "result", ["seg", "capture", "map"])
+    hospital.add(*film, *written)
     (tmp_path / "in").mkdir()
-    got = archive.fetch(tmp_path / "in", pydicom.dcmread(result).StudyInstanceUID)
-    assert (len(got.paths), got.left_out) == (1, 1)
+    fetched = archive.fetch(tmp_path / "in", pydicom.dcmread(film[0]).StudyInstanceUID)
+    assert (len(fetched.paths), fetched.left_out) == (1, len(written))
 
 
 def test_a_result_is_stored_once(archive: Archive, hospital: Hospital, result: Path) -> None:

@@ -223,7 +223,7 @@ def _came(stack: Series, others: int, left_out: int) -> Iterator[str]:
     if others:
         yield f"Images of {others} other sizes or directions are left out."
     if left_out:
-        yield f"{left_out} instances without an image are left out."
+        yield f"{left_out} instances without an image, or of medseg itself, are left out."
     yield from stack.notes
 
 
