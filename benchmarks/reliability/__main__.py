@@ -15,13 +15,21 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks.reliability import attackers, files, machine, models, processes, visitors
+from benchmarks.reliability import archive, attackers, files, machine, models, processes, visitors
 from benchmarks.reliability.page import figure, page
 from benchmarks.reliability.row import Row, read_tally
 from tests import running_app
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS: tuple[Row, ...] = (*files.ROWS, *visitors.ROWS, *attackers.ROWS, *machine.ROWS, *models.ROWS, *processes.ROWS)
+ROWS: tuple[Row, ...] = (
+    *files.ROWS,
+    *visitors.ROWS,
+    *attackers.ROWS,
+    *machine.ROWS,
+    *models.ROWS,
+    *processes.ROWS,
+    *archive.ROWS,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

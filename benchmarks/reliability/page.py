@@ -14,7 +14,7 @@ ELSEWHERE = (
     ("G1", "memory of a GPU: `tests/training/test_gpu_kit.py`, on a GPU only"),
     ("S1", "descriptors, memory, clock, folders that cannot be written: `tests/app/test_machine.py`"),
     ("T2, T3, T4", "resumed steps, pushes, dirty data: `tests/training`, `tests/hub`, `tests/data`"),
-    ("W1, W2", "archives and viewers: `tests/archive`, `tests/viewers`, `tests/export`"),
+    ("W2", "viewers: [which software opens the results](dicom.md#which-software-opens-the-results)"),
     ("L1", "supply chain: `tests/test_supply.py`"),
 )
 
