@@ -38,7 +38,7 @@ from medseg.inference.tta import Augmentation, Turns, checked_tta
 MIN_SIDE = 16
 """Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
 
-CACHE_BYTES = 512 * 2**20
+CACHE_BYTES = 128 * 2**20
 _cache = ArrayCache(CACHE_BYTES)  # one for the process: every visitor and every ensemble shares the bound
 
 
