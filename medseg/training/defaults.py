@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,8 +46,9 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        value = " ".join(self.value) if isinstance(self.value, list) else self.value
-        return f"--{self.name.replace('_', '-')} {value}: {self.reason}"
+        words = self.value if isinstance(self.value, list) else [self.value]
+        texts = [json.dumps(word) if isinstance(word, dict) else str(word) for word in words]
+        return f"--{self.name.replace('_', '-')} {shlex.join(texts)}: {self.reason}"  # as a shell takes it
 
 
 def recipe_for_data(arguments: Sequence[str]) -> Recipe:
@@ -179,7 +182,7 @@ def _course(count: int, chosen: dict[str, Any]) -> list[Choice]:
     steps = max(1, math.ceil(count / batch / int(os.environ.get("WORLD_SIZE", "1"))))
     epochs = max(5, math.ceil(STEPS / steps))
     return [
-        Choice("batch_size", batch, f"{count} training images make {steps} steps an epoch"),
+        Choice("batch_size", batch, f"{count} training images make {steps} step{'s' * (steps > 1)} an epoch"),
         Choice("epochs", epochs, f"{epochs * steps} steps, about {STEPS} of which adapt trained weights"),
         Choice("learning_rate", 2e-3, "trained weights learn a new folder fastest at it")
         if chosen.get("init") or not _NETWORK & chosen.keys()

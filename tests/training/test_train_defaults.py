@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from medseg.errors import ConfigError
 from medseg.training import defaults
 from medseg.training.defaults import choose, recipe_for_data
-from medseg.training.recipe import Recipe
+from medseg.training.recipe import Recipe, settings_from_arguments
 
 POLYP = (0.5, 0.3, 0.2)
 """A colour that the embedded polyp member knows, and no other."""
@@ -60,6 +61,8 @@ def test_images_that_no_member_knows_start_from_imagenet_where_it_is_installed(
     (choice,) = [choice for choice in choices if choice.name == name]
     assert "no embedded member knows such images" in choice.reason
     assert ("package" in str(choice.value)) is installed
+    flags = shlex.split(" ".join(str(choice).removesuffix(f": {choice.reason}") for choice in choices))
+    assert settings_from_arguments(flags)[0] == {choice.name: choice.value for choice in choices}  # to be copied
 
 
 def test_a_trained_start_learns_at_a_higher_rate_than_a_network_of_the_users_own(tmp_path: Path) -> None:
