@@ -28,6 +28,7 @@ MAX_DIFFERENCE = 1e-4
 """Largest difference in probability between graph and torch that is accepted; the embedded members differ by 3e-5."""
 _OPSET = 20
 _graphs: dict[bytes, bytes] = {}
+_MOST_GRAPHS = 8
 
 
 def make_graph(network: torch.nn.Module, slots: Mapping[str, Slot], image: Shape, logits: Shape) -> bytes:
@@ -63,10 +64,11 @@ def checked_graph(
     `kind` is the text of config.json. Raises as `make_graph` does, ValueError also where the two differ by more than
     MAX_DIFFERENCE in probability.
     """
-    # a training saves the same network many times, with other weights: its graph stays the same
+    # a training saves the same network many times, with other weights, and folds train a few networks in turn
     key = hashlib.sha256(repr((kind, sorted(slots.items()), image, logits)).encode()).digest()
     if key not in _graphs:
-        _graphs.clear()
+        if len(_graphs) == _MOST_GRAPHS:
+            del _graphs[next(iter(_graphs))]
         _graphs[key] = make_graph(network, slots, image, logits)
     opened = GraphNetwork(_graphs[key], weights, slots, image, logits)
     difference = largest_difference(network, opened, image)

@@ -36,6 +36,7 @@ from medseg.inference.member import (
     to_probabilities,
 )
 from medseg.inference.networks import build_network
+from medseg.inference.unet import PlainUNet
 from medseg.preprocess import to_tensor, to_working_grid
 from tests.conftest import make_member
 
@@ -492,6 +493,7 @@ def test_the_members_of_one_training_are_exported_once(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_member(network_of(saved), describe(saved), tmp_path / "first")
+    save_member(PlainUNet(classes=1, depth=1, width=2), describe(saved), tmp_path / "another")  # of the same folds
     monkeypatch.setattr(graph_export, "make_graph", None)  # would raise
     save_member(network_of(saved), describe(saved), tmp_path / "second")
     graphs = [(tmp_path / name / "graph.onnx").read_bytes() for name in ("first", "second")]
