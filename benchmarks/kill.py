@@ -64,7 +64,7 @@ def measure(folder: Path, *, kills: int, workers: int, seed: int) -> Result:
     """Kill `kills` times in as many runs as it takes, and finish each of them."""
     from medseg.data.phantoms import write_pairs
 
-    CONTEXT.set_forkserver_preload(["medseg.training.loop"])
+    CONTEXT.set_forkserver_preload(["medseg.training.loop", "networkx", "torch.onnx._internal.exporter._core"])
     data, result, moments = folder / "data", Result(), random.Random(seed)  # noqa: S311 # no secret
     write_pairs(data, IMAGES, "endoscopy", (64, 64), 0)
     finish(start(data, folder / "first", workers))  # takes longer: torch is imported

@@ -47,6 +47,20 @@ ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
 
 
+LONGEST = ("tests/browser/", "tests/training/", "tests/test_wheel.py", "tests/app/", "tests/inference/", "tests/hub/")
+"""Where the files lie that take longest. They begin, so that the processes of `-n 2` end together."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = (
+        False  # xdist's order is by the number of tests: a file of one long test comes last
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [item.nodeid.startswith(place) for place in LONGEST], reverse=True)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images with masks, where it lies beside the checkout."""

@@ -94,10 +94,13 @@ def test_the_code_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="the extra docs is not installed")
 @pytest.mark.parametrize("name", ["image", "own_data", "dicom", "evaluate"])
 def test_a_notebook_runs_without_a_network(python: Path, tmp_path: Path, name: str) -> None:
-    notebook = shutil.copy(ROOT / "docs" / "notebooks" / f"{name}.ipynb", tmp_path)
+    """One that trains, for an epoch only."""
+    notebook = tmp_path / f"{name}.ipynb"
+    text = (ROOT / "docs" / "notebooks" / notebook.name).read_text(encoding="utf-8")
+    notebook.write_text(text.replace("--size 64 --epochs 5", "--size 32 --epochs 1"), encoding="utf-8")
     code = "from nbclient.cli import main; main()"
     run(python, tmp_path, "-c", code, "--inplace", str(notebook), HF_HUB_OFFLINE="1", JUPYTER_PREFER_ENV_PATH="1")
-    assert '"output_type": "error"' not in Path(notebook).read_text(encoding="utf-8")
+    assert '"output_type": "error"' not in notebook.read_text(encoding="utf-8")
 
 
 def test_a_bare_training_saves_a_member(python: Path, tmp_path: Path) -> None:

@@ -317,17 +317,3 @@ def test_what_cannot_be_meant_is_refused_without_repeating_a_password(name: str,
     with pytest.raises(InputError, match=f"{name} wants") as refused:
         read_settings({name: value})
     assert "secret" not in str(refused.value)
-
-
-def test_nobody_comes_in_without_the_login(tiny_ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradio_client import Client
-
-    monkeypatch.delenv("MEDSEG_MCP", raising=False)  # of the server that the other tests share
-    monkeypatch.setenv("MEDSEG_LOGIN", "ann:secret")
-    with running_app(tiny_ensemble) as url:
-        assert httpx.get(f"{url}/config", timeout=60).status_code == 401
-        assert httpx.get(f"{url}/gradio_api/info", timeout=60).status_code == 401
-        assert "secret" not in httpx.get(url, timeout=60).text
-        welcome = Client(url, auth=("ann", "secret"), verbose=False)
-        assert welcome.predict(api_name="/ensembles")[0]["name"] == "tiny-binary"
-        welcome.close()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,10 +146,14 @@ def test_the_longest_unused_image_is_closed_beyond_the_bound_and_says_so(
     assert "open it again" in FULL
 
 
+@cache
+def config_of(url: str) -> dict[str, Any]:
+    return dict(httpx.get(f"{url}/config", timeout=60).json())
+
+
 def page_session(server: Server, name: str, fn: str, *data: Any) -> dict[str, Any]:
     """An event of the page in a session of that name."""
-    config = httpx.get(f"{server.url}/config", timeout=60).json()
-    number = next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == fn)
+    number = next(entry["id"] for entry in config_of(server.url)["dependencies"] if entry["api_name"] == fn)
     body = {"data": data, "fn_index": number, "session_hash": name}
     answer = httpx.post(f"{server.url}/gradio_api/queue/join", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -287,9 +292,17 @@ def test_every_answer_has_its_headers_and_files_are_never_documents(server: Serv
     assert sent.headers["content-security-policy"] == "default-src 'none'; sandbox"
 
 
-def test_wrong_passwords_wait_longer_each_time_and_are_in_the_log(plain_ensemble: Path) -> None:
+def test_nobody_comes_in_without_the_login_and_wrong_passwords_wait_and_are_in_the_log(plain_ensemble: Path) -> None:
+    from gradio_client import Client
+
     assert [delay_s(failures) for failures in (0, 2, 3, 4, 5, 50)] == [0, 0, 1, 2, 4, 30]
     with running_server(plain_ensemble, MEDSEG_LOGIN="ann:secret") as server:
+        for path in ("config", "gradio_api/info"):
+            assert httpx.get(f"{server.url}/{path}", timeout=60).status_code == 401
+        assert "secret" not in httpx.get(server.url, timeout=60).text
+        welcome = Client(server.url, auth=("ann", "secret"), verbose=False)
+        assert welcome.predict(api_name="/ensembles")[0]["name"] == "tiny-binary"
+        welcome.close()
         for _ in range(4):
             wrong = {"username": "ann", "password": CANARY}
             assert httpx.post(f"{server.url}/login", data=wrong, timeout=60).status_code == 400
@@ -332,10 +345,10 @@ def test_what_the_queue_cannot_take_is_refused_in_our_words(plain_ensemble: Path
         file = upload(server, image)
         body = {"data": [file, None]}
         place = f"{server.url}/gradio_api/call/segment"
-        with ThreadPoolExecutor(200) as pool, httpx.Client(timeout=120, limits=httpx.Limits()) as client:
-            answers = list(pool.map(lambda _: client.post(place, json=body), range(200)))
+        with ThreadPoolExecutor(60) as pool, httpx.Client(timeout=120, limits=httpx.Limits()) as client:
+            answers = list(pool.map(lambda _: client.post(place, json=body), range(60)))
         refused = [answer for answer in answers if answer.status_code != 200]
-        assert len(refused) > 100
+        assert len(refused) > 20
         assert {(answer.status_code, answer.json()["detail"]) for answer in refused} == {
             (503, "The server is busy: all places of its queue are taken. Try again in a minute.")
         }
@@ -344,22 +357,21 @@ def test_what_the_queue_cannot_take_is_refused_in_our_words(plain_ensemble: Path
 # --- S7: the end. It stops the shared server, so it is the last test of this file
 
 
-def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(plain_ensemble: Path, image: Path) -> None:
-    with running_server(plain_ensemble) as server:
-        segment(server, image)
-        place, file = f"{server.url}/gradio_api/call/segment", upload(server, image)
-        asked = [httpx.post(place, json={"data": [file, None]}, timeout=60).json()["event_id"] for _ in range(4)]
-        answers: list[str] = []
-        reading = [
-            threading.Thread(target=lambda event=event: answers.append(httpx.get(f"{place}/{event}", timeout=60).text))
-            for event in asked
-        ]
-        for thread in reading:
-            thread.start()
-        time.sleep(0.05)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(60) == 0
-        for thread in reading:
-            thread.join(60)
-        assert ["event: complete" in answer for answer in answers] == [True] * 4
-        assert "Traceback" not in server.said()
+def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(server: Server, image: Path) -> None:
+    segment(server, image)
+    place, file = f"{server.url}/gradio_api/call/segment", upload(server, image)
+    asked = [httpx.post(place, json={"data": [file, None]}, timeout=60).json()["event_id"] for _ in range(4)]
+    answers: list[str] = []
+    reading = [
+        threading.Thread(target=lambda event=event: answers.append(httpx.get(f"{place}/{event}", timeout=60).text))
+        for event in asked
+    ]
+    for thread in reading:
+        thread.start()
+    time.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    for thread in reading:
+        thread.join(60)
+    assert ["event: complete" in answer for answer in answers] == [True] * 4
+    assert "Traceback" not in server.said()

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tiny_ensemble: Path) -> Iterator[str]:
-    """The URL of the app with the tiny ensemble as its first."""
+    """The URL of the app with the tiny ensemble as its first: no test changes what another visitor sees."""
     with running_app(tiny_ensemble) as url:
         yield url
 

@@ -86,10 +86,10 @@ def test_as_many_processes_run_as_were_asked_for(monkeypatch: pytest.MonkeyPatch
         launch.require_processes(1)
 
 
-@pytest.mark.parametrize("flags", [["--mixed_precision", "fp16"], ["--num_processes", "2"]])
-def test_the_sentence_of_a_refusal_comes_after_accelerates_traceback(tmp_path: Path, flags: list[str]) -> None:
+def test_the_sentence_of_a_refusal_comes_after_accelerates_traceback(tmp_path: Path) -> None:
+    script = [str(ROOT / "train" / "train.py"), "--output", str(tmp_path / "run")]
     shown = subprocess.run(
-        [*LAUNCH, "--cpu", *flags, str(ROOT / "train" / "train.py"), "--output", str(tmp_path / "run")],
+        [*LAUNCH, "--cpu", "--mixed_precision", "fp16", *script],
         env=environment(),
         capture_output=True,
         text=True,
@@ -100,7 +100,7 @@ def test_the_sentence_of_a_refusal_comes_after_accelerates_traceback(tmp_path: P
     assert "CalledProcessError" in shown.stderr
     last = shown.stderr.splitlines()[-1]
     assert last.startswith("error: accelerate launch")
-    assert flags[0] in last
+    assert "--mixed_precision" in last
 
 
 def test_without_a_launcher_a_refusal_is_said_once() -> None:

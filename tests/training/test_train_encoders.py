@@ -17,12 +17,18 @@ from safetensors.torch import save_file
 
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
+from medseg.inference import member as member_folder
 from medseg.inference.member import load_network, save_member
 from medseg.training.encoders import load_package_weights, make_network
 from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import ROOT
 
-RECIPES = sorted((ROOT / "train" / "recipes").glob("*.toml"))
+RECIPES = [tomllib.loads(path.read_text("utf-8")) for path in sorted((ROOT / "train" / "recipes").glob("*.toml"))]
+NETWORKS = {
+    repr([settings.get(name) for name in ("architecture", "encoder", "decoder", "channels")]): settings
+    for settings in RECIPES
+}
+"""The recipes' networks, each once: the size of the image is no matter of the weights."""
 TINY = {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [16, 16, 8, 8, 8]}, "size": 32}
 IMAGES = {"cheetah": 293, "lion": 291}  # ImageNet's class numbers
 
@@ -161,9 +167,12 @@ def member_of(recipe: Recipe) -> MemberConfig:
     )
 
 
-@pytest.mark.parametrize("path", [None, *RECIPES], ids=lambda path: path.stem if path else "defaults")
-def test_the_network_of_every_recipe_makes_a_small_member_that_opens(tmp_path: Path, path: Path | None) -> None:
-    settings = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+@pytest.mark.parametrize("settings", [{}, *NETWORKS.values()], ids=lambda settings: settings.get("name", "defaults"))
+def test_the_network_of_every_recipe_makes_a_small_member_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Their graphs are those of the embedded members, which tests/inference/test_selftest.py runs."""
+    monkeypatch.setattr(member_folder, "_graph_of", lambda network, opened: b"")
     recipe = recipe_from_settings({**settings, "encoder_weights": "none", "init": ""})
     network = make_network(recipe, member_of(recipe)).eval()
     save_member(network, member_of(recipe), tmp_path)

@@ -188,8 +188,7 @@ def staged(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(Recipe(data=str(discs), output=str(tmp_path_factory.mktemp("staged")), **{**TINY, **STAGED})).parent
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("place", ["_step", "checkpoints.save"])
+@pytest.mark.parametrize(("place", "workers"), [("_step", 0), ("checkpoints.save", 2)])
 def test_a_run_stopped_at_every_step_of_every_stage_continues_to_the_same_bits(
     tiny: Recipe, staged: Path, monkeypatch: pytest.MonkeyPatch, place: str, workers: int
 ) -> None:
