@@ -115,4 +115,5 @@ def site_table(reports: Sequence[SiteReport]) -> str:
 def _words(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None:
         return "–"
-    return f"{estimate.mean:{sign}.4f} [{estimate.low:{sign}.4f}, {estimate.high:{sign}.4f}]"
+    words = f"{estimate.mean:{sign}.4f} [{estimate.low:{sign}.4f}, {estimate.high:{sign}.4f}]"
+    return words.replace("-", "−")
