@@ -1,15 +1,18 @@
 """Time from a slider's event to the drawn frame in a real browser, for every vote; beside bare Gradio, the lower bound.
 
-    python benchmarks/remix.py
+    python benchmarks/remix.py [--draw webgl]
 
 Five members with three labels each (drawn, as three labels of the embedded members would be) on a synthetic image of
 1024 × 1024. The bound only darkens some rows of the same image: what it takes is Gradio, JPEG and browser, the way of
 any page whose server draws. The two move in turns, so that a busy machine slows both. Also printed: the requests during
 the moves (0 wanted), the time from release to the library's own result, and the bytes of the planes.
+
+`--draw webgl` draws by WebGL2, in software: the page itself leaves what has only that to the 2-D canvas.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -24,7 +27,7 @@ from playwright.sync_api import Locator, Page
 
 from medseg.data.phantoms import draw
 from tests.conftest import make_ensemble
-from tests.running_app import open_page, running_app, running_chromium
+from tests.running_app import SOFTWARE_GL, open_page, running_app, running_chromium
 
 SIDE, MEMBERS, MOVES = 1024, 5, 40
 LABELS = ("first", "second", "third")
@@ -79,12 +82,20 @@ WATCH = """() => {
     document.addEventListener("input", event => { window.moved = event.timeStamp }, true);
     document.addEventListener("change", event => { window.released = event.timeStamp }, true);
     document.addEventListener("medseg:shown", () => window.answers.push(performance.now() - window.released));
-    medseg.drawn = at => { if (window.moved) window.times.push(at - window.moved); window.moved = 0 };
+    const gl = medseg.look().way === "webgl" && document.querySelector("#viewer .glass").getContext("webgl2");
+    medseg.drawn = () => {
+        if (gl) gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)); // once all is drawn
+        if (window.moved) window.times.push(performance.now() - window.moved);
+        window.moved = 0;
+    };
 }"""
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--draw", choices=("2d", "webgl"), default="2d")
+    way = parser.parse_args().draw
+    with tempfile.TemporaryDirectory() as name, running_chromium(SOFTWARE_GL if way == "webgl" else ()) as browser:
         folder = Path(name)
         PIL.Image.fromarray(draw("endoscopy", 21, (SIDE, SIDE))[0]).save(folder / "image.png")
         np.save(folder / "stack.npy", drawn_stack())
@@ -92,7 +103,7 @@ def main() -> None:
         ours = running_app(folder / "five", ("-c", APP, str(folder / "stack.npy")))
         theirs = running_app(start=("-c", PEER, str(folder / "image.png")))
         with ours as url, theirs as peer_url:
-            page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}), url)
+            page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}), f"{url}/?draw={way}")
             page.set_input_files("#upload input[type=file]", folder / "image.png")
             page.wait_for_function(f"() => document.querySelector('#file-size').innerText.includes('{SIDE} × {SIDE}')")
             page.evaluate(WATCH)
@@ -117,7 +128,9 @@ def drawn_stack() -> np.ndarray:
 
 def time_blends(page: Page, peer: Page) -> None:
     """Print a row for each blend, and what was asked for meanwhile."""
-    print(f"{SIDE} x {SIDE}, {MEMBERS} members, {len(LABELS)} labels, {os.cpu_count()} cores, {os.getloadavg()[0]:.1f}")
+    way = page.evaluate("() => medseg.look().way")
+    what = f"{way}, {SIDE} x {SIDE}, {MEMBERS} members, {len(LABELS)} labels"
+    print(f"{what}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print("| vote | p50, ms | p95, ms | lower bound, Gradio: p50 | p95 | requests meanwhile | release to result, p50 |")
     print("|---|---|---|---|---|---|---|")
     requests: list[str] = []

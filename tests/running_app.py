@@ -29,6 +29,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SOFTWARE_GL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+"""Flags with which Chromium has WebGL2 on any machine."""
+
 PATIENCE_S = 120
 """A loaded machine takes tens of seconds to import torch and answer the first image."""
 

@@ -143,6 +143,7 @@ ALLOWED = re.compile(
     r"|^_OLD_WORD = .*"  # what JSON files of 0.1.0 say
     r"|def answers|Ensemble\.answers|health\.answer|answer_agents_in_json"
     r"|scope='col'|called the floor"  # HTML's word; rows.json of 0.1.0
+    r"|(?<![A-Za-z])floor\("  # of a shader
 )
 NO_NAMES = {"found", "told", "kept", "given", "seen", "one"}
 

@@ -26,7 +26,7 @@ COLUMNS = {
 
 BLENDS = {
     "weighted mean": "The average probability; each model counts as its slider says.",
-    "geometric": "The average of the models' log-odds: who is sure counts for more.",
+    "geometric": "The average of the models' log-odds: who is sure counts for more. Exact on release, 8 bits before.",
     "median": "The middle probability: a model that is far off moves it little.",
     "majority vote": "The share of models that say yes; the cut-off is the share needed.",
     "STAPLE": "Judges from this image whom to trust; every model above 0 takes part.",

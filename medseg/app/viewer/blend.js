@@ -197,6 +197,7 @@ function spread(label, weights, out) {
     const apart = 2 * Math.sqrt(Math.max(0, square - mean * mean));
     if (apart > out[index[j]]) out[index[j]] = apart;
   }
+  return out;
 }
 
 // A pixel is of one label at most: the fields are bent so that a field reaches the cut-off where its label has the

@@ -23,7 +23,7 @@ def read(name: str) -> str:
 def draw_viewer() -> Any:
     """The canvas. Its value is what `medseg.app.render.planes` makes; it triggers `again` where it lost its image, and
     `begin`, `strokes`, `discard` and `pair` while a mask is drawn by hand."""
-    return _component("viewer", "viewer.html", "blend.js", "draw.js", "viewer.js", "tools.js")
+    return _component("viewer", "viewer.html", "blend.js", "glass.js", "draw.js", "viewer.js", "tools.js")
 
 
 def draw_sliders() -> Any:

@@ -8,8 +8,16 @@ const VIRIDIS = ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35
 const MAX_ZOOM = 32, STEP = 1.25;
 
 const $ = (selector) => element.querySelector(selector);
-const room = $(".room"), stage = $(".stage"), base = $(".base"), over = $(".over"), line = $(".line");
+const room = $(".room"), stage = $(".stage"), base = $(".base"), pane = $(".glass"), over = $(".over"), line = $(".line");
 const store = (window.medseg ??= {}); // shared by the scripts of this page, and looked at by its tests
+
+const asked = new URLSearchParams(location.search).get("draw"); // "2d" and "webgl" settle it, for tests and measurements
+let glass = asked === "2d" ? null : newGlass(pane, asked === "webgl"); // what draws by WebGL2; null: the 2-D canvas does
+pane.addEventListener("webglcontextlost", () => {
+  glass = null;
+  worked = {};
+  draw();
+});
 
 let open = null; // the image that is shown: its pixels, planes made ready, names
 let exact = null; // the library's masks at `open`'s settings, until the next move of a slider
@@ -72,8 +80,9 @@ async function receive(value) {
 async function openedFrom(value) {
   const [height, width] = value.size, members = value.members.length, labels = value.labels.length;
   const [pixels, planes] = await Promise.all([decode(value.image.src), unpack(value.planes, members * labels)]);
-  const ready = prepareAll(value.labels.map((_, k) => value.members.map((_, m) => planes[m * labels + k])), width, height, value.task);
-  return { ...value, width, height, pixels, ready, planes: undefined };
+  const ofLabels = value.labels.map((_, k) => value.members.map((_, m) => planes[m * labels + k]));
+  const ready = prepareAll(ofLabels, width, height, value.task);
+  return { ...value, width, height, pixels, ready, planes: ofLabels };
 }
 
 async function resultFrom(result, of) {
@@ -90,6 +99,9 @@ async function resultFrom(result, of) {
 function show(next, value) {
   const another = !open || next.width !== open.width || next.height !== open.height || next.name !== open.name;
   open = next;
+  open.isOnGlass = Boolean(glass?.fits(next.members.length, next.labels.length));
+  if (open.isOnGlass) glass.load(next.planes, next.width, next.height, next.ready.isJoint);
+  open.planes = undefined;
   if (another) { place = null; colours = []; }
   if (another || !store.keepLevel) level = [0, 1];
   paintImage();
@@ -190,17 +202,45 @@ function drawBase() {
 function drawOver() {
   const context = sized(over);
   context.clearRect(0, 0, stage.clientWidth, stage.clientHeight);
-  over.style.clipPath = split === null ? "" : "inset(0 0 0 " + split * 100 + "%)";
+  const byGlass = !withheld && isByGlass();
+  pane.hidden = !byGlass || hidden;
+  pane.style.clipPath = over.style.clipPath = split === null ? "" : "inset(0 0 0 " + split * 100 + "%)";
   if (hidden || view === "none" || (withheld && !store.drawing)) return legend([]);
   if (withheld) return legend(drawDrawing(context));
-  once("shapes", shapes);
+  if (byGlass) drawGlass();
+  else once("shapes", shapes);
   if (view === "models") drawModels(context);
   else if (view === "errors") drawErrors(context);
   else {
-    if (view !== "mask") drawHeat(context);
+    if (view !== "mask" && !byGlass) drawHeat(context);
     drawMasks(context, view === "mask");
   }
   drawPolygon(context);
+}
+
+// What WebGL2 draws: everything but the truth and drawings, which the 2-D canvas above it does.
+const HEATS = { mask: 0, models: 0, probability: 1, differ: 2, unsure: 3 };
+const isByGlass = () => Boolean(glass && open.isOnGlass && view in HEATS && !isEditing());
+
+function drawGlass() {
+  const { members, labels } = open, { weights, threshold: cutOff, opacity } = settings, isModels = view === "models", isMask = view === "mask";
+  const layers = isModels ? "models" : exact && view === "differ" ? "differ" : "masks";
+  if (worked.layers !== layers) fillLayers(layers); // there is one set of layers for all views
+  worked.layers = layers;
+  const ink = (k, m = 0) => [isModels ? memberColour(m) : isMask ? colours[k] : "#ffffff", !isShown(k) ? 0 : isModels && !weights[k][m] ? 0.5 : 1];
+  const inks = isModels ? members.flatMap((_, m) => labels.map((_, k) => ink(k, m))) : labels.map((_, k) => ink(k));
+  const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  glass.show(now(), [stage.clientWidth, stage.clientHeight, ratio], { heat: HEATS[view], colours: inks, cutOff, opacity: isMask ? opacity ?? 0.3 : 0, halfWidth: view in { mask: 0, models: 0 } ? 1 : 0.5 });
+}
+
+function fillLayers(layers) {
+  const { members, labels, ready } = open, { weights, threshold, blend: how } = settings;
+  const only = (m) => labels.map(() => members.map((_, other) => Number(other === m)));
+  if (layers === "models") return glass.mix(members.flatMap((_, m) => labels.map((_, label) => ({ label, weights: only(m) }))), "weighted mean", threshold);
+  if (!exact && canBlend(how)) return glass.mix(labels.map((_, label) => ({ label, weights })), how, threshold);
+  once("fields", fields);
+  const apart = ready.map((label, k) => layers === "differ" && spread(label, weights[k], new Float32Array(label.field.length)));
+  glass.take(ready.map(({ field }) => field), apart);
 }
 
 const isShown = (k) => !settings.hidden?.includes(open.labels[k]);
@@ -209,9 +249,10 @@ const isShown = (k) => !settings.hidden?.includes(open.labels[k]);
 let worked = {};
 const once = (key, make) => (worked[key] ??= make());
 
-// The outlines of every label at the settings of now, and its field; where the library has answered, of its own masks.
-function shapes() {
-  const { blend: how, weights, threshold } = settings, { ready, width, height } = open;
+// Every label's field at the settings of now, bent to the library's own masks where they are there; and the cells through
+// which its outline may run.
+function fields() {
+  const { blend: how, weights, threshold } = settings, { ready } = open;
   ready.forEach((label, k) => {
     if (label.isBent) label.field.set(label.certain);
     if (exact?.field.length) fill(label, exact.field[k]);
@@ -220,9 +261,13 @@ function shapes() {
   if (!exact && ready.isJoint) exclude(ready, threshold);
   return ready.map((label, k) => {
     label.isBent = Boolean(exact);
-    const cells = exact ? bend(label, exact.masks[k >> 3], k & 7, threshold) : label.cells;
-    return outlines(label.field, cells, width, height, threshold);
+    return exact ? bend(label, exact.masks[k >> 3], k & 7, threshold) : label.cells;
   });
+}
+
+function shapes() {
+  const cells = once("fields", fields), { ready, width, height } = open;
+  return ready.map(({ field }, k) => outlines(field, cells[k], width, height, settings.threshold));
 }
 
 function fill(label, plane) {
@@ -258,19 +303,23 @@ function drawMasks(context, tinted) {
     drawShapes(context, "#ffffff", [4, 4]);
     return legend([...drawDrawing(context), ["#ffffff", "the ensemble's mask"]]);
   }
-  if (!tinted) return drawShapes(context, "#ffffff"), legend([[null, view]]);
+  if (!tinted && !isByGlass()) drawShapes(context, "#ffffff");
+  if (!tinted) return legend([[null, view]]);
   const entries = [];
   open.ready.forEach((label, k) => {
     if (!isShown(k)) return;
-    const path = pathOf(once("shapes", shapes)[k]);
-    context.globalAlpha = settings.opacity ?? 0.3;
-    context.fillStyle = colours[k];
-    context.fill(path, "evenodd");
-    context.globalAlpha = 1;
-    stroke(context, path, colours[k]);
+    if (!isByGlass()) drawMask(context, pathOf(once("shapes", shapes)[k]), colours[k]);
     entries.push([colours[k], open.labels[k], k]);
   });
   legend([...entries, ...drawAround(context)]);
+}
+
+function drawMask(context, path, colour) {
+  context.globalAlpha = settings.opacity ?? 0.3;
+  context.fillStyle = colour;
+  context.fill(path, "evenodd");
+  context.globalAlpha = 1;
+  stroke(context, path, colour);
 }
 
 // The outlines of the masks alone, thin.
@@ -300,8 +349,8 @@ function outlinesOf(mask) {
 
 function drawModels(context) {
   const { members, labels } = open, counts = settings.weights[0], total = counts.reduce((a, b) => a + b, 0);
-  const each = once("models", modelShapes);
-  members.forEach((_, m) =>
+  const each = isByGlass() ? null : once("models", modelShapes);
+  if (each) members.forEach((_, m) =>
     labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(each[m][k]), memberColour(m), settings.weights[k][m] > 0 ? [] : [3, 5]))
   );
   legend(members.map((name, m) => [memberColour(m), title(name) + " " + Math.round((100 * counts[m]) / total) + " %"]));
@@ -545,6 +594,7 @@ function reading([x, y]) {
   if (!open) return;
   const { zoom, x: left, y: top } = now(), column = Math.floor((x - left) / zoom), row = Math.floor((y - top) / zoom);
   const inside = column >= 0 && row >= 0 && column < open.width && row < open.height;
+  if (inside) once("fields", fields); // WebGL2 leaves them out
   const shares = inside && open.ready.map((label) => Math.round(100 * label.field[(row + 1) * (open.width + 2) + column + 1]) + " %");
   $(".reading").textContent = inside ? column + ", " + row + ": " + shares.join(" / ") : "";
 }
@@ -557,6 +607,7 @@ async function copy() {
   context.fillRect(0, 0, sheet.width, sheet.height);
   context.drawImage(base, 0, 0, stage.clientWidth, height);
   if (split !== null) context.rect(split * stage.clientWidth, 0, stage.clientWidth, height), context.clip();
+  if (!pane.hidden) drawGlass(), context.drawImage(pane, 0, 0, stage.clientWidth, height); // it lasts as long as this task
   context.drawImage(over, 0, 0, stage.clientWidth, height);
   const caption = new OffscreenCanvas(sheet.width, 44), words = caption.getContext("2d");
   drawCaption(words, sheet.width);
@@ -621,6 +672,6 @@ document.addEventListener("keydown", (event) => (isW ||= event.key === "w" && !i
 document.addEventListener("keyup", (event) => (isW &&= event.key !== "w"), { signal });
 new ResizeObserver(() => ((painted = ""), place && open && keepInSight(), draw())).observe(stage);
 document.addEventListener("fullscreenchange", () => ((painted = ""), draw()), { signal });
-store.look = () => ({ open, exact, settings, view, place: open && now(), level, colours });
+store.look = () => ({ way: glass ? "webgl" : "2d", open, exact, settings, view, place: open && now(), level, colours });
 watch("value", () => receive(props.value));
 receive(props.value);
