@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from medseg.overlay import label_colour
 from tests.running_app import PATIENCE_S
 from tests.viewers.orthanc import CACHE
 
@@ -41,6 +42,9 @@ _CONFIG = """window.config = {
     },
   }],
 };""".replace("ORIGIN", "location.origin")
+BAR = (slice(8, 24), slice(8, 72))
+"""Where the drawn sources are bright."""
+
 _TOUR = (
     "() => document.querySelectorAll('.shepherd-element, .shepherd-modal-overlay-container').forEach(e => e.remove())"
 )
@@ -125,11 +129,15 @@ def open_study(context: BrowserContext, url: str, study: str) -> Page:
 def settled(page: Page, drawn: Callable[[np.ndarray], bool]) -> np.ndarray:
     """The viewport's pixels once they are `drawn` and stay as they are: images and segments come one after another."""
     deadline = time.monotonic() + PATIENCE_S
-    last = seen(page)
+    last = None
     while time.monotonic() < deadline:
         page.wait_for_timeout(500)
+        if page.get_by_text("Something went wrong").count():
+            raise RuntimeError("“Something went wrong”")
+        if not page.evaluate(f"() => Boolean({_IMAGE})"):
+            continue  # a viewport that changes its kind has none for a moment
         now = seen(page)
-        if drawn(now) and np.array_equal(now, last):
+        if last is not None and drawn(now) and np.array_equal(now, last):
             return now
         last = now
     raise TimeoutError("OHIF does not draw it")
@@ -141,13 +149,55 @@ def seen(page: Page) -> np.ndarray:
     return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"))
 
 
-def open_segmentation(page: Page) -> np.ndarray:
-    """The viewport's pixels once the study's SEG is loaded into it, as a reader does it: chosen, and confirmed."""
-    page.locator('[data-cy="study-browser-thumbnail-no-image"]').first.dblclick()
+def open_segmentation(page: Page, found: bool = True) -> np.ndarray:
+    """The viewport's pixels once the study's SEG is loaded into it, as a reader does it: chosen, and confirmed. Where
+    nothing is `found` it has no colour, and OHIF must not have gone down at it."""
+    choose(page, "-no-image")
     page.get_by_role("button", name="Yes", exact=True).click()
-    return settled(page, lambda pixels: bool(coloured(pixels).any()))
+    if not found:
+        page.wait_for_timeout(2000)
+    return settled(page, lambda pixels: bool(coloured(pixels).any()) == found)
+
+
+def choose(page: Page, kind: str) -> None:
+    """Open the last of the study's series: `-no-image` a SEG or map, empty one of images."""
+    page.locator(f'[data-cy="study-browser-thumbnail{kind}"]').last.dblclick()
+
+
+def goes_on_loading(page: Page) -> bool:
+    """Whether OHIF, once it has begun to load a SEG, neither asks to confirm it nor ends within 10 s."""
+    choose(page, "-no-image")
+    page.get_by_text("Loading SEG").wait_for()
+    page.wait_for_timeout(10_000)
+    asks = page.get_by_role("button", name="Yes", exact=True).count()
+    return not asks and page.get_by_text("Loading SEG").is_visible()
 
 
 def coloured(pixels: np.ndarray) -> np.ndarray:
     """Where the screen is neither grey nor black: tints of segments on a grey image."""
     return np.ptp(pixels.astype(int), axis=-1) > 24
+
+
+def on_screen(mask: np.ndarray, screen: np.ndarray) -> np.ndarray:
+    """`mask` (H, W) as large and where the viewer draws the source, by the bar that both show."""
+    bright = screen.min(axis=-1) > 127
+    rows, columns = (np.flatnonzero(bright.any(axis=axis)) for axis in (1, 0))
+    scaled = []
+    for pixels, length, bar in ((rows, screen.shape[0], BAR[0]), (columns, screen.shape[1], BAR[1])):
+        scale = (pixels[-1] + 1 - pixels[0]) / (bar.stop - bar.start)
+        scaled.append(np.floor((np.arange(length) + 0.5 - pixels[0]) / scale + bar.start).astype(int))
+    inside = [(places >= 0) & (places < size) for places, size in zip(scaled, mask.shape, strict=True)]
+    values = mask[np.ix_(*(places.clip(0, size - 1) for places, size in zip(scaled, mask.shape, strict=True)))]
+    return values & np.outer(*inside)
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def nearest_label(pixels: np.ndarray) -> int:
+    """The label whose colour tints these `pixels` (n, 3), whatever grey lies below."""
+    colours = np.array([*map(label_colour, range(3)), *pixels.tolist()], float)
+    chroma = colours - colours.mean(axis=1, keepdims=True)
+    tint = np.median(chroma[3:], axis=0)
+    return int(np.argmax(chroma[:3] @ tint / np.linalg.norm(chroma[:3], axis=1)))
