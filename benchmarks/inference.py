@@ -7,10 +7,14 @@ rate of a matrix product of this machine in the same run.
 Every figure of one image is from fresh processes, which take turns; alone, and beside one busy process. `run`, in one
 process: seconds from its start to the first mask, then the median of the networks alone, then its peak memory.
 The folder: the same images through `medseg predict` and through the loop, in turns, each a fresh process.
+
+`--beside CHECKOUT` takes another checkout of medseg into the same turns, with the members that lie in it: before and
+after from one run. Its networks are timed with the resizing of the image, which all versions do inside a member.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -29,6 +33,7 @@ ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
 IMAGE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 KVASIR = Path(os.environ.get("MEDSEG_DATA", ROOT.parent / "shared" / "data")) / "polyp" / "kvasir-seg" / "images"
 WAYS = ("ours", "smp loop", "ONNX Runtime bare")
+OTHER = "other checkout"
 RUNS = 9
 """Runs of the networks in one process, of which the median counts."""
 
@@ -99,6 +104,19 @@ def run(way: str, started: float) -> dict[str, float]:
             def networks() -> None:
                 for member, batch in zip(ensemble.members, inputs, strict=True):
                     runtime.run(member.network, batch)
+        elif way == OTHER:
+            from PIL import Image
+
+            import medseg
+
+            ensemble = medseg.Ensemble.from_pretrained(other_ensemble())
+            image = medseg.read_image(IMAGE)
+            Image.fromarray(ensemble.predict(image).masks[0]).save(Path(name) / "mask.png")
+            first = time.time() - started
+
+            def networks() -> None:
+                for member in ensemble.members:
+                    member.probabilities(image)
         else:
             forward = opened(way)
             inputs, size = batches(IMAGE)
@@ -114,6 +132,11 @@ def run(way: str, started: float) -> dict[str, float]:
     return {"first": first, "networks": median(times), "p95": float(np.percentile(times, 95)), "memory": memory}
 
 
+def other_ensemble() -> Path:
+    """The polyp ensemble of the checkout whose medseg this process imports."""
+    return Path(os.environ["PYTHONPATH"]) / ENSEMBLE.relative_to(ROOT)
+
+
 def timed(work: Any) -> float:
     """Seconds that `work` takes."""
     started = time.perf_counter()
@@ -121,10 +144,10 @@ def timed(work: Any) -> float:
     return time.perf_counter() - started
 
 
-def child(*words: str, **environment: str) -> dict[str, Any]:
-    """What a fresh process of this file prints as JSON."""
-    command = [sys.executable, "-m", "benchmarks.inference", *words]
-    shown = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True)
+def child(*words: str, source: Path = ROOT) -> dict[str, Any]:
+    """What a fresh process of this file prints as JSON; it imports the medseg of `source`."""
+    command, environment = [sys.executable, "-P", __file__, *words], os.environ | {"PYTHONPATH": str(source)}
+    shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(shown.stdout.splitlines()[-1]))
 
 
@@ -143,19 +166,25 @@ def operations() -> dict[str, float]:
     return {"gflop": counter.get_total_flops() / 1e9, "rate": 2 * 2048**3 / best / 1e9}
 
 
-def one_image(rounds: int) -> None:
+def sources(other: Path | None) -> dict[str, Path]:
+    """The ways that take turns, and the checkout whose medseg each imports."""
+    return dict.fromkeys(WAYS, ROOT) | ({OTHER: other} if other else {})
+
+
+def one_image(rounds: int, other: Path | None) -> None:
     """The table of one image: medians over the processes, smallest and largest in brackets."""
+    ways = sources(other)
     print(f"One image, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print("| | | networks, ms | 95th percentile | start to first mask, s | peak memory, MiB | networks ÷ ours |")
     print("|---|---|---|---|---|---|---|")
     bounds = [child("operations") for _ in range(2)]
     for place in ("alone", "beside a busy process"):
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(rounds):
             busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if place != "alone" else None
             try:
-                for way in WAYS:
-                    found[way].append(child("run", way, str(time.time())))
+                for way, source in ways.items():
+                    found[way].append(child("run", way, str(time.time()), source=source))
             finally:
                 if busy is not None:
                     busy.kill()
@@ -205,6 +234,10 @@ def folder(way: str, count: int) -> dict[str, float]:
                 raise SystemExit(f"{failed} images failed")
             pool.close()  # so that the system counts what the workers took
             quarter, end = memory[count // 4], memory[-1]
+        elif way == OTHER:
+            words = ["predict", str(other_ensemble()), *map(str, files), "--output", name]
+            subprocess.run([sys.executable, "-P", "-m", "medseg", *words], stdout=subprocess.DEVNULL, check=True)
+            quarter = end = 0.0  # of another process
         else:
             loop(files, Path(name))
             quarter = end = resident()
@@ -219,21 +252,23 @@ def resident() -> float:
         return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
 
 
-def folders(rounds: int, count: int, long: int) -> None:
+def folders(rounds: int, count: int, long: int, other: Path | None) -> None:
     """The table of a folder, and memory over a long one."""
     if not KVASIR.is_dir():
         print(f"\nNo folder: {KVASIR} is not here (MEDSEG_DATA names the data).")
         return
-    ours, theirs = [], []
+    ways = sources(other)
+    del ways["ONNX Runtime bare"]
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(rounds):
-        ours.append(child("folder", "ours", str(count)))
-        theirs.append(child("folder", "smp loop", str(count)))
+        for way, source in ways.items():
+            found[way].append(child("folder", way, str(count), source=source))
     print(f"\nA folder of {count} Kvasir-SEG images, {rounds} fresh processes each, load {os.getloadavg()[0]:.1f}\n")
     print("| | images/s | processor time per image, ms | images/s ÷ loop |\n|---|---|---|---|")
-    for name, each in (("medseg predict", ours), ("smp loop", theirs)):
-        ratios = [one["rate"] / other["rate"] for one, other in zip(each, theirs, strict=True)]
+    for way, each in found.items():
+        ratios = [one["rate"] / peer["rate"] for one, peer in zip(each, found["smp loop"], strict=True)]
         cells = [spread([one["rate"] for one in each], 1), spread([1000 * one["cpu"] for one in each], 0)]
-        print(f"| {name} | {' | '.join(cells)} | {spread(ratios, 2)} |")
+        print(f"| {'medseg predict' if way == 'ours' else way} | {' | '.join(cells)} | {spread(ratios, 2)} |")
     if long:
         held = child("folder", "ours", str(long))
         print(
@@ -241,10 +276,17 @@ def folders(rounds: int, count: int, long: int) -> None:
         )
 
 
-def main(rounds: int = 5, count: int = 200, long: int = 2000) -> None:
-    """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES [LONG]]]`."""
-    one_image(rounds)
-    folders(max(2, rounds // 2), count, long)
+def main(words: list[str]) -> None:
+    """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES [LONG]]] [--beside CHECKOUT]`."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.inference")
+    options.add_argument("rounds", nargs="?", type=int, default=5, help="fresh processes of each for one image")
+    options.add_argument("images", nargs="?", type=int, default=200, help="in the folder")
+    options.add_argument("long", nargs="?", type=int, default=2000, help="images over which memory is watched")
+    options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version's files, in the same turns")
+    asked = options.parse_args(words)
+    other = asked.beside and asked.beside.resolve()
+    one_image(asked.rounds, other)
+    folders(max(2, asked.rounds // 2), asked.images, asked.long, other)
 
 
 if __name__ == "__main__":
@@ -256,4 +298,4 @@ if __name__ == "__main__":
         case ["folder", way, count]:
             print(json.dumps(folder(way, int(count))))
         case words:
-            main(*map(int, words))
+            main(words)
