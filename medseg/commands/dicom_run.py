@@ -28,8 +28,8 @@ def predict_dicom(options: argparse.Namespace) -> None:
     A series or file that fails is named and the others go on; exit status 1 then. Results stay in `options.output`.
     """
     from medseg.commands.send import send_files
-    from medseg.export.results import write_results
     from medseg.inference.ensemble import Ensemble
+    from medseg.inference.pipeline import mapped
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -37,16 +37,16 @@ def predict_dicom(options: argparse.Namespace) -> None:
     failed: list[str] = []
     with ExitStack() as stack:
         stacks = list(_stacks(_files(options, stack), failed))
+        results = mapped(lambda each: _segment(ensemble, *each, options), stacks, lambda result: result[1])
         done = 0
-        for name, series, frames in tqdm(stacks, desc="series"):
+        for (name, series, _), (result, _) in zip(stacks, tqdm(results, desc="series", total=len(stacks)), strict=True):
             for note in series.notes:
                 print(f"series {name}: {note}", file=sys.stderr)
-            try:
-                predictions = list(_segment(ensemble, series, frames, options))
-                written += write_results(predictions, [series] * len(frames), options.output / name, options.dicom)
+            if isinstance(result, MedsegError):
+                failed.append(f"series {name}: {result}")
+            else:
+                written += result
                 done += 1
-            except MedsegError as error:
-                failed.append(f"series {name}: {error}")
     for sentence in failed:
         print(sentence, file=sys.stderr)
     print(f"{done} series segmented, {len(failed)} failed, {counted(len(written), 'file')} in {options.output}")
@@ -124,12 +124,24 @@ def _stacks(files: Iterator[tuple[Path, int | None]], failed: list[str]) -> Iter
 
 
 def _segment(
-    ensemble: Ensemble, series: Series, frames: list[int], options: argparse.Namespace
-) -> Iterator[Prediction]:
-    from medseg.export.results import without_image
+    ensemble: Ensemble, name: str, series: Series, frames: list[int], options: argparse.Namespace
+) -> tuple[list[Path] | MedsegError, int]:
+    """The files of one series, or why there are none, and how many bytes its predictions took."""
+    from medseg.export.results import without_image, write_results
+    from medseg.inference.pipeline import mapped
 
     weights = None if options.weights is None else tuple(options.weights)
     settings = {"weights": weights, "threshold": options.threshold, "blend": options.blend, "tta": options.tta}
-    for frame in frames:
+
+    def segment(frame: int) -> Prediction:
         prediction = ensemble.predict(series.read(frame), **settings)
-        yield prediction if "capture" in options.dicom else without_image(prediction)
+        ensemble.forget(prediction.image)
+        return prediction if "capture" in options.dicom else without_image(prediction)
+
+    size = 0
+    try:
+        predictions = list(mapped(segment, frames, lambda prediction: prediction.image.pixels.nbytes))
+        size = sum(each.image.pixels.nbytes for each in predictions)
+        return write_results(predictions, [series] * len(frames), options.output / name, options.dicom), size
+    except MedsegError as error:
+        return error, size
