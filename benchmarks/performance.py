@@ -50,7 +50,7 @@ SECTIONS = {
 }
 REMARKS = {
     "Growth": "![time and memory over members, pixels, images and processes](growth.png)\n",
-    "Choosing weights": "The peer tries all weight vectors on pixels held in float32, at all thresholds as ours does.\n",
+    "Choosing weights": "The peer tries all weight vectors on pixels in float32; at all thresholds it does our work.\n",
     "A slider": "Bare Gradio is the lower bound: an app that only darkens some rows of the same image.\n",
 }
 SMALL = {

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+import scipy
 from jaxtyping import Float64
-from scipy.spatial import KDTree
 
 from medseg.arrays import Mask, Masks, Spacing
 from medseg.errors import InputError
@@ -217,7 +217,9 @@ def _surface_distances(
     ours, theirs = (np.argwhere(surface(mask)) * np.array(spacing or (1.0, 1.0)) for mask in (prediction, truth))
     if not (len(ours) and len(theirs)):
         return np.full(len(ours), np.inf), np.full(len(theirs), np.inf)
-    return np.asarray(KDTree(theirs).query(ours)[0]), np.asarray(KDTree(ours).query(theirs)[0])
+    return np.asarray(scipy.spatial.KDTree(theirs).query(ours)[0]), np.asarray(
+        scipy.spatial.KDTree(ours).query(theirs)[0]
+    )
 
 
 def surface(mask: Mask) -> Mask:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Int, UInt8
-from scipy import ndimage
 
 from medseg.arrays import Mask, Masks, Probabilities
 from medseg.config import Cleanup, Task
@@ -67,7 +67,7 @@ def _fill_holes(mask: Mask, others: Mask | None) -> Mask:
     """
     if not mask.any():
         return mask
-    regions, count = ndimage.label(~mask)
+    regions, count = scipy.ndimage.label(~mask)
     is_hole = np.ones(count + 1, dtype=bool)
     is_hole[0] = False  # the mask itself
     for border in (regions[0], regions[-1], regions[:, 0], regions[:, -1]):
@@ -80,7 +80,7 @@ def _fill_holes(mask: Mask, others: Mask | None) -> Mask:
 def _drop_components(mask: Mask, cleanup: Cleanup) -> Mask:
     if not (cleanup.largest_component or cleanup.min_area_px > 1) or not mask.any():
         return mask
-    components, count = ndimage.label(mask, structure=_EIGHT)
+    components, count = scipy.ndimage.label(mask, structure=_EIGHT)
     return np.asarray(_kept(components, count, cleanup)[components])
 
 

@@ -26,6 +26,16 @@ from tests.running_app import running_server
 TORCH = ("torch", "segmentation-models-pytorch", "accelerate")
 """The packages of requirements.txt that serving does not need."""
 HEAVY = ("accelerate", "segmentation_models_pytorch", "timm", "torch", "torchvision")
+LATER = (
+    "dicomweb_client",
+    "nibabel",
+    "pydicom",
+    "scipy.optimize",
+    "scipy.spatial",
+    "scipy.stats",
+    "tifffile",
+)
+"""What no first mask needs: each takes longer to import than the mask to compute."""
 COMMANDS = ("info", "selftest", "predict", "evaluate", "fit", "calibrate")
 EXAMPLE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 
@@ -43,7 +53,7 @@ PAGE = f"""
 import runpy, sys
 class Asked:
     def find_spec(name, path=None, target=None):
-        if name in {HEAVY}:
+        if name in {HEAVY + LATER}:
             print("asked for", name, flush=True)
 sys.meta_path.insert(0, Asked)
 runpy.run_module("medseg", run_name="__main__", alter_sys=True)
@@ -112,7 +122,7 @@ def test_the_environment_holds_neither_torch_nor_extras(python: str) -> None:
 
 
 def test_page_and_api_serve_without_torch(python: str) -> None:
-    """Nothing even asks for it: where it is installed, it is not imported either."""
+    """Nothing even asks for it: where it is installed, it is not imported either. Nor is what comes LATER."""
     with running_server(start=("-c", PAGE, "app"), python=python, PYTHONPATH=str(ROOT)) as server:
         client = Client(server.url, verbose=False)
         result, _, mask, report = client.predict(handle_file(EXAMPLE), "", api_name="/segment")
@@ -121,6 +131,11 @@ def test_page_and_api_serve_without_torch(python: str) -> None:
         _, _, again = client.predict(result, [1, 0, 0], api_name="/remix")
         assert again["masks_sha256"] != report["masks_sha256"]
         assert "asked for" not in server.said()
+
+
+def test_a_decode_worker_begins_without_the_decoders_of_rare_formats() -> None:
+    code = f"import sys, medseg.reading.decode\nprint([name for name in {LATER} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_every_dicom_result_is_written_without_torch(python: str, tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ beside = ThreadPoolExecutor(1)
 offered = beside.submit(examples.thumbnails)
 
 import gradio as gr
+from gradio.queueing import Queue
 from starlette.middleware import Middleware
 
 from medseg.app.render.about import about
 from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.agents import answer_agents_in_json
-from medseg.app.server.archive_endpoints import add_archive_endpoints, desks
 from medseg.app.server.endpoints import add_endpoints, results
 from medseg.app.server.gate import Gate
 from medseg.app.server.guards import guard
@@ -42,14 +42,25 @@ from medseg.app.server.shutdown import serve_until_stopped
 from medseg.app.server.uploads import UploadMiddleware
 from medseg.app.state import registry
 from medseg.app.state.session import Session
-from medseg.app.tabs.archive import draw_archive_tab
 from medseg.app.tabs.batch import draw_batch_tab
 from medseg.app.tabs.events import QUIET
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.app.viewer.components import draw_head, read
 
-with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo:
+sweeps = [results.sweep]
+
+
+class _Page(gr.Blocks):
+    """Blocks with a queue of SETTINGS from the start: each call of Gradio's own `queue` builds a web application that
+    is never served, in a tenth of a second."""
+
+    def queue(self, *_: Any, **__: Any) -> _Page:
+        self._queue = Queue(True, self.max_threads, 1, SETTINGS.queue, self, SETTINGS.workers)
+        return self
+
+
+with _Page(title="medseg", analytics_enabled=False, fill_width=True) as demo:
     session = gr.State(Session())
     draw_head()
     changed = gr.State("")  # another value tells the first tab that another tab has changed the session
@@ -61,6 +72,9 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
         with gr.Tab("Fit to my data") as fit_tab:
             draw_fit_tab(fit_tab, session, tabs, changed)
         if SETTINGS.archive:
+            from medseg.app.server.archive_endpoints import add_archive_endpoints, desks
+            from medseg.app.tabs.archive import draw_archive_tab
+
             with gr.Tab("Archive"):
                 draw_archive_tab(session, tabs, changed)
         with gr.Tab("About the models") as about_tab:
@@ -69,16 +83,14 @@ with gr.Blocks(title="medseg", analytics_enabled=False, fill_width=True) as demo
     add_endpoints()
     if SETTINGS.archive:
         add_archive_endpoints()
+        sweeps.append(desks.sweep)
 
-demo.queue(max_size=SETTINGS.queue, default_concurrency_limit=SETTINGS.workers)
 guard()
 if SETTINGS.mcp:
     answer_agents_in_json()
 
 # what is there already stays: the examples' images, which every visitor sees
-janitor = Janitor(
-    visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), [results.sweep, desks.sweep]
-)
+janitor = Janitor(visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), sweeps)
 health = Health(janitor, lambda: len(demo._queue), lambda: len(results))
 routes = {"/health": health.answer} | ({"/metrics": health.metrics} if SETTINGS.metrics else {})
 gate = Middleware(

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+import scipy
 from jaxtyping import Float64
-from scipy import ndimage, optimize
 
 from medseg.arrays import Masks, Probabilities
 from medseg.config import Task
@@ -37,7 +37,7 @@ def band(truth: Masks, width: int = BAND) -> Masks:
     near = np.zeros_like(truth)
     for mask, result in zip(truth, near, strict=True):
         if mask.any() and not mask.all():
-            distance = ndimage.distance_transform_edt(mask) + ndimage.distance_transform_edt(~mask)
+            distance = scipy.ndimage.distance_transform_edt(mask) + scipy.ndimage.distance_transform_edt(~mask)
             result[:] = distance <= width
     return near
 
@@ -96,7 +96,7 @@ def fit_temperature(predictions: Sequence[tuple[Probabilities, Masks]], task: Ta
         return float(-np.take_along_axis(scaled, right, axis=1).mean())
 
     limit = np.log(_HOTTEST)
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x))
 
 
 def _draw(

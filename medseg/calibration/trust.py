@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float64
-from scipy import optimize, stats
 from scipy.special import expit, logit
 
 from medseg.arrays import Stack
@@ -142,7 +142,7 @@ def held_out_dice(outcomes: Outcomes) -> Float64[np.ndarray, "n"]:
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Rank correlation in [-1, 1], equal values sharing their mean rank; nan where either is constant."""
-    ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
+    ranks = np.stack([scipy.stats.rankdata(a), scipy.stats.rankdata(b)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     scale = np.sqrt((ranks**2).sum(axis=1).prod())
     return float((ranks[0] * ranks[1]).sum() / scale) if scale else np.nan
@@ -153,7 +153,7 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
 
     Source: Mann and Whitney, On a test of whether one of two random variables is stochastically larger, 1947.
     """
-    ranks, chosen = stats.rankdata(scores), np.asarray(positive, dtype=bool)
+    ranks, chosen = scipy.stats.rankdata(scores), np.asarray(positive, dtype=bool)
     count, others = np.count_nonzero(chosen), np.count_nonzero(~chosen)
     if not (count and others):
         return np.nan
@@ -171,7 +171,8 @@ def _fit_curve(x: Float64[np.ndarray, "n"], y: Float64[np.ndarray, "n"]) -> tupl
         line = parameters[0] + parameters[1] * x
         return float(np.mean(np.logaddexp(0, line) - y * line))
 
-    optimum = optimize.minimize(loss, (0.0, 1.0), bounds=((-10, 10), (0, 10)))  # where all y are 1 it has no maximum
+    # where all y are 1 it has no maximum
+    optimum = scipy.optimize.minimize(loss, (0.0, 1.0), bounds=((-10, 10), (0, 10)))
     return float(optimum.x[0]), float(optimum.x[1])
 
 

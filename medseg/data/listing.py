@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg.reading.dicom_header import has_mark
+from medseg.reading.signatures import has_mark
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".dcm", ".dicom",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import tifffile
 
 from medseg.arrays import Mask, Masks, Pixels
 from medseg.errors import InputError
@@ -49,6 +48,8 @@ def _encoded(pixels: Pixels) -> tuple[str, bytes]:
         PIL.Image.fromarray(levels).save(file, format="PNG")
         return ".png", file.getvalue()
     photometric = "rgb" if pixels.shape[2] == 3 else "minisblack"
+    import tifffile
+
     planes = "contig" if plain.ndim == 3 else None  # else tifffile takes the rows of other than RGB for pages
     tifffile.imwrite(file, plain, photometric=photometric, planarconfig=planes, compression="zlib", metadata=None)
     return ".tiff", file.getvalue()

@@ -33,10 +33,9 @@ import numpy as np
 
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
-from medseg.reading import dicom, dicom_slice, dicom_source, jpeg2000, nifti, raster, sandbox, tiff
-from medseg.reading.dicom_header import is_bare_dicom, is_part10
+from medseg.reading import jpeg2000, raster, sandbox
 from medseg.reading.levels import extents_of, is_stretched, to_image
-from medseg.reading.nifti import is_nifti
+from medseg.reading.signatures import is_bare_dicom, is_nifti, is_part10, is_tiff
 from medseg.reading.stored import (
     MAX_BYTES,
     Extents,
@@ -136,10 +135,12 @@ def is_recognised(head: bytes) -> bool:
 def _recognise(data: bytes) -> tuple[str, Callable[[Any], Opened], Any]:
     """Name and opener for the first bytes of `data`, and `data` itself, unpacked where it is a .nii.gz."""
     if is_part10(data):  # first of all, because the 128 free bytes before it may be a TIFF's header (PS3.10 7.1)
-        return "DICOM", dicom.open_file, data
+        return "DICOM", _open_dicom, data
     content: bytes | bytearray = data
     if data[:2] == b"\x1f\x8b":
         with _named("gzip archive"), sandbox.unhurried():
+            from medseg.reading import nifti
+
             content = nifti.unpack(data)
     for kind, fits, open_it in _FORMATS:
         if fits(content):
@@ -147,10 +148,31 @@ def _recognise(data: bytes) -> tuple[str, Callable[[Any], Opened], Any]:
     raise ReadError(f"This file's content is none of {_KINDS}. Choose an image of one of these.")
 
 
+# pydicom, nibabel and tifffile take longer to import than all else here, and most workers need none of them
+
+
+def _open_dicom(data: Any) -> Opened:
+    with sandbox.unhurried():
+        from medseg.reading import dicom
+    return dicom.open_file(data)
+
+
+def _open_nifti(data: Any) -> Opened:
+    with sandbox.unhurried():
+        from medseg.reading import nifti
+    return nifti.open_nifti(data)
+
+
+def _open_tiff(data: Any) -> Opened:
+    with sandbox.unhurried():
+        from medseg.reading import tiff
+    return tiff.open_tiff(data)
+
+
 _FORMATS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any], Opened]], ...] = (
     ("PNG", lambda data: data[:16] == _PNG_START and len(data) > 33, raster.open_png),
     ("JPEG", lambda data: data[:3] == b"\xff\xd8\xff", raster.open_jpeg),
-    ("TIFF", tiff.is_tiff, tiff.open_tiff),
+    ("TIFF", is_tiff, _open_tiff),
     ("JPEG 2000", jpeg2000.is_jpeg2000, jpeg2000.open_jpeg2000),
     ("GIF", lambda data: data[:6] in (b"GIF87a", b"GIF89a"), lambda data: raster.open_other(data, "GIF")),
     (
@@ -158,9 +180,9 @@ _FORMATS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any], Opened]], ...]
         lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
         lambda data: raster.open_other(data, "WEBP"),
     ),
-    ("NIfTI", is_nifti, nifti.open_nifti),
+    ("NIfTI", is_nifti, _open_nifti),
     ("BMP", raster.is_bmp, lambda data: raster.open_other(data, "BMP")),
-    ("DICOM", is_bare_dicom, dicom.open_file),
+    ("DICOM", is_bare_dicom, _open_dicom),
 )
 
 
@@ -229,6 +251,8 @@ class Desk:
     def _answer(self, request: dict[str, Any]) -> _Answer:
         path, task = request["path"], request["do"]
         if task == "slice":
+            with sandbox.unhurried():
+                from medseg.reading import dicom_slice
             with _named("DICOM"):
                 return {"slice": dicom_slice.read_slice(path, read_bytes)}, None
         file = self._opened(path)
@@ -271,12 +295,14 @@ def _source(file: File, path: str, frames: Sequence[int]) -> list[dict[str, Any]
             f"A DICOM SEG refers to the DICOM that it was made from, and this image's file is a {file.kind}. "
             "Choose another format."
         )
+    with sandbox.unhurried():
+        from medseg.reading import dicom_source
     with _named("DICOM"):
         return dicom_source.read_source(read_bytes(path), frames)
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Say with an empty header that all is imported, then answer until the parent closes its end or dies."""
+    """Say with an empty header that the worker is ready, then answer until the parent closes its end or dies."""
     desk = Desk()
     _send(replies, {}, None)
     for line in requests:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -18,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import ReadError
+from medseg.reading.signatures import is_part10
 from medseg.reading.stored import MAX_BYTES, check_channels, check_size
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -81,32 +81,6 @@ class Geometry:
     def native_bytes(self) -> int:
         """How long the uncompressed Pixel Data of all frames must be, before it is padded to an even length."""
         return (self.frame_bits * self.frames + 7) // 8  # 1-bit frames follow each other without padding, PS3.5 8.1.1
-
-
-def is_part10(data: bytes) -> bool:
-    """Whether `data` is a DICOM file as PS3.10 7.1 defines it."""
-    return data[128:132] == b"DICM"
-
-
-def has_mark(path: Path) -> bool:
-    """Whether the file at `path` is one, by its first bytes; False where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return is_part10(file.read(132))
-    except OSError:
-        return False
-
-
-def is_bare_dicom(data: bytes) -> bool:
-    """Whether `data` begins like a data set without preamble, as old archives write it.
-
-    Its first element is one of group 2 or 8 and has a valid VR or, where VRs are implicit, a short length.
-    """
-    group = data[:2] if data[:2] in (b"\x02\x00", b"\x08\x00") else data[1::-1]
-    if group not in (b"\x02\x00", b"\x08\x00") or len(data) < 16:
-        return False
-    explicit = data[4:6] in (b"UL", b"UI", b"CS", b"OB", b"DA", b"LO", b"SH")
-    return explicit or (data[:2] == group and int.from_bytes(data[4:8], "little") <= 64)
 
 
 def open_dicom(data: bytes) -> Dataset:

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from medseg.errors import ReadError
-from medseg.reading.dicom_header import check_deflated, frame_count, is_bare_dicom, is_part10, numbers
+from medseg.reading.dicom_header import check_deflated, frame_count, numbers
 from medseg.reading.dicom_look import modality, window_of
+from medseg.reading.signatures import is_bare_dicom, is_part10
 
 _READ = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality"),

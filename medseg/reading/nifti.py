@@ -24,6 +24,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medseg.arrays import Spacing
 from medseg.errors import ReadError
+from medseg.reading.signatures import is_nifti
 from medseg.reading.stored import (
     MAX_BYTES,
     Extents,
@@ -46,11 +47,6 @@ _GZIP = 31
 
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _COLOURS = (("R", "G", "B"), ("R", "G", "B", "A"))
-
-
-def is_nifti(data: bytes | bytearray) -> bool:
-    """Whether `data` begins with a NIfTI header; that of a .hdr/.img pair counts, to be refused by name."""
-    return data[344:348] in (b"n+1\0", b"ni1\0") or data[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def open_nifti(data: bytes | bytearray) -> Opened:

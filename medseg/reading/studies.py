@@ -19,9 +19,9 @@ from pathlib import Path
 
 from medseg.errors import InputError, ReadError
 from medseg.reading.archive import unpack_into
-from medseg.reading.dicom_header import has_mark
 from medseg.reading.order import Slice, ordered
 from medseg.reading.series import Series
+from medseg.reading.signatures import has_mark
 from medseg.reading.stored import MAX_FRAMES
 from medseg.reading.workers import POOL_SIZE, absolute, pool
 

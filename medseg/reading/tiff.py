@@ -24,11 +24,6 @@ _ALPHA = (1, 2)  # TIFF 6.0 section 18: associated, unassociated; 0 leaves the s
 _JPEG = (6, 7)  # compressions whose pixels come out as RGB, whatever the colour space in between
 
 
-def is_tiff(data: bytes) -> bool:
-    """Whether `data` begins as a TIFF or BigTIFF does."""
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
 def open_tiff(data: bytes) -> Opened:
     """The pages of a TIFF."""
     file = tifffile.TiffFile(io.BytesIO(data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,7 +61,12 @@ def _own() -> tuple[Example, ...]:
 
 def thumbnails() -> list[Thumbnail]:
     """Small images with captions, in the order of `examples`."""
-    return [(data_uri(plain(read_image(example.path)), SIDE), example.caption) for example in examples()]
+    return [(_thumbnail(example.path), example.caption) for example in examples()]
+
+
+@cache
+def _thumbnail(path: Path) -> str:
+    return data_uri(plain(read_image(path)), SIDE)
 
 
 def _synthetic(path: Path) -> Example:
@@ -69,15 +75,15 @@ def _synthetic(path: Path) -> Example:
 
 
 def _real() -> tuple[Example, ...]:
-    """The chest film of pydicom-data (16 bits, MONOCHROME1), read where it is installed; nothing is fetched."""
+    """The chest film of pydicom-data (16 bits, MONOCHROME1), read where it is installed; nothing is fetched. It is
+    found without pydicom, which takes longer to import than the first page should wait."""
+    package = find_spec("data_store")  # pydicom-data's
+    film = Path(package.origin).parent / "data" / REAL_FILM if package and package.origin else Path()
+    if not film.is_file():
+        return ()
     try:
-        from pydicom.data import get_testdata_file
-
-        film = get_testdata_file(REAL_FILM, download=False)
-        if not isinstance(film, str):
-            return ()
-        read_image(film)
-    except (ImportError, OSError, ValueError, MedsegError) as error:
+        _thumbnail(film)
+    except MedsegError as error:
         log.info("The example film is not there: %s", type(error).__name__)
         return ()
-    return (Example(Path(film), "Real chest film", called="chest-film.dcm"),)
+    return (Example(film, "Real chest film", called="chest-film.dcm"),)

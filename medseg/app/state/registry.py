@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from medseg import config
 from medseg.app.server.zero_gpu import on_lent_gpu
+from medseg.calibration.judgement import calibration_of
 from medseg.config import EnsembleConfig, MemberConfig, TrainingData, is_hub_id
 from medseg.errors import InputError, MedsegError
 from medseg.inference import domain_check
@@ -102,11 +103,14 @@ class Registry:
             return self._loaded[name]
 
     def prepare(self) -> None:
-        """Load the first ensemble before anybody asks, unless that would ask the Hub; who asks gets the error."""
+        """Load the first ensemble, and what tells which suits an image, before anybody asks, unless that would ask the
+        Hub; who asks gets the error."""
         first = next(iter(self._sources.values()), None)
         if isinstance(first, Path):
             with contextlib.suppress(MedsegError):
-                self.get(None)
+                calibration_of(self.get(None))
+                for name in self.names:
+                    self._domain(name)
 
     def fetch(self, repository: str, progress: Progress, cancelled: Cancelled) -> str:
         """Load the Hub repository that a visitor names; returns the name to `get` it by.

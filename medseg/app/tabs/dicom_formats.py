@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from medseg.app.state.view_state import ViewState
 from medseg.errors import InputError
-from medseg.export.results import GONE
 
 if TYPE_CHECKING:
     from medseg.export.derived import Source
@@ -39,6 +38,8 @@ def write_map(view_state: ViewState, path: Path) -> None:
 
 
 def _source(view_state: ViewState) -> Source:
+    from medseg.export.results import GONE
+
     if not view_state.path.exists():
         raise InputError(GONE)
     return view_state.source
