@@ -93,8 +93,8 @@ class Observations:
     def of(cls, observations: Iterable[Observation]) -> Observations:
         """What fitting keeps of these, of which there is at least one; a few are held at a time."""
 
-        def keep(seen: Observation) -> tuple[tuple[Histogram, ...], Masks, Sample, Task]:
-            return to_histograms(seen.stack, seen.truth, seen.task), on_square([seen.truth])[0], seen.sample, seen.task
+        def keep(item: Observation) -> tuple[tuple[Histogram, ...], Masks, Sample, Task]:
+            return to_histograms(item.stack, item.truth, item.task), on_square([item.truth])[0], item.sample, item.task
 
         histograms, squares, samples, tasks = zip(*mapped(keep, observations), strict=True)
         cases = tuple(sample.case for sample in samples)
