@@ -68,8 +68,9 @@ def label_colour(index: int) -> Colour:
     return PALETTE[index % len(PALETTE)]
 
 
-def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3) -> Rgb:
-    """The image with each mask as a tint of `opacity` (0 to 1) under an opaque contour with a dark edge.
+def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3, thickness: int = 0) -> Rgb:
+    """The image with each mask as a tint of `opacity` (0 to 1) under an opaque contour with a dark edge, `thickness`
+    pixels wide, or by the size of the image where that is 0.
 
     The contour runs just inside the mask and its edge just outside, so it is seen on any background and at opacity 0.
     Later labels tint over earlier ones; all contours lie above all tints, so overlapping labels stay countable.
@@ -80,7 +81,7 @@ def draw_overlay(pixels: Pixels, masks: Masks, opacity: float = 0.3) -> Rgb:
         alpha = mask[rows, columns] * np.uint8(round(255 * opacity))
         canvas.paste(colour, (columns.start, rows.start), mask=Pillow.fromarray(alpha))
     drawn = np.array(canvas)
-    thickness = max(1, round(max(masks.shape[1:]) / _SIDE_PER_LINE_PIXEL))
+    thickness = thickness or max(1, round(max(masks.shape[1:]) / _SIDE_PER_LINE_PIXEL))
     contours = [(colour, _widened(box, thickness), mask) for colour, box, mask in shown]
     for _, box, mask in contours:
         drawn[box][_outer_edge(mask[box], _edge_width(thickness))] = _DARK

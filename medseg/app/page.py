@@ -105,7 +105,7 @@ gate = Middleware(
 
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
-    "css": CSS + read("viewer.css"),
+    "css": CSS + read("viewer.css") + read("tabs.css"),
     "max_file_size": max_bytes(),
     "app_kwargs": {"middleware": [gate, Middleware(UploadMiddleware)]},
     "ssr_mode": False,

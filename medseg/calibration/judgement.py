@@ -48,14 +48,14 @@ def judged(calibration: Calibration | None, prediction: Prediction, domain_warni
     return judge(calibration, prediction)
 
 
-def worth(ensemble: Ensemble, prediction: Prediction) -> dict[str, Any]:
+def worth(ensemble: Ensemble, prediction: Prediction, own: Calibration | None = None) -> dict[str, Any]:
     """What a report says of how far to believe a `prediction` of the `ensemble`: `domain` with the verdict (None where
     nothing is known of the training images), the distance (None without a domain.json) and sentences; `trust` with the
-    predicted Dice, its 90 % interval and whether to look yourself, None where image, settings or calibration allow
-    none."""
+    predicted Dice, its 90 % interval and whether to look yourself, None where image, settings or calibration (the
+    ensemble's, or the `own` one of a fit) allow none."""
     verdict = ensemble.verdict(prediction.image)
     warnings = ensemble.domain_warnings(prediction.image)
-    trust = judged(calibration_of(ensemble), prediction, warnings)
+    trust = judged(own or calibration_of(ensemble), prediction, warnings)
     distance = None if verdict.distance is None else round(verdict.distance, 3)
     known = ensemble.domain or ensemble.members[0].config.training_data.appearance or warnings
     return {

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg.arrays import Weight
 from medseg.calibration.judgement import worth
@@ -31,6 +31,9 @@ from medseg.inference.record import NOTICE
 from medseg.inference.tta import Augmentation
 from medseg.report.csv import write_csv
 from medseg.writing import replacing
+
+if TYPE_CHECKING:
+    from medseg.calibration.calibrate import Calibration
 
 Progress = Callable[[], object]
 
@@ -78,8 +81,11 @@ def predict_jobs(
     return len(failed)
 
 
-def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) -> Iterator[Prediction]:
-    """Every frame of one file that `output` does not hold yet, each given when its mask and report are there.
+def segment_job(
+    ensemble: Ensemble, job: Job, output: Path, settings: Settings, own: Calibration | None = None
+) -> Iterator[Prediction]:
+    """Every frame of one file that `output` does not hold yet, each given when its mask and report are there; trust is
+    by the `own` calibration of a fit, or by the ensemble's.
 
     A file that fails, whatever was raised, leaves its `.error.json` and raises a MedsegError; the frames before stay.
     Only a full disk, or one that takes nothing, is no fault of the file.
@@ -89,7 +95,7 @@ def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) 
     error = _beside(target, ".error.json")
     refused: dict[int, str] = {}
     try:
-        yield from _predict(ensemble, job, target, settings, refused)
+        yield from _predict(ensemble, job, target, settings, refused, own=own)
     except Exception as failure:  # one odd file among thousands must not end the run
         sentence = _sentence(failure)
         _write_json({"file": job.stem, "error": sentence, "frames": {}}, error)
@@ -105,7 +111,7 @@ def segment_job(ensemble: Ensemble, job: Job, output: Path, settings: Settings) 
 
 
 def _predict(
-    ensemble: Ensemble, job: Job, target: Path, settings: Settings, refused: dict[int, str]
+    ensemble: Ensemble, job: Job, target: Path, settings: Settings, refused: dict[int, str], *, own: Calibration | None
 ) -> Iterator[Prediction]:
     """Every frame of one file that is not done; those that fail are `refused`, and the others go on."""
     hashes = [_file_sha256(path) for path in job.files]
@@ -130,7 +136,7 @@ def _predict(
             "file": job.stem,
             "asked": asked,
             **prediction.report(),
-            **worth(ensemble, prediction),
+            **worth(ensemble, prediction, own),
         }
         _write_json(report, _beside(name, ".json"))
         ensemble.forget(prediction.image)

@@ -36,7 +36,7 @@ def masks_sha256(masks: Masks) -> str:
 
 def areas(masks: Masks, labels: tuple[str, ...], image: Image) -> dict[str, dict[str, float]]:
     """Each label's area in pixels (`px`) and, where the spacing is known, square millimetres (`mm2`)."""
-    counts = {label: {"px": float(mask.sum())} for label, mask in zip(labels, masks, strict=True)}
+    counts = {label: {"px": float(np.count_nonzero(mask))} for label, mask in zip(labels, masks, strict=True)}
     if image.spacing_mm is None:
         return counts
     pixel = image.spacing_mm[0] * image.spacing_mm[1]

@@ -29,6 +29,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 from medseg.app.render import examples, planes, text
+from medseg.app.render.figures import figures
 from medseg.app.render.offer import TITLES
 from medseg.app.server import endpoints
 from medseg.app.state import registry
@@ -200,7 +201,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
 
 def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
-    _, _, summary, _, table, *_ = handlers.add_truth(session, str(truth))
+    _, figured, _, _, table, *_ = handlers.add_truth(session, str(truth))
     rows = session.scores.rows(session.view_state)
     masks = medseg.read_masks(truth, ["blob"])
     view_state = session.view_state
@@ -210,7 +211,7 @@ def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Sess
     assert rows[2]["dice"] == dice(alone.masks, masks)
     assert "HD95 (px)" in table
     assert "foreground only" in table
-    assert "blob" in summary
+    assert "blob" in figured
 
 
 def dice(ours: np.ndarray, true: np.ndarray) -> float:
@@ -311,7 +312,7 @@ def test_several_labels_are_scored_and_named_one_by_one(tmp_path: Path, photo: P
     rows = session.scores.rows(session.view_state)
     assert [row["label"] for row in rows] == ["lung", "heart"] * 3
     assert "| Label |" in text.score_table(session.view_state, rows)
-    assert "lung" in text.summary(session.view_state)
+    assert "lung" in figures(session.view_state)
 
 
 def test_a_damaged_member_is_named_and_the_page_goes_on_with_the_rest(tmp_path: Path, photo: Path) -> None:

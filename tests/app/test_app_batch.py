@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import medseg
-from medseg.app.render.batch_table import Row, html_table, write_table
+from medseg.app.render.batch_table import Row, page_rows, write_table
+from medseg.app.render.work import time_left
 from medseg.app.state import batch as batch_module
 from medseg.app.state.batch import Batch
 from medseg.app.state.session import Session
@@ -164,7 +165,7 @@ def test_what_came_before_goes_with_the_next_run_and_with_the_visitor(
     assert list(folder.iterdir()) == []
 
 
-def test_failures_stand_before_what_is_doubted_and_that_before_the_rest_by_agreement() -> None:
+def test_what_is_doubted_stands_before_the_rest_by_agreement_and_files_without_a_result_stand_last() -> None:
     batch = Batch()
     place = Path("x")
     batch._rows = [
@@ -174,17 +175,19 @@ def test_failures_stand_before_what_is_doubted_and_that_before_the_rest_by_agree
         Row("odd", place, agreement=0.95, domain_warnings=("unlike",)),
         Row("failed", place, reason="no"),
     ]
-    assert [row.file for row in batch.rows] == ["failed", "odd", "unsure", "sure", "alone"]
+    assert [row.file for row in batch.rows] == ["odd", "unsure", "sure", "alone", "failed"]
+    assert [row["file"] for row in page_rows(batch.arrived, 3)] == ["odd", "failed"]
+    odd, failed = page_rows(batch.arrived, 3)
+    assert odd["worth"] == ("look yourself", "unlike")
+    assert (odd["index"], failed["index"], failed["reason"]) == (3, 4, "no")
 
 
-def test_in_the_table_and_the_csv_a_strangers_name_does_nothing(tmp_path: Path) -> None:
+def test_in_the_csv_a_strangers_name_does_nothing(tmp_path: Path) -> None:
     rows = [
         Row("=1+1<script>.png", Path("x"), areas={"<b>": {"px": 3.0, "mm2": 1.5}}),
         Row("@x", Path("x"), reason="<i>"),
     ]
-    view_state = html_table(rows)
-    assert not [tag for tag in ("<script>", "<b>", "<i>") if tag in view_state]
-    assert "3 px, 1.5 mm²" in view_state
+    assert page_rows(rows)[0]["areas"] == ["3 px, 1.5 mm²"]
     write_table(rows, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="") as stream:
         assert [line["file"] for line in csv.DictReader(stream)] == ["'=1+1<script>.png", "'@x"]
@@ -196,3 +199,11 @@ def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(s
     session.average_over("flips")
     session.drop_pieces(9)
     assert _settings(session).endswith("cut-off 0.50, without pieces under 9 px, each model averaged over flips.")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [(0, 9, 9, ""), (2, 9, 1, ""), (9, 9, 9, ""), (1, 9, 3, ", about 25 s left"), (1, 9, 60, ", about 8 min left")],
+)
+def test_the_time_left_is_said_where_it_can_be_told(done: int, total: int, seconds: float, words: str) -> None:
+    assert time_left(done, total, seconds) == words

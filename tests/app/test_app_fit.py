@@ -14,15 +14,20 @@ import pytest
 import medseg
 import medseg.app.state.fit
 from medseg import schema
+from medseg.app.render.text import verdict
 from medseg.app.state.fit import DataFit
+from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.fit import continuing, doubts, recommendation, table
+from medseg.app.tabs.fit import checked, continuing, recommendation, result_html, table
+from medseg.calibration.calibrate import judge
+from medseg.calibration.judgement import calibration_of
 from medseg.config import EnsembleConfig
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from medseg.fitting.fit import Fit
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
+from medseg.metrics import dice
 from medseg.scores import Nested, Score
 from medseg.training.continuing import main as continue_on
 from tests.conftest import PaintedSample, disc, fake_member, fit_to, make_ensemble, write_disc_pair
@@ -64,8 +69,16 @@ def given(pairs: Path, kind: str) -> list[UploadedFile]:
     return [UploadedFile(path, path.name) for path in sorted((pairs / kind).iterdir())]
 
 
+def run(
+    ensemble: Ensemble, images: list[UploadedFile], masks: list[UploadedFile], data_fit: DataFit | None = None
+) -> Fit:
+    data_fit = data_fit or DataFit()
+    assert list(data_fit.run(ensemble, images, masks))
+    return data_fit.newest(ensemble).fit
+
+
 def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensemble: Ensemble, pairs: Path) -> None:
-    found = DataFit().run(ensemble, zipped(pairs), [])
+    found = run(ensemble, zipped(pairs), [])
     expected = fit_to(ensemble.members, select(load_data(pairs).samples, "val"))
     assert found.fitted == expected.fitted
     assert found.nested == expected.nested
@@ -76,8 +89,8 @@ def test_of_a_divided_zip_the_val_part_is_fitted_as_the_command_line_would(ensem
 def test_without_a_division_all_images_are_used_from_a_zip_and_from_files_alike(
     ensemble: Ensemble, pairs: Path, folder: Path
 ) -> None:
-    zip_found = DataFit().run(ensemble, zipped(pairs, leave_out="splits.json"), [])
-    found = DataFit().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+    zip_found = run(ensemble, zipped(pairs, leave_out="splits.json"), [])
+    found = run(ensemble, given(pairs, "images"), given(pairs, "masks"))
     assert zip_found.nested == found.nested
     assert found.nested is not None
     assert found.nested.fitted.n == 6
@@ -88,34 +101,78 @@ def test_what_is_left_out_or_doubtful_is_listed(ensemble: Ensemble, pairs: Path)
     shutil.copy(pairs / "images" / "c0.png", pairs / "images" / "c4.png")
     (pairs / "images" / "x.heic").write_bytes(b"x")
     data_fit = DataFit()
-    data_fit.run(ensemble, zipped(pairs), [])
+    run(ensemble, zipped(pairs), [], data_fit)
     left_out, copied = data_fit.doubts
     assert left_out == "Left out: files whose format medseg does not read (1), the first: images/x.heic."
     assert copied.startswith("images/c4.png: the same picture as images/c0.png")
-    assert doubts(["<b>"]).startswith("- ⚠ ")
+    data_fit.doubts = ("<b>",)
+    assert "<li>⚠ &lt;b&gt;</li>" in checked(data_fit)
 
 
 def test_masks_that_fit_no_image_are_refused_by_name(ensemble: Ensemble, pairs: Path) -> None:
     shutil.copy(pairs / "masks" / "c0.png", pairs / "images" / "c1.png")  # a mask in the place of an image is no fault
     PIL.Image.fromarray(np.zeros((9, 9), np.uint8)).save(pairs / "masks" / "c2.png")
     with pytest.raises(InputError, match=r"has 1 fault\. \(1\) masks/c2\.png: The mask is 9 × 9"):
-        DataFit().run(ensemble, zipped(pairs), [])
+        run(ensemble, zipped(pairs), [])
 
 
 def test_what_is_saved_opens_in_place_of_the_ensembles_own(
     ensemble: Ensemble, pairs: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
     data_fit = DataFit()
-    found = data_fit.run(ensemble, zipped(pairs), [])
+    found = run(ensemble, zipped(pairs), [], data_fit)
     shutil.copytree(tiny_ensemble, tmp_path / "copy")
-    shutil.copy(data_fit.write(), tmp_path / "copy" / "ensemble.json")
+    zipfile.ZipFile(data_fit.write()).extractall(tmp_path / "copy")
     opened = medseg.Ensemble.from_pretrained(tmp_path / "copy")
-    choice = data_fit.choice(ensemble)
+    choice = data_fit.newest(ensemble).choice
     assert choice == found.choice(found.recommended)
     assert opened.weights == pytest.approx(choice.weights, abs=1e-3)
     assert opened.config.threshold == choice.threshold
     assert opened.config.fitted is not None
     assert opened.config.fitted.data == "4 uploaded images"
+    assert calibration_of(opened) == data_fit.newest(ensemble).calibration
+
+
+def test_what_is_applied_keeps_a_predicted_dice_for_this_image_and_the_next(ensemble: Ensemble, tmp_path: Path) -> None:
+    for number in range(20):
+        write_disc_pair(tmp_path / "many", f"c{number}", number)
+    files, session, data_fit = tmp_path / "many", Session(), DataFit()
+    session.open(files / "images" / "c0.png", ensemble)
+    assert "not been calibrated" in verdict(session.view_state)
+    run(ensemble, given(files, "images"), given(files, "masks"), data_fit)
+    outcome = data_fit.newest(ensemble)
+    assert "the page predicts a Dice at them, learnt on these 20 images" in result_html(outcome)
+    session.take_fit(outcome.settings, outcome.calibration)
+    for name in ("c0", "c1"):
+        session.open(files / "images" / f"{name}.png", ensemble)
+        expected = judge(outcome.calibration, session.view_state.prediction)
+        assert f"Predicted Dice {expected.dice:.2f}" in verdict(session.view_state)
+        assert "20 uploaded images" in verdict(session.view_state)
+    session.remix((1, 0), 0.5, 0.3)
+    assert "not been calibrated" in verdict(session.view_state)
+
+
+def test_the_image_that_gains_most_is_drawn_before_and_after(ensemble: Ensemble, pairs: Path) -> None:
+    data_fit = DataFit()
+    run(ensemble, given(pairs, "images"), given(pairs, "masks"), data_fit)
+    outcome = data_fit.newest(ensemble)
+    images = [medseg.read_image(path) for path in sorted((pairs / "images").iterdir())]
+    truths = [medseg.read_masks(path, ["blob"]) for path in sorted((pairs / "masks").iterdir())]
+
+    def scores(**settings: object) -> np.ndarray:
+        masks = [ensemble.predict(image, **settings).masks for image in images]
+        return np.array([dice(mask, truth)[0] for mask, truth in zip(masks, truths, strict=True)])
+
+    before = scores()
+    gain = scores(weights=outcome.choice.weights, threshold=outcome.choice.threshold) - before
+    assert outcome.before == pytest.approx(before.mean(), abs=1e-6)
+    if gain.max() > 0:
+        assert outcome.gained is not None
+        assert outcome.gained.file == f"c{np.argmax(gain)}.png"
+        assert outcome.gained.after - outcome.gained.before == pytest.approx(gain.max(), abs=1e-6)
+        assert "gains most" in result_html(outcome)
+    else:
+        assert "No image gains" in result_html(outcome)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +191,7 @@ def test_what_cannot_be_paired_is_refused(
         return [UploadedFile(pairs / kind / "c0.png", name) for name in names]
 
     with pytest.raises(InputError, match=sentence):
-        DataFit().run(ensemble, sent("images", images), sent("masks", masks))
+        run(ensemble, sent("images", images), sent("masks", masks))
 
 
 def test_no_file_outside_the_zip_can_be_named(ensemble: Ensemble, pairs: Path) -> None:
@@ -145,12 +202,12 @@ def test_no_file_outside_the_zip_can_be_named(ensemble: Ensemble, pairs: Path) -
         archive.writestr("data.json", f'{{"labels": ["blob"], "samples": [{sample}]}}')
 
     with pytest.raises(InputError, match="in no layout that medseg knows"):
-        DataFit().run(ensemble, [UploadedFile(path, "manifest.zip")], [])
+        run(ensemble, [UploadedFile(path, "manifest.zip")], [])
 
 
 def test_a_damaged_zip_is_refused_without_its_name_here(ensemble: Ensemble, pairs: Path) -> None:
     with pytest.raises(InputError, match=r"^The zip cannot be unpacked"):
-        DataFit().run(ensemble, [UploadedFile(pairs / "images" / "c0.png", "mine.zip")], [])
+        run(ensemble, [UploadedFile(pairs / "images" / "c0.png", "mine.zip")], [])
 
 
 def test_more_images_than_are_allowed_are_refused(
@@ -158,25 +215,28 @@ def test_more_images_than_are_allowed_are_refused(
 ) -> None:
     monkeypatch.setattr(medseg.app.state.fit, "MAX_IMAGES", 3)
     with pytest.raises(InputError, match="These are 6 images, and here up to 3"):
-        DataFit().run(ensemble, given(pairs, "images"), given(pairs, "masks"))
+        run(ensemble, given(pairs, "images"), given(pairs, "masks"))
 
 
 def test_a_fit_that_is_stopped_changes_nothing_and_leaves_nothing(
     ensemble: Ensemble, pairs: Path, folder: Path
 ) -> None:
     data_fit = DataFit()
+    running = data_fit.run(ensemble, zipped(pairs), [])
+    assert next(running) == ("models", 0, 4)
+    data_fit.cancelled.set()
     with pytest.raises(InputError, match="was stopped, and nothing has changed"):
-        data_fit.run(ensemble, zipped(pairs), [], lambda done, total: data_fit.cancelled.set())
+        next(running)
     with pytest.raises(InputError, match="fit it first"):
-        data_fit.choice(ensemble)
+        data_fit.newest(ensemble)
     assert list(folder.iterdir()) == []
 
 
 def test_weights_are_not_applied_to_another_ensemble(ensemble: Ensemble, pairs: Path, plain_ensemble: Path) -> None:
     data_fit = DataFit()
-    data_fit.run(ensemble, zipped(pairs), [])
+    run(ensemble, zipped(pairs), [], data_fit)
     with pytest.raises(InputError, match="There are no weights for the ensemble"):
-        data_fit.choice(medseg.Ensemble.from_pretrained(plain_ensemble))
+        data_fit.newest(medseg.Ensemble.from_pretrained(plain_ensemble))
 
 
 @pytest.fixture
@@ -213,9 +273,10 @@ def test_weights_for_each_label_are_applied_and_saved(
         PIL.Image.fromarray((np.asarray(PIL.Image.open(path)) > 0) + np.eye(48, 64, dtype=np.uint8)).save(path)
     monkeypatch.setattr("medseg.fitting.fit.fit", lambda *arguments, **settings: halves)
     data_fit = DataFit()
-    data_fit.run(ensemble, given(pairs, "images"), given(pairs, "masks"))
-    assert data_fit.choice(ensemble).weights == ((1, 0), (0, 1))
-    saved = schema.load(EnsembleConfig, data_fit.write())
+    run(ensemble, given(pairs, "images"), given(pairs, "masks"), data_fit)
+    assert data_fit.newest(ensemble).choice.weights == ((1, 0), (0, 1))
+    zipfile.ZipFile(data_fit.write()).extract("ensemble.json", tmp_path)
+    saved = schema.load(EnsembleConfig, tmp_path / "ensemble.json")
     assert [member.weight for member in saved.members] == [(1, 0), (0, 1)]
 
 

@@ -257,6 +257,6 @@ def test_a_choice_by_hand_lasts_until_another_suits_the_next_image_better(ensemb
 
 def test_the_page_opens_on_the_first_ensemble_with_an_example_that_it_suits(ensembles: Registry) -> None:
     session = Session()
-    name, *_ = handlers.show_first(session, "films")
+    name, *_ = handlers.show_first(session, "films", "")
     assert name == "films"
     assert session.view_state.path.name == "chest-1.png"

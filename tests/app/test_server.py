@@ -165,7 +165,7 @@ def page_session(server: Server, name: str, fn: str, *data: Any) -> dict[str, An
 
 
 def test_invented_sessions_empty_nobodys_page(server: Server) -> None:
-    assert page_session(server, "visitor", "show_first", None, None)["success"]
+    assert page_session(server, "visitor", "show_first", None, None, "")["success"]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: page_session(server, f"invented{number}", "offered_labels", None), range(120)))
     again = page_session(server, "visitor", "offered_labels", None)

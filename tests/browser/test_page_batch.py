@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,27 +46,32 @@ def send(page: Page, files: list[Path]) -> None:
 
 
 def wait_for_table(page: Page) -> list[str]:
-    """The text of every row."""
-    page.wait_for_selector("#batch-table tbody tr")
+    """The text of every row, when all are there."""
+    page.wait_for_selector("#get-results")
     return page.locator("#batch-table tbody tr").all_inner_texts()
 
 
 def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_librarys_masks_as_a_zip(
     page: Page, images: list[Path], tiny_ensemble: Path, tmp_path: Path
 ) -> None:
+    sent: list[bytes] = []
+    page.on("request", lambda request: sent.append(request.post_data_buffer or b""))
     send(page, images)
     rows = wait_for_table(page)
+    assert not [body for body in sent if b"plain" in body or b"onerror" in body or b"notes" in body]
     ensemble = medseg.Ensemble.from_pretrained(tiny_ensemble)
-    named = {"plain.png": "plain.png", HOSTILE: HOSTILE[-50:], "zipped.png": "films/zipped.png"}
+    named = {"plain.png": "plain.png", HOSTILE: HOSTILE, "zipped.png": "films/zipped.png"}
     found = {view_state: ensemble.predict(medseg.read_image(tmp_path / name)) for name, view_state in named.items()}
     worth = {name: agreement(thin(one.members), "binary") for name, one in found.items()}
-    assert "notes.png" in rows[0]
-    assert "is none of PNG, JPEG" in rows[0]
-    for row, name in zip(rows[1:], sorted(worth, key=lambda name: worth[name]), strict=True):
+    for row, name in zip(rows, sorted(worth, key=lambda name: worth[name]), strict=True):
         area = int(found[name].masks.sum())
         assert name in row
         assert f"{worth[name]:.2f}" in row
         assert (f"{area:,} px" if area else "nothing found") in row
+    failed = page.inner_text("#batch-table .failed")
+    assert failed.startswith("Without a result: 1")
+    assert "notes.png: " in failed
+    assert "is none of PNG, JPEG" in failed
     assert page.title() == "medseg"
 
     with page.expect_download() as download:
@@ -80,20 +86,24 @@ def test_files_and_zips_become_a_table_with_the_most_doubtful_first_and_the_libr
     with (tmp_path / "out" / "results.csv").open(newline="") as stream:
         lines = {line["file"]: line for line in csv.DictReader(stream)}
     assert float(lines["plain.png"]["area_px"]) == found["plain.png"].masks.sum()
+    assert "'" + HOSTILE in lines
     assert "is none of PNG, JPEG" in lines["notes.png"]["error"]
+    names = [image["file_name"] for image in json.loads((tmp_path / "out" / "coco.json").read_text())["images"]]
+    assert sorted(names) == sorted(found)
 
 
 def test_a_click_on_a_row_opens_its_image_in_the_first_tab(page: Page, images: list[Path]) -> None:
     send(page, images[:1])
     wait_for_table(page)
     before = page.locator("#viewer [data-result]").get_attribute("data-result")
-    page.get_by_role("button", name="Open plain.png").click()
+    page.locator("#batch-table tbody tr").click(position={"x": 300, "y": 20})
     page.wait_for_function(
         "before => document.querySelector('#viewer [data-result]').dataset.result !== before"
-        " && document.querySelector('#notes').innerText.includes('128 × 96 px')",
+        " && document.querySelector('#file-size').innerText.includes('128 × 96 px')",
         arg=before,
     )
     assert page.locator("#viewer").is_visible()
+    assert page.inner_text("#file-name") == "plain.png"
 
 
 def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
@@ -104,7 +114,8 @@ def test_stopping_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Batch").click()
     assert page.is_disabled("#batch-stop")
     send(page, [tmp_path / "films.zip"])
-    page.wait_for_selector("#batch-status:has-text('images done')")
+    page.wait_for_selector("#batch-table tbody tr")  # while the others are on their way
+    assert " of 400" in page.inner_text("#batch-status")
     page.click("#batch-stop")
     rows = wait_for_table(page)
     assert 0 < len(rows) < 400

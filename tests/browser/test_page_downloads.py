@@ -38,8 +38,10 @@ def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
     page: Page, ours: Prediction, tmp_path: Path
 ) -> None:
     upload(page, shipped("CT_small.dcm"))
-    page.click(".insist")  # no ensemble of this page is made for a CT
-    page.wait_for_selector(".insist", state="detached")
+    assert "No mask" in page.inner_text("#figures")  # no ensemble of this page is made for a CT
+    page.wait_for_selector("#download .main:disabled")
+    page.click(".insist")
+    page.wait_for_selector("#download .main:enabled")
 
     mask = downloaded(page, "Mask · PNG", tmp_path)
     assert np.array_equal(medseg.read_masks(mask, ["blob"]), ours.masks)
@@ -59,7 +61,7 @@ def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
 
     seg = pydicom.dcmread(downloaded(page, "Mask · DICOM SEG", tmp_path))
     assert np.array_equal(unpacked(seg), ours.masks)
-    assert "not anonymous" in page.inner_text("#format")
+    assert "not anonymous" in page.text_content("#formats-menu")
 
     with np.load(downloaded(page, "Probabilities · npz", tmp_path)) as stored:
         assert np.array_equal(stored["probabilities"], ours.probabilities.astype(np.float16))
@@ -77,29 +79,37 @@ def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
     assert masks_sha256(ours.masks) in downloaded(page, "Report · page (HTML)", tmp_path).read_text()
 
 
-def test_a_dicom_seg_of_an_example_is_grey_in_the_list_with_the_reason(page: Page, tmp_path: Path) -> None:
-    page.locator("#format input").click()
-    option = page.get_by_role("option", name="Mask · DICOM SEG · not of this image", exact=True)
-    assert float(option.evaluate("element => getComputedStyle(element).opacity")) < 0.7
-    option.click()
-    page.wait_for_function("() => document.querySelector('#format').innerText.includes('file is a PNG')")
-    assert page.locator("#download").is_disabled()
-    assert downloaded(page, "Mask · PNG", tmp_path).name.endswith("-mask.png")
-    upload(page, shipped("CT_small.dcm"))
-    page.locator("#format input").click()
-    page.get_by_role("option", name="Mask · DICOM SEG", exact=True).wait_for()
+def test_what_an_image_cannot_have_is_grey_with_the_reason_and_the_list_obeys_keys(page: Page, tmp_path: Path) -> None:
+    page.locator("#download .more").focus()
+    page.keyboard.press("ArrowDown")
+    seg = page.get_by_role("menuitem", name="Mask · DICOM SEG")
+    assert seg.get_attribute("aria-disabled") == "true"
+    assert "file is a PNG" in seg.inner_text()
+    seg.focus()
+    page.keyboard.press("Enter")  # does nothing
+    assert seg.is_visible()
     page.keyboard.press("Escape")
-    if page.locator(".insist").count():  # where no ensemble is made for it
-        page.locator(".insist").click()
-        page.locator(".insist").wait_for(state="detached")
-    assert downloaded(page, "Mask · DICOM SEG", tmp_path).name == "CT_small-mask.dcm"
+    assert not seg.is_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement.getAttribute('role') === 'menuitem'")
+    page.keyboard.press("End")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename.endswith("-report.html")
+    with page.expect_download() as download:
+        page.click("#download .main")
+    assert download.value.suggested_filename.endswith("-mask.png")
+    page.click("#download .more")
+    assert page.get_by_role("menuitem").first.inner_text().startswith("Report · page (HTML)")  # the last one is first
 
 
 def test_on_a_phone_the_list_and_the_button_stay_within_the_page(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.click("#sheets [data-sheet=result]")
-    for name in ("#format", "#download"):
+    page.click("#download .more")
+    for name in ("#download .main", "#formats-menu"):
         box = page.locator(name).bounding_box()
         assert box
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
+        assert box["y"] + box["height"] <= 800

@@ -43,6 +43,12 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
     page: Page, pairs: Path, tiny_ensemble: Path, tmp_path: Path
 ) -> None:
     start(page, pairs.with_suffix(".zip"))
+    page.wait_for_selector("#fit-apply")
+    steps = page.locator("#fit-steps li")
+    assert [steps.nth(number).get_attribute("class") for number in range(4)] == ["done"] * 4
+    assert "Your files name no division, so weights are chosen on all 8 images." in steps.nth(1).inner_text()
+    assert "mean Dice" in steps.nth(3).inner_text()
+    page.get_by_role("button", name="All numbers").click()
     page.wait_for_selector("#fit-result:has-text('Recommended')")
     samples = [dataclasses.replace(one, split="val") for one in load_data(pairs, divide=False).samples]
     found = fit_to(medseg.Ensemble.from_pretrained(tiny_ensemble).members, samples)
@@ -55,7 +61,9 @@ def test_the_librarys_weights_are_found_applied_to_the_sliders_and_saved(
 
     with page.expect_download() as download:
         page.click("#get-ensemble")
-    download.value.save_as(tmp_path / "ensemble.json")
+    download.value.save_as(tmp_path / "fit.zip")
+    with zipfile.ZipFile(tmp_path / "fit.zip") as archive:
+        archive.extractall(tmp_path)
     saved = schema.load(EnsembleConfig, tmp_path / "ensemble.json")
     assert [member.weight for member in saved.members] == [round(weight, 4) for weight in choice.weights]
     assert saved.threshold == choice.threshold

@@ -47,7 +47,7 @@ def wait_for_note(page: Page, words: str) -> None:
 def mask_of(page: Page, folder: Path) -> np.ndarray:
     """The mask that a visitor downloads now."""
     with page.expect_download() as download:
-        page.click("#download")  # a PNG mask, what the list of formats begins with
+        page.click("#download .main")  # a PNG mask
     download.value.save_as(folder / "mask.png")
     with PIL.Image.open(folder / "mask.png") as stored:
         return np.asarray(stored) > 0

@@ -163,6 +163,8 @@ def test_the_predicted_dice_is_the_librarys_and_goes_when_a_slider_leaves_what_w
     page.select_option("#rate", label="5 %")
     wait_for_another_image(page, before)
     says(page, "#summary", "misses at most 5% of the truth")
+    says(page, "#viewer .legend", "surely (inside)")
+    says(page, "#viewer .legend", "possibly (outside)")
 
     press(page, 0, "Home")
     says(page, "#trust", "No predicted Dice: these settings are not calibrated")

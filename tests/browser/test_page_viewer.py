@@ -153,6 +153,22 @@ def test_a_link_opens_the_page_as_it_stood(page: Page, server: str) -> None:
     page.wait_for_function("() => !document.querySelector('#trust').innerText.includes('Predicted Dice')")
 
 
+def test_back_and_forward_take_the_settings_with_them(page: Page) -> None:
+    press(page, 0, "Home")
+    press(page, 0, "ArrowRight")  # the same slider: one step of the history
+    press(page, 2, "End")
+    assert slider_values(page)[:3] == [0.01, 0.25, 0.99]
+    for go, values in (
+        (page.go_back, [0.01, 0.25, 0.5]),
+        (page.go_back, [0.75, 0.25, 0.5]),
+        (page.go_forward, [0.01, 0.25, 0.5]),
+    ):
+        before = shown_image(page)
+        go()
+        wait_for_another_image(page, before)
+        assert slider_values(page)[:3] == values
+
+
 def test_a_dropped_file_opens_under_its_name_and_the_network_lost_is_said(page: Page, tmp_path: Path) -> None:
     PIL.Image.fromarray(np.full((40, 60, 3), 120, np.uint8)).save(tmp_path / "x.png")
     before = shown_image(page)
@@ -196,3 +212,34 @@ def test_compare_shows_the_image_alone_left_of_the_line(page: Page) -> None:
     assert page.evaluate("() => document.querySelector('#viewer .over').style.clipPath").startswith(
         "inset(0px 0px 0px 2"
     )
+
+
+def test_what_is_seen_is_copied_with_its_legend(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy what I see").click()
+    page.wait_for_selector("#viewer .reading:has-text('Copied.')")
+    width, height, shown = page.evaluate(
+        """async () => {
+            const [item] = await navigator.clipboard.read();
+            const bitmap = await createImageBitmap(await item.getType('image/png'));
+            const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
+            context.drawImage(bitmap, 0, 0);
+            const caption = context.getImageData(0, bitmap.height - 44, bitmap.width, 44).data;
+            return [bitmap.width, bitmap.height, caption.filter((value, at) => at % 4 < 3 && value > 100).length];
+        }"""
+    )
+    stage = page.locator("#viewer .stage").bounding_box()
+    assert stage
+    assert (width, height) == (round(stage["width"]), round(stage["height"]) + 44)
+    assert shown > 1000  # bright pixels of the legend and the notice
+
+
+def test_who_pulls_the_result_where_follows_the_sliders(page: Page) -> None:
+    page.wait_for_selector("#pull tbody tr")
+    before = page.inner_text("#pull tbody")
+    assert [line.split()[0] for line in before.splitlines()] == ["random-0", "random-1"]
+    press(page, 0, "ArrowLeft")
+    press(page, 2, "End")
+    page.wait_for_function("before => document.querySelector('#pull tbody').innerText !== before", arg=before)
+    press(page, 0, "Home")  # of one model alone nothing is to be said
+    page.wait_for_selector("#pull table", state="hidden")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.app.render.figures import LOOK, level
 from medseg.calibration.judgement import is_calibrated, judged
 from medseg.inference.record import areas
 from medseg.overlay import draw_overlay
@@ -50,9 +50,9 @@ class Row:
 
     @property
     def worth(self) -> tuple[int, float]:
-        """What rows are sorted by: those without result first, then the doubted ones, then by Dice or agreement."""
+        """What rows are sorted by: the doubted images first, then by Dice or agreement; files without result last."""
         known = self.trust.dice if self.trust is not None else self.agreement
-        return (0 if self.reason else 1 if self.domain_warnings else 2, 1.0 if known is None else known)
+        return (2 if self.reason else 0 if self.domain_warnings else 1, 1.0 if known is None else known)
 
 
 def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path, own_frame: int = 0) -> Row:
@@ -67,8 +67,8 @@ def row_of(prediction: Prediction, view_state: ViewState, file: str, path: Path,
         own_frame,
         _thumbnail(prediction),
         areas(prediction.masks, prediction.labels, image),
-        judged(view_state.calibration, prediction, domain_warnings),
-        None if is_calibrated(view_state.calibration, prediction) else _agreement(prediction),
+        judged(view_state.valid_calibration, prediction, domain_warnings),
+        None if is_calibrated(view_state.valid_calibration, prediction) else _agreement(prediction),
         domain_warnings,
         image.notes,
     )
@@ -86,7 +86,7 @@ def _agreement(prediction: Prediction) -> float | None:
 def _thumbnail(prediction: Prediction) -> str:
     """The image with its contours, small, for looking only."""
     step = max(1, max(prediction.image.size) // (2 * THUMBNAIL))
-    small = draw_overlay(prediction.image.pixels[::step, ::step], prediction.masks[:, ::step, ::step])
+    small = draw_overlay(prediction.image.pixels[::step, ::step], prediction.masks[:, ::step, ::step], 0.15, 4)
     return data_uri(small, THUMBNAIL)
 
 
@@ -106,42 +106,35 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
         yield {**place, "area_px": area["px"], "area_mm2": area.get("mm2"), **expected} | said
 
 
-def html_table(rows: Sequence[Row]) -> str:
-    """The rows in their order; an image is a button that names its row. Names and sentences may be a stranger's."""
-    if not rows:
-        return ""
-    worth = "Predicted Dice" if any(row.trust for row in rows) else "Agreement of the models"
-    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Image", "File", "Area", worth))
-    body = "".join(_html_row(index, row, worth) for index, row in enumerate(rows))
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_row(index: int, row: Row, worth: str) -> str:
-    name = html.escape(row.file + (f", frame {row.frame + 1}" if row.frames > 1 else ""))
-    if row.reason:
-        return f"<tr><td></td><td>{name}</td><td colspan='2'>⚠ No result: {html.escape(row.reason)}</td></tr>"
-    image = f"<img src='{row.thumbnail}' alt='with its contours'>"
-    button = f"<button type='button' data-row='{index}' aria-label='Open {name}'>{image}</button>"
-    areas = "<br>".join(_area(label, area, len(row.areas) > 1) for label, area in row.areas.items())
-    head = f" data-head='{worth}'"  # a phone shows no heads of columns
-    return f"<tr><td>{button}</td><td>{name}{_notes(row)}</td><td>{areas}</td><td{head}>{_worth(row)}</td></tr>"
-
-
-def _notes(row: Row) -> str:
-    return f"<br><small>{html.escape(' '.join(row.notes))}</small>" if row.notes else ""
+def page_rows(rows: Sequence[Row], begin: int = 0) -> list[dict[str, Any]]:
+    """The rows from `begin` on as the page's table takes them, in words; `index` is a row's place among all."""
+    return [
+        {
+            "index": index,
+            "file": row.file,
+            "frame": f", frame {row.frame + 1}" if row.frames > 1 else "",
+            "src": row.thumbnail,
+            "areas": [_area(label, area, len(row.areas) > 1) for label, area in row.areas.items()],
+            "worth": _worth(row),
+            "notes": " ".join(row.notes),
+            "reason": row.reason,
+            "order": row.worth,
+        }
+        for index, row in enumerate(rows[begin:], start=begin)
+    ]
 
 
 def _area(label: str, area: dict[str, float], several: bool) -> str:
-    name = f"{html.escape(label)}: " if several else ""
+    name = f"{label}: " if several else ""
     if not area["px"]:
         return f"{name}nothing found"
     return f"{name}{area['px']:,.0f} px" + (f", {area['mm2']:,.1f} mm²" if "mm2" in area else "")
 
 
-def _worth(row: Row) -> str:
+def _worth(row: Row) -> tuple[str, str]:
+    """How far to believe it, as a level (a colour beside its word; "" where nothing is claimed) and a sentence."""
     if row.domain_warnings:
-        return f"⚠ {html.escape(' '.join(row.domain_warnings))}"
+        return LOOK, " ".join(row.domain_warnings)
     if row.trust is not None:
-        look = "⚠ look yourself, " if row.trust.look_yourself else ""
-        return f"{look}{row.trust.dice:.2f} [{row.trust.low:.2f}, {row.trust.high:.2f}]"
-    return "–" if row.agreement is None else f"{row.agreement:.2f}"
+        return level(row.trust), f"Predicted Dice {row.trust.dice:.2f} [{row.trust.low:.2f}, {row.trust.high:.2f}]"
+    return "", "–" if row.agreement is None else f"Models agree to {row.agreement:.2f}"

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from medseg.calibration import judgement
-from medseg.inference.record import areas
 from medseg.report.words import of_today
 
 if TYPE_CHECKING:
@@ -67,21 +66,11 @@ def protocol(view_state: ViewState) -> str:
 
 
 def summary(view_state: ViewState) -> str:
-    """What was found, in plain words: each label's area, and the settings."""
+    """The settings of the result, and what its figures do not say."""
     if view_state.withheld:
         return ""
-    image, prediction = view_state.prediction.image, view_state.prediction
-    pixels = image.size[0] * image.size[1]
-    areas_of_labels = []
-    for label, area in areas(prediction.masks, prediction.labels, image).items():
-        if not area["px"]:
-            areas_of_labels.append(f"**{plain(label)}**: nothing found")
-            continue
-        square = f", {area['mm2']:,.1f} mm²" if "mm2" in area else ""
-        share = area["px"] / pixels
-        areas_of_labels.append(f"**{plain(label)}**: {area['px']:,.0f} px{square} ({share:.1%} of the image)")
-    unit = "" if image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
-    return f"{'; '.join(areas_of_labels)}, {_settings(view_state)}.{unit}{_bounds(view_state)}"
+    unit = "" if view_state.prediction.image.spacing_mm else " The file names no pixel spacing, so areas are in pixels."
+    return f"Segmented {_settings(view_state)}.{unit}{_bounds(view_state)}"
 
 
 def _settings(view_state: ViewState) -> str:
@@ -105,7 +94,7 @@ def _bounds(view_state: ViewState) -> str:
         return ""
     rate = f"{view_state.bounds.alpha:.0%}"
     return (
-        f" Thin lines: “possibly” misses at most {rate} of the truth, and of “surely” at most "
+        f" Dashed lines: “possibly” misses at most {rate} of the truth, and of “surely” at most "
         f"{rate} is false, on average over images like those of the calibration."
     )
 
@@ -131,15 +120,14 @@ def notes(view_state: ViewState) -> str:
     """What the user should know of image and models, a line each."""
     image, ensemble = view_state.prediction.image, view_state.ensemble
     left_out = [f"{sentence} It was left out, and the others share its weight." for sentence in ensemble.quarantined]
-    height, width = image.size
-    about = [f"{width} × {height} px"]
-    about += [image.modality] if image.modality else []
+    about = [image.modality] if image.modality else []
     about += [f"frame {image.frame + 1} of {image.frames}"] if image.frames > 1 else []
     about += [f"window {view_state.window[0]:g} / {view_state.window[1]:g}"] if view_state.window else []
     about += [f"spacing {image.spacing_mm[0]:g} × {image.spacing_mm[1]:g} mm"] if image.spacing_mm else []
     lines = [f"- ⚠ {plain(sentence)}" for sentence in left_out]
     chosen = [view_state.choice] if view_state.choice else []
-    lines += [f"- {plain(sentence)}" for sentence in [*chosen, f"Image: {', '.join(about)}.", *image.notes]]
+    of_image = [f"Image: {', '.join(about)}."] if about else []
+    lines += [f"- {plain(sentence)}" for sentence in [*chosen, *of_image, *image.notes]]
     return "\n".join(lines)
 
 
@@ -163,7 +151,7 @@ def verdict(view_state: ViewState) -> str:
     """The predicted Dice and whether to look at the mask oneself; else why there is none."""
     if view_state.domain_warnings:
         return f"{LOOK} {plain(' '.join(view_state.domain_warnings))} So no Dice is predicted."
-    calibration = view_state.calibration
+    calibration = view_state.valid_calibration
     if calibration is None:
         what = "the models that are left have" if view_state.ensemble.quarantined else "this ensemble, as it is, has"
         return f"No predicted Dice: {what} not been calibrated."

@@ -24,7 +24,6 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
 #scores, #fit-result { overflow-x: auto; }
 :is(#scores, #fit-result) table { font-variant-numeric: tabular-nums; }
 :is(#scores, #fit-result) :is(th, td) { white-space: nowrap; padding: 6px 10px;
@@ -33,13 +32,6 @@ li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
 #looking input[type=range]::-moz-range-thumb { border: 1px solid var(--slider-color); }
 #archive-previews .grid-container { grid-template-columns: repeat(auto-fill, 130px) !important; padding-top: 28px; }
 #archive-previews img { height: 100px; object-fit: contain; }
-#batch-table table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-#batch-table th, #batch-table td { text-align: left; padding: 6px 10px; overflow-wrap: anywhere;
-    border: solid var(--border-color-primary); border-width: 0 0 1px; }
-#batch-table table, #batch-table tr { border: 0; }
-#batch-table td:first-child { width: 1px; }
-#batch-table button { padding: 0; border: 0; background: none; cursor: pointer; }
-#batch-table img { max-width: none; margin: 0; }
 .evidence { line-height: 1.45; }
 .evidence p { max-width: 70ch; margin: 10px 0 0; font-size: 13px; }
 .evidence ul { list-style: none; margin: 8px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 18px; }
@@ -57,12 +49,5 @@ li[aria-label$="not of this image"] { opacity: 0.55; font-style: italic; }
 .curve .grid { stroke: currentColor; opacity: 0.18; }
 .curve .now { stroke: currentColor; stroke-dasharray: 5 4; opacity: 0.7; }
 .curve li svg { display: inline-block; width: 34px; height: 8px; margin-right: 6px; }
-@media (max-width: 768px) {
-    #batch-table thead { display: none; } /* a row becomes a card: the image, beside it the rest */
-    #batch-table tr { display: grid; grid-template-columns: 140px 1fr; padding: 8px 0; }
-    #batch-table td { border: 0; padding: 2px 6px; }
-    #batch-table td:first-child { grid-row: span 3; }
-    #batch-table td[data-head]::before { content: attr(data-head) ": "; }
-}
 """
-"""What lies in Gradio's own components; the page itself is in viewer/viewer.css."""
+"""What lies in Gradio's own components; the page itself is in viewer/*.css."""

@@ -45,8 +45,13 @@ class Batch:
 
     @property
     def rows(self) -> list[Row]:
-        """The most doubtful first, and before them the files without a result."""
+        """The most doubtful first, the files without a result last."""
         return sorted(self._rows, key=lambda row: row.worth)
+
+    @property
+    def arrived(self) -> tuple[Row, ...]:
+        """The same in the order in which they came."""
+        return tuple(self._rows)
 
     def run(
         self, uploads: Sequence[UploadedFile], view_state: ViewState, *, named: bool = True
@@ -75,7 +80,8 @@ class Batch:
             if is_over():
                 return
             try:
-                for prediction in segment_job(view_state.ensemble, job, folder / "results", view_state.settings):
+                settings, own = view_state.settings, view_state.valid_calibration
+                for prediction in segment_job(view_state.ensemble, job, folder / "results", settings, own):
                     images.append(job)
                     entry = Entry.of(prediction, _name(prediction, job.stem) if named else prediction.image.sha256[:16])
                     row = row_of(prediction, view_state, job.stem, *job.place(prediction.image.frame))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from medseg.app.state.contents import Content
     from medseg.app.state.editing import Editing
     from medseg.arrays import Masks, Weight
-    from medseg.config import Blend
+    from medseg.calibration.calibrate import Calibration
+    from medseg.config import Blend, EnsembleConfig
     from medseg.export.frames import Areas
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
@@ -153,6 +154,13 @@ class Session:
                 raise InputError(f"The opacity must lie between 0 and 1, got {opacity:g}.")
             view = _with_image(prediction, before.view.image)
             return self._change(prediction=prediction, view=view, weights=tuple(weights), opacity=opacity)
+
+    def take_fit(self, settings: EnsembleConfig, calibration: Calibration | None) -> None:
+        """Blend by the weights and cut-off of a fit to the visitor's own images, and trust by its calibration."""
+        weights = [member.weight for member in settings.members]
+        self.remix(weights, settings.threshold, self.view_state.opacity, settings.blend)
+        with self._changing:
+            self._change(own_calibration=calibration)
 
     def drop_pieces(self, min_area_px: int) -> None:
         """Drop components under `min_area_px` pixels of the image's own grid, in place of the ensemble's own bound."""

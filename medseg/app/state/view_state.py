@@ -35,6 +35,7 @@ class ViewState:
     ensemble, "" where it did not. `called` is the visitor's own name of the file, "" where none is known; it is in
     memory alone. `name` is what the page calls an example. `withheld`: no ensemble of the page is made for the image,
     and the visitor has not insisted on a mask yet.
+    `own_calibration` is that of a fit to the visitor's own images, beside the ensemble's.
     """
 
     ensemble: Ensemble
@@ -54,6 +55,7 @@ class ViewState:
     called: str = ""
     name: str = ""
     withheld: bool = False
+    own_calibration: Calibration | None = None
 
     @property
     def place(self) -> tuple[Path, int]:
@@ -97,11 +99,18 @@ class ViewState:
         return self.ensemble.predict(image, **vars(self.settings))
 
     @property
+    def valid_calibration(self) -> Calibration | None:
+        """The visitor's own where the present settings are those that were fitted, else the ensemble's."""
+        own = self.own_calibration
+        return own if judgement.is_calibrated(own, self.prediction) else self.calibration
+
+    @property
     def offered_bounds(self) -> tuple[Bounds, ...]:
         """The conformal thresholds of every rate, where they hold for the present settings."""
-        if self.calibration is None or not judgement.is_calibrated(self.calibration, self.prediction):
+        calibration = self.valid_calibration
+        if calibration is None or not judgement.is_calibrated(calibration, self.prediction):
             return ()
-        return self.calibration.bounds
+        return calibration.bounds
 
     @property
     def bounds(self) -> Bounds | None:

@@ -12,8 +12,8 @@ from medseg.app.state.drawing import begin_drawing, discard_drawing, drawing, ta
 from medseg.app.state.editing import Editing
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
-from medseg.app.tabs.downloads import SAVE
 from medseg.app.tabs.events import PRIVATE, QUIET, refusal, warning
+from medseg.app.viewer.components import SAVE
 from medseg.metrics import confusion
 
 COUNTED = "() => { document.dispatchEvent(new Event('medseg:counted')); }"

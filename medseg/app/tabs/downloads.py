@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,15 @@ from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import unique
 from medseg.app.state.view_state import ViewState
 from medseg.app.tabs.dicom_formats import write_capture, write_map, write_seg
-from medseg.app.tabs.events import PRIVATE, QUIET, refusal
+from medseg.app.tabs.events import PRIVATE, refusal
+from medseg.app.viewer.components import SAVE, WRITTEN, draw_formats
 from medseg.calibration.judgement import judged, worth
 from medseg.errors import InputError
 from medseg.export.npz import write_probabilities
 from medseg.export.png import write_mask
 from medseg.inference.record import write_report
 
-SAVE = """async (file, name) => {
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(await (await fetch(file.url)).blob());  // the file's own name would win over ours
-    link.download = name || file.orig_name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}"""
-NOT_HERE = "not of this image"
+WITHHELD = "None of the ensembles is made for this image: ask for its mask first."
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,11 @@ class Format:
 
     def why_not(self, session: Session) -> str | None:
         """Why the open image cannot have it."""
-        if not self.kind or session.is_empty:
+        if session.is_empty:
+            return "No image is open yet."
+        if session.view_state.withheld:
+            return WITHHELD
+        if not self.kind:
             return None
         from medseg.export.results import why_not
 
@@ -93,13 +91,16 @@ def _page(view_state: ViewState, path: Path) -> None:
     from medseg.report.prediction_page import write_page
 
     write_page(
-        view_state.prediction, path, judged(view_state.calibration, view_state.prediction, view_state.domain_warnings)
+        view_state.prediction,
+        path,
+        judged(view_state.valid_calibration, view_state.prediction, view_state.domain_warnings),
     )
 
 
 def _report(view_state: ViewState, path: Path) -> None:
     prediction = view_state.prediction
-    write_report({**prediction.report(), **worth(view_state.ensemble, prediction)}, path)
+    trust = worth(view_state.ensemble, prediction, view_state.valid_calibration)
+    write_report({**prediction.report(), **trust}, path)
 
 
 def _name(view_state: ViewState) -> str:
@@ -172,7 +173,7 @@ def write(session: Session, name: str, view_state: ViewState | None = None) -> P
     MedsegError where the image cannot have it."""
     chosen, view_state = FORMATS[name], view_state or session.view_state
     if view_state.withheld:
-        raise InputError("None of the ensembles is made for this image: ask for its mask first.")
+        raise InputError(WITHHELD)
     path = result_path(chosen.file, session)
     chosen.write(view_state, path)
     return path
@@ -194,32 +195,24 @@ def file_name(view_state: ViewState, file: str) -> str:
     return f"{stem}{place}-{file.removeprefix('medseg-')}"
 
 
-def choices(session: Session) -> list[tuple[str, str]]:
-    """The formats, those that the open image cannot have marked."""
+def _save_chosen(session: Session, event: gr.EventData) -> list[str]:
+    return save(session, str(event._data["kind"]))
+
+
+def offered(session: Session) -> list[dict[str, str]]:
+    """The formats for the list, each with the reason where the open image cannot have it."""
     return [
-        (f"{choice.label} · {NOT_HERE}" if choice.why_not(session) else choice.label, name)
-        for name, choice in FORMATS.items()
+        {"kind": kind, "label": each.label, "line": each.line, "reason": each.why_not(session) or ""}
+        for kind, each in FORMATS.items()
     ]
 
 
-def _describe(session: Session, name: str) -> list[Any]:
-    """The line on the format, or why the image cannot have it; then there is nothing to download."""
-    reason = FORMATS[name].why_not(session)
-    return [gr.update(choices=choices(session), info=reason or FORMATS[name].line), gr.update(interactive=not reason)]
-
-
-def draw_downloads(session: gr.State, changing: Sequence[gr.State]) -> None:
-    """A list of formats with a line on the chosen one, and a button that writes the file and then saves it: never one
-    that was written before. The list is looked through anew where one of `changing` changes."""
-    with gr.Row(equal_height=True, elem_classes="downloads"):
-        offered = [(choice.label, name) for name, choice in FORMATS.items()]
-        chosen = gr.Dropdown(
-            offered, value="mask", label="Result as a file", info=FORMATS["mask"].line, scale=4, elem_id="format"
-        )
-        asked = gr.Button("Download", size="sm", scale=0, min_width=110, elem_id="download")
+def draw_downloads(session: gr.State) -> Any:
+    """A button for the mask with a list of the other formats, whose value is `offered`. Each file is written when it is
+    asked for: never one that was written before."""
+    formats = draw_formats()
     file, called = gr.DownloadButton(visible="hidden"), gr.Textbox(visible="hidden")
-    gr.on(
-        [chosen.change, *(state.change for state in changing)], _describe, [session, chosen], [chosen, asked], **QUIET
-    )
-    written = asked.click(save, [session, chosen], [file, called], **PRIVATE)
+    written = formats.save(_save_chosen, session, [file, called], **PRIVATE)
     written.success(None, [file, called], None, js=SAVE, **PRIVATE)
+    written.then(None, js=WRITTEN, **PRIVATE)
+    return formats

@@ -75,8 +75,10 @@ def uploaded(session: Session) -> Any:
 
 
 @warning
-def show_first(session: Session, name: str | None, progress: gr.Progress = PROGRESS) -> list[Any]:
-    """Open an example for a visitor who has just come: the first that nothing speaks against."""
+def show_first(session: Session, name: str | None, wanted: str, progress: gr.Progress = PROGRESS) -> list[Any]:
+    """Open an example for a visitor who has just come: the first that nothing speaks against, with the ensemble that a
+    link has `wanted`, where it is there."""
+    name = wanted if wanted in registry.ensembles.names else name
     offered = examples.examples()
     suited = (example for example in offered if not registry.ensembles.against(read_file(example.path), name))
     return open_image(session, name, next(suited, offered[0]), progress, chooses=False)

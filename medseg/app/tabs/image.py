@@ -13,7 +13,7 @@ from medseg.app.state.registry import allows_hub
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.correct import connect_drawing
-from medseg.app.tabs.downloads import draw_downloads
+from medseg.app.tabs.downloads import draw_downloads, offered
 from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, named_files
 from medseg.app.tabs.frames import draw_frames
 from medseg.app.tabs.truth import draw_truth, offered_labels
@@ -35,6 +35,9 @@ PICK = """element.addEventListener('click', event => {
     if (button) trigger('click', {index: Number(button.dataset.index)});
 });"""
 
+WANTS = """(...values) => [...values.slice(0, -1), new URLSearchParams(location.hash.slice(1)).get("ensemble") ?? ""]"""
+"""The ensemble that a link names comes last."""
+
 INSIST = """element.addEventListener('click', event => {
     if (event.target.closest('.insist')) trigger('insist', {});
 });"""
@@ -54,7 +57,7 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
             viewer = draw_viewer()
             looking = gr.Column(elem_id="looking")
         with gr.Column(elem_id="right", min_width=0):
-            texts, notes = _draw_result(session, [number, mixer])
+            texts, notes, formats = _draw_result(session)
             with gr.Column(elem_classes=["card", "of-result"], elem_id="pull"):
                 pulling = gr.HTML(apply_default_css=False)
             with gr.Column(elem_classes=["card", "of-truth"]):
@@ -67,7 +70,8 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
 
     chosen = [session, ensemble]
     slow: dict[str, Any] = {"show_progress_on": viewer, "js": WAITS, **PRIVATE}
-    first = page.load(handlers.show_first, chosen, reopened, **slow)
+    wanted = gr.Textbox(visible="hidden")
+    first = page.load(handlers.show_first, [*chosen, wanted], reopened, **slow | {"js": WANTS})
     example = examples.click(handlers.pick_example, chosen, reopened, **slow)
     opened = upload.upload(handlers.open_files, [*chosen, upload], reopened, **slow)
     picked = contents.input(handlers.pick_content, [*chosen, contents], reopened, **slow)
@@ -83,7 +87,9 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     again = changed.change(handlers.show_again, [session, changed], changing, **slow)
     cancel.click(handlers.cancel_loading, session, **QUIET)
     settled = mixer.settle(handlers.settle, session, [viewer, *texts], **NEWEST)
-    texts[0].insist(handlers.insist, session, displayed, **QUIET).then(handlers.draw_pull, session, pulling, **NEWEST)
+    insisted = texts[0].insist(handlers.insist, session, displayed, **QUIET)
+    insisted.then(handlers.draw_pull, session, pulling, **NEWEST).then(offered, session, formats, **QUIET)
+    gr.on([number.change, mixer.change], offered, session, formats, **QUIET)
     viewer.again(handlers.send_again, session, viewer, **NEWEST)
     added = truth.upload(handlers.add_truth, [session, truth], [viewer, *texts], show_progress_on=scores, **PRIVATE)
     for event in (first, example, opened, picked, other, fetched, again):
@@ -117,15 +123,15 @@ def _draw_left(thumbnails: list[Thumbnail]) -> tuple[Any, Any, Any, Any]:
     return contents, examples, ensemble, mixer
 
 
-def _draw_result(session: gr.State, changing: list[Any]) -> tuple[list[Any], gr.Markdown]:
-    """The places of `handlers.texts` but for the scores, and of the notes; the list of formats follows `changing`."""
+def _draw_result(session: gr.State) -> tuple[list[Any], gr.Markdown, Any]:
+    """The places of `handlers.texts` but for the scores, of the notes, and of the formats."""
     with gr.Column(elem_classes=["card", "of-result"]):
         figures = gr.HTML(js_on_load=INSIST, elem_id="figures", apply_default_css=False)
         verdict = gr.Markdown(elem_id="trust")
-        draw_downloads(session, changing)
+        formats = draw_downloads(session)
         summary = gr.Markdown(elem_id="summary")
         notes = gr.Markdown(elem_id="notes")
-    return [figures, summary, verdict], notes
+    return [figures, summary, verdict], notes, formats
 
 
 def _draw_hub() -> tuple[gr.Button, gr.Button, gr.Textbox]:

@@ -15,6 +15,15 @@ WAITS = "(...values) => { document.dispatchEvent(new Event('medseg:waiting')); r
 DONE = "() => { document.dispatchEvent(new Event('medseg:done')); }"
 """For `js=` of what follows it, whether it went well or not."""
 
+SAVE = "(file, name) => window.medseg.save(file.url, name || file.orig_name)"
+"""For `js=` of an event whose inputs are a file and what the browser is to call it; the visitor's own names are put in
+the place of those under which the files were uploaded."""
+
+SAVE_ZIP = "file => window.medseg.saveZip(file.url, file.orig_name)"
+
+WRITTEN = "() => { document.dispatchEvent(new Event('medseg:written')); }"
+"""For `js=` of what follows the writing of a file, whether it went well or not."""
+
 
 def read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
@@ -33,7 +42,19 @@ def draw_sliders() -> Any:
 
 def draw_head() -> Any:
     """The bar over the page: name, notice, the button that opens an image; and what concerns the whole window."""
-    return _component("head", "head.html", "shell.js")
+    return _component("head", "head.html", "names.js", "shell.js")
+
+
+def draw_formats() -> Any:
+    """The button that saves the mask, with a list of other formats. Its value is `medseg.app.tabs.downloads.offered`'s;
+    it triggers `save` with the `kind` that is wanted."""
+    return _component("download", "formats.html", "formats.js")
+
+
+def draw_rows() -> Any:
+    """The batch's table. Its value is a run with rows of `medseg.app.render.batch_table.page_row`; it triggers `open`
+    with the index of a row."""
+    return _component("batch-table", "batch.html", "batch.js")
 
 
 def _component(name: str, html: str, *scripts: str) -> gr.HTML:

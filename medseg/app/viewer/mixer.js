@@ -32,32 +32,53 @@ function receive(value) {
   if (isAnother) { label = -1; mine = null; }
   mode = isRecommended() ? "recommended" : mode === "equal" && isEqual() ? "equal" : "mine";
   if (mode === "mine") mine = copyOf(set);
-  if (first) { first = false; fromFragment(); }
+  if (first && fromFragment()) document.addEventListener("medseg:opened", () => (tell(), rest()), { once: true, signal });
+  if (first && !location.hash) home = offer.name;
+  first = false;
   drawControls();
   $(".mix").hidden = false;
 }
 
 // --- the settings in the address: a link opens the page as it stands, and never names the image
 
-let first = true;
+const round = (weight) => Math.round(weight * 10000) / 10000;
+let first = true, home = ""; // the ensemble that the page opens with, where nobody asks for another
+let hand = null; // what was moved last: moves of one control are one step of the browser's history
+
 function toFragment() {
   const rows = set.weights.map((row) => [...new Set(row)].length === 1 ? round(row[0]) : row.map(round).join("|"));
-  const words = new URLSearchParams({ ensemble: offer.name, weights: rows.join(), cut: set.threshold, vote: set.blend });
-  history.replaceState(history.state, "", mode === "recommended" ? location.pathname + location.search : "#" + words);
+  const words = new URLSearchParams({ ensemble: offer.name, weights: rows.join(), cut: set.threshold, vote: set.blend, least: set.least });
+  if (set.flips) words.set("flips", 1);
+  const isPlain = mode === "recommended" && offer.name === home, address = isPlain ? location.pathname + location.search : "#" + words;
+  if (isPlain ? !location.hash : location.hash === "#" + words) return;
+  history[document.activeElement === hand ? "replaceState" : "pushState"](history.state, "", address);
+  hand = document.activeElement;
 }
-const round = (weight) => Math.round(weight * 10000) / 10000;
 
+// The settings of the address, where they are of this ensemble; without any those that are recommended.
 function fromFragment() {
   const words = new URLSearchParams(location.hash.slice(1)), cut = Number(words.get("cut")), vote = words.get("vote");
   const rows = (words.get("weights") ?? "").split(",").map((row) => row.split("|").map(Number));
   const fits = rows.length === offer.members.length && rows.every((row) => row.every((weight) => weight >= 0) && (row.length === 1 || row.length === offer.labels.length));
-  if (words.get("ensemble") !== offer.name || !fits || !rows.some(([weight]) => weight > 0)) return;
+  if (words.get("ensemble") !== offer.name || !fits || !rows.some(([weight]) => weight > 0)) return false;
   set.weights = rows.map((row) => (row.length === 1 ? each(row[0]) : row));
   if (cut >= 0.01 && cut <= 0.99) set.threshold = cut;
   if (offer.blends.some(({ name }) => name === vote)) set.blend = vote;
+  set.flips = words.has("flips");
+  set.least = Math.max(0, Math.round(Number(words.get("least"))) || 0);
   own();
-  document.addEventListener("medseg:opened", () => (tell(), rest()), { once: true, signal });
+  return true;
 }
+
+// Back and forward of the browser.
+addEventListener("popstate", () => {
+  if (!offer || (location.hash && !fromFragment())) return;
+  if (!location.hash) { MODES.recommended(); mode = "recommended"; }
+  hand = null;
+  refresh();
+  tell();
+  rest();
+}, { signal });
 
 const chosen = (what) => ({ weights: what.weights.map(each), threshold: what.threshold, blend: what.blend, flips: what.flips, least: what.least });
 const isRecommended = () => same(shares(chosen(set)), shares(chosen(offer.recommended)));

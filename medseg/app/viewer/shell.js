@@ -1,6 +1,5 @@
 // What concerns the whole window: opening by button, drop and paste, the name of the file, what is old, the network.
 
-const store = (window.medseg ??= {});
 const $ = (selector) => document.querySelector(selector);
 
 // The field that Gradio uploads from. It is hidden: the button, the whole window and the clipboard lead to it.
@@ -35,8 +34,7 @@ on(window, "paste", (event) => { if ($("#work")?.clientWidth) give(event.clipboa
 // --- the name beside the image is of the image that is shown, whatever is on its way
 
 on(document, "medseg:opened", ({ detail: { name, width, height, value } }) => {
-  $("#file-name").textContent = name || "Image";
-  $("#file-name").title = name || "";
+  $("#file-name").textContent = $("#file-name").title = store.named(name || "Image");
   $("#file-size").textContent = width + " × " + height + " px" + (value.image.deep ? ", grey" : ", colour");
 });
 
@@ -77,6 +75,10 @@ on(document, "medseg:frame", ({ detail }) => {
 
 function name() {
   document.querySelectorAll(".upload-container[aria-label]").forEach((button) => button.removeAttribute("aria-label"));
+  document.querySelectorAll("#batch-files td.filename span, #contents [role=option], #notes li, .toast-body *").forEach((place) => {
+    for (const part of place.childNodes) if (part.nodeType === 3 && part.data.includes(store.mark)) part.data = store.named(part.data);
+  });
+  document.querySelectorAll("#contents input").forEach((input) => input.value.includes(store.mark) && (input.value = store.named(input.value)));
   document.querySelectorAll("#scores:not([tabindex])").forEach((table) => {
     table.tabIndex = 0;
     table.setAttribute("role", "region");
