@@ -80,7 +80,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     from medseg.data.samples import select
-    from medseg.fitting.fit import fit, table
+    from medseg.fitting.fit import fit
+    from medseg.fitting.fit_table import table
     from medseg.fitting.observations import Observations, observe
 
     if bool(options.data) == bool(options.observations):
@@ -153,7 +154,8 @@ def _write(options: argparse.Namespace, members: Sequence[LoadedMember], result:
 
 
 def _fit_sites(options: argparse.Namespace, members: Sequence[LoadedMember]) -> None:
-    from medseg.fitting.fit import fit, table
+    from medseg.fitting.fit import fit
+    from medseg.fitting.fit_table import table
     from medseg.fitting.sites import join, read_sites, site_reports, site_table
 
     first = members[0].config
@@ -174,7 +176,8 @@ def _fit_sites(options: argparse.Namespace, members: Sequence[LoadedMember]) -> 
 
 def _fit_predictions(options: argparse.Namespace) -> None:
     from medseg.data.predictions import open_predictions
-    from medseg.fitting.fit import fit, table
+    from medseg.fitting.fit import fit
+    from medseg.fitting.fit_table import table
     from medseg.fitting.foreign import Blend, has_all, observe_predictions, refuse_odd_labels, task_of, write_blends
     from medseg.fitting.observations import Observations
 

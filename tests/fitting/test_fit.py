@@ -12,7 +12,7 @@ from medseg import schema
 from medseg.data.samples import split_hash
 from medseg.data.splits import deal_folds
 from medseg.errors import InputError
-from medseg.fitting.fit import table
+from medseg.fitting.fit_table import table
 from medseg.fitting.observations import observe
 from medseg.image import Image
 from medseg.metrics import confusion

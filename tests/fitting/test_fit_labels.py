@@ -16,7 +16,8 @@ from medseg.__main__ import main
 from medseg.config import EnsembleConfig, MemberReference, Task
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError
-from medseg.fitting.fit import Fit, table
+from medseg.fitting.fit import Fit
+from medseg.fitting.fit_table import table
 from medseg.image import Image
 from medseg.inference.blend import blend
 from medseg.inference.ensemble import Ensemble
