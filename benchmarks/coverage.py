@@ -7,7 +7,7 @@ with. nested: whole fits on drawn images; the nested estimate of each contender 
 on 3,000 other images of the weights and threshold chosen on all of the images; and how often the recommended ones are
 worse than the best single member by more than 0.02. Kinds: members equally good; one broken; one slightly or far ahead;
 two good and the rest poor; graded. Five members are fitted greedily: their grid takes four times as long. The rule and
-the width of the intervals were chosen on the data sets 1000 to 1017 (`--first 1000`); others are the test.
+the width of the intervals were chosen on the data sets from 1000 on (`--first 1000`); others are the test.
 """
 
 from __future__ import annotations

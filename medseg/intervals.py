@@ -36,7 +36,7 @@ RESAMPLES = 2000
 ALPHA = 0.05
 REUSED = 0.02
 """The quantiles of cross-validated figures, for 95 %: each case has part in the choices that others are scored by, so
-the cases vary less than what they stand for. Chosen on drawn data sets 1000 to 1017 of `benchmarks/coverage.py nested`.
+the cases vary less than what they stand for. Chosen on drawn data sets from 1000 on of `benchmarks/coverage.py nested`.
 """
 
 Scale: TypeAlias = tuple[float, float]

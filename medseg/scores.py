@@ -15,8 +15,8 @@ Contender = Literal["fitted", "equal", "best single", "per label"]
 """What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
 several labels are decided alone, the weights it found for each label."""
 
-SURELY, FAR = 2.0, 3.0
-"""Standard errors of a difference between contenders that are more than chance, and that tell members far apart."""
+SURELY = 2.0
+"""Standard errors of a difference between contenders that are more than chance."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ class Nested:
     def shared(self) -> Contender:
         """The contender to take, of those whose weights all labels share, by one rule for all: of those that drop no
         label the fitted weights, which lose least where cases are few, unless equal weights or a single member are
-        ahead by more than SURELY standard errors. Which one leads by less is chance. Where members are so unequal that
-        the best is ahead of equal weights by more than FAR, weights of the others are chance too: it is taken where
-        fitted weights are not ahead of it. Where nothing differs at all, equal weights are simplest.
+        ahead by more than SURELY standard errors. Which one leads by less is chance. Where nothing differs at all,
+        equal weights are simplest.
 
         `benchmarks/coverage.py nested` prints what this costs.
         """
@@ -90,9 +89,6 @@ class Nested:
             ahead = self._difference(contender, taken)
             if ahead.leads(SURELY) or (contender == "equal" and ahead.value == 0 == (ahead.error or 0)):
                 taken = contender
-        unequal = self.single_over_equal is not None and self.single_over_equal.leads(FAR)
-        if taken == "fitted" and unequal and self.over_best_single.value < 0 and "best single" in sound:
-            return "best single"
         return taken
 
     def _difference(self, contender: Contender, other: Contender) -> Score:

@@ -75,6 +75,7 @@ class Fit:
     nested: Nested | None
     positives: tuple[int, ...]
     per_label: Choice | None = None
+    cases: int = 0
 
     @property
     def best_single(self) -> int:
@@ -180,6 +181,7 @@ def fit(
         comparison.nested() if max(fold_of) else None,
         observations.positives,
         choice(chosen.per_label) if chosen.per_label else None,
+        len(set(observations.cases)),
     )
 
 

@@ -14,6 +14,9 @@ from medseg.scores import Nested, Score
 FEWEST_POSITIVES = 5
 """Cases that show a label; with fewer, its part in every choice is chance."""
 
+FEW_CASES = 30
+"""With fewer, chance can put a worse choice ahead: with 12 in 3 of 100 drawn sets by more than 0.02 of Dice."""
+
 
 def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     """The fit in lines: the score of each choice on the images that it was made on, of each label where there are
@@ -33,9 +36,13 @@ def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     for label, cases in zip(labels, fit.positives, strict=True):
         if cases < FEWEST_POSITIVES:
             lines.append(f"Warning: {cases} cases show {label}: too few to choose weights or a threshold for it.")
-    for i in fit.broken:
-        lines.append(f"{names[i]} got weight 0: alone it is no better than the baseline ({fit.baseline:.4f}).")
-    return "\n".join([*lines, *_nested_lines(fit.nested)])
+    worse = f"got weight 0: alone it is no better than the baseline ({fit.baseline:.4f})."
+    lines += [*(f"{names[i]} {worse}" for i in fit.broken), *_nested_lines(fit.nested)]
+    if fit.nested and fit.cases < FEW_CASES:
+        lines.append(
+            f"Fewer than {FEW_CASES} cases: what is recommended can be chance, and worse than the best member."
+        )
+    return "\n".join(lines)
 
 
 def _by_label(choices: Mapping[str, Choice], labels: Sequence[str]) -> list[str]:
@@ -59,12 +66,13 @@ def _nested_lines(nested: Nested | None) -> list[str]:
     if nested.per_label and nested.over_shared:
         means["per label"] = nested.per_label
         ahead[f"per label − {nested.shared}"] = nested.over_shared
-    head = "On cases that had no part in the choice, nested cross-validation, with 95 % intervals by case:"
+    how = ", nested cross-validation, with 95 % intervals by case"
     if nested.equal.low is None:
-        head = f"On cases that had no part in the choice; fewer than {FEWEST} cases have no interval:"
-    dropped = [f"{name} drops a label, so it is not recommended." for name in nested.drops]
+        how = f"; fewer than {FEWEST} cases have no interval"
     lines = [_line(name, value) for name, value in means.items()]
-    return [head, *lines, *(_line(name, value, "+") for name, value in ahead.items()), *dropped]
+    lines += [_line(name, value, "+") for name, value in ahead.items()]
+    lines += [f"{name} drops a label, so it is not recommended." for name in nested.drops]
+    return [f"On cases that had no part in the choice{how}:", *lines]
 
 
 def _two(weights: Iterable[Weight]) -> str:
