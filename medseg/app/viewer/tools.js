@@ -8,6 +8,7 @@ let sheet = null, pasted = "", traced = { key: "" };
 
 const isEditing = () => Boolean(store.drawing && !pens.hidden);
 const hasTruth = () => Boolean(store.drawing || truth.length);
+const canErr = () => hasTruth() && !withheld; // a mask that is withheld has no errors to show either
 const truthOf = (k) => store.drawing?.now[k] ?? maskOf(truth, k);
 
 function startDrawing({ token, beginning }, planes) {
@@ -34,9 +35,9 @@ store.unsaved = () => Boolean(store.drawing && store.drawing.revision !== (store
 
 function offerTools() {
   const { drawing } = store;
-  $("[data-view=errors]").hidden = !hasTruth();
+  $("[data-view=errors]").hidden = !canErr();
   if (!isEditing()) $(".scores").textContent = "";
-  if (view === "errors" && !hasTruth()) choose("mask");
+  if (view === "errors" && !canErr()) choose("mask");
   $("[data-do=pens]").setAttribute("aria-pressed", !pens.hidden);
   $(".begin").hidden = Boolean(drawing);
   $(".drawing").hidden = !drawing;

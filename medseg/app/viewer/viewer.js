@@ -471,7 +471,7 @@ function bar(low, high) {
 // --- what the visitor does
 
 function choose(name) {
-  if (name === "errors" && !hasTruth()) return;
+  if (name === "errors" && !canErr()) return;
   if (pen.tool && !SHOW_IT.includes(name)) take("");
   view = name;
   room.dataset.view = name;
