@@ -8,6 +8,8 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).parent
+VIEWER = ("blend", "glass", "draw", "viewer", "views", "legend", "events", "tools", "paper")
+"""The viewer's scripts, in the order in which they stand as one."""
 
 WAITS = "(...values) => { document.dispatchEvent(new Event('medseg:waiting')); return values; }"
 """For `js=` of an event that takes its time: what is shown is of before, and looks so."""
@@ -32,7 +34,7 @@ def read(name: str) -> str:
 def draw_viewer() -> Any:
     """The canvas. Its value is what `medseg.app.render.planes` makes; it triggers `again` where it lost its image, and
     `begin`, `strokes`, `discard` and `pair` while a mask is drawn by hand."""
-    return _component("viewer", "viewer.html", "blend.js", "glass.js", "draw.js", "viewer.js", "tools.js")
+    return _component("viewer", "viewer.html", *(f"{name}.js" for name in VIEWER))
 
 
 def draw_sliders() -> Any:
