@@ -25,6 +25,7 @@ from medseg.export.png import write_mask
 from medseg.inference.blend import normalise_weights
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.jobs import Job
+from medseg.inference.memory import return_large_blocks
 from medseg.inference.pipeline import ahead
 from medseg.inference.prediction import Prediction, checked_blend, checked_threshold
 from medseg.inference.record import NOTICE
@@ -66,6 +67,7 @@ def predict_jobs(
     on. Raises InputError for settings that fit no image, before the first one.
     """
     check(ensemble, settings)
+    return_large_blocks()
     failed: list[Job] = []
 
     def image_bytes(job: Job) -> Iterator[int]:

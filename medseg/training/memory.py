@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
-
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""Of `mallopt` (glibc's malloc.h)."""
+from medseg.inference.memory import MMAP_MAX, TRIM_THRESHOLD, set_malloc
 
 
 def keep_freed_memory() -> None:
@@ -15,9 +11,5 @@ def keep_freed_memory() -> None:
     Left alone, it gives every large tensor's memory back to the system at once, and the next step waits while each page
     is handed out and cleared anew: on a CPU that takes more than a third of the time (`benchmarks/allocator.py`).
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt:
-        mallopt(_MMAP_MAX, 0)  # large blocks from the heap too, where they can be used again
-        mallopt(_TRIM_THRESHOLD, -1)  # never give the heap's end back
+    set_malloc(MMAP_MAX, 0)  # large blocks from the heap too, where they can be used again
+    set_malloc(TRIM_THRESHOLD, -1)  # never give the heap's end back
