@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -357,18 +356,25 @@ def test_what_the_queue_cannot_take_is_refused_in_our_words(plain_ensemble: Path
 # --- S7: the end. It stops the shared server, so it is the last test of this file
 
 
-def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(server: Server, image: Path) -> None:
+def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(
+    server: Server, image: Path, tmp_path: Path
+) -> None:
     segment(server, image)
-    place, file = f"{server.url}/gradio_api/call/segment", upload(server, image)
+    write_disc_pair(tmp_path, "large", 5, size=(480, 640))
+    place, file = f"{server.url}/gradio_api/call/segment", upload(server, tmp_path / "images" / "large.png")
     asked = [httpx.post(place, json={"data": [file, None]}, timeout=60).json()["event_id"] for _ in range(4)]
     answers: list[str] = []
-    reading = [
-        threading.Thread(target=lambda event=event: answers.append(httpx.get(f"{place}/{event}", timeout=60).text))
-        for event in asked
-    ]
+    connected = threading.Barrier(len(asked) + 1)
+
+    def read(event: str) -> None:
+        with httpx.stream("GET", f"{place}/{event}", timeout=60) as answer:
+            connected.wait(60)
+            answers.append(answer.read().decode())
+
+    reading = [threading.Thread(target=read, args=(event,)) for event in asked]
     for thread in reading:
         thread.start()
-    time.sleep(0.05)
+    connected.wait(60)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
     for thread in reading:
