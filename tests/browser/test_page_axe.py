@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.running_app import PATIENCE_S, running_app
+from tests.running_app import PATIENCE_S, ROOT, running_app
 from tests.viewers.orthanc import CACHE
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def test_axe_finds_nothing_in_any_tab(browser: Browser, server: str, size: str, 
     page.click("[data-do=pens]")
     for part in PARTS:
         page.get_by_role("tab", name=part).click()
+        if part == "Batch":
+            page.set_input_files("#batch-files input[type=file]", ROOT / "assets" / "examples" / "brain-1.png")
+            page.wait_for_selector("#batch-files td.filename:has-text('brain-1')")
         if part == "About the models":
             page.wait_for_selector("#about table")
         for sheet in SHEETS if size == "phone" and part == "Image" else (None,):

@@ -240,7 +240,7 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
     ]
     if fitted.per_label:
         rows.append(("Weights for each label", fitted.per_label, nested.per_label if nested else None))
-    heads = "| | Dice here | Dice on other cases | Weights | Cut-off |\n|---|---:|---:|---|---:|"
+    heads = "| Choice | Dice here | Dice on other cases | Weights | Cut-off |\n|---|---:|---:|---|---:|"
     lines = [
         f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | {choice.threshold:.2f} |"
         for name, choice, score in rows

@@ -74,10 +74,11 @@ on(document, "medseg:frame", ({ detail }) => {
 // --- what Gradio leaves unnamed: a field's button is named by its own words, a wide table can be scrolled by keys
 
 function name() {
-  document.querySelectorAll(".upload-container[aria-label]").forEach((button) => button.removeAttribute("aria-label"));
+  document.querySelectorAll(".upload-container[aria-label]:not(.icon-mode)").forEach((button) => button.removeAttribute("aria-label"));
   document.querySelectorAll("#batch-files td.filename span, #contents [role=option], #notes li, .toast-body *").forEach((place) => {
     for (const part of place.childNodes) if (part.nodeType === 3 && part.data.includes(store.mark)) part.data = store.named(part.data);
   });
+  document.querySelectorAll("#batch-files a[download]").forEach((link) => link.download.includes(store.mark) && (link.download = store.named(link.download)));
   document.querySelectorAll("#contents input").forEach((input) => input.value.includes(store.mark) && (input.value = store.named(input.value)));
   document.querySelectorAll("#scores:not([tabindex])").forEach((table) => {
     table.tabIndex = 0;
