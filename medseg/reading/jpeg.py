@@ -19,7 +19,9 @@ _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SCAN, _END, _FIRST = 0xDA, 0xD9, 0xD8
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan, FF00 is a sample and FFD0 to FFD7 are restarts
-_MORE = bytes(range(1, 250, 3)) * 2
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_MORE = bytes(range(254, 3, -3))
+"""Bits unlike the zeros that the decoder fills in."""
 _SMALL = 3_000_000  # values: decoding them again takes less than 20 ms
 _FLAT = 4  # grey levels: what the decoder fills in has no structure, what was measured nearly always has more
 _CUT = "This JPEG is incomplete: its data end before its last pixel. Copy or export it again."
@@ -63,8 +65,16 @@ def check_whole(stream: bytes, pixels: np.ndarray, decode: Decode) -> None:
     one_pass = kind not in _PROGRESSIVE | _LOSSLESS and len(scans) == 1
     if one_pass and pixels.size > _SMALL and not _ends_flat(pixels):
         return
-    if not np.array_equal(pixels, decode(stream[:-2] + _MORE + stream[-2:])):
+    if not np.array_equal(pixels, decode(stream[:-2] + _more(stream) + stream[-2:])):
         raise ReadError(_CUT)
+
+
+def _more(stream: bytes) -> bytes:
+    """What a decoder would use that is not done before the end marker, also where it waits for the next restart."""
+    restarts = _RESTART.findall(stream, stream.rindex(b"\xff\xda"))
+    due = 0xD0 | (restarts[-1][1] + 1) % 8 if restarts else 0xD0
+    more = _MORE + bytes((0xFF, due)) + _MORE
+    return b"\0" + more if stream[-3] == 0xFF else more  # an FF and what follows it would be a marker
 
 
 def _segments(stream: bytes, *, scans: bool = True) -> Iterator[tuple[int, int]]:

@@ -76,6 +76,17 @@ def test_a_jpeg_cut_in_the_middle_and_closed_is_refused(array: np.ndarray, part:
         assert is_refused(in_file(name, cut.rstrip(b"\xff") + END, array.shape)), name
 
 
+def test_a_jpeg_cut_at_any_of_its_restarts_or_behind_a_sample_of_ff_is_refused() -> None:
+    array = np.random.default_rng(5).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    for rows in (0, 1):
+        stream = saved(array, "jpeg", quality=95, restart_marker_rows=rows)
+        start = stream.rindex(b"\xff\xda") + 14
+        places = [at + 1 - rows for at in range(start, len(stream) - 40) if stream[at] == 0xFF]
+        assert len(places) > 4
+        for at in places:
+            assert is_refused(stream[:at] + END), at
+
+
 def test_a_progressive_jpeg_without_its_last_scans_is_refused() -> None:
     stream = saved(NOISE, "jpeg", quality=90, progressive=True)
     last = stream.rindex(b"\xff\xda")
