@@ -36,6 +36,7 @@ from medseg.data.parts import (
 )
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
+from medseg.reading.marks import lie_alike
 from medseg.reading.readers import read_file_or_series, read_mask_file, read_values
 
 SPLITS = ("train", "val", "test")
@@ -108,6 +109,11 @@ class Sample:
                 if further.pixels.shape[:2] != image.size or further.frames != image.frames:
                     raise ReadError(
                         "This channel has another size than the first. Save the channels of one image alike."
+                    )
+                if not lie_alike(further, image):
+                    raise ReadError(
+                        "This channel's affine is not that of the first, so one of them lies elsewhere in the patient "
+                        "or mirrored. Save the channels of one image with one affine."
                     )
             planes.append(further.pixels)
         return replace(image, pixels=np.concatenate(planes, axis=-1)) if self.channels else image

@@ -61,9 +61,9 @@ def select_values(stored: Stored, groups: Sequence[Sequence[Value]], known: Sequ
     ]
 
 
-def lie_alike(stored: Stored, like: Image) -> bool:
-    """Whether a NIfTI mask lies where `like` does, to half a voxel at the far end of the volume. A mask of one slice
-    may have the affine of the volume or that of the slice.
+def lie_alike(stored: Stored | Image, like: Image) -> bool:
+    """Whether a NIfTI mask or channel lies where `like` does, to half a voxel at the far end of the volume. A mask of
+    one slice may have the affine of the volume or that of the slice.
 
     Files without an affine say nothing about where they lie: two of them agree, one of them does not.
     """

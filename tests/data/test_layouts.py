@@ -14,7 +14,7 @@ from medseg.data.films import write_dicom
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.parts import Box
 from medseg.data.samples import load_data, split_hash
-from medseg.errors import InputError, MedsegWarning
+from medseg.errors import InputError, MedsegWarning, ReadError
 from tests.data_sets import (
     SMALL,
     TALL,
@@ -184,6 +184,15 @@ def test_nnunets_channel_files_are_joined_in_their_order(tmp_path: Path) -> None
     np.testing.assert_allclose(pixels[..., 0], 1 - pixels[..., 1], atol=1e-6)
     write_manifest([sample], ["Anterior", "Posterior"], tmp_path / "m.json")
     assert load_data(tmp_path / "m.json", divide=False).samples == [sample]
+
+
+def test_a_channel_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    decathlon(tmp_path, "_0000")
+    volume = nibabel.load(tmp_path / "imagesTr" / "v_0000.nii.gz")
+    affine = volume.affine @ np.diag([-1.0, 1, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(volume.dataobj), affine), tmp_path / "imagesTr" / "v_0001.nii.gz")
+    with pytest.raises(ReadError, match=r"v_0001\.nii\.gz: This channel's affine is not that of the first"):
+        load_data(tmp_path).samples[1].read_image()
 
 
 def test_a_case_without_a_channel_that_others_have_is_refused(tmp_path: Path) -> None:
