@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +21,14 @@ from medseg.image import to_stored
 
 def write_masks(samples: Sequence[Sample], labels: Sequence[str], folder: Path) -> None:
     """Write each label's mask as `folder`/LABEL/STEM.png, 0 and 255, on the stored grid of its image, and
-    `folder`/manifest.json, which names images and masks and is itself a data set.
+    `folder`/manifest.json, which names images and masks and is itself a data set. Where images share a stem, as in
+    folders of patients, their folders stand before it.
 
-    Raises InputError for a folder that is there, or images of one stem; ReadError as reading the samples does.
+    Raises InputError for a folder that is there, or images of one name; ReadError as reading the samples does.
     """
     if folder.exists():
         raise InputError(f"{folder} is already there: name another folder for the masks.")
-    names = [stem_of(sample.image) + (f"_{sample.frame:03d}" if sample.frame else "") for sample in samples]
-    twice = {name for name in names if names.count(name) > 1} if len({*names}) < len(names) else set()
-    if twice:
-        raise InputError(f"{len(twice)} images share a stem with another, the first: {min(twice)}. Rename them.")
+    names = _names(samples)
     written = []
     for sample, name in zip(samples, names, strict=True):
         image, masks = sample.read(labels)
@@ -39,6 +39,21 @@ def write_masks(samples: Sequence[Sample], labels: Sequence[str], folder: Path) 
         )
         written.append(replace(sample, mask=parts, upright=None))
     write_manifest(written, labels, folder / "manifest.json")
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """A name for each sample's mask: the stem of its image, or its path below the folder of all where stems repeat."""
+    root = Path(os.path.commonpath([sample.image.parent for sample in samples]))
+    frames = [f"_{sample.frame:03d}" if sample.frame else "" for sample in samples]
+    for places in (
+        [stem_of(sample.image) for sample in samples],
+        [sample.image.with_name(stem_of(sample.image)).relative_to(root).as_posix() for sample in samples],
+    ):
+        names = [place + frame for place, frame in zip(places, frames, strict=True)]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if not twice:
+            return names
+    raise InputError(f"{len(twice)} images have the name of another, the first: {min(twice)}. Rename them.")
 
 
 def _write(mask: Mask, path: Path) -> Path:

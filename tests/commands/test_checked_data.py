@@ -15,7 +15,9 @@ from medseg.__main__ import main
 from medseg.app.state.fit import _samples
 from medseg.data.division import with_labels
 from medseg.data.manifest import DataSet, Sample
+from medseg.data.mask_files import write_masks
 from medseg.data.parts import MaskFile
+from medseg.data.samples import load_data
 from medseg.errors import MedsegWarning
 from medseg.training.data import read_recipe_samples
 from medseg.training.recipe import Recipe
@@ -126,6 +128,14 @@ def test_data_of_other_labels_are_refused_and_can_be_named(plain_ensemble: Path,
         main(["evaluate", str(plain_ensemble), str(tmp_path / "c.json")])
     report = scored(plain_ensemble, tmp_path / "c.json", tmp_path / "out", "--labels", "blob=lesion")
     assert report["n"] >= 1
+
+
+def test_masks_of_images_of_one_name_are_written_below_their_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_disc_pair(tmp_path / "d" / f"{split}_data", "1", 3)
+    write_masks(load_data(tmp_path / "d", quiet=True).samples, ["lesion"], tmp_path / "masks")
+    written = sorted(path.relative_to(tmp_path / "masks").as_posix() for path in tmp_path.glob("masks/**/*.png"))
+    assert written == ["lesion/test_data/images/1.png", "lesion/train_data/images/1.png"]
 
 
 @pytest.mark.parametrize("option", ["--write-coco", "--write-masks", "--sheet"])
