@@ -99,7 +99,7 @@ def with_series(jobs: Sequence[Job], left_out: list[str] | None = None) -> list[
         folder = _common_folder([job.stem for job in slices])
         name = "series" if series.number is None else f"series-{series.number}"
         stem = next(s for s in _numbered(f"{folder}{name}") if s not in stacks)
-        stacks[stem] = Job(slices[0].path.parent, stem, series, slices[0].held)
+        stacks[stem] = Job(slices[0].path.parent, stem, series, [job.held for job in slices])
     stacked = {path for job in stacks.values() for path in job.files}
     return sorted([*(job for job in jobs if job.path not in stacked), *stacks.values()], key=lambda job: job.stem)
 
@@ -130,6 +130,8 @@ def _files(pattern: str) -> Iterator[Job]:
 
 
 def _may_be_image(path: Path) -> bool:
+    if not path.is_file():  # a link to nothing, a pipe
+        return False
     with path.open("rb") as file:
         return suffix_of(path) in SUFFIXES or is_recognised(file.read(4096))
 
@@ -137,7 +139,7 @@ def _may_be_image(path: Path) -> bool:
 def _in_folder(root: Path, prefix: str, held: object) -> Iterator[Job]:
     visible = (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
     for path in visible:
-        if path.is_file() and path.name.upper() != "DICOMDIR" and "__MACOSX" not in path.parts:
+        if not path.is_dir() and path.name.upper() != "DICOMDIR" and "__MACOSX" not in path.parts:
             yield Job(path, prefix + path.relative_to(root).as_posix(), held=held, gathered=True)
 
 

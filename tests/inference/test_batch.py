@@ -165,6 +165,23 @@ def test_a_series_is_one_stack_whose_cut_slice_is_a_row_of_its_own(
         assert table["images/film.png", "0"]["notes"] == ""
 
 
+def test_a_series_that_lies_in_a_folder_and_in_a_zip_is_one_stack_and_what_is_no_file_is_named(
+    tiny_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "study", [0, 5, 10, 15], side=48, SeriesNumber=3)
+    parts = sorted((tmp_path / "study").iterdir())
+    with zipfile.ZipFile(tmp_path / "rest.zip", "w") as file:
+        for path in parts[2:]:
+            file.write(path, path.name)
+            path.unlink()
+    (tmp_path / "study" / "gone.png").symlink_to("nothing")
+    predict(tiny_ensemble, tmp_path / "rest.zip", tmp_path / "study", "--output", tmp_path / "out")
+    assert [(row["file"], row["frame"], row["error"]) for row in rows(tmp_path / "out")] == [
+        ("series-3", str(frame), "") for frame in range(4)
+    ]
+    assert "(1), the first: gone.png." in capsys.readouterr().err
+
+
 def test_a_changed_image_and_a_lost_mask_are_done_again(
     tiny_ensemble: Path, films: Path, tmp_path: Path, runs: list[None]
 ) -> None:
