@@ -20,7 +20,8 @@ from medseg.errors import InputError
 
 _CASES = (
     "case", "caseid", "patient", "patientid", "patientnumber", "patientnr", "patientname", "pid", "subject",
-    "subjectid", "person", "personid", "sequence", "sequenceid", "study", "studyid", "lesionid", "mrn", "patientenid",
+    "subjectid", "subjectnumber", "participant", "participantid", "ptid", "patid",
+    "patientuid", "person", "personid", "sequence", "sequenceid", "study", "studyid", "lesionid", "mrn", "patientenid",
     "patienten", "patientennummer", "patientin", "proband", "fall", "fallid", "fallnummer",
 )  # fmt: skip
 """Names of the column of patients, without what is no letter: the first that is there counts."""
@@ -39,6 +40,16 @@ class _Table:
         columns = {re.sub(r"[^a-z]", "", name.lower()): name for name in (self.rows[0] if self.rows else {})}
         return next((columns[name] for name in (*_CASES[2:], *_CASES[:2]) if name in columns), None)
 
+    def groups(self, images: str) -> bool:
+        """Whether a column beside that of the `images` may be of cases: words or numbers that some images share."""
+        columns = [[row.get(name) or "" for row in self.rows] for name in self.rows[0] if name != images]
+        one_each = len({row.get(images) for row in self.rows}) == len(self.rows)  # else a table of objects
+        return one_each and any(2 < len({*column}) < len(column) for column in columns)
+
+
+_NO_PATIENT = (
+    "tables that name images and have no column of a name such as patient or case: each image is taken for a case"
+)
 
 csv.field_size_limit(2**31 - 1)  # as in layouts/tables.py: a column of run lengths may stand beside that of patients
 
@@ -58,6 +69,8 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
         if column is None:
             if table.rows and any(not names.keys().isdisjoint(_spellings(name)) for name in table.rows[0]):
                 entries += left_out("tables without a line of column names", [table.path.name])
+            elif table.rows and (images := _column_of_images(table, "", names.keys())) and table.groups(images):
+                entries += left_out(_NO_PATIENT, [table.path.name], "Doubtful")
             continue
         image_column = _column_of_images(table, column, names.keys())
         lost = []

@@ -66,6 +66,11 @@ def walk(root: Path) -> Iterator[Path]:
             yield path
 
 
+def no_files(root: Path) -> list[str]:
+    """What is neither file nor folder below `root`, by its path there: links to nothing, pipes, devices."""
+    return names_below(root, (path for path in sorted(root.rglob("[!.]*")) if not (path.is_file() or path.is_dir())))
+
+
 def files_in(folder: Path, *patterns: str) -> list[Path]:
     """The ordinary files in `folder` that one of the patterns names, in order: reading a pipe would never end."""
     return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 from medseg.data.catalogue import LAYOUTS, read_place
 from medseg.data.layouts.pairs import UNNAMED, read_patterns
 from medseg.data.left_out import left_out, warn_left_out
-from medseg.data.listing import stem_of
+from medseg.data.listing import no_files, stem_of
 from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
@@ -94,7 +94,8 @@ def load_data(
     if fold is not None and (path is None or not in_folds(path)):
         raise InputError(f"{Path(data).name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
     dealt = deal(samples, seed) if divide else samples
-    entries = (*loaded.left_out, *held_out_name(samples, place), *(() if path else unfollowed(dealt, place)))
+    strays = left_out("links to nothing, pipes and devices", no_files(place))
+    entries = (*loaded.left_out, *strays, *held_out_name(samples, place), *(() if path else unfollowed(dealt, place)))
     if not quiet:
         warn_left_out(entries)
     refuse_divided_cases(dealt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -533,6 +534,34 @@ def test_yolos_polygons_are_masks_in_their_splits(tmp_path: Path, order: str) ->
         assert words in sentences
 
 
+@pytest.mark.parametrize(
+    ("names", "line", "said"),
+    [
+        ("[polyp]", "5 0.1 0.1 0.3 0.1 0.3 0.3", "class 5 is none of data.yaml's"),
+        ("[polyp]", "-1 0.1 0.1 0.3 0.1 0.3 0.3", "class -1 is none"),
+        ("[polyp]", "0.5 0.1 0.1 0.3 0.1 0.3 0.3", "class 0.5 is none"),
+        ("[polyp", "0 0.1 0.1 0.3 0.1 0.3 0.3", r"YAML files that cannot be read .*data\.yaml"),
+        ("[[a, b]]", "0 0.1 0.1 0.3 0.1 0.3 0.3", r"YAML files that cannot be read .*data\.yaml"),
+    ],
+)
+def test_faults_of_yolos_classes_are_said(tmp_path: Path, names: str, line: str, said: str) -> None:
+    images(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    for stem, text in (("a", line), ("b", "0 0.1 0.1 0.3 0.1 0.3 0.3")):
+        (tmp_path / "labels" / f"{stem}.txt").write_text(text)
+    loaded = load_data(tmp_path, quiet=True)
+    assert re.search(said, " ".join(map(str, loaded.left_out)))
+    assert loaded.labels == (("polyp",) if names == "[polyp]" else ("0",))
+
+
+def test_a_labelme_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+    images(tmp_path, "a.png", "b.png")
+    write_json(tmp_path / "a.json", {"shapes": [], "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH})
+    (tmp_path / "b.json").write_text('{"shapes": [')
+    assert "JSON files that cannot be read (1), the first: b.json." in str(load_data(tmp_path, quiet=True).left_out[0])
+
+
 def test_medsegbench_archives_are_written_as_files_once(tmp_path: Path) -> None:
     arrays = {}
     for split, count in (("train", 3), ("val", 1), ("test", 2)):
@@ -673,6 +702,15 @@ def test_a_table_of_other_things_says_nothing_of_cases(tmp_path: Path) -> None:
     masks(tmp_path, "masks/a.png")
     (tmp_path / "sizes.csv").write_text("image,width\na,3\n")
     assert [s.case for s in load_data(tmp_path).samples] == ["a"]
+
+
+def test_a_table_that_may_name_patients_in_other_words_is_doubtful(tmp_path: Path) -> None:
+    stems = [f"{patient}{number}" for patient in "abc" for number in "12"]
+    images(tmp_path, *(f"images/{stem}.png" for stem in stems))
+    masks(tmp_path, *(f"masks/{stem}.png" for stem in stems))
+    (tmp_path / "people.csv").write_text("file,who\n" + "".join(f"{stem}.png,{stem[0]}\n" for stem in stems))
+    with pytest.warns(MedsegWarning, match=r"Doubtful: tables that name images and have no column .*people\.csv"):
+        assert len({sample.case for sample in load_data(tmp_path).samples}) == 6
 
 
 def test_brush_strokes_that_do_not_fit_are_refused() -> None:

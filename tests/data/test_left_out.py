@@ -13,7 +13,7 @@ import pytest
 
 from medseg.data.catalogue import LAYOUTS
 from medseg.data.samples import load_data
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegWarning
 from tests import data_sets
 from tests.data import test_spoiled
 from tests.data.test_spoiled import GOOD
@@ -119,7 +119,9 @@ def test_pipes_beside_the_images_are_not_waited_for_and_long_cells_are_read(tmp_
     for name in ("a.csv", "b.txt", "c.json", "d.xml", "e.yaml", "f.npz", "images/g.png"):
         os.mkfifo(tmp_path / name)
     (tmp_path / "p.csv").write_text("image,patient,runs\n" + "".join(f"{stem},P,{'1 ' * 99999}\n" for stem in "abc"))
-    assert {sample.case for sample in load_data(tmp_path).samples} == {"P"}
+    (tmp_path / "images" / "h.png").symlink_to("nothing")
+    with pytest.warns(MedsegWarning, match=r"links to nothing, pipes and devices \(8\)"):
+        assert {sample.case for sample in load_data(tmp_path).samples} == {"P"}
 
 
 def test_json_without_end_of_nesting_is_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def is_labelme_json(content: Any) -> bool:
 def is_labelme(root: Path) -> bool:
     """A folder with at least one labelme file anywhere below it; the first JSON files tell."""
     tables = [path for path in walk(root) if path.suffix.lower() == ".json"][:20]
-    return any(_content(path) is not None for path in tables)
+    return any(_content(path, []) is not None for path in tables)
 
 
 def read_labelme(root: Path) -> DataSet:
@@ -44,8 +44,9 @@ def read_labelme(root: Path) -> DataSet:
     """
     samples, lines, images, spoiled = [], [], set[Path](), set[Path]()
     broken: list[str] = []
+    unread: list[str] = []
     for path in walk(root):
-        content = _content(path) if path.suffix.lower() == ".json" else None
+        content = _content(path, unread) if path.suffix.lower() == ".json" else None
         if content is None:
             continue
         parts: list[Part] = []
@@ -65,6 +66,7 @@ def read_labelme(root: Path) -> DataSet:
     if not samples:
         raise InputError(f"{root.name} holds no labelme files.")
     entries = left_out("shapes that cannot be drawn", broken) + left_out("lines and points, which mark no area", lines)
+    entries += left_out("JSON files that cannot be read", unread)
     unopened = [path.name for path in walk(root) if is_image(path) and path.resolve() not in images]
     entries += left_out("images without a labelme file", unopened)
     samples, gone = without_spoiled(samples, spoiled)
@@ -73,10 +75,12 @@ def read_labelme(root: Path) -> DataSet:
     return DataSet("labelme", labels, samples, entries, "*.json beside the images, masks from shapes")
 
 
-def _content(path: Path) -> dict[str, Any] | None:
+def _content(path: Path, unread: list[str]) -> dict[str, Any] | None:
+    """What a labelme file holds, None for other JSON; a file that is none is named in `unread`."""
     try:
         content = read_json(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, InputError):
+        unread.append(path.name)
         return None
     return content if is_labelme_json(content) else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def read_yolo(place: Path) -> DataSet:
     Raises InputError for a folder without such labels.
     """
     root = place if place.is_dir() else place.parent
-    names = _names(root)
+    names, unread = _names(root)
     samples, boxes, empty, met, spoiled = [], [], [], set[int](), set[Path]()
     broken: list[str] = []
     for image in _images(root):
@@ -45,6 +45,8 @@ def read_yolo(place: Path) -> DataSet:
                 if len(flat) == 4:
                     boxes.append(f"line {number} of {labels.name}")
                     continue
+                if not kind.is_integer() or kind < 0 or (names and kind not in names):
+                    raise ValueError(f"class {kind:g} is none of data.yaml's")
                 met.add(int(kind))
                 parts.append(Polygon(names.get(int(kind), str(int(kind))), to_points(flat), relative=True))
             except ValueError as error:
@@ -57,6 +59,7 @@ def read_yolo(place: Path) -> DataSet:
     entries = left_out("lines that are no polygon", broken) + left_out(
         "boxes without an outline, which mark nothing", boxes
     )
+    entries += left_out("YAML files that cannot be read and may name the classes", unread)
     entries += left_out("label files that are missing: nothing is marked on their images", empty)
     samples, gone = without_spoiled(samples, spoiled)
     entries += gone
@@ -83,14 +86,25 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
 
 
-def _names(root: Path) -> dict[int, str]:
-    """Number → name, by data.yaml (a list or a mapping) or classes.txt; {} where neither is there."""
+def _names(root: Path) -> tuple[dict[int, str], list[str]]:
+    """Number → name, by data.yaml (a list or a mapping) or classes.txt, {} where neither says it; and the YAML files
+    that cannot be read."""
+    unread: list[str] = []
     for path in files_in(root, "*.yaml", "*.yml"):
         try:
             content: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-            names = content["names"]
-            pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            return {int(number): str(name) for number, name in pairs}
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-            continue
-    return dict(enumerate(_lines(root / "classes.txt")))
+            if isinstance(content, dict) and "names" in content:
+                return {int(number): _word(name) for number, name in _pairs(content["names"])}, unread
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+            unread.append(path.name)
+    return dict(enumerate(_lines(root / "classes.txt"))), unread
+
+
+def _pairs(names: Any) -> Iterable[tuple[Any, Any]]:
+    return names.items() if isinstance(names, dict) else enumerate(names)
+
+
+def _word(name: Any) -> str:
+    if not isinstance(name, (str, int, float)):
+        raise ValueError("a name of a class is a word")
+    return str(name)
