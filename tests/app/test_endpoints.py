@@ -159,6 +159,11 @@ def test_a_refusal_reaches_the_program_as_its_sentence(client: Client, pair: tup
     result, *_ = segmented(client, pair[0])
     with pytest.raises(AppError, match="raise at least one"):
         client.predict(result, [0, 0], api_name="/remix")
+    for given in (str(pair[0]), None):
+        with pytest.raises(AppError, match="A file has to be uploaded first"):
+            client.predict(given, api_name="/segment")
+    with pytest.raises(AppError, match="A file has to be uploaded first"):
+        client.predict(result, None, api_name="/score")
 
 
 def test_a_report_tells_nothing_of_the_files_name(client: Client, pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import gradio as gr
 from medseg.app.render import images
 from medseg.app.state import registry
 from medseg.app.state.contents import Content, contents_of
+from medseg.app.state.refusals import PATH
 from medseg.app.state.results import Results
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
@@ -49,6 +50,7 @@ def segment(image: str, ensemble: str | None = None) -> tuple[str, Any, str, dic
         The result's identifier, for /remix and /score; the overlay; the mask as a lossless PNG on the image's own
         grid; the report (models, hashes, weights, settings, areas; how far to believe it).
     """
+    _uploaded(image)
     session, source = Session(), _only(contents_of([UploadedFile(Path(image), "")]))
     opened = read_file(source)
     name = ensemble or registry.ensembles.suiting(opened, next(iter(registry.ensembles.names), None))
@@ -95,6 +97,7 @@ def score(result: str, truth: str) -> list[dict[str, Any]]:
         HD95 in pixels, or in millimetres where the spacing is known; null where one of the two masks is empty.
     """
     session = results.get(result)
+    _uploaded(truth)
     rows = session.scores.rows(session.add_truth(truth, "the uploaded mask"))
     return [
         {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in row.items()}
@@ -154,6 +157,11 @@ def _weights(values: Any) -> list[Any]:
 
 def _as_list(weight: Any) -> list[Any]:
     return weight if isinstance(weight, list) else [weight]
+
+
+def _uploaded(path: str | None) -> None:
+    if path is None:
+        raise InputError(PATH)
 
 
 def _number(value: Any, name: str) -> float:

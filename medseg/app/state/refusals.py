@@ -42,7 +42,7 @@ def sentence_of(error: BaseException) -> str:
         return html.escape(str(error), quote=False)  # the page shows messages as HTML
     if type(error).__name__ == "ComponentProcessingError" and error.__cause__ is not None:  # Gradio's, around another
         return sentence_of(error.__cause__)
-    if type(error).__name__ == "InvalidPathError":  # Gradio's, for a file that nobody uploaded
+    if type(error).__name__ in ("InvalidPathError", "ValidationError"):  # Gradio's and pydantic's, where no upload came
         return PATH
     log.error("%s", place_of(error))
     if isinstance(error, MemoryError):
