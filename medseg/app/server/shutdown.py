@@ -31,7 +31,14 @@ def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool
     asked = threading.Event()
     for kind in (signal.SIGTERM, signal.SIGINT):
         signal.signal(kind, lambda *_: asked.set())
+    # beside the launch: on a busy machine it still waits for its own first answers when visitors have theirs
+    threading.Thread(target=_end, args=(asked, is_idle), name="end", daemon=True).start()
     launch()
+    threading.Event().wait()
+
+
+def _end(asked: threading.Event, is_idle: Callable[[], bool]) -> None:
+    """End the process once it is `asked` to."""
     asked.wait()
     STATE.stopping = True
     ends = time.monotonic() + STOP_S - _LAST_ANSWERS_S

@@ -1,0 +1,23 @@
+"""The end of the process, beside a launch that has not returned."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+START = """
+import time
+from medseg.app.server.shutdown import serve_until_stopped
+serve_until_stopped(lambda: (print("launching", flush=True), time.sleep(600)), lambda: True)
+"""
+
+
+def test_a_stop_ends_a_process_whose_launch_still_waits(tmp_path: Path) -> None:
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
+    command = [sys.executable, "-c", START]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "launching\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
