@@ -120,5 +120,5 @@ ROWS = (
     Row("ends", "S7", "SIGTERM in mid-segmentation ends with status 0 within 8 s", "ends", 1, 20, 5, run_ends,
         ("ended with 0",), ("TRACEBACK IN THE LOG",), {"slowest s": 8}),
     Row("soak", "C1, L2", "hours of use leave the server as it was", "minutes of four visitors", 0, 120, 1, run_soak,
-        ("read", "refused in a sentence"), ("without a sentence", "/HEALTH IS NOT ok", *DIED), {"MB in all": 1280}),
+        ("read", "refused in a sentence"), ("without a sentence", "/HEALTH IS NOT ok", *DIED), {"MB in all": 1536}),
 )  # fmt: skip
