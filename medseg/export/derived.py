@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,12 @@ _FORMS = {
     "PatientSex": "[MFO]",
     "PatientBirthDate": r"\d{8}",
 }
+_RUSH = 1000
+"""So many numbers a burst of results may be ahead of the clock; farther ahead, the clock was set or the year ended."""
+
+_numbering = threading.Lock()
+_last_number = [0]
+
 _ALIKE = ("StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "FrameOfReferenceUID")
 _ALONG = ("ImageOrientationPatient", "PixelSpacing")
 
@@ -124,7 +131,7 @@ def begin(header: Dataset, sop_class: str, modality: str, description: str) -> D
             setattr(result, keyword, header[keyword].value)
     result.StudyInstanceUID, result.SeriesInstanceUID = header.StudyInstanceUID, generate_uid(prefix=None)
     now = time.localtime()
-    result.SeriesNumber, result.InstanceNumber = int(time.strftime("%m%d%H%M%S", now)), 1
+    result.SeriesNumber, result.InstanceNumber = _series_number(now), 1
     result.Modality, result.SeriesDescription = modality, fitted(description, LO)
     result.ContentDate = result.SeriesDate = result.InstanceCreationDate = time.strftime("%Y%m%d", now)
     result.ContentTime = result.SeriesTime = result.InstanceCreationTime = time.strftime("%H%M%S", now)
@@ -135,6 +142,15 @@ def begin(header: Dataset, sop_class: str, modality: str, description: str) -> D
         if result.LossyImageCompression == "01" and header.get(keyword):
             setattr(result, keyword, header[keyword].value)
     return result
+
+
+def _series_number(now: time.struct_time) -> int:
+    """The time, or one more than the last where several results are begun in a second."""
+    at = int(time.strftime("%m%d%H%M%S", now))
+    with _numbering:
+        following = _last_number[0] + 1
+        _last_number[0] = following if 0 <= following - at < _RUSH else at
+        return _last_number[0]
 
 
 def series_description(frames: Frames, kind: str) -> str:

@@ -15,9 +15,11 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
-_REGULAR_MM = 1e-2
-"""How far distances of slices may differ in a volume."""
+_OFF_GRID = 0.05
+"""How far slices of a volume may lie off a grid, as a part of its step: scanners round positions."""
 
+_ONE_PLACE_MM = 1e-3
+"""Slices that are no farther apart lie at one place."""
 
 _ROUNDED = 0.02
 """How far directions may be from right angles and length 1: scanners write few digits."""
@@ -83,10 +85,17 @@ def _position(place: Sequence[float]) -> Dataset:
 
 
 def _between(headers: Sequence[Dataset]) -> float | None:
-    """The distance of slices in mm, where it is the same for all."""
-    steps = np.diff([depth(header) for header in headers])
-    regular = len(steps) > 0 and steps.max() - steps.min() < _REGULAR_MM and steps.min() > 0
-    return float(steps.mean()) if regular else None
+    """The distance of slices in mm, where all lie on a grid, also with gaps or several at one place: without it dcmqi
+    takes the thickness for the distance."""
+    depths = np.asarray([depth(header) for header in headers])
+    depths -= depths[0]
+    steps = np.diff(depths)
+    apart = steps[steps > _ONE_PLACE_MM]
+    if not len(apart):
+        return None
+    places = np.rint(depths / np.median(apart))
+    step = float(depths @ places / max(places @ places, 1))
+    return step if step > 0 and np.abs(depths - step * places).max() < _OFF_GRID * step else None
 
 
 def doubts(headers: Sequence[Dataset]) -> str:

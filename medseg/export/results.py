@@ -44,9 +44,11 @@ def write_results(
                 written.append(stem.with_name(f"{stem.name}-map{number}.dcm"))
                 write_parametric_map(predictions, sources, written[-1], label=label)
         else:
+            before = None
             for number, (prediction, source) in enumerate(zip(predictions, sources, strict=True), start=1):
                 written.append(stem.with_name(f"{stem.name}-capture{number:03}.dcm"))
-                write_secondary_capture(prediction, source, written[-1])
+                write_secondary_capture(prediction, source, written[-1], after=before)
+                before = written[-1]
     return written
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pydicom
 from PIL import ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -23,14 +24,19 @@ from medseg.overlay import Colour, Rgb, draw_overlay, label_colour
 _LEAST_SIDE = 512
 """Smaller images are drawn larger, each pixel as a square, or the text below would be wider than they are."""
 
+_OF_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime")
+
 _PAPER: Colour = (16, 16, 16)
 _INK: Colour = (230, 230, 230)
 
 
-def write_secondary_capture(prediction: Prediction, source: derived.Source, path: Path) -> None:
+def write_secondary_capture(
+    prediction: Prediction, source: derived.Source, path: Path, *, after: Path | None = None
+) -> None:
     """Write the frame as RGB with each mask's outline, and below it the notice, the ensemble and each label's area.
 
-    It names the frame of the DICOM file `source` as its source image. Raises as `write_dicom_seg` does.
+    It names the frame of the DICOM file `source` as its source image, and continues the series of the capture `after`,
+    where there is one. Raises as `write_dicom_seg` does.
     """
     with derived.refusing(path, "secondary capture"):
         frames = derived.read_frames([prediction], source)
@@ -39,6 +45,8 @@ def write_secondary_capture(prediction: Prediction, source: derived.Source, path
         pixels, factor = draw_capture(prediction, unit)
         about = derived.series_description(frames, "capture")
         capture = derived.begin(header, SecondaryCaptureImageStorage, header.get("Modality") or "OT", about)
+        if after:
+            _continue(pydicom.dcmread(after, stop_before_pixels=True), capture)
         capture.ImageType, capture.ConversionType = ["DERIVED", "SECONDARY"], "WSD"
         said = f"{notice(prediction.image)} {prediction.describe()}"
         capture.DerivationDescription = derived.fitted(said, derived.ST)
@@ -53,6 +61,12 @@ def write_secondary_capture(prediction: Prediction, source: derived.Source, path
             capture.PixelSpacing = [DSfloat(float(value) / factor, auto_format=True) for value in header.PixelSpacing]
         _add_pixels(capture, pixels)
         derived.save(capture, path)
+
+
+def _continue(before: Dataset, capture: Dataset) -> None:
+    for keyword in _OF_SERIES:
+        setattr(capture, keyword, before[keyword].value)
+    capture.InstanceNumber = before.InstanceNumber + 1
 
 
 def draw_capture(prediction: Prediction, unit: str = "mm2") -> tuple[Rgb, int]:

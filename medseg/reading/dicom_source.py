@@ -45,7 +45,8 @@ def read_source(data: bytes, frames: Sequence[int]) -> list[dict[str, Any]]:
 
     Position, direction and thickness are the functional groups' where the file has them, else those of the top level.
     Pixel Spacing is what `Image.spacing_mm` is, absent where the file has none; Imager Pixel Spacing is there too where
-    it is the source of that. Referenced Frame Number, counted from 1, is there for a multi-frame file.
+    it is the source of that. Referenced Frame Number, counted from 1, is there for an enhanced file and for one of
+    several frames: films of one frame may count it too, and are referred to as a whole.
     Raises ReadError for a file that nothing can refer to, or whose geometry makes no sense.
     """
     check_deflated(data)
@@ -72,7 +73,7 @@ def _frame(header: Dataset, frame: int) -> Dataset:
             source[keyword] = header[keyword]
     if not _is_uid(source.get("FrameOfReferenceUID")):
         source.pop("FrameOfReferenceUID", None)
-    if "NumberOfFrames" in header:
+    if (frame_count(header) or 1) > 1 or "PerFrameFunctionalGroupsSequence" in header:
         source.ReferencedFrameNumber = frame + 1
     for name, attributes in _GROUPS.items():
         if "NumberOfFrames" not in header or "PerFrameFunctionalGroupsSequence" in header:

@@ -10,6 +10,7 @@ import pytest
 
 from medseg.errors import InputError, ReadError
 from medseg.export.parametric_map import write_parametric_map
+from medseg.export.results import write_results
 from medseg.export.secondary_capture import draw_capture, write_secondary_capture
 from medseg.inference.record import NOTICE
 from medseg.overlay import label_colour
@@ -55,6 +56,15 @@ def test_a_capture_keeps_the_scale_of_the_patient_only(tmp_path: Path) -> None:
         write_secondary_capture(predictions[0], files[0], tmp_path / "capture.dcm")
         capture = pydicom.dcmread(tmp_path / "capture.dcm")
         assert capture.get("PixelSpacing") == spacing
+
+
+def test_captures_of_a_series_are_one_series_in_order(tmp_path: Path) -> None:
+    predictions, files = segment_files(write_source("ct-series", tmp_path), drawing_ensemble())
+    captures = [pydicom.dcmread(path) for path in write_results(predictions, files, tmp_path / "a", ["capture"])]
+    for keyword in ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "SeriesTime"):
+        assert len({capture[keyword].value for capture in captures}) == 1
+    assert [capture.InstanceNumber for capture in captures] == [1, 2, 3]
+    assert len({capture.SOPInstanceUID for capture in captures}) == 3
 
 
 def test_nothing_found_is_said_in_the_capture(tmp_path: Path) -> None:

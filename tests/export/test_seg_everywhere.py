@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from medseg.errors import InputError, ReadError
 from medseg.export.dicom_seg import SegKind, cielab, write_dicom_seg
+from medseg.export.placement import locate
 from medseg.export.segment_codes import property_codes
 from medseg.inference.prediction import Prediction
 from medseg.reading.readers import read_image
@@ -71,6 +73,39 @@ def test_slices_of_a_series_are_sorted_and_their_distance_is_given(tmp_path: Pat
         assert group.PlanePositionSequence[0].ImagePositionPatient == place
 
 
+@pytest.mark.parametrize(
+    ("depths", "distance"),
+    [
+        ([0, 5, 10, 20, 25], 5),
+        ([0, 5, 5, 10], 5),
+        ([0, 5.03, 9.98, 15], 5),
+        ([0, 5, 10, 5000], 5),
+        ([0, 5, 11.5, 20], None),
+        ([4, 4], None),
+    ],
+)
+def test_slices_on_a_grid_have_a_distance_also_with_gaps(depths: list[float], distance: float | None) -> None:
+    """dcmqi takes the thickness for the distance of slices where none is given."""
+    headers = [Dataset() for _ in depths]
+    for header, depth in zip(headers, depths, strict=True):
+        header.ImagePositionPatient, header.ImageOrientationPatient = [1, 2, depth], [1, 0, 0, 0, 1, 0]
+        header.PixelSpacing, header.SliceThickness = [1, 1], 4
+    measures = locate(headers).measures
+    assert measures.get("SpacingBetweenSlices") == (distance and pytest.approx(distance, abs=0.02))
+    assert measures.SliceThickness == 4
+
+
+def test_a_film_that_counts_its_one_frame_is_referred_to_as_a_whole(tmp_path: Path) -> None:
+    (path,) = write_source("cr", tmp_path)
+    film = pydicom.dcmread(path)
+    film.NumberOfFrames = 1
+    film.save_as(path)
+    predictions, files = segment_files([path], drawing_ensemble(("polyp",)))
+    write_dicom_seg(predictions, files, tmp_path / "seg.dcm")
+    (group,) = pydicom.dcmread(tmp_path / "seg.dcm").PerFrameFunctionalGroupsSequence
+    assert "ReferencedFrameNumber" not in group.DerivationImageSequence[0].SourceImageSequence[0]
+
+
 def test_a_folder_of_slices_is_a_source_too(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     files = write_source("ct-series", tmp_path / "in")
@@ -104,6 +139,7 @@ def test_two_results_have_a_series_each(tmp_path: Path) -> None:
     second = pydicom.dcmread(seg_of("cr", tmp_path, "FRACTIONAL")[0])
     assert first.SeriesInstanceUID != second.SeriesInstanceUID
     assert first.SeriesDescription != second.SeriesDescription
+    assert first.SeriesNumber != second.SeriesNumber
     assert min(first.SeriesNumber, second.SeriesNumber) > 10**6
 
 
