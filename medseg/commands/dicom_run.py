@@ -36,7 +36,8 @@ def predict_dicom(options: argparse.Namespace) -> None:
     written: list[Path] = []
     failed: list[str] = []
     with ExitStack() as stack:
-        stacks = list(_stacks(_files(options, stack), failed))
+        own: dict[str, str] = {}
+        stacks = list(_stacks(_files(options, stack, own), failed, own))
         results = mapped(lambda each: _segment(ensemble, *each, options), stacks, lambda result: result[1])
         done = 0
         for (name, series, _), (result, _) in zip(stacks, tqdm(results, desc="series", total=len(stacks)), strict=True):
@@ -56,8 +57,9 @@ def predict_dicom(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[Path, int | None]]:
-    """Each file, and its only wanted frame, counted from 0, where one was named."""
+def _files(options: argparse.Namespace, stack: ExitStack, own: dict[str, str]) -> Iterator[tuple[Path, int | None]]:
+    """Each file, and its only wanted frame, counted from 0, where one was named; the names of the user's own files are
+    put into `own` by path."""
     from medseg.inference.jobs import find_jobs
     from medseg.reading.studies import may_be_dicom
 
@@ -67,6 +69,7 @@ def _files(options: argparse.Namespace, stack: ExitStack) -> Iterator[tuple[Path
         jobs = find_jobs(local, options.output, aside)
         other = [job for job in jobs if job.gathered and not may_be_dicom(job.path)]
         aside += [job.stem for job in other]
+        own |= {str(job.path): job.path.stem for job in jobs if job.series is None}
         yield from ((path, None) for job in jobs if job not in other for path in job.files)
         say_left_out(aside)
     for name in options.inputs:
@@ -97,9 +100,12 @@ def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
     return [(path, None if wanted.frame is None else wanted.frame - 1) for path in fetched.paths]
 
 
-def _stacks(files: Iterator[tuple[Path, int | None]], failed: list[str]) -> Iterator[tuple[str, Series, list[int]]]:
+def _stacks(
+    files: Iterator[tuple[Path, int | None]], failed: list[str], own: dict[str, str]
+) -> Iterator[tuple[str, Series, list[int]]]:
     """The name, slices and wanted frames of each stack of slices: of a series several where their size or direction
-    differ. What no result can refer to is put into `failed`, as its name and a sentence."""
+    differ. A single file of the user's has its `own` name, if no other has it, others have the UID of their series.
+    What no result can refer to is put into `failed`, as its name and a sentence."""
     from medseg.reading.readers import read_source
     from medseg.reading.studies import stack_files
 
@@ -120,7 +126,10 @@ def _stacks(files: Iterator[tuple[Path, int | None]], failed: list[str]) -> Iter
             continue
         for number, series in enumerate(stacks, start=1):
             frames = list(range(series.frames)) if wanted is None else [wanted]
-            yield uid if number == 1 else f"{uid}-{number}", series, frames
+            name = own.get(series.slices[0].path, "") if len(series.slices) == 1 else ""
+            if list(own.values()).count(name) != 1:
+                name = uid if number == 1 else f"{uid}-{number}"
+            yield name, series, frames
 
 
 def _segment(

@@ -66,17 +66,28 @@ def test_a_file_that_no_result_can_refer_to_is_named_and_the_others_go_on(
     tiny_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
-    (path,), (other,) = (write_source(kind, tmp_path / "in") for kind in ("cr", "dx"))
+    _, (other,) = (write_source(kind, tmp_path / "in") for kind in ("cr", "dx"))
     film = pydicom.dcmread(other)
     del film.StudyInstanceUID
     film.save_as(other)
     with pytest.raises(SystemExit) as ended:
         run("predict", tiny_ensemble, tmp_path / "in", "--output", tmp_path / "out", "--dicom", "seg")
     assert ended.value.code == 1
-    assert names(tmp_path / "out", pydicom.dcmread(path).SeriesInstanceUID) == ["seg.dcm"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cr-1-seg.dcm"]
     told = capsys.readouterr()
     assert f"{other.name}: This DICOM does not say its Study Instance UID" in told.err
     assert "1 series segmented, 1 failed, 1 file in" in told.out
+
+
+def test_a_file_lends_its_name_to_its_result_where_no_other_has_it(tiny_ensemble: Path, tmp_path: Path) -> None:
+    for folder, source in (("a", "cr"), ("b", "dx"), ("b", "us-cine")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (path,) = write_source(source, tmp_path / folder)
+        path.rename(tmp_path / folder / ("film.dcm" if source != "us-cine" else "cine 1.dcm"))
+    run("predict", tiny_ensemble, tmp_path, "--output", tmp_path / "out", "--dicom", "seg")
+    uids = [pydicom.dcmread(tmp_path / folder / "film.dcm").SeriesInstanceUID for folder in "ab"]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"cine 1-seg.dcm", *(f"{uid}-seg.dcm" for uid in uids)}
 
 
 def test_one_frame_of_an_instance_is_segmented_alone(tiny_ensemble: Path, hospital: Hospital, tmp_path: Path) -> None:
