@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,7 +36,7 @@ from medseg.app.server.endpoints import add_endpoints, results
 from medseg.app.server.gate import Gate
 from medseg.app.server.guards import guard
 from medseg.app.server.health import Health
-from medseg.app.server.janitor import Janitor, forget_callers
+from medseg.app.server.janitor import Janitor
 from medseg.app.server.settings import keep_seconds
 from medseg.app.server.shutdown import serve_until_stopped
 from medseg.app.server.uploads import UploadMiddleware
@@ -49,7 +48,7 @@ from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.app.viewer.components import draw_head, read
 
-sweeps: list[Callable[[], object]] = [results.sweep]
+sweeps = [results.sweep]
 
 
 class _Page(gr.Blocks):
@@ -89,8 +88,6 @@ with _Page(title="medseg", analytics_enabled=False, fill_width=True) as demo:
 guard()
 if SETTINGS.mcp:
     answer_agents_in_json()
-
-sweeps.append(lambda: forget_callers(demo, session))
 
 # what is there already stays: the examples' images, which every visitor sees
 janitor = Janitor(visitors_folder(), keep_seconds(), frozenset(visitors_folder().rglob("*")), sweeps)

@@ -12,22 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from gradio.state_holder import StateHolder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.app.server import uploads
-from medseg.app.server.janitor import Janitor, forget_callers
+from medseg.app.server.janitor import Janitor
 from medseg.app.server.uploads import Renamer, UploadMiddleware, anonymous
 from tests.conftest import ROOT
 from tests.running_app import running_app
@@ -142,20 +139,6 @@ def test_a_folder_that_vanishes_in_mid_sweep_disturbs_nothing(tmp_path: Path, mo
     monkeypatch.setattr(os, "scandir", vanishing)
     janitor.sweep()
     assert not (tmp_path / "old" / "b").exists()
-
-
-def test_what_gradio_keeps_of_programs_goes_and_visitors_pages_stay() -> None:
-    page = SimpleNamespace(default_config=SimpleNamespace(blocks={}), blocks={}, state_session_capacity=10)
-    state, holder = SimpleNamespace(_id=7), StateHolder()
-    forget_callers(page, state)  # nothing yet
-    holder.set_blocks(page)  # type: ignore[arg-type]
-    for name in ("visitor", "caller", "just now"):
-        holder[name]
-    holder.session_data["visitor"].state_data[7] = "image"
-    for name in ("visitor", "caller"):
-        holder.time_last_used[name] -= timedelta(minutes=2)
-    forget_callers(page, state)
-    assert [*holder.session_data] == ["visitor", "just now"] == [*holder.time_last_used]
 
 
 def test_a_sweep_that_fails_is_followed_by_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""One thread that removes what is past its time: visitors' files, results of programs, and who called.
+"""One thread that removes what is past its time: visitors' files, and results of programs.
 
 Nothing that a sweep meets ends the thread, and `Janitor.seconds_since_sweep` says whether it is alive.
 """
@@ -11,9 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 log = logging.getLogger(__name__)
 
@@ -75,19 +74,6 @@ class Janitor:
                 self.sweep()
             except Exception as error:
                 log.error("A sweep was broken off: %s; the next follows.", type(error).__name__)
-
-
-def forget_callers(blocks: Any, state: Any, quiet_s: float = 60) -> None:
-    """Let go of what Gradio keeps of programs that called `blocks`, a fifth of a megabyte each: they never had `state`,
-    and come back to a result by its identifier. A caller of the last `quiet_s` seconds stays, as it may still run."""
-    if (holder := getattr(blocks, "state_holder", None)) is None:  # not launched yet
-        return
-    limit = datetime.now() - timedelta(seconds=quiet_s)
-    for name, session in list(holder.session_data.items()):
-        if state._id not in session.state_data and holder.time_last_used.get(name, limit) <= limit:
-            with holder.lock:
-                holder.session_data.pop(name, None)
-                holder.time_last_used.pop(name, None)
 
 
 def _below(folder: Path) -> Iterator[Path]:
