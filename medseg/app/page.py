@@ -47,8 +47,9 @@ from medseg.app.tabs.events import QUIET
 from medseg.app.tabs.fit import draw_fit_tab
 from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.app.viewer.components import draw_head, read
+from medseg.inference.memory import return_holes, return_large_blocks
 
-sweeps = [results.sweep]
+sweeps = [results.sweep, return_holes]
 
 
 class _Page(gr.Blocks):
@@ -119,6 +120,7 @@ LAUNCH: dict[str, Any] = {
 
 def main() -> None:
     """Serve the page until the process is stopped."""
+    return_large_blocks()
     janitor.start()
     beside.submit(registry.ensembles.prepare)  # the first visitor waits for the rest of it, not for all
     serve_until_stopped(lambda: demo.launch(**LAUNCH, prevent_thread_lock=True), _is_idle)

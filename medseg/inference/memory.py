@@ -13,9 +13,18 @@ _LARGE = 2**20
 
 def set_malloc(option: int, value: int) -> None:
     """`mallopt` of the C library."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # musl has none
-    if mallopt:
-        mallopt(option, value)
+    _call("mallopt", option, value)
+
+
+def return_holes() -> None:
+    """Give the system the pages that lie free between what stays; images of many sizes leave many."""
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *arguments: int) -> None:
+    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None  # musl has none
+    if function:
+        function(*arguments)
 
 
 def return_large_blocks() -> None:
