@@ -133,4 +133,5 @@ def _replay(options: argparse.Namespace) -> None:
         print(sentence)
     if differences.differences:
         sys.exit(1)
-    print(f"identical: the same image, models and mask (sha256 {report['masks_sha256']})")
+    said = f"identical: the same image, models, mask (sha256 {report['masks_sha256']}) and areas"
+    print(f"{said}; nothing else is compared")
