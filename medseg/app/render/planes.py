@@ -76,10 +76,12 @@ def image_data(image: Image) -> dict[str, Any]:
 
 
 def opened(view_state: ViewState) -> dict[str, Any]:
-    """All that the viewer keeps for an image: the image, the planes, and the names of members and labels."""
+    """All that the viewer keeps for an image: the image, the planes, and the names of members and labels; its `size`
+    here, and its `own`, (H, W)."""
     view = view_state.view
     return {
         "size": list(view.image.size),
+        "own": list(view_state.prediction.image.size),
         "image": image_data(view.image),
         "planes": member_planes(view.members),
         "members": list(view.member_names),

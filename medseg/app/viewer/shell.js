@@ -33,9 +33,9 @@ on(window, "paste", (event) => { if ($("#work")?.clientWidth) give(event.clipboa
 
 // --- the name beside the image is of the image that is shown, whatever is on its way
 
-on(document, "medseg:opened", ({ detail: { name, width, height, value } }) => {
+on(document, "medseg:opened", ({ detail: { name, own: [height, width], image } }) => {
   $("#file-name").textContent = $("#file-name").title = store.named(name || "Image");
-  $("#file-size").textContent = width + " × " + height + " px" + (value.image.deep ? ", grey" : ", colour");
+  $("#file-size").textContent = width + " × " + height + " px" + (image.deep ? ", grey" : ", colour");
 });
 
 // --- what is old looks so, until the viewer shows the new result or the run has ended without one

@@ -105,8 +105,7 @@ function show(next, value) {
   if (another) { place = null; colours = []; }
   if (another || !store.keepLevel) level = [0, 1];
   paintImage();
-  const { name } = value;
-  document.dispatchEvent(new CustomEvent("medseg:opened", { detail: { name, width: next.width, height: next.height, value } }));
+  document.dispatchEvent(new CustomEvent("medseg:opened", { detail: value }));
 }
 
 // --- the image, through the window that was dragged
