@@ -21,7 +21,10 @@ from medseg.training.distilling import Taught, distill, taught_samples
 from medseg.training.recipe import DistillRecipe
 from tests.conftest import make_ensemble, write_disc_pair
 
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
+pytestmark = [
+    pytest.mark.usefixtures("on_the_cpu"),
+    pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning"),  # the discs without labels lie in one folder
+]
 
 TINY: dict[str, Any] = {
     "architecture": "plainunet",

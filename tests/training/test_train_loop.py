@@ -41,7 +41,10 @@ TINY: dict[str, Any] = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
+pytestmark = [
+    pytest.mark.usefixtures("on_the_cpu"),
+    pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning"),  # of the folder's discs a few are no part of it
+]
 
 
 @pytest.fixture(scope="module")
