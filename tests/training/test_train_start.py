@@ -19,7 +19,10 @@ from medseg.training.loop import train
 from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
 from medseg.training.start import describe, take_over
 
-pytestmark = pytest.mark.usefixtures("on_the_cpu")
+pytestmark = [
+    pytest.mark.usefixtures("on_the_cpu"),
+    pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning"),  # of the folder's discs a few are no part of it
+]
 
 DECODER = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
 
