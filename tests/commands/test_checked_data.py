@@ -168,7 +168,7 @@ def test_every_command_says_what_is_left_out(
         main(["inspect", str(discs)])
         assert sentence in capsys.readouterr().out
     elif command == "page":
-        assert sentence in " ".join(_samples(discs, ["blob"])[1])
+        assert sentence in " ".join(_samples(discs, ["blob"])[2])
     elif command == "train":
         with pytest.warns(MedsegWarning, match=re.escape(sentence)):
             read_recipe_samples(Recipe(data=str(discs), labels=("blob",)))

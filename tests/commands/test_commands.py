@@ -20,7 +20,7 @@ from tests.data_sets import class_folders
 
 COMMANDS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
 TRAININGS = ["train", "stack", "distill", "continue", "study", "folds"]
-NAMES = ["app", "inspect", "fit", "evaluate", "calibrate", "predict", "replay"]
+NAMES = ["app", "inspect", "fit", "observe", "evaluate", "calibrate", "predict", "replay"]
 NAMES += ["info", "selftest", "card", "push", "space", "export", "send"]
 
 
