@@ -57,7 +57,7 @@ def write_volumes(root: Path) -> Path:
     """The Decathlon's layout: 4-D volumes of two slices and five modalities. Returns one volume."""
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
-    for number in range(10):
+    for number in range(12):
         slices = [channels_with_disc(2 * number + slice_) for slice_ in range(2)]
         volume = np.stack([pixels for pixels, _ in slices], axis=2)
         labels = np.stack([mask for _, mask in slices], axis=2)
