@@ -34,7 +34,6 @@ from medseg.fitting.observations import Observations, thin
 from medseg.fitting.search import Objective
 from medseg.fitting.thresholds import HALF
 from medseg.inference.blend import normalise_weights
-from medseg.inference.pipeline import mapped
 
 SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 3
 VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]
@@ -109,7 +108,7 @@ class Peer:
 def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[Histogram, ...]], float, float]:
     """The score of each of VECTORS at 0.5, the histograms, the best score at any threshold, and the seconds."""
     started = time.perf_counter()
-    histograms = list(mapped(lambda image: to_histograms(*image, "binary"), images))
+    histograms = [to_histograms(*image, "binary") for image in images]
     units = histograms if measure.average == "per image" else [(add([image[0] for image in histograms]),)]
     scores = Objective(units, range(len(units)), "binary", measure).without(None)(VECTORS)
     return scores[:, HALF], units, float(scores.max()), time.perf_counter() - started

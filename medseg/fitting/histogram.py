@@ -12,19 +12,18 @@ The histograms of many images add up to one, and the cost of a pooled metric no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
-import scipy
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Float16, Int, Int64, UInt8
 
 from medseg.arrays import Masks, Stack
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.fitting.thresholds import FINEST, THRESHOLDS, decision_values, reached, threshold_bins
+from medseg.fitting.thresholds import FINEST, THRESHOLDS, at_least, decision_values, threshold_bins
 
 LEVELS = (FINEST, 10, 5, 2)
 """The numbers of levels of probability, the finest first. A cell stands for the mean of its pixels, so that with 20 the
@@ -35,12 +34,8 @@ MAX_BYTES = 64_000
 
 _DENSE = 2**18
 _SAMPLE = 1024
-_CHUNK = 2**17  # products at a time: their sums stay in the processor's cache, and BLAS on one thread
-_NEAR = 1e-4
-"""Levels: a matrix product of fewer than 80 members rounds otherwise than `weighted_mean` by less."""
-
-_BITS = 26
-_FITS_TWICE = 2**_BITS  # one float64 holds two counts below this without rounding
+_CHUNK = 2**15  # blended values at a time: they stay in the processor's cache
+_FITS_TWICE = 2**26  # one float64 holds two counts below this without rounding
 _INVALID = 255
 _VALUES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
 """Every half-precision number by its bits: a look-up is several times as fast as arithmetic on halves."""
@@ -78,28 +73,22 @@ class Histogram:
 
     def counts(self, weights: Float[np.ndarray, "V M"], task: Task) -> Int64[np.ndarray, "V K T 3"]:
         """What each of the weight vectors, as `normalise_weights` returns them, marks at every one of THRESHOLDS."""
-        # neighbours fall into one bin, and each sum would wait for the one before
-        order = np.random.default_rng(0).permutation(len(self.pixels))
-        probabilities = self.probabilities[:, :, order].astype(np.float32)
-        step = max(1, min(len(weights), _CHUNK // probabilities.size))
-        sizes = np.tile(self._sizes()[:, :, None, order], (step, 1))
-        sums = np.empty((len(weights), *sizes.shape[:2], FINEST + 1))
-        for start, bins in blended_bins(probabilities, weights, step, task):
-            for label, kind in np.ndindex(sizes.shape[:2]):
-                sums[start : start + step, label, kind] = _sums(bins[label], sizes[label, kind])
-        marks = reached(sums)
-        counts = np.empty((*marks.shape[:2], len(THRESHOLDS), 3), np.int64)
-        counts[..., 0] = marks[:, :, 0] & (_FITS_TWICE - 1) if marks.shape[2] == 1 else marks[:, :, 0]
-        counts[..., 1] = marks[:, :, 0] >> _BITS if marks.shape[2] == 1 else marks[:, :, 1]
+        probabilities = self.probabilities.astype(np.float32)
+        counts = np.empty((len(weights), len(self.marked), len(THRESHOLDS), 3), np.int64)
         counts[..., 2] = self.true[:, None]
+        step = max(1, _CHUNK // probabilities[0].size)
+        for start in range(0, len(weights), step):
+            bins = threshold_bins(decision_values(blend_cells(probabilities, weights[start : start + step]), task))
+            for label, rows in enumerate(bins):
+                counts[start : start + step, label, :, :2] = self._marks(label, rows)
         return counts
 
-    def _sizes(self) -> Float64[np.ndarray, "K one_or_two cells"]:
-        """For each label pixels that it marks, and all pixels: where they fit into one float, both in one sum."""
-        marked = self.marked.astype(np.float64)
+    def _marks(self, label: int, bins: Int64[np.ndarray, "V cells"]) -> Int64[np.ndarray, "V T 2"]:
+        """Pixels in both masks and predicted, at every threshold: where they fit into one float, both in one sum."""
         if self.total < _FITS_TWICE:
-            return (self.pixels * float(_FITS_TWICE) + marked)[:, None]
-        return np.stack([marked, np.broadcast_to(self.pixels, marked.shape)], axis=1)
+            both = at_least(bins, self.pixels * float(_FITS_TWICE) + self.marked[label])
+            return np.stack([both % _FITS_TWICE, both // _FITS_TWICE], axis=-1)
+        return np.stack([at_least(bins, sizes) for sizes in (self.marked[label], self.pixels)], axis=-1)
 
 
 def to_histograms(stack: Stack, truth: Masks, task: Task) -> tuple[Histogram, ...]:
@@ -243,41 +232,6 @@ def _unite_smallest(cells: Int64[np.ndarray, "pixels"], sizes: Int64[np.ndarray,
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     cells = np.minimum(rank, most - 1).take(cells)
     return cells, np.bincount(cells)
-
-
-def _sums(bins: Int[np.ndarray, "V cells"], sizes: Float64[np.ndarray, "some cells"]) -> Float64[np.ndarray, "V B"]:
-    """The `sizes` in each bin of each row; a sparse matrix adds up what lies in one place, all rows in one pass."""
-    vectors, cells = bins.shape
-    starts = np.arange(vectors + 1, dtype=np.int32) * np.int32(cells)
-    each = (sizes[:vectors].ravel(), bins.ravel(), starts)
-    return np.asarray(scipy.sparse.csr_matrix(each, shape=(vectors, FINEST + 1)).toarray())
-
-
-def blended_bins(
-    probabilities: Float32[np.ndarray, "M K cells"], weights: Float[np.ndarray, "V M"], step: int, task: Task
-) -> Iterator[tuple[int, Int[np.ndarray, "K some cells"]]]:
-    """How many of THRESHOLDS each blend reaches, as `threshold_bins` tells of `weighted_mean`'s: of `step` weight
-    vectors at a time, each time in the same memory, with the place of the first.
-
-    A matrix product blends several times as fast, and rounds otherwise: what lies so near to a threshold that this
-    could matter is blended again, as `weighted_mean` does.
-    """
-    _, labels, cells = probabilities.shape
-    for start in range(0, len(weights), step):
-        rows = weights[start : start + step].astype(np.float32)
-        if task == "multiclass":  # its labels are decided together
-            yield start, threshold_bins(decision_values(blend_cells(probabilities, rows), task)).astype(np.int32)
-            continue
-        if start == 0 or len(rows) < step:
-            kinds = (np.float32, np.int32, np.int32)
-            levels, surely, possibly = (np.empty((labels, len(rows), cells), kind) for kind in kinds)
-        np.matmul(np.float32(FINEST) * rows, probabilities.swapaxes(0, 1), out=levels)
-        np.copyto(surely, np.subtract(levels, np.float32(_NEAR), out=levels), casting="unsafe")
-        np.copyto(possibly, np.add(levels, np.float32(2 * _NEAR), out=levels), casting="unsafe")
-        near = np.flatnonzero(surely != possibly)
-        label, vector, cell = np.unravel_index(near, possibly.shape)
-        possibly.ravel()[near] = threshold_bins(reduce(np.add, rows.T[:, vector] * probabilities[:, label, cell]))
-        yield start, possibly
 
 
 def blend_cells(

@@ -91,14 +91,14 @@ class Observations:
 
     @classmethod
     def of(cls, observations: Iterable[Observation]) -> Observations:
-        """What fitting keeps of these, of which there is at least one; a few are held at a time."""
-
-        def keep(item: Observation) -> tuple[tuple[Histogram, ...], Masks, Sample, Task]:
-            return to_histograms(item.stack, item.truth, item.task), on_square([item.truth])[0], item.sample, item.task
-
-        histograms, squares, samples, tasks = zip(*mapped(keep, observations), strict=True)
-        cases = tuple(sample.case for sample in samples)
-        return cls(histograms, prior_counts(np.array(squares), cases), cases, samples[0].split, tasks[0])
+        """What fitting keeps of these, of which there is at least one; each is let go before the next is made."""
+        histograms, squares, cases = [], [], []
+        for observation in observations:
+            histograms.append(to_histograms(observation.stack, observation.truth, observation.task))
+            squares.append(on_square([observation.truth])[0])
+            cases.append(observation.sample.case)
+        prior = prior_counts(np.array(squares), cases)
+        return cls(tuple(histograms), prior, tuple(cases), observation.sample.split, observation.task)
 
     def without(self, cases: Collection[str]) -> Observations:
         """Those of all other cases."""

@@ -7,20 +7,17 @@ how near to equal they are, so noise never drops a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import permutations
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float64
 
 from medseg.config import Task
 from medseg.fitting.histogram import Histogram
 from medseg.fitting.measure import Measure
-from medseg.fitting.thresholds import HALF, THRESHOLDS
+from medseg.fitting.thresholds import HALF, THRESHOLDS, Counts
 from medseg.inference.blend import normalise_weights
-from medseg.inference.runtime import count_threads
 from medseg.scores import FitMethod
 
 STEPS = 10
@@ -90,13 +87,12 @@ class Objective:
         by_member = list(zip(*vectors, strict=True))
         weights = np.array(normalise_weights(by_member, len(by_member), len(vectors)), np.float32).T
         once, which = np.unique(weights, axis=0, return_inverse=True)  # (1, 1, 2) and (2, 2, 4) are the same
-        with ThreadPoolExecutor(count_threads()) as pool:
-            shares = list(pool.map(partial(self._share, once), self._units))
+        shares = [self._share([histogram.counts(once, self._task) for histogram in unit]) for unit in self._units]
         self._kept.update(zip(vectors, np.stack(shares, axis=1)[which.ravel()], strict=True))
 
-    def _share(self, weights: Float32[np.ndarray, "V M"], unit: Sequence[Histogram]) -> np.ndarray:
+    def _share(self, parts: Sequence[Counts]) -> np.ndarray:
         """Of one unit: the counts (V, K, T, 3) of a fold; of an image only the metric (V, T), which is smaller."""
-        counts = np.concatenate([histogram.counts(weights, self._task) for histogram in unit], axis=1)
+        counts = np.concatenate(parts, axis=1)
         if self._measure.average == "pooled":
             return np.asarray(counts)
         return np.asarray(self._measure.ratio(counts).mean(axis=1), dtype=np.float32)

@@ -54,9 +54,5 @@ def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*ax
 
 def at_least(bins: Int64[np.ndarray, "V n"], sizes: Float[np.ndarray, "n"] | None = None) -> Int64[np.ndarray, "V T"]:
     """In each row, pixels at or above each of THRESHOLDS, from bins of `sizes` pixels each (one, if not told)."""
-    return reached(np.array([np.bincount(row, weights=sizes, minlength=FINEST + 1) for row in bins]))
-
-
-def reached(bins: Float[np.ndarray, "*axes B"]) -> Int64[np.ndarray, "*axes T"]:
-    """How many pixels lie at or above each of THRESHOLDS, from how many lie in each bin."""
-    return np.asarray(bins[..., ::-1].cumsum(axis=-1)[..., FINEST - 1 : 0 : -1], dtype=np.int64)
+    counts = np.array([np.bincount(row, weights=sizes, minlength=FINEST + 1) for row in bins])
+    return np.asarray(counts[:, ::-1].cumsum(axis=1)[:, FINEST - 1 : 0 : -1], dtype=np.int64)

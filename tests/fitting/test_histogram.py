@@ -5,8 +5,8 @@ import pytest
 
 from medseg.config import Task
 from medseg.errors import InputError
-from medseg.fitting.histogram import LEVELS, MAX_BYTES, Histogram, add, blend_cells, blended_bins, to_histograms
-from medseg.fitting.thresholds import THRESHOLDS, threshold_bins
+from medseg.fitting.histogram import LEVELS, MAX_BYTES, Histogram, add, to_histograms
+from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.blend import weighted_mean
 from medseg.metrics import confusion
 from medseg.postprocess import to_masks
@@ -152,17 +152,3 @@ def test_what_is_no_probability_is_refused(value: float) -> None:
 def test_a_truth_that_does_not_match_is_refused(truth: np.ndarray) -> None:
     with pytest.raises(InputError, match="Wanted probabilities"):
         to_histograms(drawn()[0], truth, "binary")
-
-
-def test_blends_near_a_threshold_are_told_as_the_weighted_mean_tells_them() -> None:
-    """Blends of round numbers lie on thresholds, or one rounding beside them: there a matrix product goes wrong."""
-    rng = np.random.default_rng(0)
-    probabilities = (rng.integers(0, 21, (3, 2, 400)) / 20).astype(np.float16).astype(np.float32)
-    weights = rng.integers(1, 10, (50, 3)).astype(np.float64)
-    weights /= weights.sum(axis=1, keepdims=True)
-    exact = threshold_bins(blend_cells(probabilities, weights))
-    taken = [(start, bins.copy()) for start, bins in blended_bins(probabilities, weights, 20, "multilabel")]
-    assert [start for start, _ in taken] == [0, 20, 40]
-    assert np.array_equal(np.concatenate([bins for _, bins in taken], axis=1), exact)
-    product = weights.astype(np.float32) @ probabilities.swapaxes(0, 1)
-    assert not np.array_equal(threshold_bins(product), exact)
