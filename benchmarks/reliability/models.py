@@ -63,17 +63,18 @@ def _link(source: str, target: str) -> None:
 
 
 def rehash(folder: Path) -> None:
-    """Make member.json and ensemble.json agree with the files, as an attacker would."""
+    """Make member.json and ensemble.json agree with the files, as an attacker would; of names that no file can have
+    (`isfile` says so, where Path's `is_file` raises) they do not."""
     for path in folder.glob("*/member.json"):
         described = json.loads(path.read_text())
         if isinstance(described, dict) and isinstance(described.get("files"), dict):
-            names = [name for name in described["files"] if (path.parent / str(name)).is_file()]
+            names = [name for name in described["files"] if os.path.isfile(path.parent / str(name))]
             described["files"] |= {name: file_sha256(path.parent / name) for name in names}
             path.write_text(json.dumps(described))
     top = json.loads((folder / "ensemble.json").read_text())
     for member in top["members"] if isinstance(top, dict) and isinstance(top.get("members"), list) else []:
         path = folder / str(isinstance(member, dict) and member.get("source")) / "member.json"
-        if path.is_file():
+        if os.path.isfile(path):
             member["sha256"] = file_sha256(path)
     (folder / "ensemble.json").write_text(json.dumps(top))
 
