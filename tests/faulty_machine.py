@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +44,12 @@ def full(disk: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(disk: Path) -> Iterator[None]:
-    """Nothing can be written to the disk, and afterwards it can again."""
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True, capture_output=True)
+    """Nothing can be written to the disk, and afterwards it can again. What is being written ends first: until then the
+    system refuses."""
+    for left in range(100, -1, -1):
+        if not subprocess.run(["mount", "-o", "remount,ro", disk], check=not left, capture_output=True).returncode:
+            break
+        time.sleep(0.1)
     try:
         yield
     finally:
