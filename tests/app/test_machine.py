@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -105,9 +107,15 @@ def test_a_disk_that_fills_in_mid_upload_is_said(server: Server, disk: Path, res
     )
 
     def chunks(stack: contextlib.ExitStack) -> Iterator[bytes]:
+        before = shutil.disk_usage(disk).used
         yield begin
+        yield bytes(2**20)
+        for _ in range(400):  # until the server has taken it; else the upload is refused early
+            if shutil.disk_usage(disk).used > before:
+                break
+            time.sleep(0.05)
         stack.enter_context(full(disk))
-        yield from (bytes(2**20) for _ in range(9))
+        yield from (bytes(2**20) for _ in range(8))
         yield end
 
     head = {"Content-Type": "multipart/form-data; boundary=edge"}
