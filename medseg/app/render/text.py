@@ -45,13 +45,13 @@ def score_table(view_state: ViewState, rows: list[dict[str, object]]) -> str:
         return NO_TRUTH
     columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
     several = len(view_state.prediction.labels) > 1
-    heads = ["Mask", *(["Label"] if several else []), "Weight", *columns.values()]
+    heads = ["Mask", *(["Label"] if several else []), *columns.values(), "Weight"]
     lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row in rows:
         name = f"**{row['mask']}**" if "member" not in row else plain(str(row["mask"]))
         weight = "" if "member" not in row else f"{row['weight']:.0%}"
         label = [plain(str(row["label"]))] if several else []
-        lines.append(_line([name, *label, weight, *(_number(key, row[key]) for key in columns)]))
+        lines.append(_line([name, *label, *(_number(key, row[key]) for key in columns), weight]))
     return "\n".join(lines) + "\n\n" + protocol(view_state)
 
 

@@ -162,8 +162,9 @@ function drawCaption(context, width) {
   context.font = "13px system-ui, sans-serif";
   let x = 10;
   for (const entry of $(".legend").children) {
-    context.fillStyle = entry.querySelector("i").style.background || "#35b779";
-    context.fillRect(x, 12, 18, 4);
+    const mark = entry.querySelector("i"), gap = { dotted: [3, 3], dashed: [7, 4] }[mark.className] ?? [18, 0];
+    context.fillStyle = mark.style.background || "#35b779";
+    for (let at = 0; at < 18; at += gap[0] + gap[1]) context.fillRect(x + at, 12, Math.min(gap[0], 18 - at), 4);
     context.fillStyle = "#d5dde6";
     context.fillText(entry.textContent, x + 24, 19);
     x += 40 + context.measureText(entry.textContent).width;

@@ -38,13 +38,15 @@ function legend(entries) {
   const key = JSON.stringify([entries, view, colours]);
   if (key === written) return;
   written = key;
-  $(".legend").replaceChildren(...entries.map(([colour, name, label]) => (colour ? swatch(colour, name, label) : bar(...SCALES[name]))));
+  $(".legend").replaceChildren(...entries.map(([colour, name, label, line]) => (colour ? swatch(colour, name, label, line) : bar(...SCALES[name]))));
 }
 
-function swatch(colour, name, label) {
+// `line` is dashed or dotted, as the outline is that it names.
+function swatch(colour, name, label, line) {
   const choosable = label !== undefined;
   const entry = document.createElement(choosable ? "button" : "span"), mark = document.createElement("i");
   mark.style.background = colour;
+  if (line) mark.className = line;
   entry.append(mark, name);
   if (!choosable) return entry;
   entry.type = "button";

@@ -143,7 +143,7 @@ function stroke(context, path, colour, dash = [], width = 2) {
 function drawMasks(context, tinted) {
   if (tinted && isEditing()) {
     drawShapes(context, "#ffffff", [4, 4]);
-    return legend([...drawDrawing(context), ["#ffffff", "the ensemble's mask"]]);
+    return legend([...drawDrawing(context), ["#ffffff", "the ensemble's mask", undefined, "dashed"]]);
   }
   if (!tinted && !isByGlass()) drawShapes(context, "#ffffff");
   if (!tinted) return legend([[null, view]]);
@@ -176,11 +176,11 @@ function drawAround(context) {
   for (const [colour, name, bits] of around) {
     if (!bits?.length) continue;
     open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(once(name + k, () => outlinesOf(maskOf(bits, k)))), colour, [7, 5]));
-    drawn.push([colour, name]);
+    drawn.push([colour, name, undefined, "dashed"]);
   }
   if (!hasTruth()) return drawn;
   open.labels.forEach((_, k) => isShown(k) && stroke(context, pathOf(truthLines(k)), "#ffffff", [2, 4]));
-  return [...drawn, ["#ffffff", "truth"]];
+  return [...drawn, ["#ffffff", "truth", undefined, "dotted"]];
 }
 
 function outlinesOf(mask) {
