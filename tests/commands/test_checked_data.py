@@ -93,6 +93,15 @@ def test_a_training_image_in_the_test_split_is_said(
     assert "note: images/6.png: the same picture" in capsys.readouterr().err
 
 
+def _arguments(command: str, ensemble: Path, data: Path, folder: Path) -> list[str]:
+    """What runs the command on the data set, with a copy of the ensemble in `folder`."""
+    shutil.copytree(ensemble, folder / "e")
+    if command != "fit":
+        return [str(folder / "e"), str(data)]
+    members = sorted(str(path.parent) for path in ensemble.rglob("member.json"))
+    return [*members, "--data", str(data), "--output", str(folder / "out"), "--name", "x"]
+
+
 @pytest.mark.parametrize("command", ["evaluate", "calibrate", "fit"])
 def test_masks_that_do_not_fit_are_refused_by_name(
     plain_ensemble: Path, discs: Path, tmp_path: Path, command: str
@@ -100,13 +109,7 @@ def test_masks_that_do_not_fit_are_refused_by_name(
     divide(discs, train="0123", val="45", test="67")
     for stem in "57":
         PIL.Image.fromarray(np.zeros((24, 32), np.uint8)).save(discs / "masks" / f"{stem}.png")
-    shutil.copytree(plain_ensemble, tmp_path / "e")
-    members = sorted(str(path.parent) for path in plain_ensemble.rglob("member.json"))
-    arguments = {
-        "evaluate": [str(tmp_path / "e"), str(discs)],
-        "calibrate": [str(tmp_path / "e"), str(discs)],
-        "fit": [*members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"],
-    }[command]
+    arguments = _arguments(command, plain_ensemble, discs, tmp_path)
     with pytest.raises(SystemExit, match=r"1 fault\. \(1\) masks/[57]\.png: The mask is 32 × 24"):
         main([command, *arguments])
     assert not (tmp_path / "out").exists()
@@ -174,13 +177,7 @@ def test_every_command_says_what_is_left_out(
             read_recipe_samples(Recipe(data=str(discs), labels=("blob",)))
     else:
         PIL.Image.new("L", (9, 9), 255).save(discs / "masks" / "0.png")  # where this is refused, all has been said
-        shutil.copytree(plain_ensemble, tmp_path / "e")
-        members = sorted(str(path.parent) for path in plain_ensemble.rglob("member.json"))
-        arguments = {
-            "evaluate": [str(tmp_path / "e"), str(discs)],
-            "calibrate": [str(tmp_path / "e"), str(discs)],
-            "fit": [*members, "--data", str(discs), "--output", str(tmp_path / "out"), "--name", "x"],
-        }[command]
+        arguments = _arguments(command, plain_ensemble, discs, tmp_path)
         divide(discs, train="1234567", **{"test" if command == "evaluate" else "val": "0"})
         with pytest.raises(SystemExit, match="1 fault"):
             main([command, *arguments])
