@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -115,9 +116,16 @@ class _Worker:
 
     def took_too_long(self) -> bool:
         """Whether time was what a lost worker ran out of."""
+        return self._overdue or ended_for_time(self._status())
+
+    def was_killed(self) -> bool:
+        """Whether somebody else ended a lost worker: the system where memory is short, or an administrator."""
+        return sys.platform != "win32" and not self._overdue and self._status() == -signal.SIGKILL
+
+    def _status(self) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return ended_for_time(self.process.wait(timeout=1)) or self._overdue
-        return self._overdue
+            return self.process.wait(timeout=1)
+        return None
 
     def end(self) -> None:
         """Kill the process, which keeps nothing worth saving, and collect it."""
@@ -186,20 +194,28 @@ class Pool:
         the request itself makes no sense.
         """
         with self._slots:
-            worker = self._take(request["path"])
-            try:
-                header, pixels = worker.ask(request)
-            except _LostError as error:
-                sentence = _TOO_LONG if worker.took_too_long() else _DIED
-                self._drop(worker)
-                raise ReadError(sentence) from error
-            except BaseException:
-                self._drop(worker)
-                raise
-            self._give_back(worker)
+            header, pixels = self._answer(self._take(request["path"]), request)
         if "error" in header:
             raise (InputError if header.get("input") else ReadError)(str(header["error"]))
         return header, pixels
+
+    def _answer(
+        self, worker: _Worker, request: dict[str, Any], *, again: bool = False
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """The answer of `worker`; where somebody killed it, of no fault of the file, that of a new one."""
+        try:
+            answer = worker.ask(request)
+        except _LostError as error:
+            killed, sentence = worker.was_killed(), _TOO_LONG if worker.took_too_long() else _DIED
+            self._drop(worker)
+            if killed and not again:
+                return self._answer(self._start(), request, again=True)
+            raise ReadError(sentence) from error
+        except BaseException:
+            self._drop(worker)
+            raise
+        self._give_back(worker)
+        return answer
 
     def _take(self, path: str) -> _Worker:
         """A worker that has `path` open already, else the one that has rested longest, else a new one."""
@@ -210,6 +226,9 @@ class Pool:
                 if worker.process.poll() is None:
                     return worker
                 self._forget(worker)  # died between two requests, of no fault of the next file
+        return self._start()
+
+    def _start(self) -> _Worker:
         try:
             worker = _Worker()
         except (_LostError, OSError) as error:

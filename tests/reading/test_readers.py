@@ -620,6 +620,15 @@ def test_workers_stay_warm_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
     assert pool._idle[-1] is not worker
 
 
+def test_a_worker_that_somebody_kills_in_mid_request_costs_no_image(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a", CORNER)
+    read_image(path)
+    worker = pool._idle[-1].process
+    worker.send_signal(signal.SIGSTOP)
+    threading.Timer(0.2, worker.kill).start()
+    assert read_image(path).size == CORNER.shape
+
+
 def test_a_worker_that_stalls_is_killed_and_the_next_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
