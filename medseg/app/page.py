@@ -26,12 +26,12 @@ beside = ThreadPoolExecutor(1)
 offered = beside.submit(examples.thumbnails)
 
 import gradio as gr
-from gradio.queueing import Queue
 from starlette.middleware import Middleware
 
 from medseg.app.render.about import about
 from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.agents import answer_agents_in_json
+from medseg.app.server.connections import bound_connections, raise_limit
 from medseg.app.server.endpoints import add_endpoints, results
 from medseg.app.server.gate import Gate
 from medseg.app.server.guards import guard
@@ -40,6 +40,7 @@ from medseg.app.server.janitor import Janitor
 from medseg.app.server.settings import keep_seconds
 from medseg.app.server.shutdown import serve_until_stopped
 from medseg.app.server.uploads import UploadMiddleware
+from medseg.app.server.waiting import VisitorsQueue, list_no_paths
 from medseg.app.state import registry
 from medseg.app.state.session import Session
 from medseg.app.tabs.batch import draw_batch_tab
@@ -57,7 +58,7 @@ class _Page(gr.Blocks):
     is never served, in a tenth of a second."""
 
     def queue(self, *_: Any, **__: Any) -> _Page:
-        self._queue = Queue(True, self.max_threads, 1, SETTINGS.queue, self, SETTINGS.workers)
+        self._queue = VisitorsQueue(True, self.max_threads, 1, SETTINGS.queue, self, SETTINGS.workers)
         return self
 
 
@@ -87,6 +88,8 @@ with _Page(title="medseg", analytics_enabled=False, fill_width=True) as demo:
         sweeps.append(desks.sweep)
 
 guard()
+bound_connections()
+list_no_paths(demo)
 if SETTINGS.mcp:
     answer_agents_in_json()
 
@@ -100,6 +103,7 @@ gate = Middleware(
     routes=routes,
     names={str(fn.api_name) for fn in demo.fns.values() if fn.api_visibility == "public"},
     is_full=lambda entering: len(demo._queue) + entering >= SETTINGS.queue,
+    knows=lambda event: demo._queue.knows(event),  # noqa: PLW0108 - Gradio may make its queue anew
     count=health.count,
     in_space="SPACE_ID" in os.environ,
 )
@@ -121,6 +125,7 @@ LAUNCH: dict[str, Any] = {
 def main() -> None:
     """Serve the page until the process is stopped."""
     return_large_blocks()
+    raise_limit()
     janitor.start()
     beside.submit(registry.ensembles.prepare)  # the first visitor waits for the rest of it, not for all
     serve_until_stopped(lambda: demo.launch(**LAUNCH, prevent_thread_lock=True), _is_idle)

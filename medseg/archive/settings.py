@@ -34,8 +34,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings | Non
     url = environment.get(URL, "").strip().rstrip("/")
     if not url:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:  # half an IPv6 address, or a port that is none
+        is_url = False
+    if not is_url:
         raise ConfigError(f"{URL} must be the URL of a DICOMweb service, such as https://pacs.example/dicom-web.")
     if "@" in parts.netloc:
         raise ConfigError(f"{URL} must hold no password, which logs would repeat: put it into {USER} as name:password.")

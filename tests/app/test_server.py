@@ -202,8 +202,38 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(server: S
     assert (said.status_code, "may have 8 MB" in said.text) == (413, True)
     unsaid = httpx.post(place, content=chunks(), headers=kind, timeout=60)
     assert unsaid.status_code == 413
-    form = {"Content-Type": "multipart/form-data"}  # without a boundary it is no upload
-    assert httpx.post(f"{server.url}/gradio_api/upload", content=chunks(), headers=form, timeout=60).status_code == 413
+    for path, form in (
+        ("upload", "multipart/form-data"),
+        ("call/remix", "multipart/form-data; boundary=edge"),
+    ):  # no uploads
+        place, kind = f"{server.url}/gradio_api/{path}", {"Content-Type": form}
+        assert httpx.post(place, content=chunks(), headers=kind, timeout=60).status_code == 413
+    many = json.dumps({"data": [[]] * 250_000})
+    refused = httpx.post(f"{server.url}/gradio_api/call/remix", content=many, timeout=60)
+    assert (refused.status_code, refused.json()["detail"]) == (413, "A request may have 200,000 values.")
+
+
+def test_a_name_of_a_session_that_no_page_gives_itself_is_refused(server: Server) -> None:
+    body = {"data": [], "session_hash": "x" * 65, "fn_index": 0}
+    for path in "queue/join", "run/ensembles":
+        assert "may have 64 characters" in httpx.post(f"{server.url}/gradio_api/{path}", json=body, timeout=60).text
+    assert httpx.get(f"{server.url}/gradio_api/upload_progress?upload_id={'x' * 3000}", timeout=60).status_code == 414
+
+
+def test_what_the_page_does_not_use_of_gradio_is_shut_and_no_link_is_followed(server: Server) -> None:
+    for path in "component_server", "process_recording", "stream/a", "vibe-edit":
+        assert httpx.post(f"{server.url}/gradio_api/{path}", json={}, timeout=60).status_code == 404
+    for path in "deep_link?session_hash=a", "custom_component/a/client/b/c", "proxy=https://a.hf.space/", "dev/reload":
+        assert httpx.get(f"{server.url}/gradio_api/{path}", timeout=60).status_code == 404
+    link = httpx.get(f"{server.url}/gradio_api/file=https://medseg.invalid/a.png", timeout=60)
+    assert (link.status_code, link.json()["detail"]) == (403, "Links are not fetched here: send the file itself.")
+
+
+def test_an_upload_that_is_no_form_of_files_gets_a_sentence(server: Server) -> None:
+    no_file = b'--edge\r\nContent-Disposition: form-data; name="files"\r\n\r\nno file\r\n--edge--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=edge"}
+    answer = httpx.post(f"{server.url}/gradio_api/upload", content=no_file, headers=kind, timeout=60)
+    assert (answer.status_code, answer.text.startswith("The upload is malformed: send")) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +264,8 @@ def test_a_path_and_an_unknown_name_get_a_sentence(server: Server, image: Path) 
     assert (kind, answer["error"].startswith("A file has to be uploaded first")) == ("error", True)
     few = httpx.post(f"{server.url}/gradio_api/call/score", json={"data": []}, timeout=60).json()["event_id"]
     assert "wants all of its arguments" in httpx.get(f"{server.url}/gradio_api/call/score/{few}", timeout=60).text
+    gone = httpx.get(f"{server.url}/gradio_api/call/score/{few}", timeout=60)
+    assert (gone.status_code, gone.json()["detail"][:28]) == (404, "There is no event of that id")
     status, words = call(server, "nosuch")
     assert (status, words) == (
         "404",
@@ -252,7 +284,8 @@ def test_the_log_holds_no_body_no_name_and_no_path_of_a_visitor(server: Server, 
         for path in ("queue/join", "call/remix", "run/segment", "component_server"):
             kind = {"Content-Type": "application/json"}
             httpx.post(f"{server.url}/gradio_api/{path}", content=body, headers=kind, timeout=60)
-    for path in (f"file=/srv/{CANARY}", f"stream/{CANARY}", f"call/segment/{CANARY}", f"{CANARY}"):
+    for path in (f"file=/srv/{CANARY}", f"stream/{CANARY}", f"call/segment/{CANARY}", f"{CANARY}",
+                 f"custom_component/{CANARY}/client/{CANARY}/{CANARY}"):  # fmt: skip
         with contextlib.suppress(httpx.RemoteProtocolError):  # a stream that Gradio breaks off
             httpx.get(f"{server.url}/gradio_api/{path}", timeout=60)
     assert CANARY not in server.said()

@@ -365,6 +365,8 @@ def test_a_frame_is_a_number(frame: str) -> None:
     [
         ({"MEDSEG_DICOMWEB": "pacs.example"}, "must be the URL"),
         ({"MEDSEG_DICOMWEB": "file:///etc"}, "must be the URL"),
+        ({"MEDSEG_DICOMWEB": "http://[::1"}, "must be the URL"),
+        ({"MEDSEG_DICOMWEB": "http://a:99999"}, "must be the URL"),
         ({"MEDSEG_DICOMWEB": "https://me:canary@pacs.example"}, "must hold no password"),
         ({"MEDSEG_DICOMWEB": "https://a", "MEDSEG_DICOMWEB_TOKEN": "t", "MEDSEG_DICOMWEB_USER": "a:b"}, "one of them"),
         ({"MEDSEG_DICOMWEB": "https://a", "MEDSEG_DICOMWEB_USER": "canary"}, "must be name:password"),

@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,18 +17,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medseg.app.server.attempts import Attempts
 from medseg.app.state.refusals import GENERIC, sentence_of
+from medseg.errors import MedsegError
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 2**23
 """Most bytes of a body that is no upload: JSON, in which an image of 6 MB may stand as data:."""
 
+MAX_VALUES = 200_000
+"""Most numbers, texts, lists and objects of such a body: three bytes each in JSON, and a hundred in memory."""
+
+MAX_READING = 2**26
+"""Bytes of all such bodies that are on their way at a time."""
+
+MAX_QUERY = 2**11
+"""Most bytes of what stands behind the `?` of an address: Gradio keeps names that stand there."""
+
 PATIENCE_S = 60
 """Longest wait for such a body."""
 
 BUSY = "The server is busy: all places of its queue are taken. Try again in a minute."
+GONE = "There is no event of that identifier here, or no longer: each result is fetched once, and soon. Ask again."
 STOPPING = "The server is being stopped, and takes nothing new. Try again in a minute."
 _RUNS = re.compile(r"/(?:gradio_api/)?(?:queue/join|(?:call|run|api)/.*)/?$")
+_UPLOAD = "/gradio_api/upload"
+_OPEN = re.compile(
+    r"/gradio_api/(?:info|openapi\.json|app_id|user|token|login_check|startup-events|theme\.css|queue/(?:join|data|status)|"
+    r"heartbeat/[^/]+|(?:call|run|api)/.+|upload|upload_progress|cancel|reset|file[=/].*|mcp(?:/.*)?)/?$"
+)
+"""What page and programs use of Gradio's own; its proxy, recorder, links to a state and the like stay shut."""
+_FETCHED = re.compile(r"/gradio_api/call(?:/v2)?/[^/]+/([^/]+)/?$")
 _NAMED = re.compile(r"/gradio_api/(?:call(?:/v2)?|run|api)/([^/]+)/?$")
 
 _FRAMES = "'self' https://huggingface.co https://*.hf.space"  # a Space is shown in a frame of huggingface.co
@@ -45,7 +62,8 @@ _FILE_POLICY = "default-src 'none'; sandbox"
 
 class Gate:
     """ASGI middleware around everything. `hosts` are the names it may be called by (none: any), `routes` answer paths
-    of our own, `names` are the endpoints, `is_full` says whether the queue is, with so many on their way there."""
+    of our own, `names` are the endpoints, `is_full` says whether the queue is, with so many on their way there, `knows`
+    whether it has an event."""
 
     def __init__(
         self,
@@ -55,11 +73,13 @@ class Gate:
         routes: dict[str, Callable[[], Response]] | None = None,
         names: Collection[str] = (),
         is_full: Callable[[int], bool] = lambda entering: False,
+        knows: Callable[[str], bool] = lambda event: True,
         count: Callable[[int], object] = lambda status: None,
         in_space: bool = False,
     ) -> None:
         self._app, self._hosts, self._routes, self._names = app, hosts, routes or {}, names
-        self._is_full, self._count, self._entering = is_full, count, 0
+        self._is_full, self._has_event, self._count, self._entering = is_full, knows, count, 0
+        self._reading = 0
         self._policy = _POLICY.format(cdn=_CDN if in_space else "")
         self._attempts = Attempts()
 
@@ -81,20 +101,20 @@ class Gate:
         except Exception as error:
             sentence = sentence_of(error)
             if not answer.has_begun:
-                await JSONResponse({"detail": sentence or GENERIC}, 500)(scope, receive, answer)
+                status = 400 if isinstance(error, MedsegError) else 500
+                await JSONResponse({"detail": sentence or GENERIC}, status)(scope, receive, answer)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in ("GET", "HEAD") or _is_form(scope):  # uploads have bounds of their own
+        if scope["method"] in ("GET", "HEAD") or _is_upload(scope):  # uploads have bounds of their own
             await self._app(scope, receive, send)
             return
         try:
-            body = await asyncio.wait_for(_whole(receive), PATIENCE_S)
+            body = await asyncio.wait_for(self._whole(receive), PATIENCE_S)
         except (TimeoutError, ClientDisconnect):
             await PlainTextResponse("The request was broken off. Send it again.", 408)(scope, receive, send)
             return
-        if body is None:
-            sentence = f"A request may have {MAX_BODY // 2**20} MB; upload a larger file first (/gradio_api/upload)."
-            await JSONResponse({"detail": sentence}, 413)(scope, receive, send)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
             return
         is_run = bool(_RUNS.match(scope["path"]))
         self._entering += is_run  # or a burst would pass before the first of it is in the queue
@@ -102,6 +122,31 @@ class Gate:
             await self._app(scope, _again(body, receive), send)
         finally:
             self._entering -= is_run
+
+    async def _whole(self, receive: Receive) -> bytes | Response:
+        """A request's body; or the refusal of one that is too large, as soon as so much has come."""
+        chunks, size = [], 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                self._reading += len(chunks[-1])
+                if size > MAX_BODY:
+                    sentence = f"A request may have {MAX_BODY // 2**20} MB; upload a larger file first ({_UPLOAD})."
+                    return JSONResponse({"detail": sentence}, 413)
+                if self._reading > MAX_READING:
+                    return JSONResponse({"detail": BUSY}, 503, {"Retry-After": "30"})
+                if not message.get("more_body", False):
+                    break
+        finally:
+            self._reading -= size
+        body = b"".join(chunks)
+        if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+            return JSONResponse({"detail": f"A request may have {MAX_VALUES:,} values."}, 413)
+        return body
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that goes no further."""
@@ -111,9 +156,14 @@ class Gate:
             return PlainTextResponse("This server is not known by that name. Its owner sets MEDSEG_HOSTS.", 400)
         if path in self._routes:
             return self._routes[path]()
+        if path.startswith("/gradio_api/") and not _OPEN.match(path):
+            return JSONResponse({"detail": "There is nothing here."}, 404)
+        if len(scope["query_string"]) > MAX_QUERY:
+            return JSONResponse({"detail": "The address is too long."}, 414)
         if scope["method"] != "POST":
-            return None
-        if "origin" in headers and not self._knows(urlsplit(headers["origin"]).netloc):
+            fetched = _FETCHED.match(path)
+            return JSONResponse({"detail": GONE}, 404) if fetched and not self._has_event(fetched[1]) else None
+        if "origin" in headers and not self._knows(headers["origin"].partition("://")[2]):
             return PlainTextResponse(
                 "A page of another site may not ask this server. Its owner sets MEDSEG_HOSTS.", 403
             )
@@ -184,24 +234,9 @@ class _Answer:
 _BUSY_BODY = json.dumps({"detail": BUSY}).encode()
 
 
-def _is_form(scope: Scope) -> bool:
+def _is_upload(scope: Scope) -> bool:
     kind, options = parse_options_header(Headers(scope=scope).get("content-type"))
-    return kind == b"multipart/form-data" and b"boundary" in options
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """A request's body; None where it is too large, which is known as soon as it is said or has come."""
-    chunks, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > MAX_BODY:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+    return scope["path"].rstrip("/") == _UPLOAD and kind == b"multipart/form-data" and b"boundary" in options
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -10,12 +10,16 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from gradio import Error, networking, processing_utils, queueing, route_utils, routes, state_holder, utils
+from starlette.exceptions import HTTPException
 
+from medseg.app.server.waiting import LONG_NAME, MAX_NAME, UploadProgress
 from medseg.app.state.refusals import place_of, sentence_of
 from medseg.app.state.session import Session
+from medseg.errors import InputError
 
 log = logging.getLogger(__name__)
 
+LINK = "Links are not fetched here: send the file itself."
 TOO_FEW = "The endpoint wants all of its arguments, in their order: /gradio_api/info lists them with their defaults."
 
 MAX_STATES = 1000
@@ -29,16 +33,18 @@ def guard() -> None:
     _name_errors()
     _keep_messages_out_of_the_log()
     setattr(routes, "StateHolder", VisitorStates)  # noqa: B010 - mypy refuses to assign to a class
+    routes.file_upload_statuses = UploadProgress()
 
 
 def refuse_links() -> None:
     """Let no visitor make this machine open a connection.
 
-    A file may be given as a link, which Gradio then fetches: public hosts only, but of any size, past every limit on
-    uploads. No component can switch that off.
+    A file may be given as a link, or asked for by one, which Gradio then fetches: public hosts only, but of any size,
+    past every limit on uploads. No component can switch that off.
     """
     processing_utils.async_ssrf_protected_download = _refuse
     processing_utils.ssrf_protected_download = processing_utils.save_url_to_cache = _refuse
+    setattr(routes, "secure_url_stream_response", _refuse_to_pass)  # noqa: B010
 
 
 def trust_own_address() -> None:
@@ -49,7 +55,11 @@ def trust_own_address() -> None:
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
-    raise Error("Links are not fetched here: send the file itself.", print_exception=False)
+    raise Error(LINK, print_exception=False)
+
+
+async def _refuse_to_pass(*_: object, **__: object) -> NoReturn:
+    raise HTTPException(403, LINK)
 
 
 def _name_errors() -> None:
@@ -103,6 +113,8 @@ class VisitorStates(state_holder.StateHolder):
         self.capacity = MAX_STATES
 
     def __getitem__(self, session_id: str) -> state_holder.SessionState:
+        if len(session_id) > MAX_NAME:
+            raise InputError(LONG_NAME)
         if session_id not in self.session_data:
             self.session_data[session_id] = LeanState(self.blocks)
         return super().__getitem__(session_id)

@@ -34,6 +34,7 @@ LEAST_RATE = 2**16
 SPARE_BYTES = 2**30
 """Free disk that uploads leave alone."""
 
+MALFORMED = "The upload is malformed: send multipart/form-data, with each file in a field of the name files."
 MAX_HEADERS = 2**14
 _DISPOSITION = re.compile(rb"^content-disposition:[ \t]*(.*?)(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
@@ -43,6 +44,7 @@ class UploadMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._coming = 0  # bytes of all uploads that are on their way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
@@ -50,14 +52,20 @@ class UploadMiddleware:
         if kind != b"multipart/form-data" or b"boundary" not in options:
             await self._app(scope, receive, send)
             return
-        if refusal := _refusal(headers):
+        if refusal := _refusal(headers, self._coming):
             await PlainTextResponse(refusal, 413)(scope, receive, send)
             return
+        length = int(headers["content-length"])
+        self._coming += length
         try:
-            deadline = PATIENCE_S + int(headers["content-length"]) / LEAST_RATE
-            await self._app(scope, _renaming(receive, options[b"boundary"], deadline), send)
+            renamed = _renaming(receive, options[b"boundary"], PATIENCE_S + length / LEAST_RATE)
+            await self._app(scope, renamed, send)
         except ClientDisconnect:  # its visitor left, or nothing came any more; the janitor removes the rest
             await PlainTextResponse("The upload was broken off. Send it again.", 408)(scope, receive, send)
+        except (TypeError, ValueError, LookupError):  # what Gradio meets where a field is no file
+            await PlainTextResponse(MALFORMED, 400)(scope, receive, send)
+        finally:
+            self._coming -= length
 
 
 class Renamer:
@@ -132,13 +140,13 @@ def _renaming(receive: Receive, boundary: bytes, seconds: float) -> Receive:
     return next_message
 
 
-def _refusal(headers: Headers) -> str | None:
-    """Why an upload cannot be taken, before any of it is read."""
+def _refusal(headers: Headers, coming: int) -> str | None:
+    """Why an upload cannot be taken, before any of it is read; `coming` bytes of others are on their way."""
     length = headers.get("content-length", "")
     if not length.isdecimal() or "transfer-encoding" in headers:
         return "An upload has to say how long it is (Content-Length)."
     if int(length) > max_bytes():
         return f"An upload may have {max_bytes() // 2**20} MB, all files together; send it in parts."
-    if shutil.disk_usage(visitors_folder()).free < int(length) + SPARE_BYTES:
+    if shutil.disk_usage(visitors_folder()).free < coming + int(length) + SPARE_BYTES:
         return "There is no room for uploads just now; try again in an hour."
     return None

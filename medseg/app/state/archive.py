@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.app.server.upload_folder import work_folder
+from medseg.app.server.upload_folder import visitors_folder, work_folder
 from medseg.app.state.outgoing import Outgoing, opened
 from medseg.app.state.session import Session
 from medseg.archive.address import Address
@@ -213,7 +213,7 @@ class ArchiveDesk:
 
 def _preview(archive: Archive, study: str, series: str, cancelled: Callable[[], bool]) -> Image | None:
     """None for a series without an image, such as a report, or one that cannot be shown."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(MedsegError):
+    with tempfile.TemporaryDirectory(dir=visitors_folder()) as folder, contextlib.suppress(MedsegError):
         return read_file(archive.fetch_preview(Path(folder), study, series, cancelled))
     return None
 
