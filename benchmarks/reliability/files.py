@@ -17,6 +17,7 @@ import psutil
 from benchmarks.reliability.mutate import mutant
 from benchmarks.reliability.row import Row, Tally
 from medseg.errors import ReadError
+from medseg.inference.memory import return_large_blocks
 from medseg.reading.readers import read_image
 from tests.reading.test_decode import SENTENCE, bombs, mutants, seeds
 
@@ -66,6 +67,7 @@ def _tally(contents: list[bytes], base_mb: float) -> Tally:
 
 def run_mutants(cases: range) -> Tally:
     warnings.simplefilter("ignore")
+    return_large_blocks()  # as the server does; else glibc keeps holes between images of many sizes, 100 MB and more
     if not _BASE_MB:  # after the first files, which load what reading needs
         _tally([damaged(case) for case in range(200)], 0)
         _BASE_MB.append(_memory_mb())
