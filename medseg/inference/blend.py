@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -135,8 +136,20 @@ def _variance(planes: Planes, shares: Shares) -> np.ndarray:
 
 
 def _geometric(planes: Planes, shares: Shares) -> np.ndarray:
-    logits = [logit(plane.astype(np.float32).clip(NEAREST, 1 - NEAREST)) for plane in planes]
-    return np.asarray(expit(_mean(logits, shares)))
+    return np.asarray(expit(_mean([_log_odds(plane) for plane in planes], shares)))
+
+
+def _log_odds(plane: np.ndarray) -> np.ndarray:
+    """Of half precision by a table of all its numbers, which takes a tenth of the time of the logarithms."""
+    if plane.dtype == np.float16:
+        return _log_odds_of_bits().take(plane.view(np.uint16))
+    return np.asarray(logit(plane.astype(np.float32).clip(NEAREST, 1 - NEAREST)))
+
+
+@cache
+def _log_odds_of_bits() -> Float32[np.ndarray, "65536"]:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    return _log_odds(np.nan_to_num(every.astype(np.float32)))
 
 
 def _pool(stack: Stack, shares: Float64[np.ndarray, "M K"]) -> Probabilities:
@@ -154,30 +167,33 @@ def _log_mean(planes: Planes, shares: Shares) -> np.ndarray:
 
 def _median(planes: Planes, shares: Shares) -> np.ndarray:
     flat = [plane.ravel() for plane in planes]
+    if any(plane.dtype != np.float16 for plane in flat):
+        flat = [plane.astype(np.float32) for plane in flat]
     median = np.empty(flat[0].shape, dtype=np.float32)
     for start in range(0, len(median), _PIECE):
         piece = slice(start, start + _PIECE)
-        median[piece] = _median_of([plane[piece].astype(np.float32) for plane in flat], shares)
+        median[piece] = _median_of([plane[piece] for plane in flat], shares)
     return median.reshape(planes[0].shape)
 
 
 def _median_of(values: list[np.ndarray], shares: Shares) -> np.ndarray:
-    """Sorted by comparing whole planes: numpy's sort of a few numbers at each pixel takes ten times as long."""
-    weights = [np.full(values[0].shape, share) for share in shares]
-    for last in range(len(values) - 1, 0, -1):
-        for low, high in zip(range(last), range(1, last + 1), strict=True):
-            swap = values[low] > values[high]
-            values[low], values[high] = np.minimum(values[low], values[high]), np.maximum(values[low], values[high])
-            weights[low], weights[high] = (
-                np.where(swap, weights[high], weights[low]),
-                np.where(swap, weights[low], weights[high]),
-            )
-    lower, upper, reached = values[0], values[0], weights[0]
-    for value, weight in zip(values[1:], weights[1:], strict=True):
-        lower = np.where(reached < 0.5 - _TIE, value, lower)
-        upper = np.where(reached < 0.5 + _TIE, value, upper)
-        reached = reached + weight
-    return np.asarray((lower + upper) / 2)
+    """Numbers of 0 or more are in the order of their bits, so those are sorted, each with its member's number below it.
+
+    By comparing whole planes: numpy's sort of a few numbers at each pixel takes ten times as long.
+    """
+    number, wide = (np.uint16, np.uint32) if values[0].dtype == np.float16 else (np.uint32, np.uint64)
+    keys = [np.abs(value).view(number).astype(wide) << 16 | member for member, value in enumerate(values)]
+    for last in range(len(keys) - 1, 0, -1):
+        for low in range(last):
+            keys[low], keys[low + 1] = np.minimum(keys[low], keys[low + 1]), np.maximum(keys[low], keys[low + 1])
+    lower = upper = keys[0]
+    reached = shares.take(keys[0] & 0xFFFF)
+    for key in keys[1:]:
+        lower = np.where(reached < 0.5 - _TIE, key, lower)
+        upper = np.where(reached < 0.5 + _TIE, key, upper)
+        reached += shares.take(key & 0xFFFF)
+    ends = [(key >> 16).astype(number).view(values[0].dtype).astype(np.float32) for key in (lower, upper)]
+    return np.asarray((ends[0] + ends[1]) / 2)
 
 
 def _staple(planes: Planes, shares: Shares) -> np.ndarray:
