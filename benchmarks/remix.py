@@ -77,6 +77,10 @@ PEER_WATCH = """() => {
     }).observe(document.querySelector("#overlay"), { subtree: true, childList: true, attributeFilter: ["src"] });
 }"""
 
+SENT = """() => document.addEventListener("medseg:opened", ({ detail }) => {
+    window.sent = [detail.planes.join(""), detail.image.src].map(text => Math.round(text.length / 1000));
+})"""
+
 WATCH = """() => {
     window.times = [], window.answers = [];
     document.addEventListener("input", event => { window.moved = event.timeStamp }, true);
@@ -104,6 +108,7 @@ def main() -> None:
         theirs = running_app(start=("-c", PEER, str(folder / "image.png")))
         with ours as url, theirs as peer_url:
             page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}), f"{url}/?draw={way}")
+            page.evaluate(SENT)
             page.set_input_files("#upload input[type=file]", folder / "image.png")
             page.wait_for_function(f"() => document.querySelector('#file-size').innerText.includes('{SIDE} × {SIDE}')")
             page.evaluate(WATCH)
@@ -130,7 +135,10 @@ def time_blends(page: Page, peer: Page) -> None:
     """Print a row for each blend, and what was asked for meanwhile."""
     way = page.evaluate("() => medseg.look().way")
     what = f"{way}, {SIDE} x {SIDE}, {MEMBERS} members, {len(LABELS)} labels"
-    print(f"{what}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    planes, image = page.evaluate("() => window.sent")
+    print(
+        f"{what}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; sent {planes} kB of planes, {image} of image"
+    )
     print("| vote | p50, ms | p95, ms | lower bound, Gradio: p50 | p95 | requests meanwhile | release to result, p50 |")
     print("|---|---|---|---|---|---|---|")
     requests: list[str] = []

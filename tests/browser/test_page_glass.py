@@ -10,7 +10,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from medseg.app.render.planes import to_bytes
 from tests.browser.test_page_blend import (
     BLENDS,
     HEIGHT,
@@ -27,14 +26,16 @@ from tests.running_app import CHROMIUM, FLAGS, SOFTWARE_GL, open_page
 
 pytest.importorskip("gradio")
 
+from medseg.app.render.planes import to_codes
 from medseg.app.viewer.components import read
+from tests.app.test_planes import chances
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 MIXED = """([planes, width, height, hows, weights, isJoint, cutOff]) => {
     const glass = window.glass ??= newGlass(document.createElement('canvas'), true);
-    glass.load(planes.map(of => of.map(plane => Uint8Array.from(plane))), width, height, isJoint);
+    glass.load(planes.map(of => of.map(plane => Uint16Array.from(plane))), width, height, isJoint);
     return hows.map(how => {
         glass.mix(planes.map((_, label) => ({ label, weights })), how, cutOff);
         return planes.map((_, k) => [...glass.read(k)]);
@@ -60,9 +61,9 @@ def scripts(software: Browser) -> Iterator[Page]:
     page.close()
 
 
-def mixed(scripts: Page, members: np.ndarray, setting: tuple[np.ndarray, float], is_joint: bool) -> np.ndarray:
+def mixed(scripts: Page, codes: np.ndarray, setting: tuple[np.ndarray, float], is_joint: bool) -> np.ndarray:
     """The layers (blends, K, h, w) at weights (M, K) and a cut-off."""
-    planes = to_bytes(members).swapaxes(0, 1).reshape(members.shape[1], MEMBERS, -1).tolist()
+    planes = codes.swapaxes(0, 1).reshape(codes.shape[1], MEMBERS, -1).tolist()
     weights, cut_off = setting
     layers = scripts.evaluate(MIXED, [planes, WIDTH, HEIGHT, BLENDS, weights.T.tolist(), is_joint, cut_off])
     return np.reshape(layers, (len(BLENDS), -1, HEIGHT, WIDTH)) + HALF_A_STEP
@@ -71,11 +72,11 @@ def mixed(scripts: Page, members: np.ndarray, setting: tuple[np.ndarray, float],
 @pytest.mark.parametrize("seed", range(20))
 def test_masks_by_webgl_are_the_librarys_but_within_a_step_of_the_cut_off(scripts: Page, seed: int) -> None:
     members, (weights, cut_off) = drawn(seed), settings(seed, 1)
-    for how, layers in zip(BLENDS, mixed(scripts, members, (weights, cut_off), False), strict=True):
+    for how, layers in zip(BLENDS, mixed(scripts, to_codes(members), (weights, cut_off), False), strict=True):
         compare(layers[0], members, how, weights, cut_off)
-    members, (weights, cut_off) = exclusive(seed), settings(seed, LABELS)
-    for how, layers in zip(BLENDS, mixed(scripts, members, (weights, cut_off), True), strict=True):
-        compare_exclusive(layers, members, how, weights, cut_off)
+    codes, (weights, cut_off) = exclusive(seed), settings(seed, LABELS)
+    for how, layers in zip(BLENDS, mixed(scripts, codes, (weights, cut_off), True), strict=True):
+        compare_exclusive(layers, chances(codes), how, weights, cut_off)
 
 
 def stages(page: Page) -> list[np.ndarray]:

@@ -1,22 +1,24 @@
-// Blending on the members' 8-bit planes, and outlines of what comes of it. Plain functions on arrays, no page.
+// Blending on the members' codes, and outlines of what comes of it. Plain functions on arrays, no page.
 //
+// A code says in which of 1,024 even steps of the log-odds a probability lies; its middle stands for it.
 // A field is a Float32Array of (width + 2) × (height + 2): the image with a rim of zeros, so that nothing asks whether
-// it stands at the border. A pixel that every member calls 0, or every member calls 255, is the same under any weights:
+// it stands at the border. A pixel that every member calls 0, or every member calls 1, is the same under any weights:
 // only the others ("open" pixels) are blended again, usually a few per cent of the image.
 
 const NEAREST = 2 ** -11; // as in medseg/inference/blend.py: no member alone has a veto
 const HAIR = 1e-4; // over the cut-off, or under it: a field of 32 bits may hold a cut-off itself as a little less
 const TIE = 1e-9; // likewise: two halves of the weight, summed in different orders, differ by rounding
 
-// From the library's name of a blend to the table by which a member's byte counts, and how the sum becomes a number.
-const logit = (p) => Math.log(p / (1 - p));
+// As in medseg/app/render/planes.py: what a code stands for, and as a probability.
+const CODES = 1024, FARTHEST = Math.log(1 / NEAREST - 1);
+const LOG_ODDS = Float64Array.from({ length: CODES }, (_, code) => ((2 * code + 1) / CODES - 1) * FARTHEST);
+const CHANCE = LOG_ODDS.map((odds, code) => (code === 0 ? 0 : code === CODES - 1 ? 1 : 1 / (1 + Math.exp(-odds))));
+
+// From the library's name of a blend to how a member's code counts, and how the sum becomes a probability.
 const SUMS = {
-  "weighted mean": [(byte) => byte / 255, (sum) => sum],
-  geometric: [
-    (byte) => logit(Math.min(Math.max(byte / 255, NEAREST), 1 - NEAREST)),
-    (sum) => 1 / (1 + Math.exp(-sum)),
-  ],
-  "majority vote": [(byte) => (byte >= 128 ? 1 : 0), (sum) => sum], // 0.5 is stored as 128
+  "weighted mean": [(code) => CHANCE[code], (sum) => sum],
+  geometric: [(code) => LOG_ODDS[code], (sum) => 1 / (1 + Math.exp(-sum))],
+  "majority vote": [(code) => (code >= CODES / 2 ? 1 : 0), (sum) => sum], // 0.5 is the lower end of that step
 };
 
 const canBlend = (how) => how === "median" || how in SUMS; // STAPLE and stacking are the library's
@@ -31,16 +33,16 @@ function prepareAll(labels, width, height, task) {
 // Whether weights decide about a pixel: some member is not sure, or they contradict each other.
 function differ(planes, at) {
   const first = planes[0][at];
-  if (first !== 0 && first !== 255) return true;
+  if (first !== 0 && first !== CODES - 1) return true;
   for (let m = 1; m < planes.length; m++) if (planes[m][at] !== first) return true;
   return false;
 }
 
-// One label of M planes (Uint8Array, width × height each), made ready: the open pixels, each member's bytes there, a
+// One label of M planes of codes (Uint16Array, width × height each), made ready: the open pixels, each member's codes there, a
 // field that already holds the others, and the cells of four neighbours through which an outline may run.
 function prepare(planes, width, height, isOpen = null) {
   const stride = width + 2;
-  const state = new Uint8Array(stride * (height + 2)); // 0: all say 0, 1: all say 255, 2: open
+  const state = new Uint8Array(stride * (height + 2)); // 0: all say 0, 1: all say 1, 2: open
   let count = 0;
   for (let y = 0, from = 0; y < height; y++) {
     for (let x = 0, to = (y + 1) * stride + 1; x < width; x++, from++, to++) {
@@ -50,17 +52,17 @@ function prepare(planes, width, height, isOpen = null) {
     }
   }
   const index = new Int32Array(count);
-  const bytes = planes.map(() => new Uint8Array(count));
+  const codes = planes.map(() => new Uint16Array(count));
   for (let y = 0, from = 0, next = 0; y < height; y++) {
     for (let x = 0, to = (y + 1) * stride + 1; x < width; x++, from++, to++) {
       if (state[to] !== 2) continue;
-      for (let m = 0; m < planes.length; m++) bytes[m][next] = planes[m][from];
+      for (let m = 0; m < planes.length; m++) codes[m][next] = planes[m][from];
       index[next++] = to;
     }
   }
   const field = new Float32Array(state.length);
   for (let at = 0; at < state.length; at++) if (state[at] === 1) field[at] = 1;
-  return { width, height, index, bytes, field, certain: field.slice(), cells: cellsOf(state, stride), sum: new Float32Array(count) };
+  return { width, height, index, codes, field, certain: field.slice(), cells: cellsOf(state, stride), sum: new Float32Array(count) };
 }
 
 function cellsOf(state, stride) {
@@ -93,9 +95,9 @@ function blend(label, how, weights) {
   if (how === "median") return median(label, shares);
   const [counts, finish] = SUMS[how];
   const sum = label.sum.fill(0);
-  for (const [share, bytes] of shares.map((share, m) => [share, label.bytes[m]]).filter(([share]) => share > 0)) {
-    const table = Float32Array.from({ length: 256 }, (_, byte) => share * counts(byte));
-    for (let j = 0; j < sum.length; j++) sum[j] += table[bytes[j]];
+  for (const [share, codes] of shares.map((share, m) => [share, label.codes[m]]).filter(([share]) => share > 0)) {
+    const table = Float32Array.from({ length: CODES }, (_, code) => share * counts(code));
+    for (let j = 0; j < sum.length; j++) sum[j] += table[codes[j]];
   }
   const { index, field } = label;
   if (how === "geometric") for (let j = 0; j < sum.length; j++) field[index[j]] = finish(sum[j]);
@@ -111,15 +113,15 @@ function median(label, shares) {
     while (reached < 0.5 - TIE) reached += shares[order[++i]];
     const lower = values[i];
     while (reached < 0.5 + TIE && i < from + n - 1) reached += shares[order[++i]];
-    field[index[j]] = (lower + values[i]) / 510;
+    field[index[j]] = (CHANCE[lower] + CHANCE[values[i]]) / 2;
   }
 }
 
-function sorted({ bytes, index }) {
-  const n = bytes.length, order = new Uint8Array(index.length * n), values = new Uint8Array(index.length * n);
+function sorted({ codes, index }) {
+  const n = codes.length, order = new Uint8Array(index.length * n), values = new Uint16Array(index.length * n);
   for (let j = 0, from = 0; j < index.length; j++, from += n)
     for (let m = 0; m < n; m++) {
-      const value = bytes[m][j];
+      const value = codes[m][j];
       let at = from + m;
       for (; at > from && values[at - 1] > value; at--) (values[at] = values[at - 1]), (order[at] = order[at - 1]);
       (values[at] = value), (order[at] = m);
@@ -129,14 +131,14 @@ function sorted({ bytes, index }) {
 
 // --- labels that exclude each other (multiclass), as in medseg/inference/blend.py
 
-// The labels with each member's vote in place of its bytes: it votes with its own mask at one half.
+// The labels with each member's vote in place of its codes: it votes with its own mask at one half.
 function votes(labels) {
-  labels.votes ??= labels.map((label) => ({ ...label, bytes: label.bytes.map((bytes) => new Uint8Array(bytes.length)) }));
+  labels.votes ??= labels.map((label) => ({ ...label, codes: label.codes.map((codes) => new Uint16Array(codes.length)) }));
   if (labels.votes.isCounted) return labels.votes;
-  labels[0].bytes.forEach((_, m) => {
+  labels[0].codes.forEach((_, m) => {
     for (let j = 0; j < labels[0].index.length; j++) {
-      const best = winner(labels.length, (k) => labels[k].bytes[m][j], 127.5);
-      if (best >= 0) labels.votes[best].bytes[m][j] = 255;
+      const best = winner(labels.length, (k) => CHANCE[labels[k].codes[m][j]], 0.5);
+      if (best >= 0) labels.votes[best].codes[m][j] = CODES - 1;
     }
   });
   labels.votes.isCounted = true;
@@ -155,19 +157,20 @@ function winner(count, value, cutOff) {
 
 // The geometric mean, with the background as one more label, which has a member's mean weight.
 function pool(labels, shares) {
-  const logs = Float64Array.from({ length: 256 }, (_, byte) => Math.log(Math.max(byte / 255, NEAREST)));
-  const members = labels[0].bytes.map((_, m) => m), rest = members.map((m) => shares.reduce((sum, of) => sum + of[m], 0) / labels.length);
+  const log = (chance) => Math.log(Math.max(chance, NEAREST)), logs = CHANCE.map(log);
+  const members = labels[0].codes.map((_, m) => m), rest = members.map((m) => shares.reduce((sum, of) => sum + of[m], 0) / labels.length);
   const sums = new Float64Array(labels.length);
   for (let j = 0; j < labels[0].index.length; j++) {
     let none = 0;
     sums.fill(0);
     for (const m of members) {
-      let left = 255;
+      let left = 1;
       for (let k = 0; k < sums.length; k++) {
-        left -= labels[k].bytes[m][j];
-        if (shares[k][m]) sums[k] += shares[k][m] * logs[labels[k].bytes[m][j]];
+        const code = labels[k].codes[m][j];
+        left -= CHANCE[code];
+        if (shares[k][m]) sums[k] += shares[k][m] * logs[code];
       }
-      none += rest[m] && rest[m] * logs[Math.max(left, 0)];
+      none += rest[m] && rest[m] * log(left);
     }
     let total = Math.exp(none);
     for (let k = 0; k < sums.length; k++) total += sums[k] = Math.exp(sums[k]);
@@ -186,11 +189,11 @@ function cap(labels) {
 
 // Twice the weighted standard deviation of the members, as the library's disagreement, into the field `out`.
 function spread(label, weights, out) {
-  const total = weights.reduce((a, b) => a + b, 0), { index, bytes } = label;
+  const total = weights.reduce((a, b) => a + b, 0), { index, codes } = label;
   for (let j = 0; j < index.length; j++) {
     let mean = 0, square = 0;
-    for (let m = 0; m < bytes.length; m++) {
-      const value = bytes[m][j] / 255, share = weights[m] / total;
+    for (let m = 0; m < codes.length; m++) {
+      const value = CHANCE[codes[m][j]], share = weights[m] / total;
       mean += share * value;
       square += share * value * value;
     }

@@ -11,39 +11,42 @@ const VERTEX = `#version 300 es
 void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`;
 
 const MIX = `#version 300 es
-precision highp float; precision highp sampler2DArray;
-uniform sampler2DArray planes; uniform int members, labels, label, how; uniform bool isJoint;
+precision highp float; precision highp usampler2DArray;
+uniform usampler2DArray planes; uniform int members, labels, label, how; uniform bool isJoint;
 uniform float shares[${MOST.layers}], cutOff; // label × 8 + member
 out vec4 layer;
-const float NEAREST = 1.0 / 2048.0, TIE = 1e-6;
+const float NEAREST = 1.0 / 2048.0, FARTHEST = ${FARTHEST}, TIE = 1e-6;
 ivec2 place;
-float byteOf(int m, int k) { return floor(texelFetch(planes, ivec3(place, k * members + m), 0).r * 255.0 + 0.5); }
+int codeOf(int m, int k) { return int(texelFetch(planes, ivec3(place, k * members + m), 0).r); }
+float odds(int code) { return (float(2 * code + 1) / ${CODES}.0 - 1.0) * FARTHEST; }
+float chance(int code) { return code == 0 ? 0.0 : code == ${CODES - 1} ? 1.0 : 1.0 / (1.0 + exp(-odds(code))); }
+float chanceOf(int m, int k) { return chance(codeOf(m, k)); }
 float share(int m, int k) { return shares[k * 8 + m]; }
-float logit(float p) { return log(p / (1.0 - p)); }
 float vote(int m, int k) {
-  if (!isJoint) return byteOf(m, k) >= 128.0 ? 1.0 : 0.0;
+  if (!isJoint) return codeOf(m, k) >= ${CODES / 2} ? 1.0 : 0.0;
   float sum = 0.0, most = -1.0; int best = 0;
-  for (int j = 0; j < labels; j++) { float b = byteOf(m, j); sum += b; if (b > most) { most = b; best = j; } }
-  return best == k && sum >= 127.5 ? 1.0 : 0.0;
+  for (int j = 0; j < labels; j++) { float p = chanceOf(m, j); sum += p; if (p > most) { most = p; best = j; } }
+  return best == k && sum >= 0.5 ? 1.0 : 0.0;
 }
 float median(int k) {
-  float lower = 256.0, upper = 256.0, last = 0.0;
+  int lower = ${CODES}, upper = ${CODES}, last = 0;
   for (int m = 0; m < members; m++) {
     if (share(m, k) == 0.0) continue;
-    float value = byteOf(m, k), reached = 0.0;
-    for (int n = 0; n < members; n++) if (byteOf(n, k) <= value) reached += share(n, k);
+    int value = codeOf(m, k);
+    float reached = 0.0;
+    for (int n = 0; n < members; n++) if (codeOf(n, k) <= value) reached += share(n, k);
     if (reached >= 0.5 - TIE) lower = min(lower, value);
     if (reached >= 0.5 + TIE) upper = min(upper, value);
     last = max(last, value);
   }
-  return (min(lower, last) + (upper > 255.0 ? last : upper)) / 510.0;
+  return (chance(min(lower, last)) + chance(min(upper, last))) / 2.0;
 }
 float logMean(int k) { // k = labels: the background, with a member's mean weight
   float sum = 0.0;
   for (int m = 0; m < members; m++) {
-    float b = k < labels ? byteOf(m, k) : 255.0, weight = k < labels ? share(m, k) : 0.0;
-    if (k == labels) for (int j = 0; j < labels; j++) { b -= byteOf(m, j); weight += share(m, j) / float(labels); }
-    sum += weight * log(max(b / 255.0, NEAREST));
+    float p = k < labels ? chanceOf(m, k) : 1.0, weight = k < labels ? share(m, k) : 0.0;
+    if (k == labels) for (int j = 0; j < labels; j++) { p -= chanceOf(m, j); weight += share(m, j) / float(labels); }
+    sum += weight * log(max(p, NEAREST));
   }
   return exp(sum);
 }
@@ -52,8 +55,7 @@ float alone(int k) { // before labels that exclude each other are made to agree
   if (how == 1 && isJoint) return logMean(k);
   float sum = 0.0;
   for (int m = 0; m < members; m++) {
-    float b = byteOf(m, k) / 255.0;
-    sum += share(m, k) * (how == 0 ? b : how == 1 ? logit(clamp(b, NEAREST, 1.0 - NEAREST)) : vote(m, k));
+    sum += share(m, k) * (how == 0 ? chanceOf(m, k) : how == 1 ? odds(codeOf(m, k)) : vote(m, k));
   }
   return how == 1 ? 1.0 / (1.0 + exp(-sum)) : sum;
 }
@@ -67,7 +69,7 @@ float joint(int k) { // the field bent as by exclude() in blend.js
 void main() {
   place = ivec2(gl_FragCoord.xy);
   float p = isJoint ? joint(label) : alone(label), whole = round(clamp(p, 0.0, 1.0) * 65535.0), mean = 0.0, square = 0.0;
-  for (int m = 0; m < members; m++) { float b = byteOf(m, label) / 255.0; mean += share(m, label) * b; square += share(m, label) * b * b; }
+  for (int m = 0; m < members; m++) { float p = chanceOf(m, label); mean += share(m, label) * p; square += share(m, label) * p * p; }
   layer = vec4(floor(whole / 256.0) / 255.0, mod(whole, 256.0) / 255.0, 2.0 * sqrt(max(0.0, square - mean * mean)), 1.0);
 }`;
 
@@ -142,8 +144,8 @@ function newGlass(canvas, isForced = false) {
     load(labels, width, height, isJoint) {
       gl.deleteTexture(planes);
       about = { width, height, isJoint, members: labels[0].length, labels: labels.length };
-      planes = textureOf(gl, gl.R8, about, about.members * about.labels);
-      labels.flat().forEach((plane, n) => putLayer(gl, planes, n, about, gl.RED, plane));
+      planes = textureOf(gl, gl.R16UI, about, about.members * about.labels);
+      labels.flat().forEach((plane, n) => putLayer(gl, planes, n, about, gl.RED_INTEGER, plane));
       depth = 0;
     },
 
@@ -236,8 +238,8 @@ function textureOf(gl, format, { width, height }, count) {
   return texture;
 }
 
-function putLayer(gl, texture, layer, { width, height }, format, bytes) {
+function putLayer(gl, texture, layer, { width, height }, format, data) {
   gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
   gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-  gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, 0, 0, 0, layer, width, height, 1, format, gl.UNSIGNED_BYTE, bytes);
+  gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, 0, 0, 0, layer, width, height, 1, format, data.BYTES_PER_ELEMENT === 2 ? gl.UNSIGNED_SHORT : gl.UNSIGNED_BYTE, data);
 }

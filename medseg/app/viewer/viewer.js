@@ -48,10 +48,12 @@ async function unpack(sources, count) {
   return planes;
 }
 
+store.isShown = ({ token, number }) => token + ":" + number === over.dataset.result;
+
 let newest = 0; // of several values on their way the last one wins
 async function receive(value) {
   if (value?.counted) return open ? counted(value.counted) : trigger("again", {});
-  if (!value?.result || value.token + ":" + value.number === over.dataset.result) return;
+  if (!value?.result || store.isShown(value)) return;
   const number = ++newest;
   if (!value.planes && value.token !== open?.token) return trigger("again", {}); // this page was drawn anew
   const next = value.planes ? await openedFrom(value) : open;
@@ -77,9 +79,18 @@ async function receive(value) {
   draw();
 }
 
+// A code's upper eight bits, and its lower two out of a byte that holds those of four planes.
+function codesOf(high, low, shift) {
+  const codes = new Uint16Array(high.length);
+  for (let at = 0; at < codes.length; at++) codes[at] = (high[at] << 2) | ((low[at] >> shift) & 3);
+  return codes;
+}
+
 async function openedFrom(value) {
   const [height, width] = value.size, members = value.members.length, labels = value.labels.length;
-  const [pixels, planes] = await Promise.all([decode(value.image.src), unpack(value.planes, members * labels)]);
+  const count = members * labels;
+  const [pixels, bytes] = await Promise.all([decode(value.image.src), unpack(value.planes, count + Math.ceil(count / 4))]);
+  const planes = bytes.slice(0, count).map((high, n) => codesOf(high, bytes[count + (n >> 2)], 2 * (n & 3)));
   const ofLabels = value.labels.map((_, k) => value.members.map((_, m) => planes[m * labels + k]));
   const ready = prepareAll(ofLabels, width, height, value.task);
   return { ...value, width, height, pixels, ready, planes: ofLabels };
@@ -119,7 +130,7 @@ function paintImage() {
   if (!open.image.deep) out.set(pixels);
   else
     for (let at = 0; at < out.length; at += 4) {
-      const grey = ((pixels[at] * 256 + pixels[at + 1]) / 65535 - low) * scale;
+      const grey = ((pixels[at] * 256 + pixels[at + out.length]) / 65535 - low) * scale; // high bytes above the low ones
       out[at] = out[at + 1] = out[at + 2] = grey; // clamped by the array
       out[at + 3] = 255;
     }
