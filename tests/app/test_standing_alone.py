@@ -15,6 +15,7 @@ pytest.importorskip("gradio")
 import medseg
 from medseg.app.render import examples
 from medseg.app.state.registry import Registry, standard_sources
+from medseg.reading.readers import read_file
 
 
 @pytest.fixture
@@ -41,6 +42,17 @@ def test_its_own_images_are_the_examples_with_their_masks(folder: Path, tmp_path
     assert example.caption == "my case"
     assert example.truth == folder / "examples" / "my_case_mask.png"
     assert len(examples.thumbnails()) == 1
+
+
+def test_an_example_is_read_once_and_a_visitors_file_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_disc_pair(tmp_path, "disc", 5)
+    path, files = tmp_path / "images" / "disc.png", []
+    first, visitors = examples.examples()[0], examples.Example(path, "")
+    monkeypatch.setattr(examples, "_images", {})
+    monkeypatch.setattr(examples, "read_file", lambda path: files.append(path) or read_file(path))
+    assert examples.read(first) is examples.read(first)
+    assert examples.read(visitors) is not examples.read(visitors)
+    assert files == [first.path, path, path]
 
 
 def test_without_images_of_its_own_the_synthetic_ones_are_there(folder: Path) -> None:

@@ -12,8 +12,9 @@ from typing import TypeAlias
 from medseg.app.render.images import plain
 from medseg.app.state.registry import standard_sources, stands_alone
 from medseg.errors import MedsegError
+from medseg.image import Image
 from medseg.places import shipped
-from medseg.reading.readers import read_image
+from medseg.reading.readers import read_file
 from medseg.reading.series import Series
 from medseg.report.html import data_uri
 
@@ -21,6 +22,9 @@ FOLDER = shipped("assets/examples")
 REAL_FILM = "RG1_J2KR.dcm"
 NOT_OFFERED = ("chest-2",)  # a self-test's image, in which nothing is found
 SIDE = 160
+
+MOST_KEPT, MOST_BYTES = 8, 2**24
+"""So many images of examples stay in memory, of so many bytes each."""
 
 Thumbnail: TypeAlias = tuple[str, str]
 """A small image as a data: address, and its caption."""
@@ -64,9 +68,24 @@ def thumbnails() -> list[Thumbnail]:
     return [(_thumbnail(example.path), example.caption) for example in examples()]
 
 
+def read(example: Example) -> Image:
+    """The image of any example. Those of `examples` are read once: a film takes half a second to decode."""
+    return _read(example.path) if example in examples() else read_file(example.path)
+
+
+_images: dict[Path | Series, Image] = {}
+
+
+def _read(path: Path | Series) -> Image:
+    image = _images.get(path) or read_file(path)
+    if len(_images) < MOST_KEPT and image.pixels.nbytes <= MOST_BYTES:
+        _images[path] = image
+    return image
+
+
 @cache
 def _thumbnail(path: Path) -> str:
-    return data_uri(plain(read_image(path)), SIDE)
+    return data_uri(plain(_read(path)), SIDE)
 
 
 def _synthetic(path: Path) -> Example:

@@ -21,7 +21,6 @@ from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import warning
 from medseg.app.tabs.truth import against_truth
 from medseg.errors import MedsegError
-from medseg.reading.readers import read_file
 
 PROGRESS = gr.Progress()  # Gradio gives each event its own in this one's place
 
@@ -80,7 +79,7 @@ def show_first(session: Session, name: str | None, wanted: str, progress: gr.Pro
     link has `wanted`, where it is there."""
     name = wanted if wanted in registry.ensembles.names else name
     offered = examples.examples()
-    suited = (example for example in offered if not registry.ensembles.against(read_file(example.path), name))
+    suited = (example for example in offered if not registry.ensembles.against(examples.read(example), name))
     return open_image(session, name, next(suited, offered[0]), progress, chooses=False)
 
 
@@ -143,7 +142,7 @@ def open_image(
     contents: tuple[Content, ...] = (),
 ) -> list[Any]:
     """Segment `example` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
-    image = read_file(example.path)
+    image = examples.read(example)
     suiting = registry.ensembles.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
     choice = "" if suiting == name else text.choice(suiting, ensemble)
