@@ -65,7 +65,7 @@ def load_all(page: Page, path: Path) -> None:
 def dice(page: Page) -> str:
     """The ensemble's Dice with the known mask, where there is one."""
     row = page.locator("#scores tr", has_text="Ensemble")
-    return row.locator("td").nth(2).inner_text() if row.count() else "no truth"
+    return row.first.locator("td").nth(1).inner_text() if row.count() else "no truth"
 
 
 if __name__ == "__main__":

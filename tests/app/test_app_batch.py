@@ -195,7 +195,7 @@ def test_in_the_csv_a_strangers_name_does_nothing(tmp_path: Path) -> None:
 
 def test_what_is_said_of_the_settings_names_what_counts_here_and_what_does_not(session: Session) -> None:
     said = _settings(session)
-    assert said == "As set in “Image”: **tiny-binary** with random-0 0.75, random-1 0.25; weighted mean, cut-off 0.50."
+    assert said == "As set in “Image”: **tiny-binary** with random-0 0.75, random-1 0.25; vote: Average, cut-off 0.50."
     session.average_over("flips")
     session.drop_pieces(9)
     assert _settings(session).endswith("cut-off 0.50, without pieces under 9 px, each model averaged over flips.")

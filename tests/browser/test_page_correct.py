@@ -89,7 +89,7 @@ def open_example(page: Page, number: int) -> None:
 
 
 def scores(page: Page) -> Locator:
-    return page.locator("#scores tr", has_text="Ensemble")
+    return page.locator("#scores tr", has_text="Ensemble").first
 
 
 def test_a_stroke_is_scored_at_once_and_by_the_library_and_becomes_a_pair(
@@ -163,6 +163,61 @@ def test_a_polygon_is_closed_by_its_first_corner_or_enter(canvas: Page) -> None:
     assert masks(canvas).sum() - inside.sum() == pytest.approx(50 * 50 / 2, rel=0.1)
 
 
+def test_keys_alone_begin_draw_and_cut_out(canvas: Page) -> None:
+    canvas.click("[data-do=discard]")
+    canvas.wait_for_function("() => !medseg.drawing")
+    canvas.mouse.move(5, 5)
+    for key in ("b", "Tab", "Enter"):  # Begin with: nothing
+        canvas.keyboard.press(key)
+    canvas.wait_for_selector(".ring.keys")  # in the middle of the image
+    canvas.locator(".size").fill("16")
+    canvas.locator(".stage").focus()
+    for key in (" ", *["Shift+ArrowRight"] * 5, "Enter", "ArrowDown"):
+        canvas.keyboard.press(key)
+    rows, columns = np.mgrid[:SIDE, :SIDE] + 0.5
+    line = np.hypot(columns - columns.clip(256.5, 306.5), rows - 256.5) <= 8
+    assert np.array_equal(masks(canvas), line)
+    steps = (["Shift+ArrowUp"] * 2, ["Shift+ArrowLeft"] * 2, ["Shift+ArrowDown"] * 4)
+    for key in ("x", " ", *(key for step in steps for key in (*step, " ")), "Enter"):
+        canvas.keyboard.press(key)
+    inside = (columns >= 286.5) & (columns < 306.5) & (rows >= 237.5) & (columns < 564 - rows)
+    assert np.array_equal(masks(canvas), line & ~inside)
+    assert canvas.locator(".ring.keys").is_visible()
+    canvas.keyboard.press("?")
+    assert canvas.locator("#all-keys").is_visible()
+    canvas.keyboard.press("Escape")
+    assert canvas.locator("#all-keys").is_hidden()
+
+
+def test_a_stroke_is_shown_once_a_frame_however_many_moves_it_has(canvas: Page) -> None:
+    x, y = on_screen(canvas, 100, 400)
+    canvas.mouse.move(x, y)
+    canvas.mouse.down()
+    shown = canvas.evaluate(
+        """async ([x, y]) => {
+            const frame = () => new Promise(requestAnimationFrame), kind = OffscreenCanvasRenderingContext2D.prototype;
+            await frame(), await frame();
+            const put = kind.putImageData;
+            let count = 0;
+            kind.putImageData = function (...about) { count++; return put.apply(this, about); };
+            for (let n = 1; n <= 40; n++) {
+                const about = { pointerId: 1, bubbles: true, clientX: x + n, clientY: y };
+                const coalescedEvents = [new PointerEvent("pointermove", about)];
+                const event = new PointerEvent("pointermove", { ...about, coalescedEvents });
+                document.querySelector(".stage").dispatchEvent(event);
+            }
+            await frame(), await frame();
+            kind.putImageData = put;
+            return count;
+        }""",
+        [x, y],
+    )
+    canvas.mouse.up()
+    assert shown == 1
+    end = 100 + 40 / canvas.evaluate("() => medseg.look().place.zoom")
+    assert masks(canvas)[400, 100 : int(end)].all()
+
+
 def test_zoomed_a_stroke_lies_where_the_pointer_was(canvas: Page) -> None:
     canvas.mouse.move(*on_screen(canvas, 256, 256))
     for _ in range(10):
@@ -192,6 +247,9 @@ def test_it_begins_with_the_ensembles_mask_and_survives_a_slider_but_no_other_im
     assert np.array_equal(masks(canvas), corrected)
     canvas.get_by_role("button", name="Recommended").click()
 
+    canvas.locator("#examples button").nth(1).click()  # asked, and answered with no
+    assert canvas.evaluate("() => Boolean(medseg.drawing)")
+    canvas.once("dialog", lambda dialog: dialog.accept())
     open_example(canvas, 1)
     assert not canvas.evaluate("() => medseg.drawing")
     assert "drawn" not in canvas.inner_text("#viewer .legend")

@@ -45,6 +45,23 @@ def painted(page: Page) -> int:
     return count
 
 
+def test_numbers_of_another_image_are_not_seen_before_it_is_drawn(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const make = createImageBitmap, wait = new Promise(done => { window.letCome = done });
+            window.createImageBitmap = async (...about) => { await wait; return make(...about); };
+        }"""
+    )
+    page.locator("#examples button").nth(2).click()
+    page.wait_for_selector("#work.arriving")
+    assert page.inner_text("#file-name") == "Synthetic endoscopy"
+    assert not page.locator("#figures p").first.is_visible()
+    page.evaluate("() => letCome()")
+    page.wait_for_selector("#work:not(.arriving)")
+    assert page.inner_text("#file-name") == "Synthetic brain"
+    assert page.locator("#figures p").first.is_visible()
+
+
 def test_the_wheel_zooms_to_32_times_around_the_pointer_and_a_drag_moves(page: Page) -> None:
     fitted = look(page)["place"]
     page.mouse.move(*middle(page, 0.4))

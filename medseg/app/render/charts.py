@@ -35,8 +35,8 @@ def draw_table(session: Session, truth: Masks) -> str:
 def draw_bars(session: Session, truth: Masks) -> str:
     """Dice of the ensemble and of every member, as bars with their numbers."""
     bars = "".join(
-        f'<dt>{escape(str(row["mask"]))}</dt><dd><i style="width:{row["dice"]:.1%}"></i><b>{row["dice"]:.3f}</b></dd>'
-        for row in _rows(session)
+        f'<dt>{escape(name)}</dt><dd><i style="width:{row["dice"]:.1%}"></i><b>{row["dice"]:.3f}</b></dd>'
+        for name, row in zip(_names(session), _rows(session), strict=True)
     )
     protocol = escape(text.protocol(session.view_state))
     return f'<dl class="bars">{bars}</dl><p>Dice of {escape(session.label)}. {protocol}</p>'
@@ -62,13 +62,14 @@ def draw_curve(session: Session, truth: Masks) -> str:
     view_state, label = session.view_state, session.label
     threshold, index = view_state.prediction.threshold, view_state.prediction.labels.index(label)
     lines, legend = "", ""
-    for number, (row, dice) in enumerate(zip(_rows(session), session.curves.rows(view_state, truth), strict=True)):
+    curves = zip(_names(session), _rows(session), session.curves.rows(view_state, truth), strict=True)
+    for number, (name, row, dice) in enumerate(curves):
         style, best = _style(number), int(dice[index].argmax())
         points = " ".join(f"{_x(at):.1f},{_y(value):.1f}" for at, value in zip(THRESHOLDS, dice[index], strict=True))
         lines += f'<polyline points="{points}" {style}/>'
         legend += (
             f'<li><svg viewBox="0 0 34 8"><line x1="0" y1="4" x2="34" y2="4" {style}/></svg>'
-            f"{escape(str(row['mask']))}: <b>{row['dice']:.3f}</b> now, best {dice[index][best]:.3f} at "
+            f"{escape(name)}: <b>{row['dice']:.3f}</b> now, best {dice[index][best]:.3f} at "
             f"{THRESHOLDS[best]:.2f}</li>"
         )
     return (
@@ -86,6 +87,10 @@ def _before_clean_up(view_state: ViewState) -> str:
 def _rows(session: Session) -> list[dict[str, object]]:
     """The score rows of the chosen label, the ensemble's first."""
     return [row for row in session.scores.rows(session.view_state) if row["label"] == session.label]
+
+
+def _names(session: Session) -> list[str]:
+    return ["Ensemble", *text.titles(session.view_state.prediction.member_names)]
 
 
 def _style(number: int) -> str:

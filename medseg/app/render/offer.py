@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from medseg.app.render.text import BLENDS
+from medseg.app.render.text import BLENDS, TITLES, titles
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
-
-TITLES = {
-    "weighted mean": "Average",
-    "geometric": "Geometric average",
-    "median": "Median",
-    "majority vote": "Majority",
-    "STAPLE": "STAPLE",
-    "stacking": "Stacking",
-}
-
-_NETWORKS = {
-    "unet": "U-Net",
-    "unetplusplus": "U-Net++",
-    "fpn": "FPN",
-    "deeplabv3": "DeepLabV3",
-    "deeplabv3plus": "DeepLabV3+",
-    "segformer": "SegFormer",
-    "upernet": "UPerNet",
-    "pspnet": "PSPNet",
-    "linknet": "LinkNet",
-    "manet": "MA-Net",
-}
 
 
 def offer(view_state: ViewState) -> dict[str, Any]:
@@ -60,9 +37,3 @@ def offer(view_state: ViewState) -> dict[str, Any]:
             "least": ensemble.config.cleanup.min_area_px,
         },
     }
-
-
-def titles(names: Sequence[str]) -> list[str]:
-    """The networks that the members' names name, where each names another one; else the names themselves."""
-    said = [next((_NETWORKS[word] for word in name.lower().split("-") if word in _NETWORKS), "") for name in names]
-    return said if all(said) and len(set(said)) == len(said) else list(names)

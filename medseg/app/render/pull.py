@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.app.render.offer import titles
+from medseg.app.render.text import titles
 from medseg.correct import to_grid
 from medseg.evaluation.contributions import MAX_MEMBERS, coalition_dice, every_nth, shapley
 from medseg.inference.blend import blend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medseg.calibration import judgement
@@ -13,25 +14,44 @@ if TYPE_CHECKING:
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
 
-COLUMNS = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "recall": "Recall",
-    "accuracy": "Accuracy",
-    "hd95_px": "HD95 (px)",
-    "hd95_mm": "HD95 (mm)",
+TABLES = (
+    {"dice": "Dice", "iou": "IoU", "hd95_px": "HD95 (px)", "hd95_mm": "HD95 (mm)"},
+    {"precision": "Precision", "recall": "Recall", "accuracy": "Accuracy"},
+)
+"""The scores as two tables, which are narrow enough for the page's right column."""
+
+_NETWORKS = {
+    "unet": "U-Net",
+    "unetplusplus": "U-Net++",
+    "fpn": "FPN",
+    "deeplabv3": "DeepLabV3",
+    "deeplabv3plus": "DeepLabV3+",
+    "segformer": "SegFormer",
+    "upernet": "UPerNet",
+    "pspnet": "PSPNet",
+    "linknet": "LinkNet",
+    "manet": "MA-Net",
 }
 
 BLENDS = {
     "weighted mean": "The average probability; each model counts as its slider says.",
-    "geometric": "The average of the models' log-odds: who is sure counts for more. Exact on release, 8 bits before.",
+    "geometric": "The average of the models' log-odds: who is sure counts for more.",
     "median": "The middle probability: a model that is far off moves it little.",
     "majority vote": "The share of models that say yes; the cut-off is the share needed.",
     "STAPLE": "Judges from this image whom to trust; every model above 0 takes part.",
     "stacking": "A further network decides from the probabilities of all models; the sliders rest.",
 }
 """What each blend is, in one line."""
+
+TITLES = {
+    "weighted mean": "Average",
+    "geometric": "Geometric average",
+    "median": "Median",
+    "majority vote": "Majority",
+    "STAPLE": "STAPLE",
+    "stacking": "Stacking",
+}
+"""What the page calls each."""
 
 
 LOOK = "⚠ **Look at this yourself.**"
@@ -40,19 +60,30 @@ NO_TRUTH = "Add the true mask of this image, or draw it, to see Dice, IoU, preci
 
 
 def score_table(view_state: ViewState, rows: list[dict[str, object]]) -> str:
-    """`rows` as a Markdown table under which the protocol stands; without truth how to get one."""
+    """`rows` as Markdown tables, two a label, under which the protocol stands; without truth how to get one."""
     if not rows:
         return NO_TRUTH
-    columns = {key: title for key, title in COLUMNS.items() if key in rows[0]}
-    several = len(view_state.prediction.labels) > 1
-    heads = ["Mask", *(["Label"] if several else []), *columns.values(), "Weight"]
-    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+    names, labels = titles(view_state.prediction.member_names), view_state.prediction.labels
+    parts = []
+    for label in labels:
+        parts += [f"**{plain(label)}**"] if len(labels) > 1 else []
+        parts += [_table([row for row in rows if row["label"] == label], names, columns) for columns in TABLES]
+    return "\n\n".join([*parts, protocol(view_state)])
+
+
+def _table(rows: list[dict[str, object]], names: list[str], columns: dict[str, str]) -> str:
+    columns = {key: title for key, title in columns.items() if key in rows[0]}
+    lines = [_line(["Mask", *columns.values()]), _line(["---", *["---:"] * len(columns)])]
     for row in rows:
-        name = f"**{row['mask']}**" if "member" not in row else plain(str(row["mask"]))
-        weight = "" if "member" not in row else f"{row['weight']:.0%}"
-        label = [plain(str(row["label"]))] if several else []
-        lines.append(_line([name, *label, *(_number(key, row[key]) for key in columns), weight]))
-    return "\n".join(lines) + "\n\n" + protocol(view_state)
+        name = plain(names[int(str(row["member"]))]) if "member" in row else f"**{row['mask']}**"
+        lines.append(_line([name, *(_number(key, row[key]) for key in columns)]))
+    return "\n".join(lines)
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """The networks that the members' names name, where each names another one; else the names themselves."""
+    said = [next((_NETWORKS[word] for word in name.lower().split("-") if word in _NETWORKS), "") for name in names]
+    return said if all(said) and len(set(said)) == len(said) else list(names)
 
 
 def protocol(view_state: ViewState) -> str:
@@ -102,11 +133,11 @@ def _bounds(view_state: ViewState) -> str:
 def setting(view_state: ViewState) -> str:
     """What images are segmented with, in one line: ensemble, weights, threshold, blend."""
     prediction = view_state.prediction
-    names = zip(prediction.member_names, view_state.sliders, strict=True)
+    names = zip(titles(prediction.member_names), view_state.sliders, strict=True)
     weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
     ensemble = plain(view_state.ensemble.config.name)
     cut_off = f"cut-off {prediction.threshold:.2f}"
-    return f"**{ensemble}** with {weights}; {prediction.blend}, {cut_off}{_extras(prediction)}."
+    return f"**{ensemble}** with {weights}; vote: {TITLES[prediction.blend]}, {cut_off}{_extras(prediction)}."
 
 
 def choice(name: str | None, ensemble: Ensemble) -> str:

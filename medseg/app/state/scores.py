@@ -27,10 +27,8 @@ class Scores:
         """Ensemble first, then every member, each with its metrics per label; empty without a truth."""
         if view_state.truth is None:
             return []
-        return _rows("Ensemble", 1.0, view_state.prediction, view_state.truth) + [
-            row | {"weight": _weight(view_state.prediction, int(str(row["member"])), str(row["label"]))}
-            for row in self._members(view_state, view_state.truth)
-        ]
+        ensemble = _rows("Ensemble", view_state.prediction, view_state.truth)
+        return ensemble + self._members(view_state, view_state.truth)
 
     def _members(self, view_state: ViewState, truth: Masks) -> list[dict[str, object]]:
         threshold, cached = view_state.prediction.threshold, self._kept
@@ -39,22 +37,17 @@ class Scores:
         rows = [
             row | {"member": index}
             for index, name in enumerate(view_state.prediction.member_names)
-            for row in _rows(name, 0.0, solo(view_state, view_state.prediction, index), truth)
+            for row in _rows(name, solo(view_state, view_state.prediction, index), truth)
         ]
         self._kept = (truth, view_state.ensemble, threshold, rows)
         return rows
 
 
-def _rows(name: str, weight: float, prediction: Prediction, truth: Masks) -> list[dict[str, object]]:
+def _rows(name: str, prediction: Prediction, truth: Masks) -> list[dict[str, object]]:
     return [
-        {"mask": name, "weight": weight, "label": label} | metrics.score(mask, true, prediction.image.spacing_mm)
+        {"mask": name, "label": label, **metrics.score(mask, true, prediction.image.spacing_mm)}
         for label, mask, true in zip(prediction.labels, prediction.masks, truth, strict=True)
     ]
-
-
-def _weight(prediction: Prediction, member: int, label: str) -> float:
-    weight = prediction.weights[member]
-    return weight if isinstance(weight, float) else weight[prediction.labels.index(label)]
 
 
 class Curves:

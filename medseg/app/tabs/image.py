@@ -93,10 +93,10 @@ def draw_image_tab(page: gr.Blocks, session: gr.State, changed: gr.State, thumbn
     viewer.again(handlers.send_again, session, viewer, **NEWEST)
     added = truth.upload(handlers.add_truth, [session, truth], [viewer, *texts], show_progress_on=scores, **PRIVATE)
     for event in (first, example, opened, picked, other, fetched, again):
-        event.then(None, js=DONE).then(handlers.settled, session, viewer, **QUIET).then(
+        event.then(None, viewer, js=DONE).then(handlers.settled, session, viewer, **QUIET).then(
             offered_labels, session, label, **QUIET
         )
-    settled.then(None, js=DONE)
+    settled.then(None, viewer, js=DONE)
     for event in (first, example, opened, picked, other, fetched, again, settled, added):
         event.then(handlers.draw_pull, session, pulling, **NEWEST)
     for event, field in ((opened, upload), (added, truth)):

@@ -14,8 +14,8 @@ VIEWER = ("blend", "glass", "draw", "viewer", "views", "legend", "events", "tool
 WAITS = "(...values) => { document.dispatchEvent(new Event('medseg:waiting')); return values; }"
 """For `js=` of an event that takes its time: what is shown is of before, and looks so."""
 
-DONE = "() => { document.dispatchEvent(new Event('medseg:done')); }"
-"""For `js=` of what follows it, whether it went well or not."""
+DONE = "value => { document.dispatchEvent(new CustomEvent('medseg:done', { detail: value })); }"
+"""For `js=` of what follows it, whether it went well or not; its input is the viewer, which may not show it all yet."""
 
 SAVE = "(file, name) => window.medseg.save(file.url, name || file.orig_name)"
 """For `js=` of an event whose inputs are a file and what the browser is to call it; the visitor's own names are put in

@@ -38,7 +38,7 @@ const VIEWS = ["mask", "models", "probability", "differ", "unsure", "none", "err
 const isTyping = (target) => target.closest("input:not([type=range]), textarea, select, [contenteditable], [role=dialog]");
 const KEYS = {
   "+": ACTIONS.in, "=": ACTIONS.in, "-": ACTIONS.out, 0: ACTIONS.fit, f: ACTIONS.full,
-  "[": () => turn(-0.01), "]": () => turn(0.01),
+  "[": () => turn(-0.01), "]": () => turn(0.01), "?": () => $(".all-keys").togglePopover(),
 };
 const turn = (by) => document.dispatchEvent(new CustomEvent("medseg:cut-off", { detail: by }));
 
@@ -55,9 +55,14 @@ function onKey(event) {
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 stage.addEventListener("keydown", (event) => {
   const arrow = ARROWS[event.key];
+  if ((event.key === " " || event.key === "Enter") && event.target === stage && (event.repeat ? pen.spot : tap(event.key))) {
+    event.preventDefault();
+    return event.stopPropagation(); // Space hides nothing then
+  }
   if (!arrow || event.target.closest("button:not(.grip)")) return;
   event.preventDefault();
   if (event.target.closest(".grip")) compare(Math.min(Math.max(split - arrow[0] * 0.02, 0), 1));
+  else if (isEditing() && pen.tool) steer(arrow, event.shiftKey);
   else if (place) moveBy(arrow[0] * 40, arrow[1] * 40);
   else if (!isEditing()) document.dispatchEvent(new CustomEvent("medseg:frame", { detail: -(arrow[0] + arrow[1]) }));
 });
@@ -87,7 +92,7 @@ stage.addEventListener("pointerdown", (event) => {
 });
 stage.addEventListener("pointermove", (event) => {
   reading(at(event));
-  hover(at(event));
+  if (!pen.spot || event.movementX || event.movementY) hover(at(event));
   const before = pointers.get(event.pointerId);
   if (!before) return;
   const after = at(event), [dx, dy] = [after[0] - before[0], after[1] - before[1]];
@@ -206,5 +211,9 @@ document.addEventListener("keyup", (event) => (isW &&= event.key !== "w"), { sig
 new ResizeObserver(() => ((painted = ""), place && open && keepInSight(), draw())).observe(stage);
 document.addEventListener("fullscreenchange", () => ((painted = ""), draw()), { signal });
 store.look = () => ({ way: glass ? "webgl" : "2d", open, exact, settings, view, place: open && now(), level, colours });
-watch("value", () => receive(props.value));
-receive(props.value);
+const receiveNow = () => receive(props.value).catch((error) => {
+  say("The image cannot be drawn here: " + error.message, 8000);
+  document.dispatchEvent(new CustomEvent("medseg:done"));
+});
+watch("value", receiveNow);
+receiveNow();

@@ -38,11 +38,19 @@ on(document, "medseg:opened", ({ detail: { name, own: [height, width], image } }
   $("#file-size").textContent = width + " × " + height + " px" + (image.deep ? ", grey" : ", colour");
 });
 
-// --- what is old looks so, until the viewer shows the new result or the run has ended without one
+// --- what is old looks so, until the viewer shows the new result or the run has ended without one; numbers of another
+// image, which come before it is drawn, are not seen beside this one
 
-const old = (is) => $("#work")?.classList.toggle("waiting", is);
+function old(isOld, isOther = false) {
+  $("#work")?.classList.toggle("waiting", isOld);
+  $("#work")?.classList.toggle("arriving", isOther);
+}
 on(document, "medseg:waiting", () => old(true));
-for (const name of ["medseg:shown", "medseg:done"]) on(document, name, () => old(false));
+on(document, "medseg:shown", () => old(false));
+on(document, "medseg:done", ({ detail: value }) => {
+  const isComing = Boolean(value?.result && store.isShown && !store.isShown(value));
+  old(isComing, isComing && value.token !== store.look().open?.token);
+});
 
 const offline = element.querySelector(".offline");
 on(window, "offline", () => (offline.hidden = false));
@@ -52,6 +60,17 @@ offline.hidden = navigator.onLine;
 // --- strokes that are in no file yet: the browser asks before they are left
 
 on(window, "beforeunload", (event) => store.unsaved?.() && event.preventDefault());
+
+// For another image, too, or another frame.
+const LEAVING = { click: "#examples button, .batch [data-row]", change: "#upload input", input: "#frame input" };
+for (const [name, places] of Object.entries(LEAVING)) window.addEventListener(name, (event) => {
+  if (!store.unsaved?.() || !event.target.closest?.(places)) return;
+  if (confirm("What you drew is in no file yet: “Training pair” saves it. Leave it behind?")) return void store.leave();
+  event.stopImmediatePropagation();
+  event.preventDefault();
+  if (name === "change") event.target.value = ""; // the same file may be chosen again
+  if (name === "input") event.target.value = [...document.querySelectorAll("#frame input")].find((other) => other !== event.target).value;
+}, { capture: true, signal: store.shell.signal });
 
 // --- the sheets of a phone: one part of the page under the image at a time
 

@@ -3,7 +3,8 @@
 
 const pens = $(".pens"), ring = $(".ring"), paper = new OffscreenCanvas(1, 1);
 const ERRORS = [["#56b4e9", "hit"], ["#f0e442", "false alarm"], ["#d55e00", "miss"]]; // as in medseg/overlay.py
-const pen = { tool: "", size: 16, last: null, points: [], at: null };
+// `at` is where the pointer is on the stage, `spot` where the cursor of the keys is in the image; `path` is not marked yet.
+const pen = { tool: "", size: 16, last: null, points: [], path: [], at: null, spot: null };
 let sheet = null, pasted = "", traced = { key: "" };
 
 const isEditing = () => Boolean(store.drawing && !pens.hidden);
@@ -17,6 +18,7 @@ function startDrawing({ token, beginning }, planes) {
   pens.hidden = false;
   if (view !== "errors") choose("mask");
   take("brush");
+  if (pens.contains(document.activeElement)) toStage(); // the button that began it goes
 }
 
 function endDrawing() {
@@ -29,6 +31,7 @@ function endDrawing() {
 }
 
 // Strokes that are in no file yet: the browser asks before they are left.
+store.leave = () => (store.drawing.saved = store.drawing.revision);
 store.unsaved = () => Boolean(store.drawing && store.drawing.revision !== (store.drawing.saved ?? 0));
 
 // --- the bar
@@ -54,9 +57,12 @@ function offerTools() {
 
 const SHOW_IT = ["mask", "errors"]; // the views that show a drawing
 function take(tool) {
+  if (store.drawing?.before) lift(true);
   if (tool && !SHOW_IT.includes(view)) choose("mask");
   pen.tool = tool;
   pen.points = [];
+  pen.path = [];
+  if (!tool) pen.spot = null;
   stage.dataset.tool = tool;
   ring.hidden = true;
   element.querySelectorAll("[data-tool]:not(.stage)").forEach((button) => button.setAttribute("aria-pressed", button.dataset.tool === tool));
@@ -68,6 +74,7 @@ Object.assign(ACTIONS, {
     pens.hidden = !pens.hidden;
     take(pens.hidden ? "" : "brush");
     offerTools();
+    if (!pens.hidden && !store.drawing) $(".begin button:not([hidden])").focus();
   },
   undo: () => turnBack(undo),
   redo: () => turnBack(redo),
@@ -77,7 +84,7 @@ Object.assign(ACTIONS, {
     store.drawing.saved = revision;
   },
   discard: () => {
-    store.drawing.saved = store.drawing.revision; // by its own button: nothing was lost
+    store.leave(); // by its own button: nothing was lost
     trigger("discard", {});
   },
 });
@@ -100,19 +107,22 @@ document.addEventListener("medseg:draw", () => {
 
 function resize(size) {
   pen.size = $(".size").value = Math.min(Math.max(Math.round(size), 1), 200);
-  if (pen.at) hover(pen.at);
+  placeRing();
 }
 
 // --- keys, where they mean something else than without tools
 
-const TOOL_KEYS = { b: "brush", e: "eraser", p: "polygon", v: "" };
+const TOOL_KEYS = { b: "brush", e: "eraser", p: "polygon", x: "cut", v: "" };
+const isPolygon = () => pen.tool === "polygon" || pen.tool === "cut";
+const isBrush = () => pen.tool === "brush" || pen.tool === "eraser";
+
 function toolKey(key) {
   if (key === "b" && pens.hidden && open) return ACTIONS.pens;
   if (!isEditing()) return undefined;
   const keys = { Escape: () => (pen.points.length ? take(pen.tool) : take("")), Enter: closePolygon, Backspace: () => (pen.points.pop(), draw()) };
-  if (pen.tool === "brush" || pen.tool === "eraser")
+  if (isBrush())
     Object.assign(keys, { "[": () => resize(Math.min(pen.size / 1.2, pen.size - 1)), "]": () => resize(Math.max(pen.size * 1.2, pen.size + 1)) });
-  return key in TOOL_KEYS ? () => take(TOOL_KEYS[key]) : keys[key];
+  return key in TOOL_KEYS ? () => (take(TOOL_KEYS[key]), toStage()) : keys[key];
 }
 
 document.addEventListener("keydown", (event) => {
@@ -133,30 +143,38 @@ function inImage([x, y]) {
   return [(x - left) / zoom, (y - top) / zoom];
 }
 
-const strokeValue = () => (pen.tool === "eraser" ? 2 : 1);
+const strokeValue = () => (pen.tool === "eraser" || pen.tool === "cut" ? 2 : 1);
 
 function press(where) {
   if (!isEditing()) return;
+  if (store.drawing.before) lift(true); // by keys
   pen.last = inImage(where);
-  if (pen.tool === "polygon") return;
+  if (isPolygon()) return;
   beginStroke(store.drawing);
   pull(where);
 }
 
 function pull(where) {
   if (!store.drawing?.before) return;
-  const next = inImage(where);
-  markLine(store.drawing, pen.last, next, pen.size, strokeValue());
-  paste(boxOf(pen.last, next));
-  pen.last = next;
+  pen.path.push(inImage(where));
   draw();
+}
+
+// What was drawn since the last frame, marked and shown at once.
+function inkPath() {
+  if (!pen.path.length || !store.drawing?.before) return;
+  const points = [pen.last, ...pen.path.splice(0)], columns = points.map(([x]) => x), rows = points.map(([, y]) => y), reach = pen.size / 2 + 2;
+  for (let n = 1; n < points.length; n++) markLine(store.drawing, points[n - 1], points[n], pen.size, strokeValue());
+  pen.last = points.at(-1);
+  paste([Math.min(...columns) - reach, Math.min(...rows) - reach, Math.max(...columns) + reach, Math.max(...rows) + reach]);
 }
 
 // The pointer is up: the stroke stands, unless a second finger has made a pinch of it.
 function lift(isMeant) {
   if (!isEditing()) return;
-  if (pen.tool === "polygon") return void (isMeant && addPolygonPoint(pen.last));
+  if (isPolygon()) return void (isMeant && addPolygonPoint(pen.last));
   if (!store.drawing.before) return;
+  inkPath();
   endStroke(store.drawing, isMeant);
   isMeant ? changed() : refreshDrawing();
 }
@@ -171,27 +189,66 @@ function addPolygonPoint(point) {
 function closePolygon() {
   if (pen.points.length < 3) return;
   beginStroke(store.drawing);
-  markPolygon(store.drawing, pen.points, 1);
+  markPolygon(store.drawing, pen.points, strokeValue());
   endStroke(store.drawing);
   pen.points = [];
   changed();
 }
 stage.addEventListener("dblclick", closePolygon);
 
-function boxOf(a, b) {
-  const reach = pen.size / 2 + 2;
-  return [Math.min(a[0], b[0]) - reach, Math.min(a[1], b[1]) - reach, Math.max(a[0], b[0]) + reach, Math.max(a[1], b[1]) + reach];
-}
-
-// The ring under the pointer is as large as the brush.
+// The ring under the pointer is as large as the brush; under the cursor of the keys it has a cross.
 function hover(where) {
   pen.at = where;
-  const isBrush = isEditing() && (pen.tool === "brush" || pen.tool === "eraser");
-  ring.hidden = !isBrush;
-  if (isBrush) Object.assign(ring.style, { width: pen.size * now().zoom + "px", height: pen.size * now().zoom + "px", translate: where.map((place) => place + "px").join(" ") });
+  pen.spot = null;
+  placeRing();
   if (pen.points.length) draw();
 }
-stage.addEventListener("pointerleave", () => (ring.hidden = true));
+
+function placeRing() {
+  const { zoom, x, y } = now();
+  if (pen.spot) pen.at = [pen.spot[0] * zoom + x, pen.spot[1] * zoom + y];
+  ring.hidden = !isEditing() || !pen.at || !(isBrush() || pen.spot);
+  if (ring.hidden) return;
+  const size = (isBrush() ? pen.size * zoom : 16) + "px";
+  Object.assign(ring.style, { width: size, height: size, translate: pen.at.map((place) => place + "px").join(" ") });
+  ring.classList.toggle("keys", Boolean(pen.spot));
+  ring.classList.toggle("down", Boolean(pen.spot && store.drawing.before));
+}
+stage.addEventListener("pointerleave", () => {
+  if (pen.spot) return;
+  pen.at = null;
+  ring.hidden = true;
+});
+
+// --- by keys: arrows move a cursor, a pixel of the image at a step or ten with Shift; Space and Enter are the button
+
+function toStage() {
+  stage.focus({ preventScroll: true });
+  if (pen.tool && !pen.at && stage.matches(":focus-visible")) steer([0, 0]);
+}
+
+function steer([left, up], isFar = false) {
+  const { zoom, x, y } = now(), sides = [stage.clientWidth, stage.clientHeight], step = isFar ? 10 : 1;
+  const from = pen.spot ?? inImage(pen.at ?? sides.map((side) => side / 2));
+  const within = (place, length) => Math.min(Math.max(Math.floor(place), 0), length - 1) + 0.5; // the middle of a pixel
+  pen.spot = [within(from[0] - left * step, open.width), within(from[1] - up * step, open.height)];
+  const out = [pen.spot[0] * zoom + x, pen.spot[1] * zoom + y].map((at, n) => Math.min(at - 16, 0) || Math.max(at + 16 - sides[n], 0));
+  if (place) moveBy(-out[0], -out[1]); // the image follows
+  placeRing();
+  pull(pen.at);
+  draw();
+}
+
+// The key that stands for the mouse's button; false where it does not.
+function tap(key) {
+  if (!isEditing() || !pen.tool || (key === " " && !pen.spot) || (key === "Enter" && isPolygon())) return false;
+  if (!pen.spot) steer([0, 0]);
+  if (isPolygon()) addPolygonPoint(pen.spot);
+  else if (store.drawing.before) lift(true);
+  else press(pen.at);
+  placeRing();
+  return true;
+}
 
 // --- to the library and back: one message at a time, the newest strokes of all
 

@@ -8,6 +8,8 @@ function draw() {
   requestAnimationFrame(() => {
     dirty = false;
     if (!stage.clientWidth) return; // another tab is open
+    inkPath();
+    if (pen.spot) placeRing();
     drawBase();
     drawOver();
     store.drawn?.(performance.now());
