@@ -108,7 +108,7 @@ def test_the_cards_show_what_was_fitted_and_scored(published: Path) -> None:
     card = (published / "README.md").read_text(encoding="utf-8")
     for part in ("# discs", "## How the weights were chosen", "## Scores on the test split", "| location prior |"):
         assert part in card
-    assert "A Unet on resnet18" in (published / "a" / "README.md").read_text(encoding="utf-8")
+    assert "A Unet on tu-test_efficientnet" in (published / "a" / "README.md").read_text(encoding="utf-8")
 
 
 def test_fit_prints_every_choice_and_what_it_wrote(

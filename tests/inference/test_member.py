@@ -201,7 +201,7 @@ HOSTILE_SETTINGS: list[dict[str, Any]] = [
     {"encoder_name": "tu-hf_hub:other/repo"},
     {"encoder_name": "tu-hf-hub:other/repo"},
     {"encoder_name": "hf_hub:other/repo"},
-    {"feature_cls": "getter"},  # for timm's encoders alone
+    {"encoder_name": "resnet18", "feature_cls": "getter"},  # for timm's encoders alone
     {"encoder_name": "tu-resnet18", "feature_cls": "fx"},
     {"encoder_name": "tu-local-dir:/etc"},
     {"encoder_name": "tu-local-dir:."},
@@ -374,17 +374,17 @@ def tampered(member: Path, change: Callable[[dict[str, torch.Tensor]], None]) ->
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_refused(member: Path, value: float) -> None:
-    tampered(member, lambda state: state["encoder.conv1.weight"].view(-1)[7:8].fill_(value))
-    assert "NaN or infinity in encoder.conv1.weight" in refusal(member, DamagedError)
+    tampered(member, lambda state: state["encoder.model.conv_stem.weight"].view(-1)[7:8].fill_(value))
+    assert "NaN or infinity in encoder.model.conv_stem.weight" in refusal(member, DamagedError)
 
 
 def test_weights_of_another_shape_are_refused(member: Path) -> None:
-    tampered(member, lambda state: state.update({"encoder.conv1.weight": torch.zeros(64, 3, 3, 3)}))
+    tampered(member, lambda state: state.update({"encoder.model.conv_stem.weight": torch.zeros(64, 3, 3, 3)}))
     assert "does not fit config.json" in refusal(member, DamagedError)
 
 
 def test_weights_without_a_tensor_are_refused(member: Path) -> None:
-    tampered(member, lambda state: state.pop("encoder.conv1.weight"))
+    tampered(member, lambda state: state.pop("encoder.model.conv_stem.weight"))
     assert "does not fit config.json" in refusal(member, DamagedError)
 
 
