@@ -16,7 +16,7 @@ import medseg
 from medseg.__main__ import main
 from medseg.app.state.registry import Registry, standard_sources
 from medseg.inference import member
-from tests.conftest import ROOT
+from tests.conftest import ROOT, without_graph
 
 EXAMPLES = ROOT / "examples"
 SMALLEST = ["--size", "32", "--epochs", "1", "--batch-size", "4", "--architecture", "plainunet", "--encoder", "none"]
@@ -58,9 +58,6 @@ def commands(out: Path) -> list[list[str]]:
 
 @pytest.mark.filterwarnings("ignore::medseg.errors.MedsegWarning")  # of few cases, and of members without a graph
 def test_four_labels_go_from_films_to_the_page_and_the_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_graph(*_: object) -> bytes:
-        raise ValueError("not made here: it takes seconds")
-
     monkeypatch.setattr(member, "_graph_of", without_graph)
     run(monkeypatch, "four_classes.py", tmp_path / "data", "--films", 24, "--size", 48)
     exported: list[tuple[object, ...]] = []

@@ -10,7 +10,8 @@ import PIL.Image
 import pytest
 
 from medseg.__main__ import main
-from tests.conftest import ROOT
+from medseg.inference import member
+from tests.conftest import ROOT, without_graph
 
 
 def code(kind: str) -> str:
@@ -37,6 +38,8 @@ def carry_out(command: str) -> None:
 def test_the_commands_lead_from_a_folder_to_an_image(
     on_the_cpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Without the graphs of the networks, which take seconds each and are those of test_member.py."""
+    monkeypatch.setattr(member, "_graph_of", without_graph)
     monkeypatch.chdir(tmp_path)
     script = code("bash")
     for written, smaller in (("60,", "24,"), ("--epochs 20", "--epochs 1 --size 32"), ("--size 128 ", "")):

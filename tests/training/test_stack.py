@@ -81,31 +81,31 @@ def halves() -> list[FakeMember]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def halves_answer(halves: list[FakeMember], tiny_ensemble: Path) -> Iterator[None]:
-    """The two members of `tiny_ensemble` have random weights: in training the two halves answer in their place."""
-    settings = schema.load(EnsembleConfig, tiny_ensemble / "ensemble.json")
+def halves_answer(halves: list[FakeMember], plain_ensemble: Path) -> Iterator[None]:
+    """The two members of `plain_ensemble` have random weights: in training the two halves answer in their place."""
+    settings = schema.load(EnsembleConfig, plain_ensemble / "ensemble.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacking, "Ensemble", SimpleNamespace(from_pretrained=lambda _: Ensemble(settings, halves)))
         yield
 
 
 @pytest.fixture
-def tiny(discs: Path, tiny_ensemble: Path, tmp_path: Path) -> StackRecipe:
-    return StackRecipe(data=str(discs), ensemble=str(tiny_ensemble), output=str(tmp_path / "run"), **TINY)
+def tiny(discs: Path, plain_ensemble: Path, tmp_path: Path) -> StackRecipe:
+    return StackRecipe(data=str(discs), ensemble=str(plain_ensemble), output=str(tmp_path / "run"), **TINY)
 
 
 @pytest.fixture(scope="module")
-def stacked(discs: Path, tiny_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stacked(discs: Path, plain_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ensemble folder of a run from beginning to end."""
     output = str(tmp_path_factory.mktemp("stacked"))
-    return stack(StackRecipe(data=str(discs), ensemble=str(tiny_ensemble), output=output, **TINY))
+    return stack(StackRecipe(data=str(discs), ensemble=str(plain_ensemble), output=output, **TINY))
 
 
 @pytest.fixture(scope="module")
-def brief(discs: Path, tiny_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def brief(discs: Path, plain_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `stacked`, of four epochs."""
     output = str(tmp_path_factory.mktemp("brief"))
-    return stack(StackRecipe(data=str(discs), ensemble=str(tiny_ensemble), output=output, **{**TINY, "epochs": 4}))
+    return stack(StackRecipe(data=str(discs), ensemble=str(plain_ensemble), output=output, **{**TINY, "epochs": 4}))
 
 
 def stack_of(members: list[FakeMember], folder: Path) -> Ensemble:
@@ -160,9 +160,9 @@ def test_its_image_is_the_members_probabilities_then_the_image(
 # --- the folder
 
 
-def test_the_ensemble_folder_opens_like_any_other(stacked: Path, tiny_ensemble: Path, disc_pairs: Path) -> None:
+def test_the_ensemble_folder_opens_like_any_other(stacked: Path, plain_ensemble: Path, disc_pairs: Path) -> None:
     settings = schema.load(EnsembleConfig, stacked / "ensemble.json")
-    before = schema.load(EnsembleConfig, tiny_ensemble / "ensemble.json")
+    before = schema.load(EnsembleConfig, plain_ensemble / "ensemble.json")
     assert settings.members == before.members
     assert (settings.blend, settings.threshold) == ("stacking", 0.5)
     assert sorted(path.name for path in stacked.iterdir()) == ["README.md", "ensemble.json", "m0", "m1", "stacker"]
@@ -305,12 +305,9 @@ def test_a_stacker_needs_an_ensemble() -> None:
         recipe_from_arguments([], StackRecipe)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"), [([], "ensemble must name the folder"), (["--ensemble", "nowhere"], "is no ensemble")]
-)
-def test_the_script_refuses_in_one_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_the_script_refuses_in_one_sentence(tmp_path: Path) -> None:
     shown = subprocess.run(
-        [sys.executable, str(ROOT / "train" / "stack.py"), "--output", str(tmp_path), *arguments],
+        [sys.executable, str(ROOT / "train" / "stack.py"), "--output", str(tmp_path)],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -318,5 +315,5 @@ def test_the_script_refuses_in_one_sentence(arguments: list[str], words: str, tm
     )
     assert shown.returncode == 1
     assert shown.stderr.startswith("error: ")
-    assert words in shown.stderr
+    assert "ensemble must name the folder" in shown.stderr
     assert shown.stderr.count("\n") == 1

@@ -115,7 +115,7 @@ class Launches:
         self.names.append(recipe.name)
         output = Path(recipe.output)
         shutil.rmtree(output, ignore_errors=True)
-        make_member(output / "member", recipe.name, seed=recipe.epochs)
+        make_member(output / "member", recipe.name, seed=recipe.epochs, plain=True)
         (output / "log.jsonl").write_text(
             '{"epoch": 1, "seconds": 2.5}\n{"epoch": 2, "seconds": 2}\n', encoding="utf-8"
         )

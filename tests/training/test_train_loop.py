@@ -27,13 +27,13 @@ from medseg.training.recipe import Recipe, Stage
 from medseg.training.validate import dice, location_baseline, panel
 from tests.training.conftest import Killed
 
-# FPN has dropout: a run continues exactly only if torch's generator is put back too
+# with dropout a run continues exactly only if torch's generator is put back too
 TINY: dict[str, Any] = {
-    "encoder": "tu-test_efficientnet",
-    "architecture": "fpn",
-    "decoder": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    "encoder": "none",
+    "architecture": "plainunet",
+    "decoder": {"depth": 2, "width": 8, "dropout": 0.1},
     "labels": ("disc",),
-    "size": 64,  # half of that would leave FPN's group norm a single value
+    "size": 64,
     "batch_size": 4,
     "epochs": 3,
     "learning_rate": 1e-2,
@@ -107,7 +107,7 @@ def test_training_raises_dice_and_leaves_a_member_that_opens(
     folder = train(replace(tiny, epochs=8, augmentation="light"))
     log = log_of(folder.parent)
     assert [line["epoch"] for line in log] == list(range(1, 9))
-    assert log[-1]["loss"] < log[0]["loss"] / 2
+    assert log[-1]["loss"] < 0.7 * log[0]["loss"]
     assert log[-1]["best"] == max(line["val_dice"] for line in log)
     assert log[-1]["best"] > log[0]["val_dice"] + 0.1
     member = load_member(folder, device="cpu")
@@ -169,8 +169,6 @@ def test_a_stopped_run_continues_to_the_same_bits(
 
 
 STAGED: dict[str, Any] = {
-    "architecture": "plainunet",
-    "encoder": "none",
     "decoder": {"depth": 2, "width": 4, "dropout": 0.2},
     "size": 32,
     "epochs": 2,
@@ -512,7 +510,7 @@ def test_every_task_and_a_grey_letterboxed_input_make_a_member(
     data = write_label_maps(tmp_path / "maps", (0, 1, 2, 0)[: 2 * len(labels)])
     recipe = replace(
         tiny, data=str(data), task=task, labels=labels, channels=1, resize="letterbox", epochs=1, architecture="unet",
-        decoder={"decoder_channels": [16, 16, 8, 8, 8]},
+        encoder="tu-test_efficientnet", decoder={"decoder_channels": [16, 16, 8, 8, 8]},
     )  # fmt: skip
     member = load_member(train(recipe), device="cpu")
     assert member.probabilities(read_image(data / "images" / "0.png")).shape == (len(labels), 32, 32)
@@ -547,7 +545,7 @@ def test_a_network_that_cannot_be_built_is_refused_before_an_image_is_read(
 ) -> None:
     monkeypatch.setattr(loop, "Pairs", stop)
     with pytest.raises(ConfigError, match="resnet17"):
-        train(replace(tiny, encoder="resnet17"))
+        train(replace(tiny, architecture="unet", encoder="resnet17", decoder={}))
 
 
 def test_the_schedule_rises_and_then_falls_to_nothing() -> None:
