@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medseg.data.cases import with_cases
 from medseg.data.coco import read_coco, read_coco_files
-from medseg.data.json_kinds import has_coco, has_label_studio, has_manifest, has_via, json_kind, tables_of
+from medseg.data.json_kinds import json_kind, tables_of
 from medseg.data.layouts.busi import is_busi, read_busi
 from medseg.data.layouts.chest_tb import is_montgomery, is_shenzhen, read_montgomery, read_shenzhen
 from medseg.data.layouts.chestx_det import is_chestx_det, read_chestx_det
@@ -46,27 +46,18 @@ class Layout:
     wider: tuple[str, ...] = ()
 
 
-def _read_coco_folder(root: Path) -> DataSet:
-    paths = tables_of(root, "coco")
-    return read_coco(paths[0]) if len(paths) == 1 else read_coco_files(paths)
+def _of_json(kind: str, read: Callable[[Path], DataSet]) -> Layout:
+    """The layout of a folder that holds JSON of that kind, in one file, or for COCO in several."""
 
+    def read_folder(root: Path) -> DataSet:
+        paths = tables_of(root, kind)
+        if len(paths) > 1 and kind == "coco":
+            return read_coco_files(paths)
+        if len(paths) > 1:
+            raise InputError(f"{root.name} holds {len(paths)} JSON files of annotations: name the one that is meant.")
+        return read(paths[0])
 
-def _read_manifest_folder(root: Path) -> DataSet:
-    return read_manifest(_only(tables_of(root, "manifest"), root))
-
-
-def _read_via_folder(root: Path) -> DataSet:
-    return read_via(_only(tables_of(root, "via"), root))
-
-
-def _read_label_studio_folder(root: Path) -> DataSet:
-    return read_label_studio(_only(tables_of(root, "label-studio"), root))
-
-
-def _only(paths: list[Path], root: Path) -> Path:
-    if len(paths) > 1:
-        raise InputError(f"{root.name} holds {len(paths)} JSON files of annotations: name the one that is meant.")
-    return paths[0]
+    return Layout(lambda root: bool(tables_of(root, kind)), read_folder)
 
 
 LAYOUTS = {
@@ -83,14 +74,14 @@ LAYOUTS = {
     "voc": Layout(is_voc, read_voc, wider=("pairs",)),
     "chestx-det": Layout(is_chestx_det, read_chestx_det),
     "siim-acr": Layout(is_siim, read_siim),
-    "coco": Layout(has_coco, _read_coco_folder),
+    "coco": _of_json("coco", read_coco),
     "labelme": Layout(is_labelme, read_labelme),
     "cvat": Layout(is_cvat, read_cvat),
-    "label-studio": Layout(has_label_studio, _read_label_studio_folder),
-    "via": Layout(has_via, _read_via_folder),
+    "label-studio": _of_json("label-studio", read_label_studio),
+    "via": _of_json("via", read_via),
     "yolo": Layout(is_yolo, read_yolo),
     "medsegbench": Layout(is_medsegbench, read_medsegbench),
-    "manifest": Layout(has_manifest, _read_manifest_folder),
+    "manifest": _of_json("manifest", read_manifest),
 }
 """Every layout of a folder; each is described where it is read."""
 

@@ -45,25 +45,5 @@ def tables_of(root: Path, kind: str) -> list[Path]:
     return [path for folder in (root, *folders(root)) for path in files_in(folder, "*.json") if json_kind(path) == kind]
 
 
-def has_coco(root: Path) -> bool:
-    """A COCO instance file in the folder or in one of its folders."""
-    return bool(tables_of(root, "coco"))
-
-
-def has_via(root: Path) -> bool:
-    """A project or an export of the VGG Image Annotator."""
-    return bool(tables_of(root, "via"))
-
-
-def has_label_studio(root: Path) -> bool:
-    """An export of Label Studio."""
-    return bool(tables_of(root, "label-studio"))
-
-
-def has_manifest(root: Path) -> bool:
-    """medseg's own manifest."""
-    return bool(tables_of(root, "manifest"))
-
-
 def _is_manifest(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("samples"), list)

@@ -264,21 +264,9 @@ def _in_words(images: Sequence[Entry], masks: Sequence[Entry], way: str) -> str:
     return f"images in {folders[0]} ({len(images)}), masks in {folders[1]} ({len(masks)}), {way}"
 
 
-def _same(stem: str) -> str:
-    return stem
-
-
 def _base(stem: str) -> str:
     base = mask_base(stem)
     return base[0] if base else stem
-
-
-def _image_base(stem: str) -> str:
-    return without_words(stem, IMAGE_WORDS)
-
-
-def _mask_rest(stem: str) -> str:
-    return without_words(stem, MASK_WORDS)
 
 
 def _loose(stem: str) -> str:
@@ -287,8 +275,12 @@ def _loose(stem: str) -> str:
 
 
 _WAYS_OF_STEMS: tuple[tuple[str, Stem, Stem], ...] = (
-    ("of the same stem", _same, _same),
-    ("of the image's stem with a word for masks", _same, _base),
-    ("of the same stem but for words for images and masks", _image_base, _mask_rest),
+    ("of the same stem", str, str),
+    ("of the image's stem with a word for masks", str, _base),
+    (
+        "of the same stem but for words for images and masks",
+        lambda stem: without_words(stem, IMAGE_WORDS),
+        lambda stem: without_words(stem, MASK_WORDS),
+    ),
     ("of the same stem but for words for images and masks, capitals and leading zeros", _loose, _loose),
 )
