@@ -11,7 +11,7 @@ import pytest
 from tests.running_app import CHROMIUM, open_page, running_app, running_chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +30,17 @@ def browser() -> Iterator[Browser]:
         yield chromium
 
 
-@pytest.fixture
-def page(browser: Browser, server: str) -> Iterator[Page]:
-    """A new visitor's page, with the first example shown and the sliders drawn."""
+@pytest.fixture(scope="module")
+def visitors(browser: Browser) -> Iterator[BrowserContext]:
+    """What they share is the browser's cache, which spares it to read the page's scripts for each."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-    yield open_page(context, server)
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(visitors: BrowserContext, server: str) -> Iterator[Page]:
+    """A new visitor's page, with the first example shown and the sliders drawn."""
+    opened = open_page(visitors, server)
+    yield opened
+    opened.close()

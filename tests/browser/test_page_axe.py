@@ -79,9 +79,8 @@ def test_axe_finds_nothing_in_any_tab(browser: Browser, server: str, size: str, 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_jumps_while_the_page_fills(browser: Browser, server: str, size: str) -> None:
-    """In the best of three openings: a busy machine draws in more parts, each of which Gradio moves by a little."""
-    shifts = [shift(opened(browser, server, size, "light")) for _ in range(3)]
-    assert min(shifts) < 0.05, shifts
+    """In one of three openings: a busy machine draws in more parts, each of which Gradio moves by a little."""
+    assert any(shift(opened(browser, server, size, "light")) < 0.05 for _ in range(3))
 
 
 def shift(page: Page) -> float:
