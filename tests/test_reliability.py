@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.reliability.__main__ import ROWS, main
+from benchmarks.reliability.__main__ import ROOT, ROWS, main
 from benchmarks.reliability.page import page
 from benchmarks.reliability.row import Row, Tally, read_tally
 
@@ -49,3 +51,23 @@ def test_the_command_tries_a_row_and_writes_the_page(tmp_path: Path, capsys: pyt
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "9 of 60 bombs of 9 kinds | 9 refused in a sentence, 0 read" in text
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_bound_of_memory_is_judged_and_a_time_is_not(tmp_path: Path) -> None:
+    row = replace(row_of([]), bounds={"slowest s": 0.1, "MB in all": 5})
+    tally = row.advance(2, tmp_path)
+    assert not row.is_broken(tally)
+    tally.note(MB_in_all=6)
+    assert row.is_broken(tally)
+
+
+def test_each_claim_of_security_names_tests_and_rows_that_exist() -> None:
+    claims = [
+        line.split(" | ")
+        for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
+        if "`tests/" in line
+    ]
+    assert len(claims) > 15
+    for _, tests, rows in claims:
+        assert all((ROOT / path).exists() for path in re.findall(r"`([^`]+)`", tests)), tests
+        assert set(re.findall(r"[a-z-]+", rows)) <= {row.name for row in ROWS}, rows

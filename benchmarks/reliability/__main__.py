@@ -15,7 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks.reliability import archive, attackers, files, machine, models, processes, visitors
+from benchmarks.reliability import archive, attackers, events, files, machine, models, processes, visitors
 from benchmarks.reliability.page import figure, page
 from benchmarks.reliability.row import Row, read_tally
 from tests import running_app
@@ -25,6 +25,7 @@ ROWS: tuple[Row, ...] = (
     *files.ROWS,
     *visitors.ROWS,
     *attackers.ROWS,
+    *events.ROWS,
     *machine.ROWS,
     *models.ROWS,
     *processes.ROWS,

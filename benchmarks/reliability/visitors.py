@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.reliability.events import events_of
 from benchmarks.reliability.files import damaged
 from benchmarks.reliability.row import Row, Tally
 from benchmarks.reliability.visitor import DIED, HTTP, asking, call, health, images, memory_mb, outcome, upload, watched
@@ -177,15 +179,42 @@ def _has_ended(client: socket.socket) -> bool:
     return True
 
 
+_PART = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+_END = b"\r\n--edge--\r\n"
+MALFORMED = (
+    *(
+        b'--edge\r\nContent-Disposition: form-data; name="files"\r\n\r\nno file' + _END,
+        _PART + b"no end",
+        b"",
+        b"--edge--",
+    ),
+    *(_PART.replace(b"edge", b"other") + _END, b"--edge\r\n\r\nno name" + _END, b"--edge\r\n" + b"A" * 20_000 + _END),
+    *(_PART.replace(b' name="files";', b"") + _END, _PART.replace(b'"a.png"', b"\xff\x00;=") + _END),
+    b"".join(_PART + b"\r\n" for _ in range(1200)) + _END,
+    _PART.replace(b"filename=", b"filename*=utf-9''") + _END,
+)
+"""Uploads that are no form, or none of files."""
+
+
+def malformed(server: Server, cases: range, tally: Tally) -> None:
+    """As they stand, and then with a byte changed."""
+    kind = {"Content-Type": "multipart/form-data; boundary=edge"}
+    for case in cases:
+        body = bytearray(MALFORMED[case % len(MALFORMED)])
+        if body and case >= len(MALFORMED):
+            body[case * 7919 % len(body)] ^= 1 << case % 8
+        answer = HTTP.post(f"{server.url}/gradio_api/upload", content=bytes(body), headers=kind)
+        word = "taken" if answer.status_code == 200 else "refused in a sentence"
+        named = answer.text.strip() and "on our side" not in answer.text
+        tally.counts[word if answer.status_code < 500 and named else "WITHOUT A SENTENCE"] += 1
+
+
 def strangers(server: Server, cases: range, tally: Tally) -> None:
     """Invented sessions and results of others close nobody's."""
     _, data = call(server, "segment", upload(server, images(1, 9)[0]), "polyp")
-    config = HTTP.get(f"{server.url}/config").json()
-    number = next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == "offered_labels")
 
     def invent(case: int) -> int:
-        body = {"data": [None], "fn_index": number, "session_hash": f"invented{case}"}
-        return HTTP.post(f"{server.url}/gradio_api/queue/join", json=body).status_code
+        return _join(server, f"invented{case}", "offered_labels", None)
 
     with ThreadPoolExecutor(8) as pool:
         tally.counts["invented"] += len(list(pool.map(invent, cases)))
@@ -194,6 +223,23 @@ def strangers(server: Server, cases: range, tally: Tally) -> None:
     again, _ = call(server, "remix", data[0], [1, 1, 1], 0.5, "weighted mean", 0.3)
     tally.counts["A VISITOR'S IMAGE CLOSED"] += again != "complete"
     tally.note(**{"MB in all": memory_mb(server)})
+
+
+def _join(server: Server, session: str, event: str, *data: Any) -> int:
+    """The status of an event of the page in a session of that name, whose result nobody fetches."""
+    number = next(each["id"] for each in events_of(server.url) if each["api_name"] == event)
+    body = {"data": data, "fn_index": number, "session_hash": session}
+    return HTTP.post(f"{server.url}/gradio_api/queue/join", json=body).status_code
+
+
+def unfetched(server: Server, cases: range, tally: Tally) -> None:
+    """Visitors who open the page's first image and go before they have it: image and planes are megabytes of text."""
+    for case in cases:
+        while health(server)["queue"] > 32:
+            time.sleep(0.1)
+        tally.counts["left"] += _join(server, f"left{case}", "show_first", None, None, "") == 200
+    while health(server)["queue"]:
+        time.sleep(0.2)
 
 
 ROWS = (
@@ -207,9 +253,14 @@ ROWS = (
         {"MB in all": 1024}),
     Row("aborted", "U4", "a broken-off upload disturbs nobody and is gone after its time", "uploads", 20, 1000, 500,
         run_aborted, ("broken off",), ("BYTES LEFT", "/HEALTH IS NOT ok", *DIED)),
+    Row("malformed", "U4", "a malformed upload gets a sentence, and never an error of the server", "uploads of "
+        f"{len(MALFORMED)} kinds", 11, 200, 100, asking(malformed), ("taken", "refused in a sentence"),
+        ("WITHOUT A SENTENCE", *DIED)),
     Row("slow", "U4", "slow uploads end at their deadline, and others are served meanwhile", "uploads at once, a "
         "byte a second", 0, 200, 200, run_slow, ("ended by the server",),
         ("NEVER ENDED", "OTHERS WERE NOT SERVED", "BYTES LEFT", *DIED)),
     Row("strangers", "L2", "invented sessions close nobody's image", "sessions", 40, 200, 40, asking(strangers),
         ("invented",), ("A VISITOR'S IMAGE CLOSED", *DIED), {"MB in all": 1024}),
+    Row("unfetched", "L2", "results that nobody fetches are forgotten before they fill the memory", "visitors who left",
+        24, 400, 100, asking(unfetched), ("left",), DIED, {"MB in all": 1536}),
 )  # fmt: skip
