@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -332,7 +335,26 @@ def test_the_same_file_of_two_visitors_is_two_files(server: str) -> None:
     assert send(server, b"the same") != send(server, b"the same")
 
 
-def test_an_upload_that_was_broken_off_is_removed_as_well(server: str, folder: Path) -> None:
+@contextlib.contextmanager
+def coming_and_going(folder: Path) -> Iterator[None]:
+    """Folders that vanish in `folder` while it is swept, as on a busy server."""
+    done = threading.Event()
+
+    def churn() -> None:
+        while not done.is_set():
+            shutil.rmtree(tempfile.mkdtemp(dir=folder))
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_an_upload_that_was_broken_off_is_removed_as_well_while_folders_vanish(server: str, folder: Path) -> None:
     before = files(folder)
     head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{PATIENT}.png"\r\n\r\n'.encode()
     place = urlsplit(server)
@@ -344,7 +366,10 @@ def test_an_upload_that_was_broken_off_is_removed_as_well(server: str, folder: P
         assert wait_until(lambda: bool(files(folder) - before))
         left = files(folder) - before
     assert not [name for name in left if PATIENT in name]
-    assert wait_until(lambda: not left & files(folder))
+    place_of = {name: next(folder.rglob(name)) for name in left}
+    with coming_and_going(next(folder.glob("medseg-visitors-*"))):
+        assert wait_until(lambda: not any(path.exists() for path in place_of.values()))
+    assert httpx.get(f"{server}/health", timeout=60).json()["status"] == "ok"
 
 
 def test_what_is_too_large_is_refused_with_the_limit(server: str) -> None:
