@@ -21,3 +21,13 @@ def test_a_stop_ends_a_process_whose_launch_still_waits(tmp_path: Path) -> None:
         assert process.stdout.readline() == "launching\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_a_page_that_cannot_listen_ends_in_a_sentence(tmp_path: Path) -> None:
+    start = (
+        "from medseg.app.server.shutdown import serve_until_stopped as serve\ndef launch(): raise OSError('no port')\n"
+    )
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
+    command = [sys.executable, "-c", f"{start}serve(launch, lambda: True)"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stderr[:35]) == (1, "error: The page cannot listen there")

@@ -19,6 +19,11 @@ STOP_S = 8.0
 
 _LAST_ANSWERS_S = 0.5  # a finished result is still on its way to its client
 
+NO_PORT = (
+    "The page cannot listen there: let GRADIO_SERVER_NAME be an address of this machine, and GRADIO_SERVER_PORT a port "
+    "that is free."
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +38,12 @@ def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool
         signal.signal(kind, lambda *_: asked.set())
     # beside the launch: on a busy machine it still waits for its own first answers when visitors have theirs
     threading.Thread(target=_end, args=(asked, is_idle), name="end", daemon=True).start()
-    launch()
+    try:
+        launch()
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        sys.exit(f"error: {NO_PORT}")  # Gradio says it without a number
     threading.Event().wait()
 
 
