@@ -107,7 +107,7 @@ def _check(again: object, hospital: Hospital, operation: str, tally: Tally) -> N
 ROWS = (
     Row("archive", "W1", "an archive that is down, silent, slow, refuses or lies: a sentence within 10 s, nothing lost "
         "or doubled, no token in a log", f"times: {len(MODES)} faults, while asked, fetched from and stored to",
-        12, len(CASES), 3, run,
+        6, len(CASES), 3, run,
         ("refused in a sentence", "stored, though the answer was lost", "right at the next try"),
         ("NO ERROR", "WITHOUT A SENTENCE", "LOST", "DOUBLED", "TOKEN IN THE LOG"), {"slowest s": 10}),
 )  # fmt: skip

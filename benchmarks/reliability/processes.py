@@ -41,6 +41,6 @@ ROWS = (
         "starts (12 faults; cache cold, warm, damaged)", 3, 36, 3, run_hub,
         ("the right files", "a member left out and named", "refused in a sentence"),
         ("WRONG", "stopped", "WARM AND REFUSED"), {"cold s": 10, "damaged cache s": 10, "warm s": 4}),
-    Row("kills", "T1", "a training killed at any moment goes on to the same weights", "kills", 2, 200, 10, run_kills,
+    Row("kills", "T1", "a training killed at any moment goes on to the same weights", "kills", 1, 200, 10, run_kills,
         ("resumed", "killed inside a save", "runs ended with equal weights"), ("RUNS ENDED OTHERWISE",)),
 )  # fmt: skip

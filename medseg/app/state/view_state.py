@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 OPACITY = 0.3
 
+REST = 2**16
+"""Bytes of a state beside its arrays, as the memory of a server shows them that keeps results of images of 33 x 33."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ViewState:
@@ -79,7 +82,7 @@ class ViewState:
         arrays = {id(array): array.nbytes for array in held if array is not None}
         grids = {prediction.image.size, view.size}
         of_a_pixel = 5 * len(prediction.labels) + 4  # probabilities and masks of each label, disagreement
-        return sum(arrays.values()) + sum(height * width * of_a_pixel for height, width in grids)
+        return REST + sum(arrays.values()) + sum(height * width * of_a_pixel for height, width in grids)
 
     @property
     def sliders(self) -> tuple[float, ...]:
