@@ -144,6 +144,7 @@ ALLOWED = re.compile(
     r"|def answers|Ensemble\.answers|health\.answer|answer_agents_in_json"
     r"|scope='col'|called the floor"  # HTML's word; rows.json of 0.1.0
     r"|(?<![A-Za-z])floor\("  # of a shader
+    r"|round_prefer_floor"  # ONNX's word
 )
 NO_NAMES = {"found", "told", "kept", "given", "seen", "one"}
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from medseg.hub.folders import MAX_GRAPH_BYTES, WEIGHTS
 from medseg.inference.onnx_wire import Message, read_model
 from medseg.inference.weights import Slot
@@ -20,9 +22,13 @@ MAX_ELEMENTS = 2**29
 """Numbers that are alive at once, 2 GB in float32: a U-Net on the largest input, 2048 × 2048, needs a quarter of it."""
 MAX_WORK = 10**13
 """Multiplications of one run: several minutes on two cores."""
+_TOUCHED = 30
+"""Multiplications that take as long as reading or writing one number of a value."""
 MAX_RANK = 6
 MAX_NUMBER = 2**31 - 1
-"""Largest number in an attribute or index: `Slice` writes it where it means "up to the end"."""
+"""Largest number in an attribute or a constant of whole numbers, so that no product of two leaves 64 bits."""
+TO_THE_END = 2**63 - 1
+"""What torch gives `Slice` as the end of an axis."""
 OPSETS = range(18, 24)
 IR_VERSIONS = range(8, 12)
 
@@ -94,6 +100,12 @@ _WEIGHING = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 FLOAT, INT32, INT64, BOOL, FLOAT16 = 1, 6, 7, 9, 10  # TensorProto.DataType
 _BYTES = {FLOAT: 4, INT32: 4, INT64: 8, BOOL: 1, FLOAT16: 2}
 _NAMES = {"F16": FLOAT16, "F32": FLOAT}
+_TEXTS = {
+    b"", b"NOTSET", b"VALID", b"SAME_UPPER", b"SAME_LOWER", b"none", b"tanh", b"constant", b"reflect", b"edge",
+    b"nearest", b"linear", b"cubic", b"stretch", b"half_pixel", b"pytorch_half_pixel", b"align_corners", b"asymmetric",
+    b"floor", b"ceil", b"round_prefer_floor", b"round_prefer_ceil",
+}  # fmt: skip
+"""What a text attribute may say: padding, how to interpolate, how to approximate."""
 _NUMBER, _LIST_OF_NUMBERS = {1: "f", 2: "i", 3: "s"}, {6: "floats", 7: "ints"}  # AttributeProto.AttributeType
 
 Shape: TypeAlias = tuple[int, ...]
@@ -103,6 +115,7 @@ Shape: TypeAlias = tuple[int, ...]
 class _Values:
     """What is known of the graph's values: their shapes, and which of them are constants written in the graph."""
 
+    image: str
     declared: dict[str, Shape]
     shapes: dict[str, Shape] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)
@@ -125,7 +138,9 @@ def check_graph(content: bytes, slots: Mapping[str, Slot], image: Shape, logits:
         f"its version is not one of IR {IR_VERSIONS[0]} to {IR_VERSIONS[-1]} and opset {OPSETS[0]} to {OPSETS[-1]}",
     )
     _require(0 < len(graph["node"]) <= MAX_NODES, f"it has {len(graph['node'])} operators, not 1 to {MAX_NODES}")
-    values = _Values(dict(_declared(graph["value_info"])))
+    names = [entry["name"] for entry in (*graph["value_info"], *graph["input"], *graph["output"])]
+    _require(len(set(names)) == len(names), "the shape of a value is there twice")
+    values = _Values(graph["input"][0]["name"] if graph["input"] else "", dict(_declared(graph["value_info"])))
     _check_ends(graph, image, logits, values)
     for tensor in graph["initializer"]:
         _check_tensor(tensor, slots, values)
@@ -133,7 +148,7 @@ def check_graph(content: bytes, slots: Mapping[str, Slot], image: Shape, logits:
         _check_node(node, values)
     output = graph["output"][0]["name"]
     _require(output in values.shapes and output not in values.constants, "nothing computes its output")
-    _check_memory(graph["node"], values.shapes, output)
+    _check_memory(graph["node"], values, output)
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -166,7 +181,7 @@ def _check_ends(graph: Message, image: Shape, logits: Shape, values: _Values) ->
             f"its {what} is {str([of for _, of in declared])[:80]}, member.json wants one float {what} {shape}",
         )
         values.declared |= dict(declared)
-    values.add(graph["input"][0]["name"], image)
+    values.add(values.image, image)
 
 
 def _check_tensor(tensor: Message, slots: Mapping[str, Slot], values: _Values) -> None:
@@ -177,6 +192,7 @@ def _check_tensor(tensor: Message, slots: Mapping[str, Slot], values: _Values) -
     if not tensor["external_data"] and not tensor["data_location"]:
         fits = kind in _BYTES and len(tensor["raw_data"]) == math.prod(shape) * _BYTES[kind]
         _require(fits, f"the constant {name[:80]!r} has another length than its shape")
+        _check_whole_numbers(name, tensor["raw_data"], kind)
         values.constants.add(name)
         return
     slot = slots.get(name)
@@ -190,6 +206,15 @@ def _check_tensor(tensor: Message, slots: Mapping[str, Slot], values: _Values) -
         and not tensor["raw_data"],
         f"the tensor {name[:80]!r} is not the one in {WEIGHTS}",
     )
+
+
+def _check_whole_numbers(name: str, content: bytes, kind: int) -> None:
+    """They are sides, places and counts, which ONNX Runtime multiplies."""
+    if kind not in (INT32, INT64):
+        return
+    numbers = np.frombuffer(content, f"<i{_BYTES[kind]}").astype(np.int64)
+    small = (numbers == TO_THE_END) | ((numbers >= -MAX_NUMBER) & (numbers <= MAX_NUMBER))
+    _require(bool(small.all()), f"the constant {name[:80]!r} holds a number that is out of range")
 
 
 def _check_node(node: Message, values: _Values) -> None:
@@ -220,7 +245,7 @@ def _check_node(node: Message, values: _Values) -> None:
 def _check_channels(names: list[str], groups: int, shapes: Mapping[str, Shape], *, transposed: bool) -> None:
     """ONNX Runtime would compare them only when it runs."""
     image, kernel = (shapes.get(name, ()) for name in (*names, "", "")[:2])
-    _require(len(image) > 2 and len(kernel) == len(image), "a convolution has no image or no kernel")
+    _require(2 < len(image) == len(kernel) < 5, "a convolution has no image or no kernel")
     channels = kernel[0] if transposed else kernel[1] * groups
     fits = groups > 0 and channels == image[1] and kernel[0] % groups == 0
     _require(fits, f"a convolution in {groups} groups has a kernel {kernel} for an image {image}")
@@ -234,32 +259,51 @@ def _check_attribute(kind: str, attribute: Message) -> None:
     _require(not any(attribute[other] for other in others), f"{name} has two values")
     values = [attribute["i"], attribute["f"], *attribute["ints"], *attribute["floats"]]
     small = all(abs(value) <= MAX_NUMBER for value in values)  # false for NaN too
-    _require(small and len(values) <= 66 and len(attribute["s"]) <= 40, f"{name} is out of range")
+    _require(small and len(values) <= 66 and attribute["s"] in _TEXTS, f"{name} is out of range")
 
 
-def _check_memory(nodes: list[Message], shapes: Mapping[str, Shape], output: str) -> None:
-    """Refuse a graph whose values together, each from its node to its last reader, or whose work is too large."""
+def _check_memory(nodes: list[Message], values: _Values, output: str) -> None:
+    """Refuse a graph whose values together, each from its node to its last reader, or whose work is too large.
+
+    What depends on no image is there from the start to the end: ONNX Runtime computes it when it opens the graph.
+    """
+    sizes = {name: math.prod(shape) for name, shape in values.shapes.items()}
     last = {name: place for place, node in enumerate(nodes) for name in node["input"]}
     last[output] = len(nodes)
+    varying = {values.image}
     alive, work = 0, 0
     freed: dict[int, int] = {}
     for place, node in enumerate(nodes):
-        made = sum(math.prod(shapes[name]) for name in node["output"])
-        for name in node["output"]:
+        fixed = varying.isdisjoint(node["input"])
+        made = sum(sizes[name] for name in node["output"])
+        for name in node["output"] if not fixed else ():
             end = max(place, last.get(name, place))
-            freed[end] = freed.get(end, 0) + math.prod(shapes[name])
+            freed[end] = freed.get(end, 0) + sizes[name]
+            varying.add(name)
         alive += made
-        _require(alive <= MAX_ELEMENTS, f"it needs more than {MAX_ELEMENTS:,} numbers at once")
-        work += made * _row_length(node, shapes)
+        needed = alive + _scratch(node, values.shapes)
+        _require(needed <= MAX_ELEMENTS, f"it needs more than {MAX_ELEMENTS:,} numbers at once")
+        touched = made + sum(sizes[name] for name in node["input"] if name)
+        work += made * _row_length(node, values.shapes) + _TOUCHED * touched
         alive -= freed.pop(place, 0)
     _require(work <= MAX_WORK, f"it needs {work:.1e} multiplications, over the limit of {MAX_WORK:.0e}")
+
+
+def _scratch(node: Message, shapes: Mapping[str, Shape]) -> int:
+    """Numbers beside the result while it is computed: ONNX Runtime multiplies a transposed kernel by all pixels."""
+    if node["op_type"] != "ConvTranspose":
+        return 0
+    image, kernel = (shapes[name] for name in node["input"][:2])
+    return math.prod(kernel[1:]) * math.prod(image[2:])
 
 
 def _row_length(node: Message, shapes: Mapping[str, Shape]) -> int:
     """How many products make one number of the node's result, at the most."""
     if node["op_type"] in _WEIGHING and len(node["input"]) > 1:
         kernel = shapes.get(node["input"][1], ())
-        return math.prod(kernel[1:]) if node["op_type"] == "Conv" else math.prod(kernel[:-1])
+        if node["op_type"] in ("Gemm", "MatMul"):
+            return max(kernel[-2:], default=1)
+        return math.prod(kernel) // kernel[1 if node["op_type"] == "ConvTranspose" else 0]
     for attribute in node["attribute"]:
         if attribute["name"] == "kernel_shape":
             return max(1, math.prod(int(side) for side in attribute["ints"]))

@@ -64,9 +64,27 @@ def fill_network(
         if present != wanted.get(name):
             sides = [list(shape) if shape is not None else "nothing" for shape in (present, wanted.get(name))]
             raise ValueError(f"{name[:80]!r} is {sides[0]}, wanted {sides[1]}")
+    weights = {name: _single(tensor) for name, tensor in safetensors.torch.load(content).items()}
+    sketch.load_state_dict(weights, assign=True)  # of the sketch, all that was missing
+    if _is_whole(sketch):
+        return sketch.train()
     network: torch.nn.Module = architecture(**checked)
-    network.load_state_dict(safetensors.torch.load(content))  # half precision is copied into float32 parameters
+    network.load_state_dict(weights)
     return network
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _is_whole(network: torch.nn.Module) -> bool:
+    """Whether nothing is left on the meta device: some networks hold tables that are in no weights file."""
+    tensors = (
+        value
+        for module in network.modules()
+        for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
+    )
+    return not any(isinstance(value, torch.Tensor) and value.is_meta for value in tensors)
 
 
 def check_settings(

@@ -64,88 +64,108 @@ _FIELDS: dict[str, dict[int, tuple[str, str]]] = {
     "SHAPE": {1: ("dim", "*DIM")},
     "DIM": {1: ("dim_value", "int")},
 }
-_WIRE = {"int": 0, "float": 5}  # the wire type of numbers; everything else is a length and that many bytes: 2
 _EMPTY = {"int": 0, "text": "", "bytes": b"", "float": 0.0}
+_ALIKE = {"TYPE", "ATTRIBUTE"}
+"""Messages that come again and again with the same bytes, such as a shape: what was read of them once is shared."""
+
+
+def _table(fields: dict[int, tuple[str, str]]) -> tuple[dict[int, tuple[str, str, bool]], Message]:
+    """Key (number · 8 + wire type) → name, kind, repeated; and the message without any field."""
+    table = {}
+    for number, (name, of) in fields.items():
+        kind, many = of.lstrip("*"), of[0] == "*"
+        wires = [{"int": 0, "float": 5}.get(kind, 2)]
+        for wire in {*wires, 2} if many else wires:  # repeated numbers may be packed, and only those
+            table[8 * number + wire] = name, kind, many
+    return table, {name: () if of[0] == "*" else _EMPTY.get(of) for name, of in fields.values()}
+
+
+_TABLES = {kind: _table(fields) for kind, fields in _FIELDS.items()}
 
 
 def read_model(content: bytes) -> Message:
-    """A ModelProto as nested dictionaries. Raises ValueError for anything that is not in `_FIELDS`, or comes twice."""
-    return _message(content, "MODEL")
+    """A ModelProto as nested dictionaries, which share parts. Raises ValueError for anything that is not in `_FIELDS`,
+    or comes twice."""
+    try:
+        return _message(content, "MODEL", {})
+    except (IndexError, struct.error):
+        raise ValueError("it ends within a number") from None
 
 
-def _message(content: bytes, kind: str) -> Message:
-    fields = _FIELDS[kind]
-    message: Message = {name: [] if of[0] == "*" else _EMPTY.get(of) for name, of in fields.values()}
-    present: set[str] = set()
-    place = 0
-    while place < len(content):
-        key, place = _varint(content, place)
-        if key >> 3 not in fields:
-            raise ValueError(f"it holds the field {key >> 3} in {kind}")
-        name, of = fields[key >> 3]
-        value, place = _value(content, place, key & 7, of.lstrip("*"))
-        if of[0] == "*":
-            message[name] += value
+def _message(content: bytes, kind: str, known: dict[tuple[str, bytes], Message]) -> Message:
+    table, empty = _TABLES[kind]
+    message = empty.copy()
+    place, end = 0, len(content)
+    present = set()
+    while place < end:
+        key, place = (content[place], place + 1) if content[place] < 128 else _varint(content, place)
+        if key not in table:
+            raise ValueError(f"it holds the field {key >> 3} of wire type {key & 7} in {kind}")
+        name, of, many = table[key]
+        value: Any
+        if key & 7 == 0:
+            value, place = _int(content, place)
+        elif key & 7 == 5:
+            value, place = struct.unpack_from("<f", content, place)[0], place + 4
+        else:
+            length, place = (content[place], place + 1) if content[place] < 128 else _varint(content, place)
+            piece = content[place : place + length]
+            place += length
+            if place > end:
+                raise ValueError("it ends within a field")
+            value = _value(piece, of, known)
+        if many:
+            if name not in present:
+                message[name] = []
+            message[name] += value if key & 7 == 2 and of in ("int", "float") else [value]
         elif name in present:
             raise ValueError(f"it holds {name} twice")
         else:
-            (message[name],) = value
+            message[name] = value
         present.add(name)
     return message
 
 
-def _value(content: bytes, place: int, wire: int, of: str) -> tuple[list[Any], int]:
-    """The values at `place` (several where repeated numbers are packed) and the place behind them."""
-    if wire == _WIRE.get(of, 2):
-        if wire == 2:
-            piece, place = _piece(content, place)
-            return [_text(piece) if of == "text" else piece if of == "bytes" else _message(piece, of)], place
-        value, place = _number(content, place, of)
-        return [value], place
-    if wire != 2 or of not in _WIRE:
-        raise ValueError(f"a field has the wire type {wire}")
-    piece, place = _piece(content, place)
-    values, inside = [], 0
-    while inside < len(piece):
-        value, inside = _number(piece, inside, of)
-        values.append(value)
-    return values, place
-
-
-def _number(content: bytes, place: int, of: str) -> tuple[int | float, int]:
+def _value(piece: bytes, of: str, known: dict[tuple[str, bytes], Message]) -> Any:
+    """What a field of so many bytes holds: of packed numbers a list."""
+    if of == "text":
+        text = piece.decode("latin-1")
+        if not (text.isascii() and text.isprintable()):  # such names come into errors, on terminals
+            raise ValueError("a name in it is not printable ASCII")
+        return text
+    if of == "bytes":
+        return piece
+    if of == "float":
+        return list(struct.unpack(f"<{len(piece) // 4}f", piece))
     if of == "int":
-        value, place = _varint(content, place)
-        return value - 2**64 if value >= 2**63 else value, place
-    if place + 4 > len(content):
-        raise ValueError("it ends within a number")
-    return struct.unpack_from("<f", content, place)[0], place + 4
+        numbers, place = [], 0
+        while place < len(piece):
+            number, place = _int(piece, place)
+            numbers.append(number)
+        return numbers
+    if of not in _ALIKE:
+        return _message(piece, of, known)
+    if (of, piece) not in known:
+        known[of, piece] = _message(piece, of, known)
+    return known[of, piece]
+
+
+def _int(content: bytes, place: int) -> tuple[int, int]:
+    if content[place] < 128:
+        return content[place], place + 1
+    value, place = _varint(content, place)
+    return value - 2**64 if value >= 2**63 else value, place
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
-        if place >= len(content) or shift > 63:
-            raise ValueError("it ends within a number")
+    while shift < 64:
         byte = content[place]
         value |= (byte & 127) << shift
         place += 1
         if byte < 128:
-            break
+            if value >= 2**64 or (byte == 0 and shift):
+                break
+            return value, place
         shift += 7
-    if value >= 2**64 or (byte == 0 and shift):
-        raise ValueError("a number is written in too many bytes")
-    return value, place
-
-
-def _piece(content: bytes, place: int) -> tuple[bytes, int]:
-    length, place = _varint(content, place)
-    if place + length > len(content):
-        raise ValueError("it ends within a field")
-    return content[place : place + length], place + length
-
-
-def _text(piece: bytes) -> str:
-    try:
-        return piece.decode("ascii")
-    except UnicodeDecodeError:
-        raise ValueError("a name in it is not ASCII") from None
+    raise ValueError("a number is written in too many bytes")

@@ -172,6 +172,25 @@ def constant_output(model: onnx.ModelProto) -> None:
     model.graph.node[-1].output[0] = "unused"
 
 
+def followed(*nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), **shapes: tuple[int, ...]) -> Change:
+    """These nodes after the last one, which makes "before" now; `shapes` are those of what they make."""
+
+    def change(model: onnx.ModelProto) -> None:
+        inserted("Identity")(model)
+        model.graph.initializer.extend(constants)
+        model.graph.node.extend(nodes)
+        model.graph.value_info.extend(helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items())
+
+    return change
+
+
+def array(name: str, values: Any, kind: Any = np.int64) -> TensorProto:
+    return onnx.numpy_helper.from_array(np.array(values, kind), name)
+
+
+TILED = helper.make_node("Tile", ["before", "repeats"], ["tiled"])
+REPEATS = array("repeats", [1, 1, 64, 64])
+
 IF = helper.make_node("If", ["image"], ["x"], then_branch=helper.make_graph([], "g", [], []))
 SPARSE = onnx.SparseTensorProto(values=helper.make_tensor("s", 1, [1], [1.0]))
 FUNCTION = helper.make_function("d", "f", ["a"], ["b"], [], [helper.make_opsetid("", 20)])
@@ -287,6 +306,46 @@ REFUSED: dict[str, Change] = {
 }  # fmt: skip
 
 
+OUT_OF_BOUNDS: dict[str, tuple[str, Change]] = {
+    "a maximum of one value with itself, again and again": ("multiplications", followed(
+        TILED, helper.make_node("Max", ["tiled"] * 50_000, ["most"]), constants=(REPEATS,),
+        tiled=(1, 1, 4096, 4096), most=(1, 1, 4096, 4096),
+    )),
+    "a product of long rows": ("multiplications", followed(
+        TILED, *(helper.make_node("Gemm", ["tiled", "row"], [f"g{n}"], transB=1) for n in range(9000)),
+        constants=(array("repeats", [1, 1, 128, 128]), array("row", np.zeros((1, 8192)), np.float32)),
+        tiled=(1, 1, 8192, 8192), **{f"g{n}": (8192, 1) for n in range(9000)},
+    )),
+    "the scratch of a transposed convolution": ("numbers at once", followed(
+        helper.make_node("ConvTranspose", ["before", "kernel"], ["wide"]),
+        constants=(array("kernel", np.zeros((1, 1, 400, 400)), np.float32),), wide=(1, 1, 463, 463),
+    )),
+    "what is computed when the graph is opened": ("numbers at once", followed(
+        *(helper.make_node("Expand", ["one", "sides"], [f"e{n}"]) for n in range(40)),
+        constants=(array("one", [1.0], np.float32), array("sides", [2**24])), **{f"e{n}": (2**24,) for n in range(40)},
+    )),
+    "a constant that a product takes out of 64 bits": ("out of range", followed(constants=(array("far", [2**40]),))),
+    "a crop": ("Resize's coordinate_transformation_mode is out of range", followed(
+        helper.make_node("Resize", ["before", "", "twice"], ["x"], coordinate_transformation_mode="tf_crop_and_resize"),
+        constants=(array("twice", [1, 1, 2, 2], np.float32),), x=(1, 1, 128, 128),
+    )),
+    "a shape that is there twice": ("shape of a value is there twice", followed(logits=(1, 1, 64, 64))),
+    "colours of a terminal in a name": ("printable", followed(helper.make_node("Relu", ["before"], ["\x1b[31m"]))),
+    "a convolution of volumes": ("no image or no kernel", followed(
+        helper.make_node("Identity", ["before"], ["volume"]), helper.make_node("Conv", ["volume", "kernel"], ["x"]),
+        constants=(array("kernel", np.zeros((1, 1, 1, 1, 1)), np.float32),), volume=(1, 1, 1, 64, 64), x=(1,) * 5,
+    )),
+}  # fmt: skip
+"""What each breaks, and the change."""
+
+
+@pytest.mark.parametrize("name", OUT_OF_BOUNDS)
+def test_what_a_graph_would_take_is_reckoned_before_it_is_opened(opened: MemberFiles, name: str) -> None:
+    words, change = OUT_OF_BOUNDS[name]
+    with pytest.raises(ValueError, match=words):
+        check_graph(changed(opened, change), opened.slots, opened.image_shape, opened.logits_shape)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_graph_is_refused_in_one_sentence(opened: MemberFiles, name: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as caught:
@@ -321,6 +380,7 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
     "a group": lambda content: b"\x3b\x3c" + content,
     "an unknown field": lambda content: b"\xf8\x3e\x01" + content,
     "another wire type": lambda content: b"\x09" + bytes(8) + content,
+    "one number as a row of numbers": lambda content: b"\x0a\x01" + content[1:],  # ONNX Runtime would see none
     "nested without end": lambda content: b"\x3a\x7f" * 50_000,
 }
 
