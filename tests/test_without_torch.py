@@ -28,6 +28,7 @@ TORCH = ("torch", "segmentation-models-pytorch", "accelerate")
 HEAVY = ("accelerate", "segmentation_models_pytorch", "timm", "torch", "torchvision")
 LATER = (
     "dicomweb_client",
+    "mcp",
     "nibabel",
     "pydicom",
     "scipy.optimize",

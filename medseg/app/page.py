@@ -25,6 +25,8 @@ from medseg.app.render import examples
 beside = ThreadPoolExecutor(1)
 offered = beside.submit(examples.thumbnails)
 
+if not SETTINGS.mcp:  # gradio imports it wherever it is installed, for up to a third of the start
+    sys.modules.setdefault("mcp", None)  # type: ignore[arg-type]
 import gradio as gr
 from starlette.middleware import Middleware
 
@@ -50,6 +52,8 @@ from medseg.app.tabs.image import IMAGE_TAB, draw_image_tab
 from medseg.app.viewer.components import draw_head, read
 from medseg.inference.memory import return_holes, return_large_blocks
 
+if not SETTINGS.mcp and sys.modules["mcp"] is None:
+    del sys.modules["mcp"]
 sweeps = [results.sweep, return_holes]
 
 
