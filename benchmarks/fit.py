@@ -4,21 +4,24 @@ First the peer's grid: every weight 0.0, 0.1 … 0.9 for each of three members, 
 probabilities in float32 and tries each weight vector on all pixels at once: on every second row and column, which is
 all that ours sees, at 0.5 alone and at all 19 thresholds of ours, those from one count of all pixels by twentieth and
 truth; then on every pixel at 0.5. Ours makes histograms of the same pixels, as `fit` does, and tries the same vectors
-on them at all thresholds, in turns with the peer. Once pooled, once per image.
+on them at all thresholds. Once pooled, once per image; all of it in each of several fresh processes.
 Then what `fit` does with five members and 1,000 images: histograms, grid, nested estimate.
 
 The probabilities are drawn: smooth blobs, saturated inside and outside, each member with errors of its own.
 """
 
+import json
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 sys.path[:] = [str(Path(__file__).resolve().parents[1]), *sys.path[1:]]
 
@@ -35,7 +38,7 @@ from medseg.fitting.search import Objective
 from medseg.fitting.thresholds import HALF
 from medseg.inference.blend import normalise_weights
 
-SIDE, STRIDE, IMAGES, MANY, ROUNDS = 512, 2, 100, 1000, 3
+SIDE, STRIDE, IMAGES, MANY, PROCESSES = 512, 2, 100, 1000, 3
 VECTORS = [tuple(n / 10 for n in v) for v in product(range(10), repeat=3) if any(v)]
 TRIED = 13
 """The peer tries every 13th vector: all take as long each."""
@@ -115,43 +118,53 @@ def ours(images: list[Image], measure: Measure) -> tuple[np.ndarray, list[tuple[
 
 
 def compare() -> None:
-    """The peer's grid: times, their ratios, and how far the optimum and every vector's score are apart."""
-    images = list(draw(3, IMAGES, SIDE))
-    equal = [(thin(s), thin(t)) for s, t in images]
-    print(f"{len(VECTORS)} vectors of 3 members on {IMAGES} images of {SIDE} × {SIDE}, load {os.getloadavg()[0]:.1f}\n")
+    """The table: medians over fresh processes, their ratios pair by pair, and how far the scores are apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (stack, truth) in enumerate(draw(3, IMAGES, SIDE)):
+            np.savez(Path(folder) / f"{number:03}.npz", stack=stack, truth=truth)
+        command = [sys.executable, __file__, "turn", folder]
+        said = [subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout for _ in range(PROCESSES)]
+    turns = [json.loads(each) for each in said]
     print(
+        f"{len(VECTORS)} vectors of 3 members on {IMAGES} images of {SIDE} × {SIDE}, {PROCESSES} fresh processes, load "
+        f"{os.getloadavg()[0]:.1f}\n\n"
         "| measure | ours, all thresholds | peer on the same pixels at all thresholds | ratio | at 0.5 alone | ratio | "
-        "at 0.5 on all pixels | ratio | largest difference of a score at 0.5 |"
+        "at 0.5 on all pixels | ratio | largest difference of a score at 0.5 |\n|---|---|---|---|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    notes = []
-    for measure in MEASURES:
-        peer = Peer(images, measure)
-        exact, slowest = peer.scores(peer.score)
-        halved = Peer(equal, measure)
-        times: list[float] = []
-        theirs: dict[Callable[[tuple[float, ...]], float], list[float]] = {halved.best: [], halved.score: []}
-        for _ in range(ROUNDS):
-            found, units, best, seconds = ours(equal, measure)
-            times.append(seconds)
-            for score, each in theirs.items():
-                each.append(halved.scores(score)[1])
-        quick = statistics.median(times)
-        cells = [f"{statistics.median(each):.2f} s | {_spread(each, times)}" for each in theirs.values()]
-        print(
-            f"| {measure.metric}, {measure.average} | {quick:.3f} s | {' | '.join(cells)} | {slowest:.1f} s | "
-            f"{slowest / quick:.0f} | {abs(exact - found[::TRIED]).max():.5f} |"
-        )
-        chosen = halved.score(VECTORS[int(found.argmax())])
-        notes.append(
-            f"{measure.metric}, {measure.average}: the best vector scores {found.max():.5f} by ours and {chosen:.5f} "
-            f"by the peer on equal pixels; at any threshold {best:.5f}, and no weights score more than "
-            f"{headroom(units, measure, best):.4f} above that."
-        )
-    print("\n" + "\n".join(notes))
+    for index, measure in enumerate(MEASURES):
+        ours, *theirs = zip(*(turn[index]["seconds"] for turn in turns), strict=True)
+        cells = [f"{statistics.median(each):.2f} s | {_spread(each, ours)}" for each in theirs]
+        apart = turns[0][index]["apart"]
+        quick = f"{statistics.median(ours):.3f} s ({min(ours):.3f} to {max(ours):.3f})"
+        print(f"| {measure.metric}, {measure.average} | {quick} | {' | '.join(cells)} | {apart:.5f} |")
+    print("\n" + "\n".join(each["note"] for each in turns[0]))
 
 
-def _spread(theirs: list[float], ours: list[float]) -> str:
+def turn(folder: str) -> None:
+    """One process: of each measure the seconds of ours and of the peer's three grids, and what their scores say."""
+    images = [(each["stack"], each["truth"]) for each in map(np.load, sorted(Path(folder).iterdir()))]
+    equal = [(thin(s), thin(t)) for s, t in images]
+    print(json.dumps([_turn(images, equal, measure) for measure in MEASURES]))
+
+
+def _turn(images: list[Image], equal: list[Image], measure: Measure) -> dict[str, Any]:
+    ours(equal[:2], measure)  # what is imported late
+    scores, units, best, seconds = ours(equal, measure)
+    peer = Peer(equal, measure)
+    chosen = peer.score(VECTORS[int(scores.argmax())])
+    times = [seconds, peer.scores(peer.best)[1], peer.scores(peer.score)[1]]
+    del peer
+    whole = Peer(images, measure)
+    exact, slowest = whole.scores(whole.score)
+    note = (
+        f"{measure.metric}, {measure.average}: the best vector scores {scores.max():.5f} by ours and {chosen:.5f} "
+        f"by the peer on equal pixels; at any threshold {best:.5f}, and no weights score more than "
+        f"{headroom(units, measure, best):.4f} above that."
+    )
+    return {"seconds": [*times, slowest], "apart": float(abs(exact - scores[::TRIED]).max()), "note": note}
+
+
+def _spread(theirs: Sequence[float], ours: Sequence[float]) -> str:
     """How many times as long, pair by pair: median, smallest and largest."""
     ratios = sorted(peer / mine for peer, mine in zip(theirs, ours, strict=True))
     return f"{statistics.median(ratios):.0f} ({ratios[0]:.0f} to {ratios[-1]:.0f})"
@@ -196,9 +209,13 @@ def _highest_mb() -> float:
 def main() -> None:
     """All figures; `compare`, `many` or `alone` print one part."""
     parts = {"compare": compare, "many": many, "alone": alone}
-    if len(sys.argv) > 1:
-        parts[sys.argv[1]]()
-        return
+    match sys.argv[1:]:
+        case ["turn", folder]:
+            turn(folder)
+            return
+        case [part]:
+            parts[part]()
+            return
     for part in parts:
         subprocess.run([sys.executable, __file__, part], check=True)
 

@@ -1,7 +1,8 @@
 """How time and memory grow, and that nothing grows faster than linearly: `python -m benchmarks.growth [FIGURE.png]`.
 
 Members: 1 to 8 on one image. Pixels: one image of 256² to 4096² through three members. Images: 1 to 2,000 of a folder
-in one process. Processes: 1 to 4 that share a folder and the cores. Each amount but those of a folder is measured in a
+in one process, Kvasir-SEG's of 0.1 to 2 Mpx where they are at hand (MEDSEG_DATA), else drawn ones of 256². Processes: 1
+to 4 that share a folder of drawn ones and the cores. Each amount but those of a folder is measured in a
 fresh process. Memory is that of the process that runs the networks; two decode workers hold 70 MB and an image each. An
 exponent is the slope of a straight line through the logarithms: 1 is linear.
 """
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from benchmarks.inference import KVASIR
 from medseg import schema
 from medseg.config import EnsembleConfig
 from medseg.data.phantoms import draw
@@ -129,7 +131,8 @@ def drawn_folder(place: Path, count: int = 20) -> Path:
 
 
 def over_images(place: Path, counts: Sequence[int]) -> Points:
-    found = shown(begin("many", str(drawn_folder(place)), str(place / "out"), *map(str, counts)))
+    folder = KVASIR if KVASIR.is_dir() else drawn_folder(place)
+    found = shown(begin("many", str(folder), str(place / "out"), *map(str, counts)))
     return [(count, one["seconds"], one["memory"]) for count, one in zip(counts, found, strict=True)]
 
 

@@ -217,7 +217,7 @@ def loop(files: list[Path], output: Path) -> None:
 
 
 def folder(way: str, count: int) -> dict[str, float]:
-    """Images/s over `count` images, from the process's first import on, and memory after a quarter and at the end."""
+    """Images/s over `count` images, from the process's first import on."""
     started = time.perf_counter()
     files = (sorted(KVASIR.glob("*.jpg")) * (1 + count // 900))[:count]
     with tempfile.TemporaryDirectory() as name:
@@ -226,34 +226,24 @@ def folder(way: str, count: int) -> dict[str, float]:
             from medseg.inference.ensemble import Ensemble
             from medseg.reading.workers import pool
 
-            memory: list[float] = []
             jobs = [Job(path, f"{number:05}") for number, path in enumerate(files)]
             ensemble = Ensemble.from_pretrained("polyp")
-            failed = predict_jobs(ensemble, jobs, Path(name), Settings(), lambda: memory.append(resident()))
+            failed = predict_jobs(ensemble, jobs, Path(name), Settings())
             if failed:
                 raise SystemExit(f"{failed} images failed")
             pool.close()  # so that the system counts what the workers took
-            quarter, end = memory[count // 4], memory[-1]
         elif way == OTHER:
             words = ["predict", str(other_ensemble()), *map(str, files), "--output", name]
             subprocess.run([sys.executable, "-P", "-m", "medseg", *words], stdout=subprocess.DEVNULL, check=True)
-            quarter = end = 0.0  # of another process
         else:
             loop(files, Path(name))
-            quarter = end = resident()
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(one.ru_utime + one.ru_stime for one in used) / count
-    return {"rate": count / (time.perf_counter() - started), "quarter": quarter, "end": end, "cpu": cpu}
+    return {"rate": count / (time.perf_counter() - started), "cpu": cpu}
 
 
-def resident() -> float:
-    """MiB that this process holds now."""
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
-
-
-def folders(rounds: int, count: int, long: int, other: Path | None) -> None:
-    """The table of a folder, and memory over a long one."""
+def folders(rounds: int, count: int, other: Path | None) -> None:
+    """The table of a folder."""
     if not KVASIR.is_dir():
         print(f"\nNo folder: {KVASIR} is not here (MEDSEG_DATA names the data).")
         return
@@ -269,24 +259,18 @@ def folders(rounds: int, count: int, long: int, other: Path | None) -> None:
         ratios = [one["rate"] / peer["rate"] for one, peer in zip(each, found["smp loop"], strict=True)]
         cells = [spread([one["rate"] for one in each], 1), spread([1000 * one["cpu"] for one in each], 0)]
         print(f"| {'medseg predict' if way == 'ours' else way} | {' | '.join(cells)} | {spread(ratios, 2)} |")
-    if long:
-        held = child("folder", "ours", str(long))
-        print(
-            f"\nMemory over {long} images: {held['quarter']:.0f} MiB after a quarter, {held['end']:.0f} MiB at the end."
-        )
 
 
 def main(words: list[str]) -> None:
-    """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES [LONG]]] [--beside CHECKOUT]`."""
+    """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES]] [--beside CHECKOUT]`."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.inference")
     options.add_argument("rounds", nargs="?", type=int, default=5, help="fresh processes of each for one image")
     options.add_argument("images", nargs="?", type=int, default=200, help="in the folder")
-    options.add_argument("long", nargs="?", type=int, default=2000, help="images over which memory is watched")
     options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version's files, in the same turns")
     asked = options.parse_args(words)
     other = asked.beside and asked.beside.resolve()
     one_image(asked.rounds, other)
-    folders(max(2, asked.rounds // 2), asked.images, asked.long, other)
+    folders(max(2, asked.rounds // 2), asked.images, other)
 
 
 if __name__ == "__main__":

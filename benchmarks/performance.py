@@ -6,6 +6,7 @@ stands in each: figures of one section compare, since what they compare took tur
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -30,7 +31,14 @@ medseg export --graph my-ensemble
 
 A member that is trained here gets one where the extra `train` is installed. All that goes through many images
 (`predict`, `evaluate`, `fit`, `calibrate`, the page's batch, Ray's workers) decodes the next images and writes the last
-while one is in the networks. No GPU was at hand: `python -m benchmarks.gpu` measures one.
+while one is in the networks.
+
+On CUDA torch runs the networks in half precision, in which their weights are stored; the images that are in work at the
+same time (32) go through each network as one batch, copies are pinned, and only whole batches are waited for.
+Normalisation, logits and all that is made of them stay float32, and a network whose values overflow goes on in float32.
+Training copies batches from pinned memory and waits for no step (in bfloat16; in float16 the scaler of PyTorch waits).
+No GPU was at hand, so none of this is measured: `python -m benchmarks.gpu` does it in one command, and says what a CUDA
+graph would gain, which medseg does not use. What half precision changes of Dice stands under Other commands.
 
 `python -m benchmarks.performance` writes this page but for its last section. Medians, with the smallest and the largest
 in brackets. The ensemble is the embedded one for polyps, three members. A load above the number of cores says that
@@ -54,22 +62,26 @@ REMARKS = {
     "A slider": "Bare Gradio is the lower bound: an app that only darkens some rows of the same image.\n",
 }
 SMALL = {
-    "benchmarks.inference": ["1", "30", "100"],
+    "benchmarks.inference": ["1", "30"],
     "benchmarks.start": ["1"],
     "benchmarks.visitors": ["60"],
     "benchmarks.growth": ["1", "10", "100"],
 }
 """Fewer rounds, for a machine that others use: `--small`."""
+BESIDE = ("benchmarks.inference", "benchmarks.start")
+"""What takes another checkout into its turns: `--beside CHECKOUT`."""
 
 
-def section(name: str, small: bool) -> str:
+def section(name: str, small: bool, other: Path | None) -> str:
     """What the benchmark prints, under its heading, with the command, the date and how long it took."""
     module, *words = SECTIONS[name]
     words = [*words, *(SMALL.get(module, []) if small else [])]
+    words += ["--beside", str(other)] if other and module in BESIDE else []
     started = time.perf_counter()
     command = [sys.executable, "-m", module, *words]
     shown = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     took = time.perf_counter() - started
+    words = [Path(word).name if word == str(other) else word for word in words]  # no path of this machine on the page
     said = (
         f"`python -m {' '.join([module, *words])}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}, {took / 60:.1f} minutes."
     )
@@ -93,14 +105,18 @@ def sections_of(page: str) -> dict[str, str]:
 
 def main(words: list[str]) -> None:
     """Measure the sections named, or all, and write the page after each."""
-    small = "--small" in words
-    names = [name for name in words if name != "--small"] or list(SECTIONS)
+    options = argparse.ArgumentParser(prog="python -m benchmarks.performance")
+    options.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    options.add_argument("--small", action="store_true", help="fewer rounds")
+    options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version, in the same turns")
+    asked = options.parse_args(words)
+    names = asked.sections or list(SECTIONS)
     if unknown := set(names) - SECTIONS.keys():
         sys.exit(f"There is no section {unknown.pop()!r}: wanted some of {', '.join(SECTIONS)}.")
     kept = sections_of(PAGE.read_text(encoding="utf-8"))
     for name in names:
         print(name, file=sys.stderr, flush=True)
-        kept[name] = section(name, small)
+        kept[name] = section(name, asked.small, asked.beside)
         texts = [kept[name] for name in (*SECTIONS, OTHERS) if name in kept]
         PAGE.write_text("\n".join([INTRODUCTION, *texts]), encoding="utf-8")
 

@@ -1,10 +1,12 @@
 """Seconds from starting the page to the first mask, beside two plain apps: `python -m benchmarks.start [ROUNDS]`.
+With `--beside CHECKOUT` another version's page takes its turns too.
 
 Each start is a new process whose caches are empty folders. The mask is that of an example image by the embedded
 ensemble, asked for as soon as the server answers, by the same client. smp + Gradio: what those two give in thirty
 lines, the same three members and weights. bare Gradio: the lower bound, an app that returns its file. All take turns.
 """
 
+import argparse
 import contextlib
 import os
 import socket
@@ -51,15 +53,23 @@ gr.Interface(lambda path: path, gr.File(), gr.File(), api_name="segment").launch
 APPS = {"medseg": ["app.py"], "smp + Gradio": ["-c", PLAIN_APP], "bare Gradio (lower bound)": ["-c", BARE_APP]}
 
 
-def main(rounds: int = 5) -> None:
+def main(words: list[str]) -> None:
     """The table: each app's median, smallest and largest, and medseg's share of it, pair by pair."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.start")
+    options.add_argument("rounds", nargs="?", type=int, default=5)
+    options.add_argument("--beside", type=Path, metavar="CHECKOUT")
+    asked = options.parse_args(words)
+    apps = {name: (start, ROOT) for name, start in APPS.items()}
+    if asked.beside:
+        apps["other checkout"] = ["app.py"], asked.beside
+    rounds = asked.rounds
     from gradio_client import Client  # imported before any clock runs
 
-    times: dict[str, list[float]] = {name: [] for name in APPS}
+    times: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(rounds):
-        for name, start in APPS.items():
+        for name, (start, place) in apps.items():
             with tempfile.TemporaryDirectory() as caches:
-                times[name].append(seconds_to_first_mask(start, Path(caches), Client))
+                times[name].append(seconds_to_first_mask(start, place, Path(caches), Client))
     print(f"{rounds} fresh starts each, in turns; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print("| app | process start to first mask, s | medseg ÷ this |\n|---|---|---|")
     for name, each in times.items():
@@ -68,7 +78,7 @@ def main(rounds: int = 5) -> None:
         print(f"| {name} | {median(each):.1f} ({min(each):.1f} to {max(each):.1f}) | {ratio} |")
 
 
-def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> float:
+def seconds_to_first_mask(start: list[str], place: Path, caches: Path, client_of: type) -> float:
     """From the start of the process to the mask's file in the client's hands."""
     from gradio_client import handle_file
 
@@ -79,7 +89,7 @@ def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> fl
     settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *start], cwd=ROOT, env=os.environ | places | settings, stdout=subprocess.DEVNULL
+        [sys.executable, *start], cwd=place, env=os.environ | places | settings, stdout=subprocess.DEVNULL
     )
     try:
         while True:
@@ -102,4 +112,4 @@ def seconds_to_first_mask(start: list[str], caches: Path, client_of: type) -> fl
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(sys.argv[1:])
