@@ -1,7 +1,7 @@
 """What the training loop costs over a bare PyTorch loop: `python benchmarks/train.py`.
 
 The same network, data, loss and optimiser in one process; one epoch each in turn, medians in images per second.
-The claim: our loop reaches 95 % of the bare one.
+The claim: our loop reaches 95 % of the bare one. `benchmarks/gpu.py` asks the same on a GPU.
 """
 
 import statistics
@@ -10,11 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # not this folder: `train` is the package
 
 import torch
-from accelerate import Accelerator
 
 from medseg.data.phantoms import write_pairs
 from medseg.training import loop
@@ -29,7 +29,7 @@ IMAGES, ROUNDS = 96, 5
 
 def ours(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
     """One epoch of the project's loop."""
-    accelerator = Accelerator(mixed_precision=loop._precision())
+    accelerator = loop._accelerator(recipe)
     network = make_network(recipe, member).to(memory_format=torch.channels_last)
     run = Run(accelerator, recipe, accelerator.prepare(network), key="")
     course = loop._begin_stage(run, recipe.filled_stages()[0], pairs, make_loss(recipe.loss, recipe.task))
@@ -44,7 +44,7 @@ def ours(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
 
 def bare(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
     """One epoch as a tutorial writes it."""
-    device = Accelerator().device
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = make_network(recipe, member).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     loss = make_loss(recipe.loss, recipe.task)
@@ -65,11 +65,11 @@ def bare(recipe: Recipe, pairs: Pairs, member: object) -> Callable[[], object]:
     return epoch
 
 
-def main() -> None:
-    """Print images per second of both, and their ratio."""
+def main(images: int = IMAGES, **settings: Any) -> None:
+    """Print images per second of both, and their ratio; `settings` are a Recipe's."""
     with tempfile.TemporaryDirectory() as folder:
-        write_pairs(Path(folder) / "data", IMAGES, "endoscopy", (128, 128), 0)
-        recipe = Recipe(data=str(Path(folder) / "data"), output=folder, epochs=1000)
+        write_pairs(Path(folder) / "data", images, "endoscopy", (128, 128), 0)
+        recipe = Recipe(data=str(Path(folder) / "data"), output=folder, epochs=1000, **settings)
         preprocess = loop._preprocess(recipe)
         pairs = Pairs(loop.select(read_recipe_samples(recipe), "train"), recipe.labels, preprocess)
     member = loop._describe(recipe, preprocess)

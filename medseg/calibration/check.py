@@ -59,7 +59,8 @@ def check(
         observed = observation(sample, ensemble.config.task, prediction.members, truth)
         return observed, float(np.mean(dice(prediction.masks, truth))), image.pixels.nbytes
 
-    for done, (observed, value, _) in enumerate(mapped(look, samples, lambda looked: looked[2]), start=1):
+    looks = mapped(look, samples, lambda looked: looked[2], ensemble.at_once)
+    for done, (observed, value, _) in enumerate(looks, start=1):
         observations.append(observed)
         true_dice.append(value)
         progress(done, len(samples))

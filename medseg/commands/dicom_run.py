@@ -149,7 +149,7 @@ def _segment(
 
     size = 0
     try:
-        predictions = list(mapped(segment, frames, lambda prediction: prediction.image.pixels.nbytes))
+        predictions = list(mapped(segment, frames, lambda prediction: prediction.image.pixels.nbytes, ensemble.at_once))
         size = sum(each.image.pixels.nbytes for each in predictions)
         return write_results(predictions, [series] * len(frames), options.output / name, options.dicom), size
     except MedsegError as error:

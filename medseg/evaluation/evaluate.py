@@ -59,7 +59,7 @@ def evaluate(
         image, truth = sample.read(labels)
         return ensemble.predict(image), truth
 
-    predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes)
+    predicted = mapped(predict, samples, lambda pair: pair[0].image.pixels.nbytes, ensemble.at_once)
     believed = Believed(ensemble)
     for done, (sample, (prediction, truth)) in enumerate(zip(samples, predicted, strict=True), start=1):
         worth.add(prediction.members, truth)

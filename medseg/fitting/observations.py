@@ -18,6 +18,7 @@ from medseg.fitting.measure import Measure
 from medseg.fitting.search import Objective
 from medseg.inference.blend import normalise_weights
 from medseg.inference.member import LoadedMember
+from medseg.inference.members import Members
 from medseg.inference.pipeline import mapped
 from medseg.preprocess import to_image_grid
 
@@ -54,12 +55,14 @@ def observe(
     if not members or not samples:
         raise InputError(f"Fitting needs members and samples, got {len(members)} and {len(samples)}.")
 
+    together = Members(members)
+
     def look(sample: Sample) -> tuple[Observation, int]:
         image, truth = sample.read(members[0].config.labels)
-        stack = np.stack([member.probabilities(image) for member in members])
-        return observation(sample, members[0].config.task, stack, truth), image.pixels.nbytes
+        return observation(sample, members[0].config.task, together.stack(image), truth), image.pixels.nbytes
 
-    for done, (observed, _) in enumerate(mapped(look, samples, lambda pair: pair[1]), start=1):
+    looks = mapped(look, samples, lambda pair: pair[1], together.at_once)
+    for done, (observed, _) in enumerate(looks, start=1):
         yield observed
         progress(done, len(samples))
 

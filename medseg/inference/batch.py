@@ -78,7 +78,7 @@ def predict_jobs(
             failed.append(job)
         progress()
 
-    for _ in ahead(map(image_bytes, jobs), int):
+    for _ in ahead(map(image_bytes, jobs), int, ensemble.at_once):
         pass
     return len(failed)
 

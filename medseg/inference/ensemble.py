@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from medseg import config
 from medseg.arrays import Stack, Weight
@@ -24,6 +23,8 @@ from medseg.inference.blend import normalise_weights
 from medseg.inference.cache import ArrayCache
 from medseg.inference.domain_check import Domain, Verdict, judge, load_domain, sentences
 from medseg.inference.member import LoadedMember, file_sha256, load_member
+from medseg.inference.members import Members
+from medseg.inference.pipeline import AHEAD
 from medseg.inference.prediction import (
     MemberProbabilities,
     Prediction,
@@ -73,7 +74,11 @@ class Ensemble:
         self.stacker = stacker
         self.source = source
         self.folder = folder
-        self._running = threading.Lock()
+        self._members, self._stacker = Members(self.members), Members([stacker] if stacker else [])
+        self.at_once = self._members.at_once
+        """Images that are best in work at a time."""
+        # one image at a time: two askers of the same image run its networks once
+        self._running = threading.Lock() if self.at_once == AHEAD else contextlib.nullcontext()
 
     @classmethod
     def from_pretrained(
@@ -220,12 +225,13 @@ class Ensemble:
     def run_networks(self, image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
         """The members' probabilities of `image`, and the stacker's: the only place where networks run, and those whose
         probabilities are cached do not."""
-        with self._running:  # one image at a time: two askers of the same image run its networks once
-            stack = np.stack([_cached((member,), image, image, tta) for member in self.members])
+        with self._running:
+            stack = _cached(self.members, image, tta, lambda: self._members.stack(image, tta))
             if self.stacker is None or self.config.stacker is None:
                 return stack, None
             channels = stack_image(stack, image if self.config.stacker.with_image else None)
-            return stack, _cached((self.stacker, *self.members), image, channels, tta)
+            models = (self.stacker, *self.members)
+            return stack, _cached(models, image, tta, lambda: self._stacker.stack(channels, tta))[0]
 
     def answers(self, image: Image, tta: Augmentation) -> tuple[Stack, MemberProbabilities | None]:
         """The old name of `run_networks`."""
@@ -233,11 +239,9 @@ class Ensemble:
         return self.run_networks(image, tta)
 
 
-def _cached(models: tuple[LoadedMember, ...], image: Image, channels: Image, tta: Augmentation) -> MemberProbabilities:
-    """The first of `models` run on `channels`, which the others made of `image`; from the cache where it is there."""
-    # hash of the image, hashes of all networks that had a part, what each was averaged over
-    key = (image.sha256, "+".join(model.sha256 for model in models), tta)
-    return _cache.get(key, lambda: models[0].probabilities(channels, tta=tta))
+def _cached(models: tuple[LoadedMember, ...], image: Image, tta: Augmentation, compute: Callable[[], Stack]) -> Stack:
+    """What the `models` had a part in for `image`, computed where it is not in the cache."""
+    return _cache.get((image.sha256, "+".join(model.sha256 for model in models), tta), compute)
 
 
 def _source(folder: Path) -> Source:

@@ -15,6 +15,7 @@ import math
 import shutil
 import stat
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,18 +54,30 @@ class LoadedMember:
 
     def probabilities(self, image: Image, *, tta: Augmentation = False) -> Float16[np.ndarray, "K h w"]:
         """Probabilities (K, h, w) on the image's working grid; with `tta` the mean over its turns."""
+        return self.from_logits((runtime.run(self.network, turn) for turn in self.inputs(image, tta)), image, tta)
+
+    def inputs(self, image: Image, tta: Augmentation) -> Iterator[Float32[np.ndarray, "1 C height width"]]:
+        """The network's input, once for each turn of `tta`."""
         preprocess = self.config.preprocess
         batch = normalise(_input_grid(image, self.config)[np.newaxis], preprocess)
+        return (forward(batch) for forward, _ in choose_pairs(tta, preprocess.height, preprocess.width))
+
+    def from_logits(
+        self, turns: Iterable[Float32[np.ndarray, "1 K height width"]], image: Image, tta: Augmentation
+    ) -> Float16[np.ndarray, "K h w"]:
+        """`probabilities` of the logits of each of the `inputs`."""
+        preprocess = self.config.preprocess
         pairs = choose_pairs(tta, preprocess.height, preprocess.width)
-        mean = np.asarray(np.mean([inverse(self._run(forward(batch))) for forward, inverse in pairs], axis=0))
+        planes = [
+            inverse(to_probabilities(logits, self.config.task)[0])
+            for logits, (_, inverse) in zip(turns, pairs, strict=True)
+        ]
+        mean = np.asarray(np.mean(planes, axis=0))
         if not np.isfinite(mean).all():  # finite weights can still overflow; an empty mask would hide it
             raise DamagedError(
                 f"The member {self.config.name} predicts NaN for this image: take it out of the ensemble."
             )
         return to_working_grid(mean, preprocess, image.size).astype(np.float16)
-
-    def _run(self, batch: Float32[np.ndarray, "1 C height width"]) -> Float32[np.ndarray, "K height width"]:
-        return np.asarray(to_probabilities(runtime.run(self.network, batch), self.config.task)[0])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 AHEAD = 4
-"""Sources in work at a time: one decodes, one is in the networks, one writes, one is about to."""
+"""Sources in work at a time beside a CPU: one decodes, one is in the networks, one writes, one is about to."""
 MAX_BYTES = 2**28
 """Of what sources in work hold: of images of 4096 × 4096 pixels there is one at a time."""
 
@@ -22,18 +22,18 @@ class _End:
     """A source has nothing more."""
 
 
-def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] | None = None) -> Iterator[T]:
-    """The items of all `sources`, in order, each source on a thread of a pool, AHEAD of them at a time.
+def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] | None = None, at_once: int = AHEAD) -> Iterator[T]:
+    """The items of all `sources`, in order, each source on a thread of a pool, `at_once` of them at a time.
 
     A source is one item ahead of what was taken. `size` says how many bytes stand behind an item: with it the first
-    source is alone until its first item is there, and where AHEAD of the largest so far would be more than MAX_BYTES,
-    fewer are begun. What a source raises is raised when its turn comes. Sources are taken from their iterable one by
-    one: it may end early, and those begun come to their end.
+    source is alone until its first item is there, and where `at_once` of the largest so far would be more than
+    MAX_BYTES, fewer are begun. What a source raises is raised when its turn comes. Sources are taken from their
+    iterable one by one: it may end early, and those begun come to their end.
     """
-    rest, limit = iter(sources), AHEAD if size is None else 1
+    rest, limit = iter(sources), at_once if size is None else 1
     largest = 1
     steps: deque[tuple[Iterator[T], Future[T | _End]]] = deque()
-    with ThreadPoolExecutor(AHEAD, "ahead") as pool:
+    with ThreadPoolExecutor(at_once, "ahead") as pool:
 
         def step(source: Iterator[T]) -> Future[T | _End]:
             context = copy_context()  # the caller's: who asks, on a Space that lends GPUs
@@ -48,15 +48,17 @@ def ahead(sources: Iterable[Iterator[T]], size: Callable[[T], int] | None = None
             if not isinstance(item, _End):
                 if size is not None:
                     largest = max(largest, size(item))
-                    limit = max(1, min(AHEAD, MAX_BYTES // largest))
+                    limit = max(1, min(at_once, MAX_BYTES // largest))
                 steps.appendleft((source, step(source)))
                 yield item
 
 
-def mapped(work: Callable[[S], T], items: Iterable[S], size: Callable[[T], int] | None = None) -> Iterator[T]:
+def mapped(
+    work: Callable[[S], T], items: Iterable[S], size: Callable[[T], int] | None = None, at_once: int = AHEAD
+) -> Iterator[T]:
     """`work` of each item, in order, `ahead` of what was taken."""
 
     def once(item: S) -> Iterator[T]:
         yield work(item)
 
-    return ahead(map(once, items), size)
+    return ahead(map(once, items), size, at_once)

@@ -170,6 +170,7 @@ class Pool:
     """At most POOL_SIZE workers, started when first needed. Safe to use from many threads and after a fork."""
 
     def __init__(self) -> None:
+        self._size = POOL_SIZE
         self._start_over()
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._after_fork)
@@ -177,7 +178,7 @@ class Pool:
 
     def _start_over(self) -> None:
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(POOL_SIZE)
+        self._slots = threading.Semaphore(self._size)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
 
@@ -186,6 +187,13 @@ class Pool:
         for worker in self._all:
             worker.disown()
         self._start_over()
+
+    def allow(self, workers: int) -> None:
+        """Let so many work at a time, where that is more than now."""
+        with self._lock:
+            if workers > self._size:
+                self._slots.release(workers - self._size)
+                self._size = workers
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
         """A worker's answer to a `request` as `medseg.reading.decode` describes it: header and pixels, or header alone.

@@ -7,6 +7,7 @@ import pytest
 
 RESIDENT = """
 import resource, sys
+from types import SimpleNamespace
 import numpy as np
 from pathlib import Path
 from medseg.inference.batch import Settings, predict_jobs
@@ -15,7 +16,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 """
 HOLE = """
-predict_jobs(None, [], Path(), Settings())
+predict_jobs(SimpleNamespace(at_once=4), [], Path(), Settings())
 for _ in range(2):
     large, after = np.ones(3 * 2**20), np.ones(2**15)
     before = resident()

@@ -92,7 +92,8 @@ class Batch:
                 yield done, Row(job.stem, job.path, reason=_reason(error)), None, 0
 
         # what was begun comes to its end: its files are in the zip, and so its rows belong into the table
-        for done, row, entry, _ in ahead(itertools.starmap(rows, enumerate(jobs, start=1)), lambda item: item[3]):
+        sources = itertools.starmap(rows, enumerate(jobs, start=1))
+        for done, row, entry, _ in ahead(sources, lambda item: item[3], view_state.ensemble.at_once):
             self._rows.append(row)
             self._entries += [entry] if entry is not None else []
             yield done, len(jobs)
