@@ -150,12 +150,20 @@ def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) ->
     # a last batch of one sample would stop networks with batch norm over 1 × 1 maps (DeepLabV3+, PSPNet)
     single_left = len(train) % recipe.batch_size == 1
     varied = train.augmented(recipe.augmentation, recipe.seed)
-    return DataLoader(varied, recipe.batch_size, sampler=sampler, drop_last=single_left, num_workers=recipe.workers)
+    return _loader(varied, recipe, sampler=sampler, drop_last=single_left)
 
 
 def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader[Any]:
     """Batches of the validation split, in order and as they are."""
-    return DataLoader(val, recipe.batch_size, num_workers=recipe.workers)
+    return _loader(val, recipe)
+
+
+def _loader(pairs: Pairs, recipe: Recipe, **settings: Any) -> DataLoader[Any]:
+    """Batches in pinned memory for a GPU, so that their copies are not waited for; workers live for all epochs."""
+    pinned, several = torch.cuda.is_available(), recipe.workers > 0
+    return DataLoader(
+        pairs, recipe.batch_size, num_workers=recipe.workers, pin_memory=pinned, persistent_workers=several, **settings
+    )
 
 
 PHANTOMS = TrainingData("phantoms drawn by medseg.data.phantoms", "Apache-2.0")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import DataLoaderConfiguration, broadcast, set_seed
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from medseg.data.samples import Sample, select, split_hash
 from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
 from medseg.inference.member import save_member
+from medseg.inference.runtime_torch import mark
 from medseg.scores import Score
 from medseg.training import checkpoints, launch, state
 from medseg.training.continued import check_saved, keep_to_data
@@ -84,7 +85,7 @@ def train(
     first = pairs(stages[0].size)
     baseline = location_baseline(first, val, recipe)
     member = _with_records(member, first.appearance, split_hash(samples), baseline)
-    averaged = _averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
+    averaged = _Averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
     network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
     key = state.run_key(recipe, split_hash(samples), accelerator.num_processes)
     run = Run(accelerator, recipe, network, key, averaged)
@@ -118,7 +119,11 @@ def train(
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
-    common = {"mixed_precision": launch.precision(_precision()), "gradient_accumulation_steps": recipe.accumulate}
+    common: dict[str, Any] = {
+        "mixed_precision": launch.precision(_precision()),
+        "gradient_accumulation_steps": recipe.accumulate,
+        "dataloader_config": DataLoaderConfiguration(non_blocking=True),
+    }
     if recipe.report_to == "none":
         return _announced(Accelerator(**common))
     known = [str(tracker) for tracker in get_available_trackers()]
@@ -141,19 +146,29 @@ def _announced(accelerator: Accelerator) -> Accelerator:
     return accelerator
 
 
-def _averaged(network: torch.nn.Module, decay: float, device: torch.device) -> AveragedModel:
+class _Averaged(AveragedModel):
     """The running mean of the weights and batch statistics (Tarvainen and Valpola, Mean teachers, NeurIPS 2017).
 
     After n steps its decay is (1 + n) / (10 + n) at the most, or the mean of a short training would still be made of
     the weights that it began with.
     """
 
-    def update(mean: Any, current: Any, count: Any) -> None:
-        steps = int(count)
-        average: Any = get_ema_multi_avg_fn  # PyTorch gives it no types
-        average(min(decay, (1 + steps) / (10 + steps)))(mean, current, count)
+    def __init__(self, network: torch.nn.Module, decay: float, device: torch.device) -> None:
+        super().__init__(network, device, use_buffers=True)
+        self.n_averaged = self.n_averaged.cpu()  # it is read at each step, and a GPU would be waited for
+        self.decay = decay
 
-    return AveragedModel(network, device, multi_avg_fn=update, use_buffers=True)
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        steps = int(self.n_averaged)
+        average: Any = get_ema_multi_avg_fn  # PyTorch gives it no types
+        average = average(min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0)
+        means, values = ([*each.parameters(), *each.buffers()] for each in (self.module, model))
+        for floating in (True, False):
+            pairs = [(m.detach(), v.detach()) for m, v in zip(means, values, strict=True)]
+            chosen = [pair for pair in pairs if pair[0].is_floating_point() is floating]
+            if chosen:
+                average(*map(list, zip(*chosen, strict=True)), steps)
+        self.n_averaged += 1
 
 
 def _share_statistics(network: torch.nn.Module) -> None:
@@ -165,7 +180,10 @@ def _share_statistics(network: torch.nn.Module) -> None:
 def _begin_stage(run: Run, stage: FilledStage, train: Pairs, loss: Any) -> Course:
     """A new optimiser and schedule over the stage's batches."""
     recipe, accelerator = run.recipe, run.accelerator
-    optimizer = torch.optim.AdamW(run.network.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay)
+    # a fused one can skip a step by what the GPU itself finds out
+    fused = {"fused": True} if accelerator.device.type == "cuda" and not accelerator.scaler else {}
+    settings: dict[str, Any] = {"lr": stage.learning_rate, "weight_decay": recipe.weight_decay, **fused}
+    optimizer = torch.optim.AdamW(run.network.parameters(), **settings)
     optimizer, loader = accelerator.prepare(optimizer, training_loader(recipe, train, stage.positive_rate))
     # after prepare, whose sharding decides how many steps a process takes
     steps = (stage.epochs - run.position.since) * math.ceil(len(loader) / recipe.accumulate)
@@ -189,6 +207,7 @@ def _train_epoch(run: Run, course: Course) -> float:
         position.step += 1
         if accelerator.sync_gradients:
             _step(run, course, buffers)
+    _settle(run, course)
     values = accelerator.gather(torch.tensor([float(value) for value in run.losses], device=accelerator.device))
     finite = values[values.isfinite()]
     if not len(finite):
@@ -203,9 +222,10 @@ def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Ten
     loader.set_epoch(run.position.epoch)
     shown = run.accelerator.is_main_process and sys.stderr.isatty()
     bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)
-    random = state.random_state() if done else None
+    # to begin the batches draws from torch's generator, but where workers live on: the epoch goes on as if none had
+    random: dict[str, torch.Tensor] | None = state.random_state()
     for batch in run.accelerator.skip_first_batches(loader, done) if done else loader:
-        if random:  # to begin the batches has drawn from torch's generator, as it had at the epoch's beginning
+        if random:
             state.set_random_state(random)
             random = None
         yield batch
@@ -221,21 +241,56 @@ def _step(run: Run, course: Course, buffers: list[torch.Tensor]) -> None:
     """
     accelerator, position, optimizer = run.accelerator, run.position, course.optimizer
     norm = accelerator.clip_grad_norm_(run.network.parameters(), run.recipe.clip_norm or math.inf)
-    finite = bool(torch.isfinite(norm))
-    if finite or accelerator.scaler:  # the scaler of half precision skips by itself, and learns from it
-        optimizer.step()
-    if finite:
-        course.schedule.step()
-        if run.averaged:
-            run.averaged.update_parameters(accelerator.unwrap_model(run.network))
+    if optimizer.optimizer.defaults["fused"]:
+        _step_unwaited(run, course, torch.isfinite(norm), buffers)
     else:
-        position.skipped += 1
-        for buffer, before in zip(run.network.buffers(), buffers, strict=True):
-            buffer.copy_(before)
+        finite = bool(torch.isfinite(norm))
+        if finite or accelerator.scaler:  # the scaler of half precision skips by itself, and learns from it
+            optimizer.step()
+        if finite and run.averaged:
+            run.averaged.update_parameters(accelerator.unwrap_model(run.network))
+        _count(run, course, finite, buffers)
     optimizer.zero_grad()
     every = run.recipe.checkpoint_steps * run.recipe.accumulate
     if every and position.step % every == 0 and position.step < len(course.loader):
+        _settle(run, course)
         state.save(run, course)
+
+
+def _step_unwaited(run: Run, course: Course, finite: torch.Tensor, buffers: list[torch.Tensor]) -> None:
+    """A step that the GPU takes or skips by itself (`found_inf`, as PyTorch's GradScaler tells its fused optimisers),
+    while the next batch is begun. What follows from `finite` is counted at the next step, before its schedule counts.
+
+    A running mean takes the weights that a skipped step left once more.
+    """
+    buffers = _settle(run, course) or buffers
+    course.optimizer.optimizer.found_inf = (~finite).float()
+    course.optimizer.step()
+    if run.averaged:
+        run.averaged.update_parameters(run.accelerator.unwrap_model(run.network))
+    run.unsettled = finite.to("cpu", non_blocking=True), mark(finite.device), buffers
+
+
+def _settle(run: Run, course: Course) -> list[torch.Tensor] | None:
+    """Count the last unwaited step, once the GPU is through with it; returns the batch statistics before it where it
+    was skipped, since the step after it has begun with others."""
+    if run.unsettled is None:
+        return None
+    finite, passed, buffers = run.unsettled
+    run.unsettled = None
+    passed()
+    _count(run, course, bool(finite), buffers)
+    return None if finite else buffers
+
+
+def _count(run: Run, course: Course, finite: bool, buffers: list[torch.Tensor]) -> None:
+    """The schedule moves on after a step; after a skipped one the batch statistics are put back."""
+    if finite:
+        course.schedule.step()
+        return
+    run.position.skipped += 1
+    for buffer, before in zip(run.network.buffers(), buffers, strict=True):
+        buffer.copy_(before)
 
 
 def _keep(run: Run, course: Course, member: MemberConfig, score: Score) -> None:

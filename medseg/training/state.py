@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ class Position:
 @dataclass
 class Run:
     """One run of a recipe. `averaged` is the running mean of the network's weights where the recipe wants one; `losses`
-    are those of the running epoch's batches in this process."""
+    are those of the running epoch's batches in this process; `unsettled` is a GPU's last step until it is known whether
+    its gradient was finite: that, how to wait for it, and the batch statistics before it."""
 
     accelerator: Accelerator
     recipe: Recipe
@@ -80,6 +82,7 @@ class Run:
     averaged: AveragedModel | None = None
     position: Position = field(default_factory=Position)
     losses: list[Any] = field(default_factory=list)
+    unsettled: tuple[torch.Tensor, Callable[[], None], list[torch.Tensor]] | None = None
 
     @property
     def output(self) -> Path:

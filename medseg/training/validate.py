@@ -103,5 +103,5 @@ def save_rows(rows: list[list[np.ndarray]], path: Path) -> None:
 
 
 def _masks(logits: torch.Tensor, task: Task) -> torch.Tensor:
-    probabilities = to_probabilities(logits.float(), task)
-    return torch.stack([torch.from_numpy(to_masks(p.cpu().numpy(), 0.5, task)) for p in probabilities])
+    probabilities = to_probabilities(logits.float(), task).cpu().numpy()  # once a batch: a copy waits for the GPU
+    return torch.from_numpy(np.stack([to_masks(each, 0.5, task) for each in probabilities]))
