@@ -427,7 +427,48 @@ def test_a_network_that_its_weights_do_not_fit_is_never_built(member: Path, monk
     assert devices == ["meta", "meta"]
 
 
-@pytest.mark.parametrize("name", ["member.json", "config.json", "model.safetensors"])
+def linked(target: Path) -> Callable[[Path], None]:
+    def link(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(target)
+
+    return link
+
+
+def folder_in_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "gone": ("cannot be read", Path.unlink),
+    "cut": ("is not what member.json promises", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    "longer": ("is not what member.json promises", lambda path: path.write_bytes(path.read_bytes() + b"\0")),
+    "empty": ("is not what member.json promises", lambda path: path.write_bytes(b"")),
+    "a folder": ("is no ordinary file", folder_in_place),
+    "a link to nothing": ("cannot be read", linked(Path("nothing"))),
+    "a link to a device": ("is no ordinary file", linked(Path("/dev/zero"))),
+    "a link to another file": ("is not what member.json promises", linked(Path("/etc/passwd"))),
+    "a link to itself": ("cannot be read", lambda path: linked(path)(path)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "graph.onnx"])
+def test_a_file_that_is_not_the_one_that_was_hashed_is_refused(member: Path, name: str, fault: str) -> None:
+    words, damage = FAULTS[fault]
+    damage(member / name)
+    assert f"{name} {words}" in refusal(member, DamagedError)
+
+
+def test_a_member_of_links_to_its_files_opens_as_in_the_cache_of_the_hub(saved: Path, tmp_path: Path) -> None:
+    for path in saved.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    expected = load_member(saved, device="cpu").probabilities(IMAGE)
+    assert np.array_equal(load_member(tmp_path, device="cpu").probabilities(IMAGE), expected)
+
+
+@pytest.mark.parametrize("name", ["member.json", "config.json", "model.safetensors", "graph.onnx"])
 def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(member: Path, name: str) -> None:
     (member / name).unlink()
     os.mkfifo(member / name)
