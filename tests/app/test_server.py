@@ -57,6 +57,13 @@ def server(plain_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield running
 
 
+@pytest.fixture(scope="module")
+def narrow(plain_ensemble: Path) -> Iterator[Server]:
+    """One with a login, whose queue has two places."""
+    with running_server(plain_ensemble, MEDSEG_LOGIN="ann:secret", MEDSEG_QUEUE="2", MEDSEG_WORKERS="1") as running:
+        yield running
+
+
 def upload(server: Server, path: Path) -> dict[str, Any]:
     answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": (path.name, path.read_bytes())}, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -324,25 +331,26 @@ def test_every_answer_has_its_headers_and_files_are_never_documents(server: Serv
     assert sent.headers["content-security-policy"] == "default-src 'none'; sandbox"
 
 
-def test_nobody_comes_in_without_the_login_and_wrong_passwords_wait_and_are_in_the_log(plain_ensemble: Path) -> None:
+RIGHT = {"username": "ann", "password": "secret"}
+
+
+def test_nobody_comes_in_without_the_login_and_wrong_passwords_wait_and_are_in_the_log(narrow: Server) -> None:
     from gradio_client import Client
 
     assert [delay_s(failures) for failures in (0, 2, 3, 4, 5, 50)] == [0, 0, 1, 2, 4, 30]
-    with running_server(plain_ensemble, MEDSEG_LOGIN="ann:secret") as server:
-        for path in ("config", "gradio_api/info"):
-            assert httpx.get(f"{server.url}/{path}", timeout=60).status_code == 401
-        assert "secret" not in httpx.get(server.url, timeout=60).text
-        welcome = Client(server.url, auth=("ann", "secret"), verbose=False)
-        assert welcome.predict(api_name="/ensembles")[0]["name"] == "tiny-binary"
-        welcome.close()
-        for _ in range(4):
-            wrong = {"username": "ann", "password": CANARY}
-            assert httpx.post(f"{server.url}/login", data=wrong, timeout=60).status_code == 400
-        right = {"username": "ann", "password": "secret"}
-        assert httpx.post(f"{server.url}/login", data=right, timeout=60).status_code == 200
-        assert "4 in a row from 127.0.0.1; the next waits 2 s" in server.said()
-        assert CANARY not in server.said()
-        assert httpx.get(f"{server.url}/health", timeout=60).json()["status"] == "ok"  # without a login
+    for path in ("config", "gradio_api/info"):
+        assert httpx.get(f"{narrow.url}/{path}", timeout=60).status_code == 401
+    assert "secret" not in httpx.get(narrow.url, timeout=60).text
+    welcome = Client(narrow.url, auth=("ann", "secret"), verbose=False)
+    assert welcome.predict(api_name="/ensembles")[0]["name"] == "tiny-binary"
+    welcome.close()
+    for _ in range(4):
+        wrong = {"username": "ann", "password": CANARY}
+        assert httpx.post(f"{narrow.url}/login", data=wrong, timeout=60).status_code == 400
+    assert httpx.post(f"{narrow.url}/login", data=RIGHT, timeout=60).status_code == 200
+    assert "4 in a row from 127.0.0.1; the next waits 2 s" in narrow.said()
+    assert CANARY not in narrow.said()
+    assert httpx.get(f"{narrow.url}/health", timeout=60).json()["status"] == "ok"  # without a login
 
 
 @pytest.mark.parametrize("name", ["MEDSEG_UPLOAD_MINUTES", "GRADIO_SERVER_PORT"])
@@ -372,18 +380,18 @@ def test_health_and_metrics_say_how_the_server_is(server: Server, image: Path) -
 # --- overload
 
 
-def test_what_the_queue_cannot_take_is_refused_in_our_words(plain_ensemble: Path, image: Path) -> None:
-    with running_server(plain_ensemble, MEDSEG_QUEUE="2", MEDSEG_WORKERS="1") as server:
-        file = upload(server, image)
-        body = {"data": [file, None]}
-        place = f"{server.url}/gradio_api/call/segment"
-        with ThreadPoolExecutor(60) as pool, httpx.Client(timeout=120, limits=httpx.Limits()) as client:
-            answers = list(pool.map(lambda _: client.post(place, json=body), range(60)))
-        refused = [answer for answer in answers if answer.status_code != 200]
-        assert len(refused) > 20
-        assert {(answer.status_code, answer.json()["detail"]) for answer in refused} == {
-            (503, "The server is busy: all places of its queue are taken. Try again in a minute.")
-        }
+def test_what_the_queue_cannot_take_is_refused_in_our_words(narrow: Server, image: Path) -> None:
+    with ThreadPoolExecutor(60) as pool, httpx.Client(timeout=120, limits=httpx.Limits()) as client:
+        assert client.post(f"{narrow.url}/login", data=RIGHT).status_code == 200
+        sent = client.post(f"{narrow.url}/gradio_api/upload", files={"files": (image.name, image.read_bytes())})
+        body = {"data": [{"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}, None]}
+        place = f"{narrow.url}/gradio_api/call/segment"
+        answers = list(pool.map(lambda _: client.post(place, json=body), range(60)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) > 20
+    assert {(answer.status_code, answer.json()["detail"]) for answer in refused} == {
+        (503, "The server is busy: all places of its queue are taken. Try again in a minute.")
+    }
 
 
 # --- S7: the end. It stops the shared server, so it is the last test of this file
