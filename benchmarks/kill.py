@@ -60,14 +60,16 @@ def run(data: Path, output: Path, workers: int) -> None:
         train(recipe)
 
 
-def measure(folder: Path, *, kills: int, workers: int, seed: int) -> Result:
+def measure(folder: Path, *, kills: int, workers: int, seed: int, images: int = IMAGES) -> Result:
     """Kill `kills` times in as many runs as it takes, and finish each of them."""
     from medseg.data.phantoms import write_pairs
 
     CONTEXT.set_forkserver_preload(["medseg.training.loop", "networkx", "torch.onnx._internal.exporter._core"])
     data, result, moments = folder / "data", Result(), random.Random(seed)  # noqa: S311 # no secret
-    write_pairs(data, IMAGES, "endoscopy", (64, 64), 0)
-    finish(start(data, folder / "first", workers))  # takes longer: torch is imported
+    write_pairs(data, images, "endoscopy", (64, 64), 0)
+    warm = CONTEXT.Process(target=int)  # the server of forks imports torch
+    warm.start()
+    finish(warm)
     started = time.perf_counter()
     finish(start(data, folder / "whole", workers))
     seconds, wanted = time.perf_counter() - started, last_weights(folder / "whole")

@@ -28,8 +28,8 @@ from tests.conftest import ROOT
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--dynamo_backend", "no"]
 TINY: dict[str, Any] = {
     "encoder": "tu-test_efficientnet",
-    "architecture": "fpn",
-    "decoder": {"encoder_depth": 5, "decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    "architecture": "unet",
+    "decoder": {"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]},
     "labels": ("disc",),
     "size": 64,
     "batch_size": 4,
@@ -92,69 +92,14 @@ def launch_two(script: Path, recipe: Recipe, **more: str) -> str:
 WATCHING = """
 import os, sys
 import torch
+from medseg.inference import member
 from medseg.training import loop
 from medseg.training.__main__ import train
-from medseg.training.recipe import recipe_from_arguments
-
-output, real = recipe_from_arguments(sys.argv[1:]).output, loop.validate
-
-def validate(accelerator, network, *rest):
-    torch.save(network.state_dict(), f"{output}/validated-{os.environ['RANK']}.pt")
-    return real(accelerator, network, *rest)
-
-loop.validate = validate
-train(sys.argv[1:])
-"""
-
-
-def test_two_processes_validate_the_same_mean_of_the_weights_and_count_every_sample_once(
-    tiny: Recipe, tmp_path: Path
-) -> None:
-    """Each has seen batches of its own, so the means of their batch statistics would differ.
-
-    7 images in batches of 4 on two processes: each gets four, one of them a second time, which must not count. The
-    encoder's last stage is not used: without care the processes would wait for its gradients.
-    """
-    (tmp_path / "watching.py").write_text(WATCHING, encoding="utf-8")
-    output = Path(tiny.output)
-    output.mkdir()
-    decoder = {"encoder_depth": 4, "decoder_channels": [16, 16, 8, 8]}
-    recipe = replace(tiny, architecture="unet", decoder=decoder, ema_decay=0.5)
-    said = launch_two(tmp_path / "watching.py", recipe, PYTHONPATH=str(ROOT))
-    assert said.count("Saved the member") == 1
-    state = checkpoints.load_newest(output / "checkpoints")
-    assert state is not None
-    assert len(state["ranks"]) == 2
-    mean = {name.removeprefix("module."): value for name, value in state["averaged"].items() if name != "n_averaged"}
-    together, _ = schema.load(MemberConfig, output / "member" / "member.json").scores
-    alone = score_in_one_process(recipe, mean)
-    assert together.n == alone.n == 7
-    assert (together.value, together.low, together.high) == pytest.approx(
-        (alone.value, alone.low, alone.high), abs=1e-6
-    )
-    assert [name for name in mean if "running_mean" in name]
-    assert_same_weights(*(output / f"validated-{rank}.pt" for rank in (0, 1)))
-
-
-def assert_same_weights(ours: Path, theirs: Path) -> None:
-    """To the bit, and all of them finite."""
-    state, other = (torch.load(path, weights_only=True) for path in (ours, theirs))
-    assert state.keys() == other.keys()
-    for name, value in state.items():
-        assert torch.isfinite(value).all(), name
-        assert torch.equal(value, other[name]), name
-
-
-SPOILING = """
-import os, sys
-import torch
-from accelerate import Accelerator
 from medseg.training.data import Pairs
-from medseg.training.loop import train
 from medseg.training.recipe import recipe_from_arguments
 
-recipe, rank, asked = recipe_from_arguments(sys.argv[1:]), os.environ["RANK"], 0
-whole, end = Pairs.__getitem__, Accelerator.end_training
+output, rank, asked = recipe_from_arguments(sys.argv[1:]).output, os.environ["RANK"], 0
+whole, real = Pairs.__getitem__, loop.validate
 
 def spoilt(self, index):
     global asked
@@ -163,35 +108,54 @@ def spoilt(self, index):
     # the fifth training image that process 1 asks for is in its second step
     return (image * float("nan") if rank == "1" and asked == 5 else image), masks
 
-def end_and_tell(self):
-    torch.save(self.unwrap_model(self._models[0]).state_dict(), f"{recipe.output}/weights-{rank}.pt")
-    end(self)
+def validate(accelerator, network, *rest):
+    torch.save(network.state_dict(), f"{output}/validated-{rank}.pt")
+    return real(accelerator, network, *rest)
 
-Pairs.__getitem__, Accelerator.end_training = spoilt, end_and_tell
-train(recipe)
+def without_graph(*_):
+    raise ValueError("it takes seconds")
+
+Pairs.__getitem__, loop.validate, member._graph_of = spoilt, validate, without_graph
+train(sys.argv[1:])
 """
 
 
-def test_a_nan_that_one_process_meets_is_skipped_by_both_and_their_weights_stay_the_same(
+def test_two_processes_skip_a_nan_together_validate_the_same_mean_of_the_weights_and_count_every_sample_once(
     tiny: Recipe, tmp_path: Path
 ) -> None:
-    """Without a mean of the weights: what is validated is the network itself."""
-    (tmp_path / "spoiling.py").write_text(SPOILING, encoding="utf-8")
-    recipe = replace(tiny, epochs=2)
-    launch_two(tmp_path / "spoiling.py", recipe, PYTHONPATH=str(ROOT))
+    """A NaN that one process meets is skipped by both. Each has seen batches of its own, so the means of their batch
+    statistics would differ.
+
+    7 images in batches of 4 on two processes: each gets four, one of them a second time, which must not count. The
+    encoder's last stage is not used: without care the processes would wait for its gradients.
+    """
+    (tmp_path / "watching.py").write_text(WATCHING, encoding="utf-8")
     output = Path(tiny.output)
+    output.mkdir()
+    recipe = replace(tiny, ema_decay=0.5, epochs=2)
+    said = launch_two(tmp_path / "watching.py", recipe, PYTHONPATH=str(ROOT))
+    assert said.count("Saved the member") == 1
     log = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["skipped_steps"] for line in log] == [1, 1]
-    assert_same_weights(*(output / f"weights-{rank}.pt" for rank in (0, 1)))
     state = checkpoints.load_newest(output / "checkpoints")
     assert state is not None
-    assert not state["averaged"]
-    assert log[-1]["val_dice"] == pytest.approx(score_in_one_process(recipe, state["network"]).value, abs=1e-4)
+    assert len(state["ranks"]) == 2
+    mean = {name.removeprefix("module."): value for name, value in state["averaged"].items() if name != "n_averaged"}
+    together, _ = schema.load(MemberConfig, output / "member" / "member.json").scores
+    alone = score_in_one_process(recipe, mean)
+    assert together.n == alone.n == 7
+    assert log[-1]["val_dice"] == pytest.approx(alone.value, abs=1e-6)
+    assert [name for name in mean if "running_mean" in name]
+    ours, theirs = (torch.load(output / f"validated-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.isfinite(value).all(), name
+        assert torch.equal(value, theirs[name]), name
 
 
 def test_a_run_killed_three_times_ends_with_the_same_weights(tmp_path: Path) -> None:
     """With workers, which must end with it; without, tests/training/test_train_loop.py stops it everywhere."""
-    result = kill.measure(tmp_path, kills=3, workers=2, seed=0)
+    result = kill.measure(tmp_path, kills=3, workers=2, seed=0, images=16)
     assert result.kills == 3
     assert result.resumes >= 3
     assert result.equal == result.finished > 0
@@ -205,11 +169,13 @@ def bare_clone(folder: Path) -> Path:
     return folder
 
 
-def test_accelerate_launches_the_default_data_from_a_bare_clone_and_any_folder(tmp_path: Path) -> None:
+def test_accelerate_launches_a_bare_clone_from_any_folder(disc_pairs: Path, tmp_path: Path) -> None:
+    """On discs: tests/test_wheel.py launches the default data."""
     clone = bare_clone(tmp_path / "clone")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    recipe = replace(Recipe(**TINY), output="out", data="phantoms", labels=Recipe().labels)
+    network: dict[str, Any] = {"architecture": "plainunet", "encoder": "none", "decoder": {"depth": 1, "width": 4}}
+    recipe = Recipe(**{**TINY, **network, "size": 32}, output="out", data=str(disc_pairs))
     shown = subprocess.run(
         [*LAUNCH, "--num_processes", "1", str(clone / "train" / "train.py"), *flags(recipe)],
         cwd=elsewhere,
@@ -222,8 +188,7 @@ def test_accelerate_launches_the_default_data_from_a_bare_clone_and_any_folder(t
     assert shown.returncode == 0, shown.stderr
     assert "Saved the member out/member" in shown.stdout
     assert (clone / "medseg" / "__pycache__").is_dir(), "another medseg than the clone's was imported"
-    member = load_member(elsewhere / "out" / "member", device="cpu")
-    assert member.config.labels == Recipe().labels
+    assert load_member(elsewhere / "out" / "member", device="cpu").config.labels == recipe.labels
 
 
 def test_a_refusal_is_one_sentence_on_the_terminal(tmp_path: Path) -> None:
