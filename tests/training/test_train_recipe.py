@@ -221,4 +221,4 @@ def test_the_repository_comes_first_whatever_the_path_holds(tmp_path: Path) -> N
             check=False,
         )
         assert (shown.returncode, shown.stdout) == (1, "")
-        assert shown.stderr.startswith("error: recipe: epochs must be 1 or more")
+        assert shown.stderr.splitlines() == ["error: recipe: epochs must be 1 or more."]  # said once: no launcher's
