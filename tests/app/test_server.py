@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from tests.running_app import Server, running_server
 pytest.importorskip("gradio")
 
 from medseg.app.server.attempts import delay_s
-from medseg.app.server.guards import LeanState, trust_own_address
+from medseg.app.server.guards import LeanState, trust_own_address, without_message
 from medseg.app.server.settings import read_settings
 from medseg.app.state.openings import FULL, Openings
 from medseg.app.state.session import Session
@@ -297,6 +298,18 @@ def test_the_log_holds_no_body_no_name_and_no_path_of_a_visitor(server: Server, 
             httpx.get(f"{server.url}/gradio_api/{path}", timeout=60)
     assert CANARY not in server.said()
     assert "Traceback" not in server.said()
+
+
+@pytest.mark.parametrize("error", [None, ValueError(CANARY)])
+def test_what_libraries_log_is_its_place_alone(error: Exception | None) -> None:
+    exception = error and (type(error), error, None)
+    record = logging.LogRecord(
+        "root", logging.WARNING, "/a/session.py", 7, f"Refused {CANARY}: %s", (CANARY,), exception
+    )
+    said = without_message(record).getMessage()
+    assert said == ("root: ValueError at an unknown place" if error else "root: at session.py:7")
+    ours = logging.LogRecord("medseg.app", logging.WARNING, "/a/gate.py", 7, "Login refused, %d in a row", (4,), None)
+    assert without_message(ours).getMessage() == "Login refused, 4 in a row"
 
 
 # --- S8: names, headers, logins, settings

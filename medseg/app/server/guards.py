@@ -90,14 +90,17 @@ def _keep_messages_out_of_the_log() -> None:
     threading.excepthook = lambda failed: log.error("%s", place_of(failed.exc_value) if failed.exc_value else "?")
     make = logging.getLogRecordFactory()
 
-    def record_without_message(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
-        if record.exc_info and record.exc_info[1] is not None:
-            record.msg, record.args = f"{record.name}: {place_of(record.exc_info[1])}", ()
-            record.exc_info = None
-        return record
+    logging.setLogRecordFactory(lambda *args, **kwargs: without_message(make(*args, **kwargs)))
 
-    logging.setLogRecordFactory(record_without_message)
+
+def without_message(record: logging.LogRecord) -> logging.LogRecord:
+    """`record`, of an error with its place alone; and of a library that may repeat a request, as that of MCP does."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = f"{record.name}: {place_of(record.exc_info[1])}", ()
+        record.exc_info = None
+    elif not record.name.startswith(("medseg", "uvicorn")):
+        record.msg, record.args = f"{record.name}: at {record.filename}:{record.lineno}", ()
+    return record
 
 
 class VisitorStates(state_holder.StateHolder):
