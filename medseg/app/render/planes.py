@@ -39,9 +39,10 @@ BLENDED_HERE = ("STAPLE", "stacking")
 
 
 CODES = 1024
-"""In so many even steps of the log-odds probabilities travel; the middle of a step stands for all of it, so that they
-are off by 1/510 at most and their log-odds, as far as the geometric mean heeds them, by 1/134. A mask of any blend is
-then right but within 1/255 of the cut-off, and stays so by the coarser steps of `to_codes`."""
+"""In so many even steps of the log-odds probabilities travel; the middle of a step stands for all of it."""
+
+EXACT = 1 / 255
+"""By so much a blend of what travels is off at most: a mask is the library's but where it is so near to the cut-off."""
 
 FARTHEST = np.log(1 / NEAREST - 1)
 """Log-odds beyond it count as it does, as in the geometric mean."""
@@ -61,7 +62,7 @@ def to_codes(members: Stack) -> UInt16[np.ndarray, "M K h w"]:
     """In which of CODES steps each probability lies; one half begins a step, so a vote at 0.5 is exact.
 
     Where all members are near 0, or all near 1, no weights bring a pixel near one half, where alone log-odds must be
-    exact: there steps are coarser, as their lower bits are noise that does not pack. Where no member reaches 1/510 all
+    exact: there steps are coarser, as their lower bits are noise that does not pack. Where no member reaches EXACT all
     are 0, and likewise at 1: the browser leaves such pixels out.
     """
     codes = _code_of_bits().take(members.astype(np.float16).view(np.uint16))
@@ -74,12 +75,16 @@ def to_codes(members: Stack) -> UInt16[np.ndarray, "M K h w"]:
 
 @cache
 def _coarse_steps() -> tuple[UInt16[np.ndarray, "CODES"], UInt16[np.ndarray, "CODES"]]:
-    """By the code of a pixel's most probable member: the bits that its codes keep, and the middle of what they lose."""
+    """By the code of a pixel's most probable member: the bits that its codes keep, and the middle of what they lose.
+
+    A blend's log-odds are off by what each member's are, and its probability p by p (1 - p) times that.
+    """
     keeps, middle = np.full(CODES, 2**16 - 1, np.uint16), np.zeros(CODES, np.uint16)
-    for near, lost in ((0.1, 2), (0.03, 4)):
-        bound = int(code_of(np.array(near)))
+    for lost in range(1, 7):
+        off = (2 ** (lost - 1) + 0.5) * 2 * FARTHEST / CODES
+        bound = int(code_of((1 - np.sqrt(1 - 4 * EXACT / off)) / 2))
         keeps[:bound], middle[:bound] = 2**16 - 2**lost, 2 ** (lost - 1)
-    nothing = int(code_of(np.array(1 / 510)))
+    nothing = int(code_of(np.array(EXACT)))
     keeps[:nothing] = middle[:nothing] = 0
     return keeps, middle
 
