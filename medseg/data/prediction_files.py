@@ -49,10 +49,13 @@ def read_arrays(path: Path, labels: Sequence[str], image: Image) -> Read:
 
     An npz holds one array, or one named `probabilities` (as `medseg.export.npz` and nnU-Net write); `labels` in it
     name the axis. K + 1 classes are a softmax with the background first: every pixel goes to the greatest. Otherwise
-    a pixel counts from 0.5 on. Raises ReadError for other shapes, and values that are no probabilities.
+    a pixel counts from 0.5 on; whole numbers must be 0 and 1, a mask. Raises ReadError for other shapes, and values
+    that are no probabilities.
     """
     array, names = _load(path)
-    if array.dtype == bool:
+    if not array.size:
+        raise ReadError("The array is empty.")
+    if array.dtype == bool or (array.dtype.kind in "iu" and 0 <= array.min() <= array.max() <= 1):
         array = array.astype(np.float32)
     if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < -_SLACK or array.max() > 1 + _SLACK:
         raise ReadError("The array holds no probabilities between 0 and 1. Save it past the sigmoid or softmax.")
@@ -82,7 +85,9 @@ def _load(path: Path) -> tuple[np.ndarray, list[str]]:
             labels = [str(label) for label in np.atleast_1d(content["labels"])] if "labels" in content.files else []
             array = content[names[0]]
             return array, labels
-    except (OSError, ValueError, KeyError, IndexError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, KeyError, IndexError, MemoryError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         raise ReadError(f"This is no file of NumPy's that can be read ({type(error).__name__}).") from None
 
 
@@ -156,7 +161,7 @@ def read_segmentation(path: Path) -> Segmentation:
             raise ReadError("The segmentation is compressed. Save it as Explicit VR Little Endian.")
         names = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in seg.SegmentSequence}
         segmentation = Segmentation(
-            names, kind=str(seg.SegmentationType), most=int(seg.get("MaximumFractionalValue", 1))
+            names, kind=str(seg.SegmentationType), most=max(int(seg.get("MaximumFractionalValue", 1)), 1)
         )
         segmentation.planes = _unpacked(seg)
         for index, (number, place) in enumerate(_references(seg)):

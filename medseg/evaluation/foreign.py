@@ -39,7 +39,7 @@ def evaluate_predictions(
     if len({*names, EMPTY, PRIOR}) < len(names) + 2 or not all(names):
         raise InputError(f"Predictions need names of their own, none of them {EMPTY} or {PRIOR}.")
     scoring = Scoring(labels, training, names)
-    scored: list[Sample] = []
+    scored: dict[int, Sample] = {}
     refused: list[str] = []
     for index, sample in enumerate(samples):
         if all(index in foreign.readers for foreign in predictions):
@@ -52,7 +52,7 @@ def evaluate_predictions(
                     truth,
                     ((n, foreign.probabilities, foreign.masks) for n, foreign in zip(names, read, strict=True)),
                 )
-                scored.append(sample)
+                scored[index] = sample
         progress(index + 1, len(samples))
     if not scored:
         raise InputError(f"No image has a readable prediction of every model. {' '.join(refused[:3])}")
@@ -65,10 +65,10 @@ def evaluate_predictions(
         "contributions": {},
         "doubts": [note for foreign in predictions for note in foreign.notes],
     }
-    absent = [sample.image.name for sample in samples if sample not in scored]
+    absent = [sample.image.name for index, sample in enumerate(samples) if index not in scored]
     report["doubts"] += map(str, left_out("images that not every model has a readable prediction for", absent))
     report["doubts"] += refused
-    return scoring.result(report, names if len(names) > 1 else []), scored
+    return scoring.result(report, names if len(names) > 1 else []), [*scored.values()]
 
 
 def _read(predictions: Sequence[Predictions], index: int, image: Image, refused: list[str]) -> list[Read]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medseg.data.layouts.tables import read_rows
 from medseg.data.listing import stem_of
 from medseg.data.manifest import Sample, read_json
 from medseg.errors import InputError
@@ -21,27 +21,34 @@ MOST_GROUPS = 6
 """Distinct numbers in a column; with more, its values are cut into thirds."""
 
 PERMUTATIONS = 1000
+_UNKNOWN = {"", "nan", "na", "n/a", "#n/a", "null", "-", "?", "unknown"}
 
 
 def read_groups(samples: Sequence[Sample], column: str, place: Path) -> list[str | None]:
     """The group of each sample: what the `column` says of it in a csv or in medseg's manifest, at `place`; None where
     nothing is said.
 
-    A row belongs to a sample by its file name, with or without ending and folders, else by its case. Numbers of more
-    than MOST_GROUPS values become thirds. Raises InputError where the column is not there, or no row matches.
+    A row belongs to a sample by its file name, with or without ending and folders, or by its case: by that column which
+    names the most samples, so that an age of 7 is no image 7. What two rows say otherwise is as unknown as what none
+    says. Numbers of more than MOST_GROUPS values become thirds. Raises InputError where the column is not there, or no
+    row matches.
     """
     rows = _rows(place)
     if not any(column in row for row in rows):
         names = ", ".join(dict.fromkeys(name for row in rows for name in row))
         raise InputError(f"{place.name} has no column {column!r}; there are {names or 'none'}.")
-    values: dict[str, str] = {}
+    said: dict[str, dict[str, set[str]]] = {}
     for row in rows:
-        if said := str(row.get(column, "")).strip():
-            values |= {key: said for name, cell in row.items() if name != column and (key := _key(cell))}
-    groups = [next((values[key] for key in _keys(sample) if key in values), None) for sample in samples]
-    if not any(groups):
+        value = "" if row.get(column) is None else str(row[column]).strip()  # of a short row None
+        if value.casefold() not in _UNKNOWN:
+            for name, cell in row.items():
+                if name != column and (key := _key(cell)):
+                    said.setdefault(name, {}).setdefault(key, set()).add(value)
+    tried = [[table.get(key(sample), set()) for sample in samples] for key in _KEYS for table in said.values()]
+    values = max(tried, key=lambda of: sum(map(bool, of)), default=[])
+    if not any(values):
         raise InputError(f"{place.name} names none of the images, nor their cases, beside its column {column!r}.")
-    return _in_thirds(groups)
+    return _in_thirds([next(iter(of)) if len(of) == 1 else None for of in values])
 
 
 def place_of(data: Path, column: str) -> Path:
@@ -58,9 +65,7 @@ def _rows(place: Path) -> list[Mapping[str, Any]]:
     try:
         if place.suffix.lower() == ".json":
             return [entry for entry in read_json(place)["samples"] if isinstance(entry, dict)]
-        text = place.read_bytes().decode("utf-8-sig", errors="replace")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        return list(csv.DictReader(io.StringIO(text), delimiter=separator))
+        return [*read_rows(place)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         raise InputError(f"{place} is neither a csv nor a manifest: name one with --groups.") from None
 
@@ -69,17 +74,20 @@ def _key(cell: Any) -> str:
     return stem_of(Path(str(cell).replace("\\", "/"))).casefold() if isinstance(cell, str | int) else ""
 
 
-def _keys(sample: Sample) -> list[str]:
-    return [_key(sample.image.name), sample.case.casefold(), _key(sample.case)]
+_KEYS: tuple[Callable[[Sample], str], ...] = (
+    lambda sample: _key(sample.image.name),
+    lambda sample: sample.case.casefold(),
+    lambda sample: _key(sample.case),
+)
 
 
 def _in_thirds(groups: Sequence[str | None]) -> list[str | None]:
     try:
-        numbers = [None if group is None else float(group) for group in groups]
+        numbers = [None if group is None else float(group.replace(",", ".")) for group in groups]
     except ValueError:
         return list(groups)
     there = np.array([number for number in numbers if number is not None])
-    if len(np.unique(there)) <= MOST_GROUPS:
+    if len(np.unique(there)) <= MOST_GROUPS or not np.isfinite(there).all():
         return list(groups)
     low, high = np.quantile(there, [1 / 3, 2 / 3])
     names = (f"up to {low:g}", f"up to {high:g}", f"above {high:g}")
@@ -146,10 +154,20 @@ def _means_of(dice: np.ndarray, group: np.ndarray, number: int) -> np.ndarray:
 
 
 def _permuted(dice: np.ndarray, group: np.ndarray, cases: Sequence[str], gap: float) -> float:
-    """How often groups dealt anew to the cases have means that differ by `gap` or more."""
+    """How often groups dealt anew have means that differ by `gap` or more: dealt to the cases, or where a case has
+    images of several groups, within each case."""
     _, first, case_of = np.unique(np.asarray(cases, str), return_index=True, return_inverse=True)
     rng, number = np.random.default_rng(0), int(group.max()) + 1
     of_case = group[first]
-    dealt = (rng.permutation(of_case)[case_of] for _ in range(PERMUTATIONS))
-    reached = sum(np.ptp(_means_of(dice, each, number)) >= gap - 1e-12 for each in dealt)
+    apart = [np.flatnonzero(case_of == case) for case in range(len(first))] if (of_case[case_of] != group).any() else []
+
+    def dealt() -> np.ndarray:
+        if not apart:
+            return np.asarray(rng.permutation(of_case)[case_of])
+        again = group.copy()
+        for images in apart:
+            again[images] = rng.permutation(group[images])
+        return again
+
+    reached = sum(np.ptp(_means_of(dice, dealt(), number)) >= gap - 1e-12 for _ in range(PERMUTATIONS))
     return float((reached + 1) / (PERMUTATIONS + 1))

@@ -100,13 +100,19 @@ def absolute(samples: list[Sample], folder: Path) -> Path:
     return runs(samples, folder, "absolute")
 
 
+def of_excel(samples: list[Sample], folder: Path) -> Path:
+    path = runs(samples, folder)
+    path.write_text(path.read_text().replace(",", ";"), "utf-16")
+    return path
+
+
 def dice(place: Path, samples: list[Sample], data: Path | None = None) -> list[float]:
     opened = open_predictions("a", place, samples, ["disc"], data)
     found, _ = evaluate_predictions([opened], samples, [], ["disc"])
     return [one["dice"] for one in found.scores.scores["a"]["disc"]]
 
 
-@pytest.mark.parametrize("form", [png, npz, softmax, grey, coco, results, runs, absolute])
+@pytest.mark.parametrize("form", [png, npz, softmax, grey, coco, results, runs, absolute, of_excel])
 def test_every_form_gives_the_scores_of_its_masks(form, samples: list[Sample], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     wanted = [confusion(shifted(one)[0], one.read(["disc"])[1][0]).dice for one in samples]
     assert dice(form(samples, tmp_path / "a"), samples, tmp_path / "data") == pytest.approx(wanted)
@@ -173,6 +179,8 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> N
         (np.full((48, 64), np.nan), "no probabilities between 0 and 1"),
         (np.zeros((3, 48, 64)), "3 × 48 × 64; for 1 labels"),
         (np.zeros((64, 48)), "64 × 48; for 1 labels"),
+        (np.zeros((0, 48, 64)), "The array is empty"),
+        (np.full((48, 64), 255, np.uint8), "no probabilities between 0 and 1"),
     ],
 )
 def test_arrays_that_are_no_probabilities_are_refused(
@@ -182,6 +190,23 @@ def test_arrays_that_are_no_probabilities_are_refused(
     np.save(tmp_path / "a" / "case00.npy", content)
     opened = open_predictions("a", tmp_path / "a", samples, ["disc"])
     with pytest.raises(ReadError, match=f"a: case00.npy: .*{sentence}"):
+        opened.read(0, samples[0].read_image())
+
+
+def test_an_array_of_whole_zeros_and_ones_is_a_mask(samples: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    mask = np.arange(48 * 64).reshape(48, 64) % 3 == 0
+    np.save(tmp_path / "a" / "case00.npy", mask.astype(np.uint8))
+    opened = open_predictions("a", tmp_path / "a", samples, ["disc"])
+    np.testing.assert_array_equal(opened.read(0, samples[0].read_image()).masks[0], mask)
+
+
+@pytest.mark.parametrize("name", ["case00.npy", "case00.npz"])
+def test_an_empty_file_is_refused(name: str, samples: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).touch()
+    opened = open_predictions("a", tmp_path / "a", samples, ["disc"])
+    with pytest.raises(ReadError, match="no file of NumPy's that can be read"):
         opened.read(0, samples[0].read_image())
 
 

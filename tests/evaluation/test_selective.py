@@ -1,5 +1,6 @@
 """Risk and coverage by hand, and groups with their gap."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,37 @@ def test_groups_come_from_a_table_by_image_or_by_case(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"samples": [{"image": "i0.png", "mask": "", "scanner": "A"}]}')
     assert read_groups(samples_of(2), "scanner", tmp_path / "m.json") == ["A", None]
     assert place_of(tmp_path, "sex") == tmp_path / "by_case.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("age,name,sex\n1,i0,f\n0,i1,m\n2,i2,m\n", ["f", "m", "m"]),  # an age is no image's number
+        ("image,sex\ni0,f\ni1,NaN\ni2\n", ["f", None, None]),  # unknown, and a row that is too short
+        ("image,sex\ni0,f\ni0,m\ni2,m\n", [None, None, "m"]),  # two rows that say otherwise
+        ("image\tsex\ni0\tf\ni1\tm\n", ["f", "m", None]),
+    ],
+)
+def test_odd_tables_give_the_right_group_or_none(text: str, groups: list[str | None], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    samples = [replace(sample, case=str(index)) for index, sample in enumerate(samples_of(3))]
+    assert read_groups(samples, "sex", tmp_path / "t.csv") == groups
+
+
+def test_a_table_of_excel_with_decimal_commas_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Image;Grösse\n" + "".join(f"i{i};{i},5\n" for i in range(9)), "utf-16")
+    groups = read_groups(samples_of(9), "Grösse", tmp_path / "t.csv")
+    assert groups[0] == "up to 3.16667"
+
+
+def test_groups_that_differ_within_cases_are_dealt_within_them() -> None:
+    """Every case has an image of either group, the second far worse; dealt to cases, one group would vanish."""
+    dice = [0.9, 0.1] * 12
+    cases = [f"c{i // 2}" for i in range(24)]
+    found = summarise_groups(scored(dice, cases), ["model"], ["x", "y"] * 12)["labels"]["a"]["model"]["gap"]
+    assert found["p"] < 0.01
+    alike = summarise_groups(scored([0.9] * 24, cases), ["model"], ["x", "y"] * 12)["labels"]["a"]["model"]["gap"]
+    assert alike["p"] == 1
 
 
 def test_many_numbers_are_cut_into_thirds(tmp_path: Path) -> None:

@@ -13,10 +13,15 @@ csv.field_size_limit(2**31 - 1)  # polygons and run lengths are longer than Pyth
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a csv file, column names without the spaces around them."""
+    """The rows of a csv file (comma, semicolon or tab; UTF-8 or Excel's UTF-16), column names without the spaces around
+    them."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
-        for row in csv.DictReader(file):
+    with opener(path, "rb") as file:
+        encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    with opener(path, "rt", encoding=encoding, errors="replace", newline="") as file:
+        separator = max(",;\t", key=file.readline().count)
+        file.seek(0)
+        for row in csv.DictReader(file, delimiter=separator):
             yield {(name or "").strip(): value for name, value in row.items()}
 
 
