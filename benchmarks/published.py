@@ -1,12 +1,13 @@
-"""What is published of the embedded ensembles, made anew by one command: scores.json and cards beside the weights, and
-the rows of the tables in README.md and docs/results.md.
+"""What is published of the embedded ensembles, made anew by one command: the record of the fit in ensemble.json,
+scores.json and cards beside the weights, and the rows of the tables in README.md and docs/results.md.
 
-    python benchmarks/published.py ../shared/data [polyp brain chest] [--tta] [--robustness N]
+    python benchmarks/published.py ../shared/data [polyp brain chest] [--only fit | scores] [--tta]
 
-Runs `medseg evaluate FAMILY DATA` on each test split (with --tta averaged over flips too), puts scores.json into the
-family's folder, writes its cards and prints the rows; trust and the other centre's rows are printed by the commands
-that docs/results.md names. The five folds of the chest are trained by `medseg folds` and stay as they are. With
---robustness N also what damage costs on N images of each test split or a few less, spread evenly over it.
+Fits the members on the validation split as `medseg fit` does, and says what changed; other weights or thresholds than
+those that ship are said and not written, since masks, calibration and scores rest on them. Then runs `medseg evaluate
+FAMILY DATA` on each test split (with --tta averaged over flips too), puts scores.json into the family's folder, writes
+its cards and prints the rows; trust and the other centre's rows are printed by the commands that docs/results.md names.
+The five folds of the chest are trained by `medseg folds` and stay as they are.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
+from medseg import schema
 from medseg.__main__ import main as medseg
 from medseg.cards.folder import write_cards
-from medseg.data.samples import load_data, select
+from medseg.data.samples import Sample, load_data, select
 from medseg.evaluation.evaluate import ENSEMBLE, EQUAL
-from medseg.evaluation.robustness import robustness
+from medseg.fitting.fit import fit
+from medseg.fitting.observations import Observations, observe
 from medseg.inference.ensemble import Ensemble
-from medseg.report.evaluation_table import baseline_of, robustness_table
+from medseg.report.evaluation_table import baseline_of
+from medseg.scores import Fitted
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = {
@@ -42,6 +46,44 @@ KINDS = {
     "Dice per image with a finding": "per_image_positives",
     "Dice per case": "per_case_all",
 }
+
+
+def refit(family: str, data: Path) -> None:
+    """The record of the family's fit, into its ensemble.json; prints what changed."""
+    folder = ROOT / "assets" / "ensembles" / family
+    ensemble = Ensemble.from_pretrained(folder)
+    samples = split_of(family, data, "val")
+    found = fit(Observations.of(observe(ensemble.members, samples)))
+    before = ensemble.config.fitted
+    if before is None:
+        raise SystemExit(f"{folder} has no record of a fit.")
+    after = found.record(ensemble.names, samples, before.data, before.chosen)
+    print("\n".join(changes(family, before, after)), flush=True)
+    choice = found.choice(after.chosen)
+    shipped = ([member.weight for member in ensemble.config.members], ensemble.config.threshold)
+    if ([*choice.written], choice.threshold) != shipped or after.recommended != after.chosen:
+        print(f"{family}: recommended are the {after.recommended} weights; shipped stay {before.chosen}, {shipped}.")
+    schema.dump(replace(ensemble.config, fitted=after), folder / "ensemble.json")
+
+
+def changes(family: str, before: Fitted, after: Fitted) -> Iterator[str]:
+    """A line for each figure of the nested estimate, before and after."""
+    yield f"\n| {family}, validation, n = {after.equal.n} | before | now |\n|---|---|---|"
+    for name in ("best_single", "equal", "fitted", "over_best_single", "over_equal", "single_over_equal"):
+        cells = []
+        for record in (before, after):
+            figure = getattr(record.nested, name, None)
+            sign = "+" if "over" in name else ""
+            cells.append("–" if figure is None else cell(vars(figure) | {"mean": figure.value}, sign))
+        words = name.replace("_over_", " − ").replace("over_", "fitted − ").replace("_", " ")
+        yield f"| {words} | {' | '.join(cells)} |"
+    yield f"| recommended | {before.recommended} | {after.recommended} |"
+
+
+def split_of(family: str, data: Path, split: str) -> list[Sample]:
+    place, labels = DATA[family]
+    chosen = {name: rule.split(",") for name, _, rule in (label.partition("=") for label in labels)}
+    return select(load_data(data / place, labels=chosen or None).samples, split)
 
 
 def remake(family: str, data: Path, tta: bool) -> None:
@@ -68,44 +110,30 @@ def rows(report: dict[str, Any], single: str) -> list[str]:
                 continue
             gain = report["differences"][f"{ENSEMBLE} − {single}"][label] if kind == "per_image_all" else None
             cells = [f"{baseline_of({row: each['mean'] for row, each in of.items()}):.3f}"]
-            cells += [_cell(of[row]) for row in (single, EQUAL, ENSEMBLE)]
-            lines.append(f"| {label}, n = {of[ENSEMBLE]['n']} | {words} | {' | '.join([*cells, _cell(gain, '+')])} |")
+            cells += [cell(of[row]) for row in (single, EQUAL, ENSEMBLE)]
+            lines.append(f"| {label}, n = {of[ENSEMBLE]['n']} | {words} | {' | '.join([*cells, cell(gain, '+')])} |")
     return lines
 
 
-def _cell(estimate: dict[str, Any] | None, sign: str = "") -> str:
+def cell(estimate: dict[str, Any] | None, sign: str = "") -> str:
     if estimate is None:
         return ""
     mean, low, high = ("–" if v is None else f"{v:{sign}.3f}" for v in (estimate[k] for k in ("mean", "low", "high")))
     return f"{mean} [{low}, {high}]".replace("-", "−")
 
 
-def damage(family: str, data: Path, number: int) -> None:
-    """What damage costs on `number` images of the family's test split, every n-th of them."""
-    place, labels = DATA[family]
-    chosen = {name: rule.split(",") for name, _, rule in (label.partition("=") for label in labels)}
-    samples = select(load_data(data / place, labels=chosen or None).samples, "test")
-    every = samples[:: -(-len(samples) // number)]
-    with tqdm(total=len(every), desc="damaging", disable=not sys.stderr.isatty()) as bar:
-        ensemble = Ensemble.from_pretrained(ROOT / "assets" / "ensembles" / family)
-        report = robustness(ensemble, every, progress=lambda done, total: bar.update())
-    print(f"\n{family}: {len(every)} of {len(samples)} test images\n")
-    print("\n\n".join(robustness_table({"robustness": report})), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder of the data sets")
     parser.add_argument("families", nargs="*", default=[*DATA], metavar="FAMILY", help="default: all three")
+    parser.add_argument("--only", choices=("fit", "scores"), help="default: both")
     parser.add_argument("--tta", action="store_true", help="average over flips too: five times the work")
-    parser.add_argument("--robustness", type=int, default=0, metavar="N", help="damage N images too (default: none)")
-    parser.add_argument("--no-scores", action="store_true", help="robustness alone")
     options = parser.parse_args()
     for family in options.families:
-        if not options.no_scores:
+        if options.only != "scores":
+            refit(family, options.data)
+        if options.only != "fit":
             remake(family, options.data, options.tta)
-        if options.robustness:
-            damage(family, options.data, options.robustness)
 
 
 if __name__ == "__main__":

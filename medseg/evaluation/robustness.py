@@ -108,35 +108,60 @@ def damaged(image: Image, truth: Masks, kind: str, strength: float) -> tuple[Ima
     return replace(image, pixels=pixels), truth
 
 
+PerDamage = dict[str, dict[str, dict[str, float]]]
+"""Of one image: {kind: {strength: {row: Dice}}}."""
+
+
 def robustness(
     ensemble: Ensemble, samples: Sequence[Sample], *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Any]:
-    """{"protocol", "kinds": {kind: {strength: {"rows": {row: estimate}, "gain": estimate}}}} of every member, equal
-    weights and the ensemble: the mean over images of the mean Dice over labels.
-
-    The kind NONE, of strength "0", is no damage. `gain` is the ensemble's Dice minus that of the member that was best
-    alone when weights were chosen (where none were: of the best here without damage), paired by image. Every network
-    runs 46 times for an image.
-    """
-    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    """`summary` of `under_damage` of every sample."""
+    every = []
     for done, sample in enumerate(samples, start=1):
-        image, truth = sample.read(ensemble.config.labels)
-        for kind, strength, (worse, moved) in _variants(image, truth):
-            rows = values.setdefault((kind, strength), {})
-            for row, masks in _masks(ensemble, worse):
-                rows.setdefault(row, []).append(float(dice(masks, moved).mean()))
-            ensemble.forget(worse)
+        every.append(under_damage(ensemble, sample))
         progress(done, len(samples))
-    cases = [sample.case for sample in samples]
-    single = _best_single(ensemble, values[NONE, "0"])
-    kinds: dict[str, dict[str, Any]] = {}
-    for (kind, strength), rows in values.items():
-        kinds.setdefault(kind, {})[strength] = {
-            "rows": {row: plain_estimate(mean_interval(each, cases)) for row, each in rows.items()},
-            "gain": plain_estimate(difference_interval(rows[ENSEMBLE], rows[single], cases)),
-        }
-    protocol = f"mean Dice per image and label, n = {len(samples)}; gain: {ENSEMBLE} − {single}, paired by image"
-    return {"protocol": protocol, "kinds": kinds}
+    return summary(ensemble, every, [sample.case for sample in samples])
+
+
+def under_damage(ensemble: Ensemble, sample: Sample) -> PerDamage:
+    """The mean Dice over labels of every member, equal weights and the ensemble. The kind NONE, of strength "0", is no
+    damage. Every network runs 46 times."""
+    image, truth = sample.read(ensemble.config.labels)
+    result: PerDamage = {}
+    for kind, strength, (worse, moved) in _variants(image, truth):
+        of = {row: float(dice(masks, moved).mean()) for row, masks in _masks(ensemble, worse)}
+        result.setdefault(kind, {})[strength] = of
+        ensemble.forget(worse)
+    return result
+
+
+def summary(ensemble: Ensemble, every: Sequence[PerDamage], cases: Sequence[str]) -> dict[str, Any]:
+    """{"protocol", "kinds": {kind: {strength: {"rows": {row: estimate}, "gain": estimate}}}, "mean": {kind: the same}}
+    over the images of these `cases`, "mean" over the five strengths of a kind.
+
+    `gain` is the ensemble's Dice minus that of the member that was best alone when weights were chosen (where none
+    were: of the best here without damage), paired by image.
+    """
+    single = _best_single(ensemble, [image[NONE]["0"] for image in every])
+
+    def estimates(of: Sequence[dict[str, float]]) -> dict[str, Any]:
+        rows = {row: [values[row] for values in of] for row in of[0]}
+        means = {row: plain_estimate(mean_interval(values, cases)) for row, values in rows.items()}
+        return {
+            "rows": means, "gain": plain_estimate(difference_interval(rows[ENSEMBLE], rows[single], cases))
+        }  # fmt: skip
+
+    kinds = {
+        kind: {strength: estimates([image[kind][strength] for image in every]) for strength in every[0][kind]}
+        for kind in every[0]
+    }
+    means = {kind: estimates([_mean([*image[kind].values()]) for image in every]) for kind in every[0]}
+    protocol = f"mean Dice per image and label, n = {len(every)}; gain: {ENSEMBLE} − {single}, paired by image"
+    return {"protocol": protocol, "kinds": kinds, "mean": means}
+
+
+def _mean(strengths: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {row: float(np.mean([values[row] for values in strengths])) for row in strengths[0]}
 
 
 def _variants(image: Image, truth: Masks) -> Iterator[tuple[str, str, tuple[Image, Masks]]]:
@@ -154,8 +179,8 @@ def _masks(ensemble: Ensemble, image: Image) -> Iterator[tuple[str, Masks]]:
     yield ENSEMBLE, prediction.masks
 
 
-def _best_single(ensemble: Ensemble, rows: dict[str, list[float]]) -> str:
+def _best_single(ensemble: Ensemble, clean: Sequence[dict[str, float]]) -> str:
     fitted = ensemble.config.fitted
-    if fitted is not None and fitted.best_single_member in rows:
+    if fitted is not None and fitted.best_single_member in clean[0]:
         return fitted.best_single_member
-    return max(ensemble.names, key=lambda name: float(np.mean(rows[name])))
+    return max(ensemble.names, key=_mean(clean).__getitem__)
