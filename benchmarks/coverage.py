@@ -1,47 +1,38 @@
 """How often 95 % intervals hold the truth, and what recommendations cost.
 
-    python benchmarks/coverage.py [means | nested]
+    python benchmarks/coverage.py means | nested | table
 
 means: Dice-like values, most near 0.9 and a share that failed, by case; `mean_interval` against the mean they are drawn
 with. nested: whole fits on drawn images; the nested estimate of each contender and each difference, against the score
 on 3,000 other images of the weights and threshold chosen on all of the images; and how often the recommended ones are
 worse than the best single member by more than 0.02. Kinds: members equally good; one broken; one slightly or far ahead;
-two good and the rest poor; graded. Five members are fitted greedily: their grid takes four times as long. The rule and
-the width of the intervals were chosen on the data sets from 1000 on (`--first 1000`); others are the test.
+two good and the rest poor; graded. Every set is a line in --state, and a stopped run goes on; table writes the figures
+into docs/results.md. Rule and widths were chosen on data sets from 1000 on (`--first 1000`); those reported are others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from medseg.fitting.baseline import prior_counts
-from medseg.fitting.fit import Choice, fit
-from medseg.fitting.histogram import to_histograms
-from medseg.fitting.observations import Observations
+from benchmarks.drawn import SPREAD, Lines, draw, worth
+from benchmarks.section import write_section
+from medseg.fitting.fit import Choice, Fit, fit
 from medseg.intervals import mean_interval
-from medseg.scores import Score
+from medseg.scores import Contender, Score
 
-PIXELS, OTHERS = 64, 3000
-SPREAD: dict[str, tuple[float | None, ...]] = {
-    "equal": (0.06,) * 5,
-    "broken": (None, 0.06, 0.06, 0.06, 0.06),
-    "dominant": (0.05, 0.16, 0.16, 0.16, 0.16),
-    "far ahead": (0.05, 0.5, 0.5, 0.5, 0.5),
-    "two good": (0.05, 0.05, 0.5, 0.5, 0.5),
-    "graded": (0.05, 0.07, 0.09, 0.11, 0.13),
-}
-"""How far each member is off, in lengths of the line that an image is; None answers at random."""
-
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 LOSS = 0.02
-Images = tuple[np.ndarray, np.ndarray]
 
 
 def values(rng: np.random.Generator, cases: int, failures: float, most: int) -> tuple[list[float], list[str]]:
@@ -76,106 +67,130 @@ def _means(cases: int, failures: float, most: int, sets: int) -> tuple[float, fl
     return float(((low <= true) & (true <= high)).mean()), float((low > true).mean()), float((high - low).mean())
 
 
-def draw(rng: np.random.Generator, kind: str, members: int, images: int) -> Images:
-    """Probabilities (images, members, PIXELS) and truth (images, PIXELS): a segment of a line, found more or less."""
-    line = np.linspace(-1, 1, PIXELS)
-    margin = rng.uniform(0.15, 0.45, (images, 1)) - np.abs(line - rng.uniform(-0.5, 0.5, (images, 1)))
-    hopeless, shared = rng.random((images, 1)) < 0.07, rng.normal(0, 0.04, (images, 1))
-    stack = [_member(rng, margin, hopeless, shared, spread) for spread in SPREAD[kind][:members]]
-    return np.stack(stack, axis=1).astype(np.float16), margin >= 0
+@dataclass(frozen=True)
+class Cell:
+    """Data sets of one kind."""
+
+    members: int
+    kind: str
+    images: int
 
 
-def _member(
-    rng: np.random.Generator, margin: np.ndarray, hopeless: np.ndarray, shared: np.ndarray, spread: float | None
-) -> np.ndarray:
-    if spread is None:
-        return rng.random(margin.shape)
-    images = len(margin)
-    failed = hopeless | (rng.random((images, 1)) < 0.03 + 0.6 * spread)
-    near = margin + shared + rng.normal(0, spread, (images, 1)) + 0.05 * rng.normal(size=margin.shape)
-    missed = 0.3 * margin - np.abs(rng.normal(0.1, 0.1, (images, 1)))
-    return np.asarray(1 / (1 + np.exp(-12 * np.where(failed, missed, near))))
+def nested(cells: Sequence[Cell], numbers: range, state: Path) -> None:
+    """Fits that are not in `state` yet: the first of every cell, then the second …, a line for each."""
+    done = {(one["members"], one["kind"], one["images"], one["number"]) for one in sets(state)}
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with state.open("a", encoding="utf-8") as stream:
+        for number, cell in product(numbers, cells):
+            if (*vars(cell).values(), number) not in done:
+                line = {**vars(cell), "number": number, **figures(cell, number)}
+                stream.write(json.dumps(line) + "\n")
+                stream.flush()
 
 
-def observed(images: Images) -> Observations:
-    stack, truth = images
-    histograms = tuple(
-        to_histograms(s[:, None, None], t[None, None], "binary") for s, t in zip(stack, truth, strict=True)
-    )
-    cases = tuple(map(str, range(len(truth))))
-    return Observations(histograms, prior_counts(truth[:, None, None], cases), cases, "val", "binary")
+def sets(state: Path) -> list[dict[str, Any]]:
+    lines = state.read_text(encoding="utf-8").splitlines() if state.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may leave half a line
 
 
-@cache
-def others(kind: str, members: int) -> Images:
-    return draw(np.random.default_rng(99), kind, members, OTHERS)
+def figures(cell: Cell, number: int) -> dict[str, Any]:
+    """Of one drawn data set: each nested figure with its interval, error and truth; what is recommended; and by how
+    much it is worse than the best single member."""
+    rng = np.random.default_rng((number, cell.images, cell.members, [*SPREAD].index(cell.kind)))
+    chosen = fit(Lines.drawn(draw(rng, cell.kind, cell.members, cell.images)))
+    true = {name: _worth(cell, chosen.choice(name)) for name in SHARED}
+    best = max(worth(cell.kind, cell.members, tuple(row), 0.5) for row in np.eye(cell.members).tolist())
+    return {
+        "figures": {name: [s.value, s.low, s.high, s.error, value] for name, s, value in _pairs(chosen, true)},
+        "worth": true,
+        "recommended": chosen.recommended,
+        "lost": best - true[chosen.recommended],
+    }
 
 
-@cache
-def worth(kind: str, members: int, weights: tuple[float, ...], threshold: float) -> float:
-    """Mean Dice of the weights on images that nothing was chosen on."""
-    stack, truth = others(kind, members)
-    blended = np.tensordot(np.array(weights, np.float32), stack.astype(np.float32), axes=(0, 1))
-    marked = blended >= np.float32(threshold)
-    return float(np.mean(2 * (marked & truth).sum(axis=1) / np.maximum(marked.sum(axis=1) + truth.sum(axis=1), 1)))
+SHARED: tuple[Contender, ...] = ("best single", "equal", "fitted")
 
 
-def nested(sets: int, numbers: Sequence[int], first: int) -> None:
-    heads = ("members", "kind", "images", "single", "equal", "fitted", "fitted − single", "fitted − equal")
-    print("|", " | ".join((*heads, "single − equal", "lost")), "|")
-    print("|---" * 10 + "|")
-    lost = total = 0
-    least = [1.0] * 6
-    for members in numbers:
-        for kind in SPREAD:
-            for images in (12, 30, 100):
-                rows = [_fitted(kind, members, images, seed) for seed in range(first, first + sets)]
-                held = np.mean([row[0] for row in rows], axis=0)
-                losses = sum(row[1] > LOSS for row in rows)
-                lost, total = lost + losses, total + sets
-                least = np.minimum(least, held).tolist()
-                cells = " | ".join(f"{share:.3f}" for share in held)
-                print(f"| {members} | {kind} | {images} | {cells} | {losses} |", flush=True)
-    print(f"| least | | | {' | '.join(f'{share:.3f}' for share in least)} | {lost} of {total} |")
+def _worth(cell: Cell, choice: Choice) -> float:
+    return worth(cell.kind, cell.members, tuple(map(float, choice.weights)), choice.threshold)  # type: ignore[arg-type]
 
 
-def _fitted(kind: str, members: int, images: int, seed: int) -> tuple[list[bool], float]:
-    """Whether each interval of the nested estimate holds, and by how much the recommended weights are worse than the
-    best single member."""
-    images_of = draw(np.random.default_rng((seed, images, members)), kind, members, images)
-    chosen = fit(observed(images_of), method="greedy" if members == 5 else "grid")
-    nested = chosen.nested
-    if nested is None or nested.single_over_equal is None:
-        raise SystemExit(f"{images} images are too few for a nested estimate.")
-
-    def true(choice: Choice) -> float:
-        return worth(kind, members, tuple(map(float, choice.weights)), choice.threshold)  # type: ignore[arg-type]
-
-    single, equal, fitted = (true(chosen.choice(name)) for name in ("best single", "equal", "fitted"))
-    pairs = [(nested.best_single, single), (nested.equal, equal), (nested.fitted, fitted)]
-    pairs += [(nested.over_best_single, fitted - single), (nested.over_equal, fitted - equal)]
-    pairs += [(nested.single_over_equal, single - equal)]
-    best = max(worth(kind, members, tuple(row), 0.5) for row in np.eye(members).tolist())
-    return [_holds(score, value) for score, value in pairs], best - true(chosen.choice(chosen.recommended))
+def _pairs(chosen: Fit, true: dict[Contender, float]) -> list[tuple[str, Score, float]]:
+    """Each figure of the nested estimate with what it estimates."""
+    of = chosen.nested
+    if of is None or of.single_over_equal is None:
+        raise SystemExit("Too few images for a nested estimate.")
+    single, equal, fitted = true.values()
+    return [
+        ("single", of.best_single, single),
+        ("equal", of.equal, equal),
+        ("fitted", of.fitted, fitted),
+        ("fitted − single", of.over_best_single, fitted - single),
+        ("fitted − equal", of.over_equal, fitted - equal),
+        ("single − equal", of.single_over_equal, single - equal),
+    ]
 
 
-def _holds(score: Score, value: float) -> bool:
-    return score.low is not None and score.high is not None and score.low - 1e-9 <= value <= score.high + 1e-9
+def table(every: Sequence[dict[str, Any]]) -> str:
+    """The share of intervals that hold, and the losses, of each cell in Markdown."""
+    names = [*every[0]["figures"]]
+    heads = ["members", "kind", "images", "sets", *names, "lost", "mean gain"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    by_cell: dict[Cell, list[dict[str, Any]]] = {}
+    for one in every:
+        by_cell.setdefault(Cell(one["members"], one["kind"], one["images"]), []).append(one)
+    held = {
+        cell: [np.mean([_holds(one["figures"][name]) for one in of]) for name in names] for cell, of in by_cell.items()
+    }
+    for cell, of in sorted(
+        by_cell.items(), key=lambda pair: (pair[0].members, [*SPREAD].index(pair[0].kind), pair[0].images)
+    ):
+        shares = " | ".join(f"{share:.3f}" for share in held[cell])
+        lines.append(
+            f"| {cell.members} | {cell.kind} | {cell.images} | {len(of)} | {shares} | {_lost(of)} | {_gain(of)} |"
+        )
+    shares = " | ".join(f"{share:.3f}" for share in np.min([*held.values()], axis=0))
+    lost = f"{_lost(every)} ({_lost(every) / len(every):.2%})"
+    lines.append(f"| least, and all sets | | | {len(every)} | {shares} | {lost} | {_gain(every)} |")
+    return "\n".join(lines)
+
+
+def _lost(of: Sequence[dict[str, Any]]) -> int:
+    return sum(one["lost"] > LOSS for one in of)
+
+
+def _gain(of: Sequence[dict[str, Any]]) -> str:
+    return f"{-np.mean([one['lost'] for one in of]):+.3f}"
+
+
+def _holds(figure: Sequence[float | None]) -> bool:
+    _, low, high, _, true = figure
+    return low is not None and high is not None and true is not None and low - 1e-9 <= true <= high + 1e-9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("means", "nested"), help="default: both")
+    parser.add_argument("part", choices=("means", "nested", "table"))
     parser.add_argument(
         "--sets", type=int, default=200, help="drawn data sets of each kind (default: 200; means: 5 times as many)"
     )
     parser.add_argument("--members", type=int, nargs="+", default=(3, 4, 5), help="of nested (default: 3 4 5)")
-    parser.add_argument("--first", type=int, default=20000, help="number of nested's first data set (default: 20000)")
+    parser.add_argument("--images", type=int, nargs="+", default=(12, 30, 100), help="of nested (default: 12 30 100)")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=SPREAD, default=[*SPREAD], help="of nested and table (default: all)"
+    )
+    parser.add_argument("--first", type=int, default=40000, help="number of nested's first data set (default: 40000)")
+    parser.add_argument("--state", type=Path, default=Path("runs/coverage.jsonl"), help="default: runs/coverage.jsonl")
     options = parser.parse_args()
-    if options.part != "nested":
+    if options.part == "means":
         means(5 * options.sets)
-    if options.part != "means":
-        nested(options.sets, options.members, options.first)
+    if options.part == "nested":
+        cells = [Cell(*each) for each in product(options.members, options.kinds, options.images)]
+        nested(cells, range(options.first, options.first + options.sets), options.state)
+    if options.part == "table":
+        text = table([one for one in sets(options.state) if one["kind"] in options.kinds])
+        print(text)
+        write_section(RESULTS, "python benchmarks/coverage.py table", text)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def refit(family: str, data: Path) -> None:
     if ([*choice.written], choice.threshold) != shipped or after.recommended != after.chosen:
         print(f"{family}: recommended are the {after.recommended} weights; shipped stay {before.chosen}, {shipped}.")
     schema.dump(replace(ensemble.config, fitted=after), folder / "ensemble.json")
+    write_cards(folder)
 
 
 def changes(family: str, before: Fitted, after: Fitted) -> Iterator[str]:

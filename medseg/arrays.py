@@ -33,5 +33,8 @@ Affine: TypeAlias = Float64[np.ndarray, "4 4"]
 Weight: TypeAlias = float | Sequence[float]
 """How much a member counts, >= 0: one number, or one for each label; `blend` alone normalises them."""
 
+Threshold: TypeAlias = float | tuple[float, ...]
+"""The probability from which a pixel counts, in (0, 1): one for all labels, or for each of several decided alone."""
+
 Spacing: TypeAlias = tuple[float, float]
 """(row, column) distance between pixel centres in millimetres."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from medseg.arrays import Threshold
 from medseg.errors import ConfigError
 from medseg.places import embedded_names
 from medseg.schema import cut, load, require
@@ -229,7 +230,7 @@ class EnsembleConfig:
     task: Task
     labels: tuple[str, ...]
     members: tuple[MemberReference, ...]
-    threshold: float = 0.5
+    threshold: Threshold = 0.5
     cleanup: Cleanup = field(default_factory=Cleanup)
     fitted: Fitted | None = None
     blend: Blend = "weighted mean"
@@ -251,7 +252,15 @@ class EnsembleConfig:
                 f"members: at least one weight must be above 0 for {name}",
             )
         require(self.blend != "stacking" or self.stacker is not None, "blend: stacking needs a stacker")
-        require(0 < self.threshold < 1, f"threshold: wanted a value between 0 and 1, found {self.threshold}")
+        thresholds = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        require(
+            thresholds is not self.threshold or (self.task == "multilabel" and len(thresholds) == len(self.labels)),
+            "threshold: wanted one number, or for labels that are decided alone (multilabel) a list of one for each",
+        )
+        require(
+            all(0 < each < 1 for each in thresholds),
+            f"threshold: wanted a value between 0 and 1, found {self.threshold}",
+        )
 
 
 def is_hub_id(text: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 from jaxtyping import Bool, Int, UInt8
 
-from medseg.arrays import Mask, Masks, Probabilities
+from medseg.arrays import Mask, Masks, Probabilities, Threshold
 from medseg.config import Cleanup, Task
 from medseg.errors import InputError
 
@@ -14,16 +14,16 @@ _EIGHT = np.ones((3, 3), dtype=bool)
 _MAX_LABELS = np.iinfo(np.uint8).max
 
 
-def to_masks(probabilities: Probabilities, threshold: float, task: Task) -> Masks:
+def to_masks(probabilities: Probabilities, threshold: Threshold, task: Task) -> Masks:
     """One mask per label: a pixel whose probability equals `threshold` is inside.
 
-    binary, multilabel: each label by itself, so labels may overlap. multiclass: `probabilities` hold the labels without
-    the background, which is what they lack to 1; a pixel is foreground where their sum reaches the threshold, and then
-    goes to its most probable label (the first of equals), so that a pixel torn between two labels is not lost to the
-    background.
+    binary, multilabel: each label by itself, at one threshold for all or at its own, so labels may overlap. multiclass:
+    `probabilities` hold the labels without the background, which is what they lack to 1; a pixel is foreground where
+    their sum reaches the threshold, and then goes to its most probable label (the first of equals), so that a pixel
+    torn between two labels is not lost to the background.
     """
     if task != "multiclass":
-        return np.asarray(probabilities >= threshold)
+        return np.asarray(probabilities >= np.asarray(threshold, probabilities.dtype).reshape(-1, 1, 1))
     foreground = probabilities.sum(axis=0) >= threshold
     labels = np.arange(len(probabilities))[:, None, None]
     return np.asarray((probabilities.argmax(axis=0) == labels) & foreground)

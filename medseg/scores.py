@@ -15,8 +15,8 @@ Contender = Literal["fitted", "equal", "best single", "per label"]
 """What fitting compares: the weights it found, the same weight for all, the member that is best alone, and, where
 several labels are decided alone, the weights it found for each label."""
 
-SURELY = 2.0
-"""Standard errors of a difference between contenders that are more than chance."""
+SURELY, LIKELY = 2.0, 1.0
+"""Standard errors of a difference between contenders that are more than chance, and that speak for one of them."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,22 @@ class Nested:
 
     @property
     def shared(self) -> Contender:
-        """The contender to take, of those whose weights all labels share, by one rule for all: of those that drop no
-        label the fitted weights, which lose least where cases are few, unless equal weights or a single member are
-        ahead by more than SURELY standard errors. Which one leads by less is chance. Where nothing differs at all,
-        equal weights are simplest.
+        """The contender to take, of those whose weights all labels share and which drop no label.
 
+        The fitted weights, unless equal weights are ahead by more than SURELY standard errors or nothing differs at
+        all; and in place of either the single member where it is ahead of equal weights by more than LIKELY, and the
+        fitted weights are not ahead of it by that much: a member that is chosen loses nothing against itself.
         `benchmarks/coverage.py nested` prints what this costs.
         """
         order: tuple[Contender, ...] = ("fitted", "equal", "best single")
         sound = [contender for contender in order if contender not in self.drops] or list(order)
         taken = sound[0]
-        for contender in sound[1:]:
-            ahead = self._difference(contender, taken)
-            if ahead.leads(SURELY) or (contender == "equal" and ahead.value == 0 == (ahead.error or 0)):
-                taken = contender
-        return taken
+        if {"fitted", "equal"} <= {*sound}:
+            ahead = self._difference("equal", "fitted")
+            taken = "equal" if ahead.leads(SURELY) or ahead.value == 0 == (ahead.error or 0) else "fitted"
+        is_same = self.over_best_single.value == 0 == (self.over_best_single.error or 0)
+        is_likely = self._difference("best single", "equal").leads(LIKELY) and not self.over_best_single.leads(LIKELY)
+        return "best single" if "best single" in sound and is_likely and not is_same else taken
 
     def _difference(self, contender: Contender, other: Contender) -> Score:
         if other == "fitted":

@@ -278,6 +278,8 @@ ENSEMBLE_REFUSALS = [
     ("threshold", 1, "wanted a value between 0 and 1"),
     ("threshold", -0.5, "wanted a value between 0 and 1"),
     ("threshold", None, "threshold must be float"),
+    ("threshold", [0.5], r"wanted one number, or for labels that are decided alone \(multilabel\) a list"),
+    ("threshold", [0.5, 1], "wanted a value between 0 and 1"),
     ("cleanup", None, "cleanup must be an object"),
     ("cleanup.min_area_px", -1, "min_area_px must be 0 or more"),
     ("cleanup.min_area_px", 1.5, "must be int"),

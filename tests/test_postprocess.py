@@ -32,6 +32,11 @@ def test_multilabel_labels_may_overlap() -> None:
     assert to_masks(probabilities, 0.5, "multilabel").tolist() == [[[True, False]], [[True, False]]]
 
 
+def test_labels_that_are_decided_alone_may_have_a_threshold_each() -> None:
+    probabilities = np.array([[[0.3, 0.2]], [[0.8, 0.7]]], dtype=np.float32)
+    assert to_masks(probabilities, (0.3, 0.8), "multilabel").tolist() == [[[True, False]], [[True, False]]]
+
+
 def test_multiclass_gives_a_foreground_pixel_to_its_most_probable_label() -> None:
     # Left to right: torn between two labels but surely not background; background; the second label; a tie.
     probabilities = np.array([[[0.45, 0.25, 0.1, 0.5]], [[0.40, 0.2, 0.7, 0.5]]], dtype=np.float32)

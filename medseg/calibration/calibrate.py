@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg import schema
-from medseg.arrays import Weight
+from medseg.arrays import Threshold, Weight
 from medseg.calibration.conformal import Bounds, fit_bounds
 from medseg.calibration.temperature import Table, band, brier, ece, fit_temperature, pool, reliability
 from medseg.calibration.trust import (
@@ -70,7 +70,7 @@ class Calibration:
     refitted: bool
     members: tuple[str, ...]
     weights: tuple[float | tuple[float, ...], ...]
-    threshold: float
+    threshold: Threshold
     temperature: float
     before: Errors
     after: Errors

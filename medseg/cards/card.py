@@ -8,7 +8,7 @@ from typing import Any
 from medseg.cards.metadata import front_matter, member_results, tested_results
 from medseg.config import EnsembleConfig, MemberConfig, Preprocess, StartedFrom, TrainingData
 from medseg.hub.folders import GRAPH
-from medseg.report.words import gain_words, of_today, score_words, weight_words
+from medseg.report.words import gain_words, of_today, score_words, threshold_words, weight_words
 from medseg.scores import Fitted
 
 _NOTICE = "**Research use only, not for diagnosis.**"
@@ -95,7 +95,7 @@ def ensemble_card(
                 for m, reference in zip(members, settings.members, strict=True)
             ],
             "",
-            f"Blend: {settings.blend}. Threshold {settings.threshold:g}. Trained on {_link(data)}, "
+            f"Blend: {settings.blend}. Threshold {threshold_words(settings.threshold)}. Trained on {_link(data)}, "
             f"licence {data.licence}.",
             "",
             *_stacker(settings),

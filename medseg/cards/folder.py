@@ -60,7 +60,7 @@ def read_scores(path: Path, settings: EnsembleConfig) -> tuple[dict[str, Any] | 
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path.name} is not a report of `evaluate`: run it again, or delete the file.") from None
     stacker = settings.stacker.sha256 if settings.stacker else None
-    described = ([member.sha256 for member in settings.members], weights, settings.threshold)
+    described = ([member.sha256 for member in settings.members], weights, json.loads(json.dumps(settings.threshold)))
     if (scored, blended) != (described, (settings.blend, stacker)):
         raise InputError(f"{path.name} scored other members, weights, threshold or blend: run `evaluate` again.")
     return report, tables

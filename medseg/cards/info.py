@@ -13,7 +13,7 @@ from medseg import config, schema
 from medseg.config import EnsembleConfig, MemberConfig, MemberReference, StackerReference
 from medseg.hub.cache import has_digest
 from medseg.hub.folders import GRAPH, WEIGHTS, is_described, member_files, read_settings
-from medseg.report.words import of_today, score_words, weight_words
+from medseg.report.words import of_today, score_words, threshold_words, weight_words
 
 
 def describe(folder: Path) -> tuple[str, bool]:
@@ -33,7 +33,8 @@ def _ensemble(settings: EnsembleConfig) -> Iterator[str]:
     members = "1 member" if len(settings.members) == 1 else f"{len(settings.members)} members"
     cleanup = [f"{name} {value}" for name, value in asdict(settings.cleanup).items() if value]
     yield (
-        f"{members}, blend {settings.blend}, threshold {settings.threshold:g}, clean-up {', '.join(cleanup) or 'none'}"
+        f"{members}, blend {settings.blend}, threshold {threshold_words(settings.threshold)}, "
+        f"clean-up {', '.join(cleanup) or 'none'}"
     )
     if settings.fitted:
         yield f"weights: {settings.fitted.chosen}, chosen on {of_today(settings.fitted.data)}"

@@ -66,14 +66,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--method",
         choices=("grid", "greedy", "local"),
         default="grid",
-        help="every weight in steps of 1/10 (more than five members: wider); greedy selection of members with "
+        help="every weight in steps of 1/10 (more than five members: wider; under 60 cases equal weights over every "
+        "subset); greedy selection of members with "
         "replacement; or a climb from the best of equal, single and greedy (default: grid)",
     )
     fit.add_argument(
         "--choose",
         choices=tuple(_CONTENDERS),
         help="whose weights and threshold to write; per-label: weights of its own for each of several labels that may "
-        "overlap, with one threshold (default: those recommended by nested cross-validation)",
+        "overlap (default: those recommended by nested cross-validation)",
     )
     fit.set_defaults(run=_fit)
 

@@ -12,13 +12,14 @@ from math import comb
 import numpy as np
 from jaxtyping import Float64
 
-from medseg.arrays import Masks, Probabilities, Stack, Weight
+from medseg.arrays import Masks, Probabilities, Stack, Threshold, Weight
 from medseg.config import EnsembleConfig, Task
 from medseg.inference.blend import blend, weighted_mean
 from medseg.intervals import Estimate, difference_interval
 from medseg.metrics import dice
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
+from medseg.report.words import threshold_words
 
 MAX_MEMBERS = 8
 """Of an ensemble that gets Shapley shares: 2 to the power of its members coalitions are blended for every image."""
@@ -77,8 +78,9 @@ class Contributions:
         """How the figures are computed, where the row `baseline` is the better baseline."""
         without = (
             f"Per-image Dice on every n-th pixel of the working grid (no side above {SIDE}), before clean-up. "
-            f"{WITHOUT.capitalize()}: the {self.how} by the chosen weights at threshold {self.settings.threshold:g}, "
-            "with the member left out and the other weights renormalised, minus the same with all. "
+            f"{WITHOUT.capitalize()}: the {self.how} by the chosen weights at threshold "
+            f"{threshold_words(self.settings.threshold)}, with the member left out and the other weights "
+            "renormalised, minus the same with all. "
         )
         if not self._exact:
             return f"{without}No Shapley shares: they are exact or absent, and at most {MAX_MEMBERS} members have them."
@@ -141,5 +143,5 @@ def shapley(worth: Float64[np.ndarray, "n S"]) -> Float64[np.ndarray, "n M"]:
     return shares
 
 
-def _dice(blended: Probabilities, threshold: float, truth: Masks, task: Task) -> Float64[np.ndarray, "K"]:
+def _dice(blended: Probabilities, threshold: Threshold, truth: Masks, task: Task) -> Float64[np.ndarray, "K"]:
     return dice(to_masks(blended, threshold, task), truth)

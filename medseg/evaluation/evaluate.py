@@ -16,6 +16,7 @@ from medseg.evaluation.selective import Believed
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
+from medseg.report.words import threshold_words
 
 MEMBER_THRESHOLD = 0.5
 EQUAL, ENSEMBLE = "equal weights", "ensemble"
@@ -98,7 +99,7 @@ def _protocol(ensemble: Ensemble, tta: bool) -> str:
     chosen = ENSEMBLE if ensemble.config.blend == "weighted mean" else f"{WEIGHTED} and {ENSEMBLE}"
     return (
         "each image's own grid; both masks empty: overlap 1, distance 0; 95 % bootstrap by case; "
-        f"{fixed} at threshold {MEMBER_THRESHOLD}, {chosen} at {ensemble.config.threshold:g}; "
+        f"{fixed} at threshold {MEMBER_THRESHOLD}, {chosen} at {threshold_words(ensemble.config.threshold)}; "
         + (f"TTA (four flips) in the row {FLIPPED} alone" if tta else "no TTA")
     )
 

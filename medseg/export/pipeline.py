@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from medseg.arrays import WORKING_SIDE
+from medseg.arrays import WORKING_SIDE, Threshold
 from medseg.config import EnsembleConfig, MemberConfig, Preprocess, Task
 from medseg.inference.blend import DECISION, NEAREST, normalise_weights
 
@@ -157,12 +157,13 @@ class Pipeline(nn.Module):
         return probabilities, to_masks(probabilities, self.settings.threshold, self.settings.task)
 
 
-def to_masks(probabilities: torch.Tensor, threshold: float, task: Task) -> torch.Tensor:
+def to_masks(probabilities: torch.Tensor, threshold: Threshold, task: Task) -> torch.Tensor:
     """As `medseg.postprocess.to_masks`."""
+    cut = threshold if isinstance(threshold, float) else torch.tensor(threshold)[:, None, None]
     if task != "multiclass":
-        return probabilities >= threshold
+        return probabilities >= cut
     labels = torch.arange(probabilities.shape[0])[:, None, None]
-    return (probabilities.argmax(dim=0) == labels) & (probabilities.sum(dim=0) >= threshold)
+    return (probabilities.argmax(dim=0) == labels) & (probabilities.sum(dim=0) >= cut)
 
 
 def blend(stack: torch.Tensor, shares: list[list[float]], settings: EnsembleConfig) -> torch.Tensor:

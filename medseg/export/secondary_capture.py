@@ -20,6 +20,7 @@ from medseg.image import to_stored
 from medseg.inference.prediction import Prediction
 from medseg.inference.record import areas, notice
 from medseg.overlay import Colour, Rgb, draw_overlay, label_colour
+from medseg.report.words import threshold_words
 
 _LEAST_SIDE = 512
 """Smaller images are drawn larger, each pixel as a square, or the text below would be wider than they are."""
@@ -101,7 +102,8 @@ def _lines(prediction: Prediction, unit: str) -> Iterator[tuple[Colour, str]]:
     yield _INK, notice(prediction.image)
     yield (
         _INK,
-        f"medseg {prediction.ensemble.name}, {time.strftime('%Y-%m-%d %H:%M')}, threshold {prediction.threshold:g}",
+        f"medseg {prediction.ensemble.name}, {time.strftime('%Y-%m-%d %H:%M')}, threshold "
+        f"{threshold_words(prediction.threshold)}",
     )
     for index, (label, area) in enumerate(areas(prediction.masks, prediction.labels, prediction.image).items()):
         size = f"{area['px']:,.0f} px" + (f", {area['mm2']:,.1f} {unit}" if "mm2" in area else "")

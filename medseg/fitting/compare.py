@@ -3,18 +3,41 @@ on the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
-from medseg.fitting.labels import PerLabel, are_apart, choose_per_label
+from medseg.arrays import Weight
+from medseg.fitting.labels import PerLabel, are_apart, choose_per_label, mixed
 from medseg.fitting.measure import Measure
 from medseg.fitting.observations import Observations
-from medseg.fitting.search import Chosen, Scores, at_half, choose, equal, grid, scores_alone, search, sound_members
-from medseg.intervals import REUSED, Estimate, weights_by_case
+from medseg.fitting.search import (
+    DRAWN,
+    FEW_CASES,
+    Chosen,
+    Scores,
+    Vector,
+    at_half,
+    choose,
+    equal,
+    grid,
+    middlemost,
+    scores_alone,
+    search,
+    sound_members,
+    subsets,
+)  # fmt: skip
+from medseg.fitting.thresholds import HALF, at
+from medseg.intervals import ALPHA, REUSED, Estimate, weights_by_case
 from medseg.scores import Contender, FitMethod, Nested, Score
+
+FEWEST_POSITIVES = 5
+"""Cases that show a label; with fewer, its part in every choice is chance, and its threshold stays 0.5."""
+
+FAR_BEHIND, BEYOND_CHANCE = 0.8, 2.0
+"""A member far behind the best one gets weight 0: below this share of its score, by so many standard errors."""
 
 RESAMPLES = 200
 """Of the cases (of the folds where pixels are pooled), over which the weights of the grid are averaged."""
@@ -22,7 +45,8 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Contenders:
-    """The choices made on some of the images, the baseline there, and the members that do not exceed it alone."""
+    """The choices made on some of the images, the baseline there, the members that do not exceed it alone, and those
+    that are far behind the best."""
 
     singles: list[Chosen]
     best_single: Chosen
@@ -31,14 +55,16 @@ class Contenders:
     per_label: PerLabel | None
     baseline: float
     broken: tuple[int, ...]
+    behind: tuple[int, ...]
 
 
 class Comparison:
     """Chooses the contenders; what weights score on an image is computed once for all folds.
 
     One rule for the thresholds of all: 0.5, unless the fitted weights are ahead with another by more than chance (an
-    interval by case clear of 0) and no label loses; then each contender takes the threshold that is best for it. The
-    best of many thresholds flatters, as the best of many weights does.
+    interval by case clear of 0) and no label loses; then each contender takes the threshold that is best for it. Where
+    labels are decided alone the same is asked of each label by itself, its interval widened for their number
+    (Bonferroni). The best of many thresholds flatters, as the best of many weights does.
     """
 
     def __init__(self, observations: Observations, fold_of: Sequence[int], measure: Measure, method: FitMethod) -> None:
@@ -53,7 +79,7 @@ class Comparison:
             observations.cases if measure.average == "per image" else [str(fold) for fold in range(max(fold_of) + 1)]
         )
         self._resamples = weights_by_case(cases)[:RESAMPLES]
-        self._counted: dict[Chosen | PerLabel, Int64[np.ndarray, "n K 3"]] = {}
+        self._curves: dict[Sequence[Weight], Int64[np.ndarray, "n K T 3"]] = {}
 
     def choose(self, left_out: int | None = None) -> Contenders:
         """The contenders on all images, or on all but those of the fold `left_out`."""
@@ -61,35 +87,69 @@ class Comparison:
         members = self._observations.members
         images = [i for i, fold in enumerate(self._fold_of) if fold != left_out]
         baseline = self._observations.baseline(images, self._measure)
-        sound = sound_members(scores_alone(every, members), baseline)
-        free, half = (self._search(scores, sound, left_out) for scores in (every, at_half(every)))
+        alone = [choose(every, [equal([i], members)]) for i in range(members)]
+        values = scores_alone(every, members)
+        exceeding = sound_members(values, baseline)
+        sound = self._not_far_behind(alone, values, exceeding, images)
+        free, half = (self._search(scores, sound, left_out, images) for scores in (every, at_half(every)))
         leaves = self._leaves_half(free, half, images)
-        scores = every if leaves else at_half(every)
-        singles = [choose(scores, [equal([i], members)]) for i in range(members)]
-        alone = [float(scores([weights])[0, threshold].round(6)) for weights, threshold in singles]
-        per_label = self._per_label.get(left_out)
+        scores, fitted = (every, free) if leaves else (at_half(every), half)
+        voters = [*([i] for i in range(members)), range(members)]
+        plain = [choose(scores, [equal(each, members)]) for each in voters]
+        *singles, same, searched = self._with_own_thresholds([*plain, fitted], left_out, images)
+        worth = [float(self._measure.mean(self.counts(single)[images]).round(6)) for single in singles]
         return Contenders(
             singles,
-            singles[int(np.argmax(alone))],
-            choose(scores, [equal(range(members), members)]),
-            free if leaves else half,
-            self._per_label_choice(per_label, images) if per_label else None,
+            singles[int(np.argmax(worth))],
+            same,
+            searched,
+            self._per_label_choice(left_out, images),
             baseline,
-            tuple(i for i in range(members) if i not in sound),
+            tuple(i for i in range(members) if i not in exceeding),
+            tuple(i for i in exceeding if i not in sound),
         )
 
-    def _search(self, scores: Scores, sound: Sequence[int], left_out: int | None) -> Chosen:
-        weights, threshold = search(self._method, scores, sound, self._observations.members)
+    def _search(
+        self, scores: Scores, sound: Sequence[int], left_out: int | None, images: Sequence[int]
+    ) -> tuple[Vector, int]:
+        """By a grid the mean of the best over resamples, drawn towards equal weights as if DRAWN cases had found these
+        best; of few cases only equal weights over subsets of the members are tried."""
+        members, cases = self._observations.members, len({self._observations.cases[i] for i in images})
         if self._method != "grid":
+            return search(self._method, scores, sound, members)
+        vectors = subsets(sound, members) if cases < FEW_CASES else grid(sound, members)
+        threshold = choose(scores, vectors, sound)[1]
+        weights = self._objective.average(left_out, vectors, threshold, self._resamples)
+        if weights in vectors:
             return weights, threshold
-        vectors = grid(sound, self._observations.members)
-        return self._objective.average(left_out, vectors, threshold, self._resamples), threshold
+        drawn = (cases * np.array(weights) + DRAWN * np.array(equal(sound, members))) / (cases + DRAWN)
+        return tuple(drawn.tolist()), threshold
+
+    def _not_far_behind(
+        self, alone: Sequence[Chosen], values: Float64[np.ndarray, "M"], sound: Sequence[int], images: Sequence[int]
+    ) -> list[int]:
+        """The `sound` members without those that score alone less than FAR_BEHIND of the best, beyond chance."""
+        best = max(sound, key=lambda i: values[i])
+        cases = [self._observations.cases[i] for i in images]
+        counts = {i: self.counts(alone[i])[images] for i in sound}
+
+        def is_far(member: int) -> bool:
+            if values[member] >= FAR_BEHIND * values[best]:
+                return False
+            behind = self._measure.difference(counts[best], counts[member], cases)
+            return behind.mean > BEYOND_CHANCE * behind.error
+
+        return [i for i in sound if not is_far(i)]
 
     def counts(self, chosen: Chosen | PerLabel) -> Int64[np.ndarray, "n K 3"]:
         """What the chosen weights and threshold mark on each image."""
-        if chosen not in self._counted:
-            self._counted[chosen] = self._observations.counts(range(len(self._fold_of)), chosen)
-        return self._counted[chosen]
+        weights, threshold = chosen
+        return at(self._at_all(weights), threshold)
+
+    def _at_all(self, weights: Sequence[Weight]) -> Int64[np.ndarray, "n K T 3"]:
+        if weights not in self._curves:
+            self._curves[weights] = self._observations.curves(range(len(self._fold_of)), weights)
+        return self._curves[weights]
 
     def nested(self) -> Nested:
         """Each contender chosen without a fold and scored on it, over all folds."""
@@ -128,9 +188,44 @@ class Comparison:
         worse = self._measure.by_label(ours) < self._measure.by_label(theirs)
         return bool(self._measure.difference(ours, theirs, cases).low > 0 and not worse.any())
 
-    def _per_label_choice(self, choices: tuple[PerLabel, PerLabel], images: Sequence[int]) -> PerLabel:
-        free, half = choices
-        return free if self._leaves_half(free, half, images) else half
+    def _with_own_thresholds(
+        self, contenders: Sequence[tuple[Vector, int]], left_out: int | None, images: Sequence[int]
+    ) -> list[Chosen]:
+        """The contenders of labels that are decided alone, each with its own threshold for the labels at which the last
+        of them, the fitted weights, is better with its own than with 0.5 by more than chance."""
+        if left_out not in self._per_label:
+            return [*contenders]
+        own = [(weights, tuple(map(middlemost, self._by_threshold(weights, images)))) for weights, _ in contenders]
+        leaving = self._labels_ahead(own[-1], (own[-1][0], HALF), images)
+        return [
+            (weights, tuple(best if k in leaving else HALF for k, best in enumerate(each))) for weights, each in own
+        ]
+
+    def _by_threshold(self, weights: Vector, images: Sequence[int]) -> list[Float64[np.ndarray, "T"]]:
+        """What the weights score on each label by itself at each of THRESHOLDS."""
+        curves = self._at_all(weights)[images]
+        return [self._measure.mean(curves[:, [k]]).round(6) for k in range(curves.shape[1])]
+
+    def _labels_ahead(
+        self, ours: Chosen | PerLabel, theirs: Chosen | PerLabel, images: Sequence[int]
+    ) -> Collection[int]:
+        """The labels that FEWEST_POSITIVES cases show and at which `ours` is ahead by more than chance."""
+        cases = [self._observations.cases[i] for i in images]
+        here, there = self.counts(ours)[images], self.counts(theirs)[images]
+        labels = here.shape[1]
+
+        def is_ahead(k: int) -> bool:
+            if len({cases[i] for i in np.flatnonzero(here[:, k, 2])}) < FEWEST_POSITIVES:
+                return False
+            return self._measure.difference(here[:, [k]], there[:, [k]], cases, ALPHA / labels).low > 0
+
+        return {k for k in range(labels) if is_ahead(k)}
+
+    def _per_label_choice(self, left_out: int | None, images: Sequence[int]) -> PerLabel | None:
+        if left_out not in self._per_label:
+            return None
+        free, half = self._per_label[left_out]
+        return mixed(free, half, self._labels_ahead(free, half, images))
 
     def _dropping(self, marked: Mapping[Contender, Int64[np.ndarray, "n K 3"]]) -> tuple[Contender, ...]:
         labels = {contender: self._measure.by_label(counts) for contender, counts in marked.items()}

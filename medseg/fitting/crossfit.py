@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medseg.arrays import Masks, Probabilities, Weight
+from medseg.arrays import Masks, Probabilities, Threshold, Weight
 from medseg.data.splits import deal_cases
 from medseg.errors import InputError
 from medseg.fitting import observations
@@ -38,7 +38,7 @@ class HeldOut:
 
     observation: Observation
     weights: tuple[Weight, ...]
-    threshold: float
+    threshold: Threshold
     fold: int = -1
 
     @property

@@ -1,11 +1,11 @@
 """Weights and threshold from validation samples, and what they are worth.
 
 Three contenders are compared: the member that is best alone, equal weights, and the weights of a search; and where
-several labels are decided alone a fourth, weights searched for each label. One rule gives all of them their thresholds:
-0.5, unless another is better by more than chance. Chosen and scored on the same images all of them flatter, searched
-weights most; so nested cross-validation by case chooses each on some cases and scores it on others, and one rule
-recommends by that (`medseg.scores.Nested`). A member that alone is no better than the baseline, a mask that never looks
-at the image, is broken: it gets weight 0 in the search.
+several labels are decided alone a fourth, weights searched for each label. One rule gives all of them their thresholds,
+of labels decided alone one each: 0.5, unless another is better by more than chance. Chosen and scored on the same
+images all of them flatter, searched weights most; so nested cross-validation by case chooses each on some cases and
+scores it on others, and one rule recommends by that (`medseg.scores.Nested`). A member that alone is no better than the
+baseline, a mask that never looks at the image, is broken: it gets weight 0 in the search.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int64
 
-from medseg.arrays import Weight
+from medseg.arrays import Threshold, Weight
 from medseg.data.samples import Sample, split_hash
 from medseg.data.splits import deal_cases
 from medseg.errors import InputError
@@ -25,7 +25,8 @@ from medseg.fitting.labels import NOT_APART, PerLabel
 from medseg.fitting.measure import Measure
 from medseg.fitting.observations import Observation, Observations
 from medseg.fitting.search import Chosen, describe
-from medseg.fitting.thresholds import THRESHOLDS
+from medseg.fitting.thresholds import threshold_of
+from medseg.report.words import threshold_words
 from medseg.scores import Average, Contender, FitMethod, FitMetric, Fitted, Nested, Score
 
 FOLDS = 5
@@ -39,7 +40,7 @@ class Choice:
     image there."""
 
     weights: tuple[Weight, ...]
-    threshold: float
+    threshold: Threshold
     measure: Measure
     counts: Int64[np.ndarray, "n K 3"] = field(repr=False, compare=False)
 
@@ -61,7 +62,8 @@ class Fit:
     """The contenders on the validation samples.
 
     `baseline` is the score of the best mask that never looks at the image; `broken` are the indices of the members
-    that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched.
+    that do not exceed it alone and got weight 0 for that; empty where none exceeds it, and then all are searched;
+    `behind` those that got it because the best member is far ahead.
     `nested` is None for fewer than three cases. `positives` is the number of cases that show each label. `per_label` is
     None unless several labels are decided alone.
     """
@@ -76,6 +78,7 @@ class Fit:
     positives: tuple[int, ...]
     per_label: Choice | None = None
     cases: int = 0
+    behind: tuple[int, ...] = ()
 
     @property
     def best_single(self) -> int:
@@ -120,7 +123,7 @@ class Fit:
 
         def scored(choice: Choice) -> Score:
             estimate = choice.measure.estimate(choice.counts, cases)
-            return score(choice.measure, estimate, split, f"threshold {choice.threshold:g} chosen here")
+            return score(choice.measure, estimate, split, f"threshold {threshold_words(choice.threshold)} chosen here")
 
         return Fitted(
             data,
@@ -139,12 +142,14 @@ class Fit:
         )
 
     def _method(self) -> str:
+        searched = len(self.singles) - len(self.broken + self.behind)
         words = (
-            f"{describe(self.method, len(self.singles) - len(self.broken))}, with thresholds 0.05 to 0.95, of which "
-            "0.5 is taken unless another is better by more than chance, for all contenders alike; "
-            f"weight 0 for members not above the best mask that never looks at the image ({self.baseline:.3f})"
+            f"{describe(self.method, searched, self.cases)}, with thresholds 0.05 to 0.95, of which 0.5 is taken "
+            "unless another is better by more than chance, for all contenders alike; "
+            f"weight 0 for members not above the best mask that never looks at the image ({self.baseline:.3f}), or far "
+            "behind the best member"
         )
-        return f"{words}; weights per label by a grid for each, with one threshold" if self.per_label else words
+        return f"{words}, for each label by itself; weights per label by a grid for each" if self.per_label else words
 
 
 def fit(
@@ -159,8 +164,8 @@ def fit(
     (`medseg.fitting.observations.observe`), and estimate what they are worth.
 
     Among equal scores the weights nearest to equal win, so noise never drops a member; only a broken one, no better
-    alone than the baseline, is left out beforehand (at a low threshold it would pass as harmless). Weights per label
-    come from the grid, whatever the method. Raises InputError for fewer than three folds.
+    alone than the baseline, or one far behind the best (FAR_BEHIND of `medseg.fitting.compare`), is left out
+    beforehand. Weights per label come from the grid, whatever the method. Raises InputError for fewer than three folds.
     """
     if not isinstance(observations, Observations):
         observations = Observations.of(observations)
@@ -169,7 +174,8 @@ def fit(
     chosen = comparison.choose()
 
     def choice(contender: Chosen | PerLabel) -> Choice:
-        return Choice(contender[0], float(THRESHOLDS[contender[1]]), measure, comparison.counts(contender))
+        weights, at = contender
+        return Choice(weights, threshold_of(at), measure, comparison.counts(contender))
 
     return Fit(
         tuple(choice(single) for single in chosen.singles),
@@ -182,6 +188,7 @@ def fit(
         observations.positives,
         choice(chosen.per_label) if chosen.per_label else None,
         len(set(observations.cases)),
+        chosen.behind,
     )
 
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from medseg.arrays import Weight
+from medseg.fitting.compare import FEWEST_POSITIVES
 from medseg.fitting.fit import FEWEST_CASES, Choice, Fit
 from medseg.intervals import FEWEST_CASES as FEWEST
+from medseg.report.words import threshold_words
 from medseg.scores import Nested, Score
 
-FEWEST_POSITIVES = 5
-"""Cases that show a label; with fewer, its part in every choice is chance."""
-
-FEW_CASES = 30
+UNSURE_CASES = 30
 """With fewer, chance can put a worse choice ahead: with 12 in 3 of 100 drawn sets by more than 0.02 of Dice."""
 
 
@@ -25,9 +24,12 @@ def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     choices = dict(zip([*names, "equal", "fitted"], [*fit.singles, fit.equal, fit.fitted], strict=True))
     lines = [f"{measure.metric}, {measure}, each with its best threshold here, or 0.5 where that may be chance:"]
     for name, choice in choices.items():
-        lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {choice.threshold:.2f}")
+        at = threshold_words(choice.threshold, ".2f")
+        lines.append(f"  {name:28} {choice.mean:.4f}  weights {_two(choice.weights)}  threshold {at}")
     if fit.per_label:
-        lines.append(f"  {'per label':28} {fit.per_label.mean:.4f}  threshold {fit.per_label.threshold:.2f}")
+        lines.append(
+            f"  {'per label':28} {fit.per_label.mean:.4f}  threshold {threshold_words(fit.per_label.threshold, '.2f')}"
+        )
         own = zip(labels, np.array(fit.per_label.weights).T, strict=True)
         lines += [f"    {label:33}  weights {_two(weights)}" for label, weights in own]
         choices["per label"] = fit.per_label
@@ -37,10 +39,12 @@ def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
         if cases < FEWEST_POSITIVES:
             lines.append(f"Warning: {cases} cases show {label}: too few to choose weights or a threshold for it.")
     worse = f"got weight 0: alone it is no better than the baseline ({fit.baseline:.4f})."
-    lines += [*(f"{names[i]} {worse}" for i in fit.broken), *_nested_lines(fit.nested)]
-    if fit.nested and fit.cases < FEW_CASES:
+    lines += [f"{names[i]} {worse}" for i in fit.broken]
+    lines += [f"{names[i]} got weight 0: alone it is far behind the best member." for i in fit.behind]
+    lines += _nested_lines(fit.nested)
+    if fit.nested and fit.cases < UNSURE_CASES:
         lines.append(
-            f"Fewer than {FEW_CASES} cases: what is recommended can be chance, and worse than the best member."
+            f"Fewer than {UNSURE_CASES} cases: what is recommended can be chance, and worse than the best member."
         )
     return "\n".join(lines)
 

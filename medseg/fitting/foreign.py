@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.arrays import Probabilities, Stack
+from medseg.arrays import Probabilities, Stack, Threshold
 from medseg.config import Task
 from medseg.data.listing import stem_of
 from medseg.data.manifest import Sample
@@ -41,7 +41,7 @@ class Blend:
     models: tuple[str, ...]
     forms: tuple[str, ...]
     weights: tuple[float | tuple[float, ...], ...]
-    threshold: float
+    threshold: Threshold
     fitted: Fitted
 
 
@@ -106,7 +106,7 @@ def _places(sample: Sample, image: Image, root: Path, labels: Sequence[str], out
 
 
 def _write(
-    probabilities: Probabilities, threshold: float, labels: Sequence[str], image: Image, places: Sequence[Path]
+    probabilities: Probabilities, threshold: Threshold, labels: Sequence[str], image: Image, places: Sequence[Path]
 ) -> None:
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)

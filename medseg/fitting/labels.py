@@ -1,8 +1,8 @@
-"""Weights of their own for each of several labels, with one threshold for all: chosen together."""
+"""Weights and thresholds of their own for each of several labels that are decided alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,11 +12,11 @@ from jaxtyping import Float64
 from medseg.config import Task
 from medseg.fitting.measure import Measure
 from medseg.fitting.observations import Observations
-from medseg.fitting.search import Objective, Vector, grid, middlemost, most_equal, scores_alone, sound_members
+from medseg.fitting.search import At, Objective, Vector, grid, middlemost, most_equal, scores_alone, sound_members
 from medseg.fitting.thresholds import HALF
 
-PerLabel: TypeAlias = tuple[tuple[Vector, ...], int]
-"""For each member its weight for each label, and the index in THRESHOLDS of the threshold that the labels share."""
+PerLabel: TypeAlias = tuple[tuple[Vector, ...], At]
+"""For each member its weight for each label, and the labels' thresholds."""
 
 NOT_APART = (
     "Weights per label need a multilabel task with two labels or more, each decided alone: choose fitted, equal or "
@@ -34,9 +34,8 @@ def choose_per_label(
 ) -> dict[int | None, tuple[PerLabel, PerLabel]]:
     """What is best on all images (None), and on all but those of each fold; one fold is never left out.
 
-    First with the best threshold, that at which the labels' best weights have the highest mean; then with 0.5. Among
-    equal scores win the threshold nearest to 0.5 and the weights nearest to equal. A member that alone is no better at
-    a label than the baseline gets weight 0 for that label.
+    First with each label's best threshold; then with 0.5. Among equal scores win the threshold nearest to 0.5 and the
+    weights nearest to equal. A member that alone is no better at a label than the baseline gets weight 0 for it.
     """
     rounds = [None, *range(max(fold_of) + 1)] if max(fold_of) else [None]
     choices: dict[int | None, list[_Tried]] = {left_out: [] for left_out in rounds}
@@ -47,7 +46,10 @@ def choose_per_label(
             images = [i for i, fold in enumerate(fold_of) if fold != left_out]
             choices[left_out].append(_try(objective, left_out, label.baseline(images, measure), label.members))
     return {
-        left_out: (_together(tried, _best_threshold(tried)), _together(tried, HALF))
+        left_out: (
+            _together(tried, [middlemost(each.table.max(axis=0)) for each in tried]),
+            _together(tried, [HALF] * len(tried)),
+        )
         for left_out, tried in choices.items()
     }
 
@@ -68,10 +70,16 @@ def _try(objective: Objective, left_out: int | None, baseline: float, members: i
     return _Tried(sound, vectors, scores(vectors).round(6))
 
 
-def _best_threshold(labels: Sequence[_Tried]) -> int:
-    return middlemost(np.mean([each.table.max(axis=0) for each in labels], axis=0).round(6))
+def _together(labels: Sequence[_Tried], at: Sequence[int]) -> PerLabel:
+    best = [
+        each.vectors[most_equal(each.table[:, threshold], each.vectors, each.sound)]
+        for each, threshold in zip(labels, at, strict=True)
+    ]
+    return tuple(zip(*best, strict=True)), tuple(at)
 
 
-def _together(labels: Sequence[_Tried], threshold: int) -> PerLabel:
-    best = [each.vectors[most_equal(each.table[:, threshold], each.vectors, each.sound)] for each in labels]
-    return tuple(zip(*best, strict=True)), threshold
+def mixed(free: PerLabel, half: PerLabel, leaving: Collection[int]) -> PerLabel:
+    """`half` with the weights and thresholds of `free` for the labels `leaving`."""
+    pairs = ((np.array(free[part]), np.array(half[part])) for part in (0, 1))
+    weights, at = (np.where(np.isin(np.arange(ours.shape[-1]), [*leaving]), ours, theirs) for ours, theirs in pairs)
+    return tuple(map(tuple, weights.tolist())), tuple(at.tolist())

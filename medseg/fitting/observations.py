@@ -129,17 +129,13 @@ class Observations:
         histograms = tuple((image[index],) for image in self.histograms)
         return replace(self, histograms=histograms, prior=self.prior[:, index : index + 1])
 
-    def counts(self, images: Sequence[int], chosen: tuple[Sequence[Weight], int]) -> Int64[np.ndarray, "n K 3"]:
-        """What the chosen weights, for each label by itself where they are given so, and threshold mark on these."""
-        weights, threshold = chosen
+    def curves(self, images: Sequence[int], weights: Sequence[Weight]) -> Int64[np.ndarray, "n K T 3"]:
+        """What the weights, for each label by itself where they are given so, mark on these at each of THRESHOLDS."""
         groups = len(self.histograms[0])
         normalised = np.array(normalise_weights(weights, self.members, groups)).reshape(self.members, -1)
         each = np.broadcast_to(normalised, (self.members, groups)).T
         counted = (
-            [
-                part.counts(row[None], self.task)[0, :, threshold]
-                for part, row in zip(self.histograms[i], each, strict=True)
-            ]
+            [part.counts(row[None], self.task)[0] for part, row in zip(self.histograms[i], each, strict=True)]
             for i in images
         )
         return np.array([np.concatenate(parts) for parts in counted])

@@ -7,7 +7,8 @@ how near to equal they are, so noise never drops a member.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import permutations
+from functools import lru_cache
+from itertools import combinations, permutations
 from math import comb
 
 import numpy as np
@@ -24,14 +25,27 @@ STEPS = 10
 MAX_SEARCHED = 1001
 """Weight vectors that the grid tries at most: five members in steps of 1/10. More members get wider steps."""
 
+FEW_CASES = 60
+"""With fewer, the grid holds only equal weights over subsets of the members: the finest steps find chance."""
+
+DRAWN = 12
+"""Cases that would have found equal weights best: so much the mean of the best vectors is drawn towards these."""
+
 ROUNDS = 20
 """Members that the greedy selection takes, each as often as it helps: its weights are multiples of 1/20 or coarser."""
 
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 64
 
 Vector = tuple[float, ...]
-Chosen = tuple[Vector, int]
-"""Weights, and the index of their best threshold in THRESHOLDS."""
+At = int | tuple[int, ...]
+"""The index of a threshold in THRESHOLDS; one for each of several labels that are decided alone."""
+
+Chosen = tuple[Vector, At]
+"""Weights, and their best threshold."""
+
+
+Scores = Callable[[Sequence[Vector]], Float64[np.ndarray, "V T"]]
+"""What weight vectors score at every threshold."""
 
 
 class Objective:
@@ -47,15 +61,18 @@ class Objective:
         self._fold_of = np.asarray(fold_of)
         self._task = task
         self._measure = measure
-        self._kept: dict[Vector, np.ndarray] = {}
+        self._rows: dict[Vector, int] = {}
+        self._table: np.ndarray | None = None
 
-    def without(self, fold: int | None) -> Callable[[Sequence[Vector]], Float64[np.ndarray, "V T"]]:
+    def without(self, fold: int | None) -> Scores:
         """The scores of weight vectors on all units, or on all but those of `fold`."""
         inside: Bool[np.ndarray, "units"] = self._fold_of != (-1 if fold is None else fold)
+        known: dict[tuple[Vector, ...], Float64[np.ndarray, "V T"]] = {}
 
         def scores(vectors: Sequence[Vector]) -> Float64[np.ndarray, "V T"]:
-            self._keep([vector for vector in dict.fromkeys(vectors) if vector not in self._kept])
-            return self._mean(np.stack([self._kept[vector][inside] for vector in vectors]))
+            if (key := tuple(vectors)) not in known:  # the same grid is asked with every threshold, and with 0.5
+                known[key] = self._mean(self._of(vectors)[:, inside])
+            return known[key]
 
         return scores
 
@@ -67,28 +84,38 @@ class Objective:
         Of equally good ones (to six decimals) that with the most equal weights. One best vector follows the chance of
         few images; the mean of many does less (Breiman, Bagging predictors, 1996).
         """
-        self._keep([vector for vector in dict.fromkeys(vectors) if vector not in self._kept])
         inside = self._fold_of != (-1 if fold is None else fold)
-        curves = np.stack([self._kept[vector][inside] for vector in vectors])
         weights = resamples[:, inside] / resamples[:, inside].sum(axis=1, keepdims=True)
         if self._measure.average == "pooled":
-            scores = self._measure.ratio(np.tensordot(weights, curves[..., threshold, :], axes=(1, 1))).mean(axis=-1)
+            curves = self._of(vectors)[:, inside][..., threshold, :]
+            scores = self._measure.ratio(np.tensordot(weights, curves, axes=(1, 1))).mean(axis=-1)
         else:
-            scores = weights @ curves[..., threshold].T
+            scores = weights @ self._of(vectors)[:, inside, threshold].T
         order = np.argsort(np.ptp(np.array(vectors), axis=1), kind="stable")  # the most equal first: it wins ties
         best = order[scores[:, order].round(6).argmax(axis=1)]
         if len(set(best.tolist())) == 1:
             return vectors[int(best[0])]
         return tuple(np.array(vectors)[best].mean(axis=0).tolist())
 
-    def _keep(self, vectors: Sequence[Vector]) -> None:
-        if not vectors:
-            return
+    def _of(self, vectors: Sequence[Vector]) -> np.ndarray:
+        """What `_shares` returns of the vectors, computed once for each."""
+        new = [vector for vector in dict.fromkeys(vectors) if vector not in self._rows]
+        if new:
+            shares = self._shares(new)
+            self._rows.update(zip(new, range(len(self._rows), len(self._rows) + len(new)), strict=True))
+            self._table = shares if self._table is None else np.concatenate([self._table, shares])
+        rows = [self._rows[vector] for vector in vectors]
+        table = np.empty(0) if self._table is None else self._table
+        is_slice = rows == [*range(rows[0], rows[0] + len(rows))]
+        return table[rows[0] : rows[0] + len(rows)] if is_slice else table[rows]
+
+    def _shares(self, vectors: Sequence[Vector]) -> np.ndarray:
+        """Of every vector and unit (V, units, …) what `_share` keeps."""
         by_member = list(zip(*vectors, strict=True))
         weights = np.array(normalise_weights(by_member, len(by_member), len(vectors)), np.float32).T
         once, which = np.unique(weights, axis=0, return_inverse=True)  # (1, 1, 2) and (2, 2, 4) are the same
         shares = [self._share([histogram.counts(once, self._task) for histogram in unit]) for unit in self._units]
-        self._kept.update(zip(vectors, np.stack(shares, axis=1)[which.ravel()], strict=True))
+        return np.stack(shares, axis=1)[which.ravel()]
 
     def _share(self, parts: Sequence[Counts]) -> np.ndarray:
         """Of one unit: the counts (V, K, T, 3) of a fold; of an image only the metric (V, T), which is smaller."""
@@ -104,9 +131,6 @@ class Objective:
         return np.asarray(shares.mean(axis=1, dtype=np.float64))
 
 
-Scores = Callable[[Sequence[Vector]], Float64[np.ndarray, "V T"]]
-
-
 def at_half(scores: Scores) -> Scores:
     """The same scores with no threshold to choose from but 0.5."""
 
@@ -117,7 +141,7 @@ def at_half(scores: Scores) -> Scores:
     return table
 
 
-def choose(scores: Scores, vectors: Sequence[Vector], among: Sequence[int] | None = None) -> Chosen:
+def choose(scores: Scores, vectors: Sequence[Vector], among: Sequence[int] | None = None) -> tuple[Vector, int]:
     """The best of the weight vectors with its best threshold.
 
     Of equally good ones (to six decimals) that whose weights `among` these members are nearest to equal, and of its
@@ -149,7 +173,7 @@ def sound_members(alone: Float64[np.ndarray, "M"], baseline: float) -> list[int]
     return [i for i, value in enumerate(alone) if value > round(baseline, 6)] or list(range(len(alone)))
 
 
-def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int) -> Chosen:
+def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int) -> tuple[Vector, int]:
     """Weights for `members` with a threshold, found by `method`; only the `sound` members get any."""
     if method == "grid":
         return choose(scores, grid(sound, members), sound)
@@ -162,14 +186,29 @@ def search(method: FitMethod, scores: Scores, sound: Sequence[int], members: int
 
 def grid(sound: Sequence[int], members: int) -> list[Vector]:
     """Equal weights, each of the `sound` members alone, and the simplex over them in its finest steps."""
+    return [*_grid(tuple(sound), members)]
+
+
+def subsets(sound: Sequence[int], members: int) -> list[Vector]:
+    """Equal weights over each subset of the `sound` members, the largest first; of very many members the grid."""
+    if 2 ** len(sound) > MAX_SEARCHED:
+        return grid(sound, members)
+    sizes = range(len(sound), 0, -1)
+    return [equal(chosen, members) for size in sizes for chosen in combinations(sound, size)]
+
+
+@lru_cache(maxsize=32)
+def _grid(sound: tuple[int, ...], members: int) -> tuple[Vector, ...]:
     entries = simplex(len(sound), grid_steps(len(sound)))
-    return [*_starts(sound, members), *(_spread(entry, sound, members) for entry in entries)]
+    return (*_starts(sound, members), *(_spread(entry, sound, members) for entry in entries))
 
 
-def describe(method: FitMethod, sound: int) -> str:
-    """The method in words, for `sound` members."""
+def describe(method: FitMethod, sound: int, cases: int) -> str:
+    """The method in words, for `sound` members and so many cases."""
+    few = cases < FEW_CASES and 2**sound <= MAX_SEARCHED
+    tried = "equal weights over every subset" if few else f"grid over the simplex in steps of 1/{grid_steps(sound)}"
     return {
-        "grid": f"grid over the simplex in steps of 1/{grid_steps(sound)}, the mean of the best over resamples by case",
+        "grid": f"{tried}, the mean of the best over resamples by case, drawn to equal weights as by {DRAWN} cases",
         "greedy": f"greedy selection of {ROUNDS} members with replacement",
         "local": f"local search from the best of equal weights, single members and greedy selection, in steps from "
         f"{FIRST_STEP:g} down to {LAST_STEP:g}",

@@ -15,7 +15,7 @@ from medseg.errors import InputError
 from medseg.fitting.fit import Choice, Fit, fit
 from medseg.fitting.observations import Observations
 from medseg.fitting.site_file import read_site
-from medseg.fitting.thresholds import THRESHOLDS
+from medseg.fitting.thresholds import at, index_of
 from medseg.intervals import Estimate
 
 
@@ -89,7 +89,7 @@ def site_reports(
 def _report(name: str, own: Observations, equal: Choice, chosen: Choice, without: Fit | None) -> SiteReport:
     measure = chosen.measure
     of = [
-        own.counts(range(len(own.cases)), (choice.weights, int(np.abs(THRESHOLDS - choice.threshold).argmin())))
+        at(own.curves(range(len(own.cases)), choice.weights), index_of(choice.threshold))
         for choice in (equal, chosen, *([without.choice(without.recommended), without.equal] if without else []))
     ]
     estimates = [measure.estimate(counts, own.cases) for counts in of[:3]]

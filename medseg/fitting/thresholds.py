@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from medseg.arrays import Masks, Probabilities
+from medseg.arrays import Masks, Probabilities, Threshold
 from medseg.config import Task
 
 FINEST = 20
@@ -40,6 +41,24 @@ def threshold_counts(values: Probabilities, truth: Masks) -> Int64[np.ndarray, "
         counts[:, 1] = at_least(bins.reshape(1, -1))
         counts[:, 2] = np.count_nonzero(mask)
     return result
+
+
+def at(curves: Counts, thresholds: int | Sequence[int]) -> Counts:
+    """Of counts (…, K, T, 3) those at one threshold's index for all labels, or at one for each: (…, K, 3)."""
+    labels = curves.shape[-3]
+    return curves[..., np.arange(labels), np.broadcast_to(thresholds, labels), :]
+
+
+def threshold_of(at: int | Sequence[int]) -> Threshold:
+    """The threshold of an index; one number where that of all labels is the same."""
+    values = np.unique(THRESHOLDS[np.array(at)])
+    return float(values[0]) if len(values) == 1 else tuple(THRESHOLDS[np.array(at)].tolist())
+
+
+def index_of(threshold: Threshold) -> int | tuple[int, ...]:
+    """The inverse of `threshold_of`."""
+    nearest = np.abs(np.subtract.outer(threshold, THRESHOLDS)).argmin(axis=-1).tolist()
+    return tuple(nearest) if isinstance(nearest, list) else nearest
 
 
 def threshold_bins(values: Float[np.ndarray, "*axes"]) -> Int64[np.ndarray, "*axes"]:

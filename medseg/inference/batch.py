@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.arrays import Weight
+from medseg.arrays import Threshold, Weight
 from medseg.calibration.judgement import worth
 from medseg.config import Blend, Cleanup
 from medseg.errors import InputError, MedsegError, ReadError
@@ -52,7 +52,7 @@ class Settings:
     """How every image is segmented; None is the ensemble's own choice."""
 
     weights: tuple[Weight, ...] | None = None
-    threshold: float | None = None
+    threshold: Threshold | None = None
     blend: Blend | None = None
     tta: Augmentation | bool = False
     cleanup: Cleanup | None = None
@@ -228,7 +228,7 @@ def check(ensemble: Ensemble, settings: Settings) -> None:
     if settings.weights is not None:
         normalise_weights(settings.weights, len(ensemble.members), len(ensemble.config.labels))
     if settings.threshold is not None:
-        checked_threshold(settings.threshold)
+        checked_threshold(settings.threshold, ensemble.config)
     if settings.blend is not None:
         checked_blend(settings.blend, ensemble.config)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medseg import config
-from medseg.arrays import Stack, Weight
+from medseg.arrays import Stack, Threshold, Weight
 from medseg.config import COMMIT, Blend, Cleanup, EnsembleConfig, MemberReference
 from medseg.errors import DamagedError, InputError, MedsegError, MedsegWarning
 from medseg.hub.cache import shown_name
@@ -172,26 +172,26 @@ class Ensemble:
         image: Image,
         *,
         weights: Sequence[Weight] | None = None,
-        threshold: float | None = None,
+        threshold: Threshold | None = None,
         tta: bool | Turns = False,
         blend: Blend | None = None,
         cleanup: Cleanup | None = None,
     ) -> Prediction:
         """Segment one image.
 
-        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1)), `blend`
-        (one of `blends`, which `medseg.inference.blend.blend` describes) and `cleanup` default to those of
-        ensemble.json. The networks, the stacker too, run once per image: another call with other settings than `tta`
-        starts from their cached probabilities. `tta` averages each network over the four flips ("flips", or True) or
-        the eight turns and mirrorings of a square ("d4"; flips where its input grid is not square). Raises InputError
-        for settings out of range or an image with a side under MIN_SIDE.
+        `weights` (one per member or, for each, one per label; >= 0, normalised here), `threshold` (in (0, 1); for
+        labels that are decided alone also one each), `blend` (one of `blends`, which `medseg.inference.blend.blend`
+        describes) and `cleanup` default to those of ensemble.json. The networks, the stacker too, run once per image:
+        another call with other settings than `tta` starts from their cached probabilities. `tta` averages each network
+        over the four flips ("flips", or True) or the eight turns and mirrorings of a square ("d4"; flips where its
+        input grid is not square). Raises InputError for settings out of range or an image with a side under MIN_SIDE.
         """
         if not isinstance(image, Image):
             raise InputError(f"Wanted an image as `medseg.read_image` gives it, got {type(image).__name__}.")
         if min(image.size) < MIN_SIDE:
             height, width = image.size
             raise InputError(f"The image is {width} × {height} pixels; at least {MIN_SIDE} × {MIN_SIDE} are needed.")
-        threshold = checked_threshold(self.config.threshold if threshold is None else threshold)
+        threshold = checked_threshold(self.config.threshold if threshold is None else threshold, self.config)
         asked = self.weights if weights is None else weights
         chosen = normalise_weights(asked, len(self.members), len(self.config.labels))
         blend = checked_blend(self.config.blend if blend is None else blend, self.config)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from medseg.arrays import Masks, Probabilities, Stack, Weight
+from medseg.arrays import Masks, Probabilities, Stack, Threshold, Weight
 from medseg.config import Blend, Cleanup, EnsembleConfig
 from medseg.errors import InputError
 from medseg.image import Image
@@ -21,6 +21,7 @@ from medseg.inference.record import areas, masks_sha256, versions
 from medseg.inference.tta import Augmentation
 from medseg.postprocess import clean_up, to_masks
 from medseg.preprocess import to_image_grid
+from medseg.report.words import threshold_words
 
 MemberProbabilities: TypeAlias = Float16[np.ndarray, "K h w"]
 """What one network says: probabilities on the working grid."""
@@ -57,7 +58,7 @@ class Prediction:
     member_names: tuple[str, ...]
     member_sha256: tuple[str, ...]
     weights: tuple[Weight, ...]
-    threshold: float
+    threshold: Threshold
     tta: Augmentation
     ensemble: EnsembleConfig
     cleanup: Cleanup
@@ -83,13 +84,13 @@ class Prediction:
         on_working_grid = disagreement(self.members, self.weights)
         return np.asarray(to_image_grid(on_working_grid[np.newaxis], self.image.size)[0])
 
-    def remix(self, *, weights: Sequence[Weight], threshold: float, blend: Blend | None = None) -> Prediction:
+    def remix(self, *, weights: Sequence[Weight], threshold: Threshold, blend: Blend | None = None) -> Prediction:
         """The same probabilities blended anew, by this prediction's `blend` where None; no network runs. Raises
         InputError as `Ensemble.predict` does."""
         return dataclasses.replace(
             self,
             weights=normalise_weights(weights, len(self.members), len(self.labels)),
-            threshold=checked_threshold(threshold),
+            threshold=checked_threshold(threshold, self.ensemble),
             blend=self.blend if blend is None else checked_blend(blend, self.ensemble),
         )
 
@@ -98,7 +99,7 @@ class Prediction:
         voices = zip(self.member_names, self.weights, self.member_sha256, strict=True)
         members = ", ".join(f"{name} × {_shares(weight)} ({sha256[:12]})" for name, weight, sha256 in voices)
         turns = f", over {self.tta}" if self.tta else ""
-        return f"{self.ensemble.name}: {self.blend} of {members}{turns}; threshold {self.threshold:g}."
+        return f"{self.ensemble.name}: {self.blend} of {members}{turns}; threshold {threshold_words(self.threshold)}."
 
     def report(self) -> dict[str, Any]:
         """What made this result, as plain values: models and hashes, weights, settings, input and output hash.
@@ -169,8 +170,14 @@ def checked_blend(blend: Blend, settings: EnsembleConfig) -> Blend:
     return blend
 
 
-def checked_threshold(threshold: float) -> float:
-    """`threshold`, where it lies in (0, 1); raises InputError otherwise."""
+def checked_threshold(threshold: Threshold, settings: EnsembleConfig | None = None) -> Threshold:
+    """`threshold`, where it lies in (0, 1) or, for labels that `settings` decide alone, is a sequence of one such for
+    each; raises InputError otherwise."""
+    labels = len(settings.labels) if settings and settings.task == "multilabel" else 0
+    if labels and isinstance(threshold, list | tuple):
+        if len(threshold) != labels:
+            raise InputError(f"Wanted one threshold, or one for each of the {labels} labels, got {len(threshold)}.")
+        return tuple(float(checked_threshold(each)) for each in threshold)  # type: ignore[arg-type]
     if isinstance(threshold, bool) or not isinstance(threshold, Real):
         raise InputError(f"The threshold must be one number between 0 and 1, got {type(threshold).__name__}.")
     if not 0 < threshold < 1:

@@ -92,7 +92,7 @@ def _has(value: Any, **types: type) -> bool:
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "members": lambda value: isinstance(value, list) and bool(value) and all(map(_is_member, value)),
     "image": _is_image,
-    "threshold": _is_number,
+    "threshold": _is_weight,
     "blend": lambda value: isinstance(value, str),
     "tta": lambda value: isinstance(value, bool | str),
     "cleanup": _is_cleanup,

@@ -15,6 +15,7 @@ from medseg.inference.record import versions
 from medseg.report.evaluation_images import Shown
 from medseg.report.evaluation_table import baseline_of, figures, gap_words, group_words, scored, stamp
 from medseg.report.html import render
+from medseg.report.words import threshold_words
 
 _METRICS = {
     "dice": "Dice",
@@ -92,7 +93,7 @@ def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
         *[("Member", f"{name}, weight {_weight(weight)}, {sha256}") for name, sha256, weight in members],
         *[("Left out", reason) for reason in report["left_out"]],
         *([("Stacker", report["stacker"])] if report["stacker"] else []),
-        ("Chosen", f"{report['blend']}, threshold {report['threshold']:g}"),
+        ("Chosen", f"{report['blend']}, threshold {threshold_words(report['threshold'])}"),
     ]
 
 

@@ -15,7 +15,7 @@ from medseg.calibration.trust import Trust
 from medseg.inference.prediction import Prediction
 from medseg.overlay import add_colour_bar, draw_heatmap, draw_overlay, label_colour
 from medseg.report.html import data_uri, render
-from medseg.report.words import area_words
+from medseg.report.words import area_words, threshold_words
 
 LONGEST_SIDE = 640
 
@@ -65,7 +65,7 @@ def _settings(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if image["spacing_mm"]:
         yield "Spacing", "{:g} × {:g} mm (row × column)".format(*image["spacing_mm"])
     yield "Blend", report["blend"] + (f", stacker {report['stacker']['sha256']}" if report["stacker"] else "")
-    yield "Threshold", f"{report['threshold']:g}"
+    yield "Threshold", threshold_words(report["threshold"])
     done = [f"{step.replace('_', ' ')} {value}" for step, value in report["cleanup"].items() if value]
     yield "Clean-up", ", ".join(done) or "none"
     yield "Averaged over", report["tta"] or "nothing: each model saw the image once"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from medseg.arrays import Threshold
 from medseg.config import MemberReference
 from medseg.scores import Score
 
@@ -43,6 +44,11 @@ def gain_words(score: Score) -> str:
     """A difference with its interval, all with their signs."""
     low, high = ("–" if bound is None else signed(bound) for bound in (score.low, score.high))
     return f"{signed(score.value)} [{low}, {high}]"
+
+
+def threshold_words(threshold: Threshold, digits: str = "g") -> str:
+    """One threshold, or one for each label in their order."""
+    return " / ".join(f"{each:{digits}}" for each in ([threshold] if isinstance(threshold, float) else threshold))
 
 
 def weight_words(member: MemberReference) -> str:

@@ -496,6 +496,15 @@ def test_weights_per_label_stay_as_they_are_until_one_is_moved(per_label: Sessio
     assert per_label.view_state.prediction.weights == ((0.75, 0.5), (0.25, 0.5))
 
 
+def test_a_cut_off_for_each_label_comes_from_the_mixer_and_goes_to_the_viewer(per_label: Session) -> None:
+    settle(per_label, threshold=[0.3, 0.7])
+    now = per_label.view_state.prediction
+    assert now.threshold == (0.3, 0.7)
+    assert np.array_equal(now.masks, now.probabilities >= np.array([0.3, 0.7], np.float32)[:, None, None])
+    assert planes.result(per_label.view_state)["threshold"] == (0.3, 0.7)
+    assert "cut-off 0.30 / 0.70" in text.setting(per_label.view_state)
+
+
 def test_programs_may_weigh_each_label_by_itself(per_label: Session) -> None:
     *_, report = endpoints.remix(endpoints.results.keep(per_label), [[1, 1], [0, 1]], 0.5, "median")
     assert [member["weight"] for member in report["members"]] == [(1, 0.5), (0, 0.5)]

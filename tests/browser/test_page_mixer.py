@@ -13,8 +13,9 @@ import PIL.Image
 import pytest
 
 import medseg
+from medseg import schema
 from medseg.calibration.calibrate import judge, load_calibration
-from medseg.config import Cleanup
+from medseg.config import Cleanup, EnsembleConfig
 from medseg.errors import MedsegWarning
 from medseg.export.png import write_mask
 from tests.browser.test_page import (
@@ -54,7 +55,10 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labelled")
-    return make_ensemble(folder, (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
+    make_ensemble(folder, (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
+    settings = schema.load(EnsembleConfig, folder / "ensemble.json")
+    schema.dump(dataclasses.replace(settings, threshold=(0.48, 0.52)), folder / "ensemble.json")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +124,12 @@ def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
     upload(page, photo)
     page.select_option("#weights-of", label="heart")
     assert slider_values(page)[:2] == [0.75, 0.25]
+    assert page.input_value("#cut-typed") == "0.52"
+    page.fill("#cut-typed", "0.51")
     press(page, 0, "Home")
     says(page, "#scores", "Add the true mask")
     ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(photo)
-    ours = ensemble.predict(image, weights=[[0.75, 0], [0.25, 0.25]])
+    ours = ensemble.predict(image, weights=[[0.75, 0], [0.25, 0.25]], threshold=(0.48, 0.51))
     assert same_mask(page, ours, tmp_path)
     open_more(page)
     before = shown_image(page)

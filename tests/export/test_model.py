@@ -82,7 +82,8 @@ def _ensemble(folder: Path, task: Task, blend: Blend, weights: tuple[Weight, ...
         channels = len(weights) * len(labels) + 3 * with_image
         top = Preprocess(64, 64, channels, (0.5,) * channels, (0.5,) * channels)
         stacker = StackerReference("top", _save(folder / "top", 9, task, top), with_image)
-    settings = EnsembleConfig("three", task, labels, references, 0.4, blend=blend, stacker=stacker)
+    threshold = tuple(np.linspace(0.35, 0.5, len(labels)).tolist()) if task == "multilabel" else 0.4
+    settings = EnsembleConfig("three", task, labels, references, threshold, blend=blend, stacker=stacker)
     schema.dump(settings, folder / "ensemble.json")
     return folder
 

@@ -107,7 +107,7 @@ def test_where_the_labels_agree_the_weights_stay_shared() -> None:
     assert (found.nested.over_shared.value, found.recommended) == (0, "fitted")
 
 
-def test_the_threshold_is_the_one_at_which_both_labels_together_are_best() -> None:
+def test_each_label_has_the_threshold_that_is_best_for_it() -> None:
     def shy(mask: np.ndarray) -> np.ndarray:
         return 0.1 + 0.17 * mask  # perfect at thresholds from 0.15 to 0.25, nothing above
 
@@ -116,8 +116,37 @@ def test_the_threshold_is_the_one_at_which_both_labels_together_are_best() -> No
 
     found = fit_to([member("only", shy, bold)], samples(12)).per_label
     assert found is not None
-    assert found.threshold == 0.25  # both are perfect at 0.2 too, which is further from 0.5
+    assert found.threshold == (0.25, 0.5)  # the first is perfect at 0.2 too, which is further from 0.5
     assert found.mean == 1
+
+
+@pytest.mark.parametrize("average", ["per image", "pooled"])
+def test_shared_weights_have_a_threshold_for_each_label_too_by_one_rule_for_all_contenders(average: Average) -> None:
+    """Label a is right at 0.2 and 0.25 alone, label b from 0.75 on: no shared threshold is right for both."""
+
+    def shy(mask: np.ndarray) -> np.ndarray:
+        return 0.16 + 0.1 * mask
+
+    def bold(mask: np.ndarray) -> np.ndarray:
+        return 0.7 + 0.2 * mask
+
+    found = fit_to([member("first", shy, bold), member("second", shy, bold)], samples(15), average=average)
+    for contender in ("fitted", "equal", "best single", "per label"):
+        choice = found.choice(contender)  # type: ignore[arg-type]
+        assert (choice.threshold, choice.mean) == ((0.25, 0.75), 1)
+    assert found.nested is not None
+    assert found.nested.equal.value == 1
+
+
+def test_a_label_that_few_images_show_keeps_one_half() -> None:
+    """Two images of twelve show label a, which is right at 0.25 alone: that may be chance."""
+
+    def shy(mask: np.ndarray) -> np.ndarray:
+        return 0.3 * mask
+
+    drawn = label_a_only_on(samples(12), 2, 7)
+    found = fit_to([member("first", shy, right), member("second", shy, right)], drawn)
+    assert found.fitted.threshold == 0.5
 
 
 def test_among_equal_scores_the_weights_nearest_to_equal_win() -> None:
@@ -212,8 +241,8 @@ def test_what_drops_a_label_is_not_recommended() -> None:
     assert nested.recommended not in nested.drops
 
 
-def test_no_threshold_is_taken_at_which_a_label_loses() -> None:
-    """At 0.25 label b is right, at 0.5 it is empty; label a, shown once, is right at 0.5 and everywhere at 0.25."""
+def test_a_label_is_not_paid_for_with_another() -> None:
+    """Up to 0.35 label b is right, at 0.5 empty; label a, shown once, is right at 0.5 and everywhere up to 0.35."""
     drawn = [
         dataclasses.replace(s, masks=s.masks & np.array([i == 3, True])[:, None, None])
         for i, s in enumerate(samples(12))
@@ -225,7 +254,7 @@ def test_no_threshold_is_taken_at_which_a_label_loses() -> None:
         return np.stack([0.35 * a.any() + 0.6 * a, 0.1 + 0.25 * b])
 
     found = fit_to([fake_member("only", answer, labels=LABELS, task="multilabel")], drawn)
-    assert found.fitted.threshold == 0.5
+    assert found.fitted.threshold == (0.5, 0.35)
 
 
 def test_the_record_holds_them_and_is_read_back(tmp_path: Path) -> None:
@@ -233,7 +262,7 @@ def test_the_record_holds_them_and_is_read_back(tmp_path: Path) -> None:
     kept = fit_to(halves(), drawn).record(["first", "second"], drawn, "discs, val")
     assert kept.per_label is not None
     assert (kept.per_label.value, kept.recommended, kept.chosen) == (1, "per label", "per label")
-    assert "weights per label by a grid for each, with one threshold" in kept.method
+    assert "for each label by itself; weights per label by a grid for each" in kept.method
     schema.dump(kept, tmp_path / "fitted.json")
     assert schema.load(Fitted, tmp_path / "fitted.json") == kept
 

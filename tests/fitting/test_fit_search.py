@@ -19,6 +19,7 @@ from medseg.fitting.search import (
     grid_steps,
     search,
     simplex,
+    subsets,
 )
 from medseg.fitting.thresholds import THRESHOLDS
 from medseg.inference.blend import weighted_mean
@@ -101,12 +102,17 @@ def test_the_grid_over_the_simplex_is_complete() -> None:
     assert all(sum(w) == pytest.approx(1) and min(w) >= 0 for w in weights)
 
 
+def test_subsets_have_equal_weights_the_largest_first() -> None:
+    assert subsets([0, 2], 3) == [(0.5, 0.0, 0.5), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
+
+
 @pytest.mark.parametrize("members", range(1, 33))
 def test_many_members_are_searched_in_wider_steps(members: int) -> None:
     steps = grid_steps(members)
     assert 1 <= steps <= STEPS
     assert math.comb(steps + members - 1, members - 1) <= MAX_SEARCHED
-    assert f"steps of 1/{steps}" in describe("grid", members)
+    assert f"steps of 1/{steps}" in describe("grid", members, 60)
+    assert "over every subset" in describe("grid", 3, 59)
 
 
 # --- the objective

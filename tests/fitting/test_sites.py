@@ -18,6 +18,7 @@ from medseg.fitting.fit import fit
 from medseg.fitting.observations import Observation, Observations
 from medseg.fitting.site_file import FORMAT, About, read_site, write_site
 from medseg.fitting.sites import join, read_sites, site_reports, site_table
+from medseg.fitting.thresholds import at, index_of
 from medseg.image import Image
 from tests.conftest import PaintedSample, disc, write_disc_pair
 
@@ -106,7 +107,7 @@ def test_each_site_is_scored_by_weights_chosen_elsewhere(site: Path) -> None:
     reports = site_reports(sites, everywhere, everywhere.choice("fitted"))
     other = fit(join({"b": sites["b"]}))
     weights = other.choice(other.recommended)
-    own = sites["a"].counts(range(20), (weights.weights, round(weights.threshold * 20) - 1))
+    own = at(sites["a"].curves(range(20), weights.weights), index_of(weights.threshold))
     assert reports[0].elsewhere is not None
     assert reports[0].elsewhere.mean == pytest.approx(weights.measure.mean(own))
     assert (reports[0].images, reports[0].cases) == (20, 10)

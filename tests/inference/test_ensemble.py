@@ -149,6 +149,20 @@ def test_ensemble_json_may_weigh_each_label_by_itself(per_label: Path) -> None:
     assert [member["weight"] for member in found.report()["members"]] == [(0.25, 0), (0.75, 1)]
 
 
+def test_each_label_may_have_its_own_threshold(per_label: Path) -> None:
+    schema.dump(
+        dataclasses.replace(schema.load(EnsembleConfig, per_label / "ensemble.json"), threshold=(0.3, 0.6)),
+        per_label / "ensemble.json",
+    )
+    ensemble = Ensemble.from_pretrained(per_label)
+    found = ensemble.predict(IMAGE)
+    assert found.report()["threshold"] == (0.3, 0.6)
+    assert np.array_equal(found.masks, np.stack([found.probabilities[0] >= 0.3, found.probabilities[1] >= 0.6]))
+    assert ensemble.predict(IMAGE, threshold=0.6).threshold == 0.6
+    with pytest.raises(InputError, match="Wanted one threshold, or one for each of the 2 labels, got 3"):
+        found.remix(weights=found.weights, threshold=(0.3, 0.6, 0.5))
+
+
 def test_weights_for_all_labels_take_the_place_of_those_per_label(per_label: Path) -> None:
     before = Ensemble.from_pretrained(per_label).predict(IMAGE)
     mixed = before.remix(weights=(1, 0), threshold=0.5)

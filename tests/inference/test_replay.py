@@ -199,7 +199,7 @@ def test_an_area_that_the_mask_does_not_have_is_said(report: Path, image: Path, 
     [
         *(("members", None), ("members", [{"name": "a"}]), ("members", [{"name": [], "sha256": "", "weight": 1}])),
         *(("image", {"sha256": "a", "frame": 1.5}), ("image", {"sha256": "a", "frame": 0, "window": [1]})),
-        *(("threshold", "0.5"), ("threshold", [0.5]), ("blend", {}), ("tta", []), ("cleanup", {"min_area_px": "a"})),
+        *(("threshold", "0.5"), ("threshold", ["a"]), ("blend", {}), ("tta", []), ("cleanup", {"min_area_px": "a"})),
         *(("cleanup", None), ("areas", []), ("areas", {"blob": 3}), ("areas", {"blob": {"px": "many"}})),
         *(("versions", []), ("versions", {"torch": None}), ("source", "here"), ("stacker", 3), ("masks_sha256", 1)),
     ],
@@ -210,7 +210,15 @@ def test_an_edited_report_is_refused_by_the_name_of_what_was_changed(report: Pat
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("threshold", 7), ("blend", "magic"), ("tta", "twirl"), ("members", -1), ("members", [1, 2, 3])]
+    ("key", "value"),
+    [
+        ("threshold", 7),
+        ("threshold", [0.5]),
+        ("blend", "magic"),
+        ("tta", "twirl"),
+        ("members", -1),
+        ("members", [1, 2, 3]),
+    ],
 )
 def test_settings_that_the_ensemble_does_not_take_are_refused_in_a_sentence(
     report: Path, image: Path, ensemble: Ensemble, key: str, value: Any

@@ -60,7 +60,8 @@ def draw_errors(session: Session, truth: Masks) -> str:
 def draw_curve(session: Session, truth: Masks) -> str:
     """Dice over the cut-off for the ensemble and every member, the present threshold marked."""
     view_state, label = session.view_state, session.label
-    threshold, index = view_state.prediction.threshold, view_state.prediction.labels.index(label)
+    index, threshold = view_state.prediction.labels.index(label), view_state.prediction.threshold
+    threshold = threshold if isinstance(threshold, float) else threshold[index]
     lines, legend = "", ""
     curves = zip(_names(session), _rows(session), session.curves.rows(view_state, truth), strict=True)
     for number, (name, row, dice) in enumerate(curves):

@@ -16,7 +16,7 @@ from medseg.postprocess import to_masks
 from medseg.report.html import data_uri
 
 if TYPE_CHECKING:
-    from medseg.arrays import Masks, Weight
+    from medseg.arrays import Masks, Threshold, Weight
     from medseg.config import Blend
     from medseg.fitting.fit import Choice
     from medseg.fitting.observations import Observation
@@ -44,7 +44,7 @@ def dice_before(ensemble: Ensemble, observed: Sequence[Observation]) -> PerImage
     return None if own.blend == "stacking" else _dice(observed, own.blend, ensemble.weights, own.threshold)
 
 
-def _dice(observed: Sequence[Observation], how: Blend, weights: Sequence[Weight], threshold: float) -> PerImage:
+def _dice(observed: Sequence[Observation], how: Blend, weights: Sequence[Weight], threshold: Threshold) -> PerImage:
     """Each image's Dice, the mean over labels, on the grid of fitting and before clean-up."""
     blended = (blend(image.stack, how, weights, image.task) for image in observed)
     masks = (to_masks(each, threshold, image.task) for each, image in zip(blended, observed, strict=True))

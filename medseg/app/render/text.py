@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medseg.calibration import judgement
-from medseg.report.words import of_today
+from medseg.report.words import of_today, threshold_words
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
@@ -107,7 +107,7 @@ def summary(view_state: ViewState) -> str:
 def _settings(view_state: ViewState) -> str:
     prediction = view_state.prediction
     blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
-    return f"{blend}at cut-off {prediction.threshold:.2f}{_extras(prediction)}"
+    return f"{blend}at cut-off {threshold_words(prediction.threshold, '.2f')}{_extras(prediction)}"
 
 
 def _extras(prediction: Prediction) -> str:
@@ -136,7 +136,7 @@ def setting(view_state: ViewState) -> str:
     names = zip(titles(prediction.member_names), view_state.sliders, strict=True)
     weights = ", ".join(f"{plain(name)} {weight:g}" for name, weight in names)
     ensemble = plain(view_state.ensemble.config.name)
-    cut_off = f"cut-off {prediction.threshold:.2f}"
+    cut_off = f"cut-off {threshold_words(prediction.threshold, '.2f')}"
     return f"**{ensemble}** with {weights}; vote: {TITLES[prediction.blend]}, {cut_off}{_extras(prediction)}."
 
 
@@ -189,7 +189,8 @@ def verdict(view_state: ViewState) -> str:
     if not judgement.is_calibrated(calibration, view_state.prediction):
         return (
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its recommended "
-            f"weights, weighted mean, cut-off {calibration.threshold:.2f}, no flips, no other least area."
+            f"weights, weighted mean, cut-off {threshold_words(calibration.threshold, '.2f')}, no flips, no other "
+            "least area."
         )
     judged = judgement.judged(calibration, view_state.prediction, view_state.domain_warnings)
     if judged is None:

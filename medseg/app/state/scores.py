@@ -13,7 +13,7 @@ from medseg.fitting.thresholds import decision_values, threshold_counts
 
 if TYPE_CHECKING:
     from medseg.app.state.view_state import ViewState
-    from medseg.arrays import Masks
+    from medseg.arrays import Masks, Threshold
     from medseg.inference.prediction import Prediction
 
 
@@ -21,7 +21,7 @@ class Scores:
     """Scores against the truth, a row for each mask and label; the members' rows are kept while only weights change."""
 
     def __init__(self) -> None:
-        self._kept: tuple[object, object, float, list[dict[str, object]]] | None = None
+        self._kept: tuple[object, object, Threshold, list[dict[str, object]]] | None = None
 
     def rows(self, view_state: ViewState) -> list[dict[str, object]]:
         """Ensemble first, then every member, each with its metrics per label; empty without a truth."""

@@ -22,7 +22,7 @@ from medseg.reading.readers import read_file, read_mask_file
 if TYPE_CHECKING:
     from medseg.app.state.contents import Content
     from medseg.app.state.editing import Editing
-    from medseg.arrays import Masks, Weight
+    from medseg.arrays import Masks, Threshold, Weight
     from medseg.calibration.calibrate import Calibration
     from medseg.config import Blend, EnsembleConfig
     from medseg.export.frames import Areas
@@ -143,7 +143,7 @@ class Session:
             self._change(prediction=prediction, view=view, withheld=False)
 
     def remix(
-        self, weights: Sequence[Weight], threshold: float, opacity: float, blend: Blend | None = None
+        self, weights: Sequence[Weight], threshold: Threshold, opacity: float, blend: Blend | None = None
     ) -> ViewState:
         """Blend again from the kept probabilities, as before where `blend` is None; no network runs. Returns the state
         that this made, which another event may have replaced already."""

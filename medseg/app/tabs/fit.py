@@ -22,7 +22,7 @@ from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warning
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.places import shipped
-from medseg.report.words import gain_words, interval_words, signed
+from medseg.report.words import gain_words, interval_words, signed, threshold_words
 
 if TYPE_CHECKING:
     from medseg.fitting.fit import Choice, Fit
@@ -157,8 +157,8 @@ def _take(outcome: Outcome) -> str:
     choice, own = outcome.choice, outcome.before
     before = "" if own is None else f", {own:.3f} at the ensemble's own settings"
     return (
-        f"Take {NAMED[outcome.fit.recommended]} at cut-off {choice.threshold:.2f}: mean Dice {choice.mean:.3f} on "
-        f"these {outcome.images} images{before}."
+        f"Take {NAMED[outcome.fit.recommended]} at cut-off {threshold_words(choice.threshold, '.2f')}: mean Dice "
+        f"{choice.mean:.3f} on these {outcome.images} images{before}."
     )
 
 
@@ -242,7 +242,8 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
         rows.append(("Weights for each label", fitted.per_label, nested.per_label if nested else None))
     heads = "| Choice | Dice here | Dice on other cases | Weights | Cut-off |\n|---|---:|---:|---|---:|"
     lines = [
-        f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | {choice.threshold:.2f} |"
+        f"| {name} | {choice.mean:.3f} | {_interval(score)} | {_weights(choice, labels)} | "
+        f"{threshold_words(choice.threshold, '.2f')} |"
         for name, choice, score in rows
     ]
     members = " / ".join(text.plain(name) for name in names)
@@ -251,6 +252,7 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
         "chose here."
     )
     broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than the baseline." for i in fitted.broken]
+    broken += [f"{text.plain(names[i])} got weight 0: alone it is far behind the best." for i in fitted.behind]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
 
 

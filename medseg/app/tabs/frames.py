@@ -10,6 +10,7 @@ import gradio as gr
 from medseg.app.state.session import Session
 from medseg.app.tabs import handlers
 from medseg.app.tabs.events import NEWEST, PRIVATE, QUIET, warning
+from medseg.report.words import threshold_words
 
 
 def draw_frames(session: Session, state: gr.State, displayed: Sequence[Any]) -> None:
@@ -76,7 +77,7 @@ def segment_all(session: Session, progress: gr.Progress = handlers.PROGRESS) -> 
     )
     if not areas:
         return ["Cancelled; nothing was kept.", gr.skip(), gr.skip()]
-    how = f"by the {prediction.blend} at cut-off {prediction.threshold:.2f}"
+    how = f"by the {prediction.blend} at cut-off {threshold_words(prediction.threshold, '.2f')}"
     sentence = f"{len(areas)} frames {how}; sliders moved since do not change them. A row opens its frame."
     rows = [[number, *_cells(area)] for number, area in enumerate(areas, start=1)]
     table = gr.update(value=rows, visible=True)

@@ -21,6 +21,7 @@ const copyOf = (value) => JSON.parse(JSON.stringify(value));
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const each = (weight) => (Array.isArray(weight) ? weight : offer.labels.map(() => weight));
 const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
+const cutOff = () => (label < 0 ? mean([set.threshold].flat()) : set.threshold[label] ?? set.threshold);
 const standing = (member) => (label < 0 ? mean(set.weights[member]) : set.weights[member][label]);
 
 function receive(value) {
@@ -47,7 +48,7 @@ let hand = null; // what was moved last: moves of one control are one step of th
 
 function toFragment() {
   const rows = set.weights.map((row) => [...new Set(row)].length === 1 ? round(row[0]) : row.map(round).join("|"));
-  const words = new URLSearchParams({ ensemble: offer.name, weights: rows.join(), cut: set.threshold, vote: set.blend, least: set.least });
+  const words = new URLSearchParams({ ensemble: offer.name, weights: rows.join(), cut: [set.threshold].flat().join("|"), vote: set.blend, least: set.least });
   if (set.flips) words.set("flips", 1);
   const isPlain = mode === "recommended" && offer.name === home, address = isPlain ? location.pathname + location.search : "#" + words;
   if (isPlain ? !location.hash : location.hash === "#" + words) return;
@@ -57,12 +58,12 @@ function toFragment() {
 
 // The settings of the address, where they are of this ensemble; without any those that are recommended.
 function fromFragment() {
-  const words = new URLSearchParams(location.hash.slice(1)), cut = Number(words.get("cut")), vote = words.get("vote");
+  const words = new URLSearchParams(location.hash.slice(1)), cuts = (words.get("cut") ?? "").split("|").map(Number), vote = words.get("vote");
   const rows = (words.get("weights") ?? "").split(",").map((row) => row.split("|").map(Number));
   const fits = rows.length === offer.members.length && rows.every((row) => row.every((weight) => weight >= 0) && (row.length === 1 || row.length === offer.labels.length));
   if (words.get("ensemble") !== offer.name || !fits || !rows.some(([weight]) => weight > 0)) return false;
   set.weights = rows.map((row) => (row.length === 1 ? each(row[0]) : row));
-  if (cut >= 0.01 && cut <= 0.99) set.threshold = cut;
+  if (cuts.every((cut) => cut >= 0.01 && cut <= 0.99) && [1, offer.labels.length].includes(cuts.length)) set.threshold = cuts.length === 1 ? cuts[0] : cuts;
   if (offer.blends.some(({ name }) => name === vote)) set.blend = vote;
   set.flips = words.has("flips");
   set.least = Math.max(0, Math.round(Number(words.get("least"))) || 0);
@@ -148,9 +149,9 @@ function refresh() {
     slider.setAttribute("aria-valuetext", row.querySelector("output").textContent + " of the vote");
     row.classList.toggle("silent", totals[member] === 0);
   });
-  $("#cut").value = $("#cut-typed").value = set.threshold;
-  $("#cut").setAttribute("aria-valuetext", Math.round(100 * set.threshold) + " % sure");
-  $("#cut-typed").value = set.threshold.toFixed(2);
+  $("#cut").value = cutOff();
+  $("#cut").setAttribute("aria-valuetext", Math.round(100 * cutOff()) + " % sure");
+  $("#cut-typed").value = cutOff().toFixed(2);
   $("#blend").value = set.blend;
   $(".about-blend").textContent = offer.blends.find(({ name }) => name === set.blend)?.about ?? "";
   $("#opacity").value = set.opacity;
@@ -206,7 +207,8 @@ element.addEventListener("click", (event) => {
 
 function setCutOff(value) {
   if (!(value >= 0.01 && value <= 0.99)) return refresh();
-  set.threshold = Math.round(value * 100) / 100;
+  value = Math.round(value * 100) / 100;
+  set.threshold = label < 0 || !offer.apart ? value : offer.labels.map((_, k) => (k === label ? value : set.threshold[k] ?? set.threshold));
   own();
   changed({ threshold: set.threshold });
 }
@@ -248,7 +250,7 @@ document.addEventListener("medseg:done", () => {
   if (isLate) rest();
 }, { signal });
 
-document.addEventListener("medseg:cut-off", (event) => offer && ((isKey = true), setCutOff(set.threshold + event.detail), rest()), { signal });
+document.addEventListener("medseg:cut-off", (event) => offer && ((isKey = true), setCutOff(cutOff() + event.detail), rest()), { signal });
 document.addEventListener("medseg:shown", ({ detail }) => {
   const rates = detail.result.rates;
   $(".bounds").hidden = !rates.length;

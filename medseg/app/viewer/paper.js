@@ -24,7 +24,7 @@ function drawErrors(context) {
   let last = null;
   open.ready.forEach((label, k) => {
     if (!isShown(k)) return;
-    last = confusion(label.field, settings.threshold, truthOf(k), width, height);
+    last = confusion(label.field, cutOffOf(k), truthOf(k), width, height);
     [last.tp, last.fp, last.fn].forEach((count, n) => (sums[n] += count));
   });
   const words = !isEditing() && open.labels.filter((_, k) => isShown(k)).length === 1 ? [["#ffffff", overlapWords(last)]] : [];
@@ -53,15 +53,15 @@ function paste(box, isWhole = false) {
   const x1 = Math.min(Math.ceil(box[2]), width), y1 = Math.min(Math.ceil(box[3]), height);
   if (x0 >= x1 || y0 >= y1) return;
   const words = new Uint32Array(sheet.data.buffer), isErrors = view === "errors", shown = [];
-  open.labels.forEach((_, k) => isShown(k) && shown.push([truthOf(k), open.ready[k].field, k]));
+  open.labels.forEach((_, k) => isShown(k) && shown.push([truthOf(k), open.ready[k].field, k, cutOffOf(k)]));
   const inks = (isErrors ? ERRORS.map(([colour]) => [colour, 0.5]) : colours.map((colour) => [colour, settings.opacity ?? 0.3])).map(ink);
   for (let y = y0; y < y1; y++)
     for (let x = x0, at = y * width + x0, rim = (y + 1) * (width + 2) + x0 + 1; x < x1; x++, at++, rim++) {
       let word = 0, worst = -1;
-      for (const [plane, field, k] of shown) {
+      for (const [plane, field, k, cutOff] of shown) {
         if (!isErrors) word = plane[at] ? inks[k] : word;
-        else if (plane[at]) worst = Math.max(worst, field[rim] >= settings.threshold ? 0 : 2);
-        else if (field[rim] >= settings.threshold) worst = Math.max(worst, 1);
+        else if (plane[at]) worst = Math.max(worst, field[rim] >= cutOff ? 0 : 2);
+        else if (field[rim] >= cutOff) worst = Math.max(worst, 1);
       }
       words[at] = worst < 0 ? word : inks[worst];
     }
@@ -86,7 +86,7 @@ function drawPolygon(context) {
 // The scores of the mask against the drawing: the browser's own at once, the library's as soon as they are there.
 function readout() {
   const { drawing } = store, { label, counted: sure } = drawing;
-  const now = sure?.[label] ?? { ...confusion(open.ready[label].field, settings.threshold, drawing.now[label], open.width, open.height), ...changesOf(drawing) };
+  const now = sure?.[label] ?? { ...confusion(open.ready[label].field, cutOffOf(label), drawing.now[label], open.width, open.height), ...changesOf(drawing) };
   const px = (count) => count.toLocaleString("en");
   $(".scores").textContent = (withheld ? "" : overlapWords(now) + " · ") + "+" + px(now.added) + " −" + px(now.removed) + " px";
   $(".scores").dataset.by = sure ? "library" : "browser";

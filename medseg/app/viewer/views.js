@@ -64,7 +64,8 @@ function drawOver() {
 
 // What WebGL2 draws: everything but the truth and drawings, which the 2-D canvas above it does.
 const HEATS = { mask: 0, models: 0, probability: 1, differ: 2, unsure: 3 };
-const isByGlass = () => Boolean(glass && open.isOnGlass && view in HEATS && !isEditing());
+const isByGlass = () => Boolean(glass && open.isOnGlass && view in HEATS && !isEditing() && !Array.isArray(settings.threshold));
+const cutOffOf = (k) => settings.threshold[k] ?? settings.threshold; // one for all labels, or one for each
 
 function drawGlass() {
   const { members, labels } = open, { weights, threshold: cutOff, opacity } = settings, isModels = view === "models", isMask = view === "mask";
@@ -96,22 +97,22 @@ const once = (key, make) => (worked[key] ??= make());
 // Every label's field at the settings of now, bent to the library's own masks where they are there; and the cells through
 // which its outline may run.
 function fields() {
-  const { blend: how, weights, threshold } = settings, { ready } = open;
+  const { blend: how, weights } = settings, { ready } = open;
   ready.forEach((label, k) => {
     if (label.isBent) label.field.set(label.certain);
     if (exact?.field.length) fill(label, exact.field[k]);
   });
   if (!exact?.field.length && canBlend(how)) blendAll(ready, how, weights);
-  if (!exact && ready.isJoint) exclude(ready, threshold);
+  if (!exact && ready.isJoint) exclude(ready, settings.threshold);
   return ready.map((label, k) => {
     label.isBent = Boolean(exact);
-    return exact ? bend(label, exact.masks[k >> 3], k & 7, threshold) : label.cells;
+    return exact ? bend(label, exact.masks[k >> 3], k & 7, cutOffOf(k)) : label.cells;
   });
 }
 
 function shapes() {
   const cells = once("fields", fields), { ready, width, height } = open;
-  return ready.map(({ field }, k) => outlines(field, cells[k], width, height, settings.threshold));
+  return ready.map(({ field }, k) => outlines(field, cells[k], width, height, cutOffOf(k)));
 }
 
 function fill(label, plane) {
@@ -208,7 +209,7 @@ function modelShapes() {
   return members.map((_, m) => {
     for (const label of alone) blend(label, "weighted mean", members.map((_, other) => Number(other === m)));
     if (ready.isJoint) exclude(alone, settings.threshold);
-    return alone.map((label) => outlines(label.field, label.cells, width, height, settings.threshold));
+    return alone.map((label, k) => outlines(label.field, label.cells, width, height, cutOffOf(k)));
   });
 }
 
