@@ -59,6 +59,7 @@ def test_a_bound_of_memory_is_judged_and_a_time_is_not(tmp_path: Path) -> None:
     assert not row.is_broken(tally)
     tally.note(MB_in_all=6)
     assert row.is_broken(tally)
+    assert "*slowest s 1 (bound 0.1)*; **MB in all 6 (bound 5)**" in page([(row, tally, 2)], "quick")
 
 
 def test_each_claim_of_security_names_tests_and_rows_that_exist() -> None:

@@ -34,7 +34,7 @@ What medseg promises where files are damaged, users hostile, machines full and n
 `python -m benchmarks.reliability --{how}` wrote this page; each row can be tried again alone (`--rows NAME`), and a run
 that was stopped goes on where it was. Traffic stays on loopback, and the app is a process of its own.
 
-**Times are upper bounds**: the machine had two cores and other work to do. A figure in bold breaks its promise; a value
+**Times are upper bounds**: the machine had two cores and other work to do. A figure in bold breaks its promise; a time
 in italics is above the promise's own bound here. "98 of 100" says that a run of full length tries 100.
 
 | | row | promise | tried | figure | date |
@@ -82,7 +82,10 @@ def figure(row: Row, tally: Tally) -> str:
 
 def _value(name: str, value: float, bound: float | None) -> str:
     text = f"{name} {value:.3g}" if value < 100 else f"{name} {value:,.0f}"
-    return text if bound is None else f"*{text} (bound {bound:g})*" if value > bound else f"{text} (bound {bound:g})"
+    if bound is None:
+        return text
+    mark = "" if value <= bound else "*" if name.endswith(" s") else "**"
+    return f"{mark}{text} (bound {bound:g}){mark}"
 
 
 def _times(seconds: Sequence[float]) -> list[str]:
