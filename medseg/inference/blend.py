@@ -23,12 +23,12 @@ NEAREST = 2.0**-11
 """A probability counts in the geometric mean as if it were no nearer to 0 or 1, so that no member alone has a veto:
 half precision knows no number between 1 − NEAREST and 1."""
 
-_PIECE = 2**14  # pixels whose planes the processor's cache holds while they are sorted
+_PIECE = 2**14  # pixels whose planes the processor's cache holds
 
 _TIE = 1e-9  # two halves of the weight, summed in different orders, differ by rounding
 
 Planes: TypeAlias = Sequence[np.ndarray]
-"""One label's probabilities (h, w) of the members that take part."""
+"""One label's probabilities (n) of the members that take part."""
 
 Shares: TypeAlias = Float64[np.ndarray, "M"]
 """Weights above 0 that sum to 1, one for each of some planes."""
@@ -115,18 +115,23 @@ def _by_label(
     stack: np.ndarray, shares: Float64[np.ndarray, "M K"], combine: Callable[[Planes, Shares], np.ndarray]
 ) -> Probabilities:
     """Each label combined by itself, from the members with a share above 0 only: the others cost nothing and cannot
-    spread a NaN."""
+    spread a NaN. In pieces, as whole planes do not stay in the processor's cache; STAPLE weighs all pixels together.
+    """
     combined = np.empty(stack.shape[1:], dtype=np.float32)
     for label, share in enumerate(shares.T):
         part = np.flatnonzero(share)
-        combined[label] = combine([stack[member, label] for member in part], share[part])
+        planes, result = [stack[member, label].ravel() for member in part], combined[label].reshape(-1)
+        size = max(1, len(result) if combine is _staple else _PIECE)
+        for start in range(0, len(result), size):
+            piece = slice(start, start + size)
+            result[piece] = combine([plane[piece] for plane in planes], share[part])
     return combined.clip(0, 1, out=combined)
 
 
 def _mean(planes: Planes, shares: Shares) -> np.ndarray:
     mean = np.zeros(planes[0].shape, dtype=np.float32)
     for share, plane in zip(shares, planes, strict=True):
-        mean += np.float32(share) * plane.astype(np.float32)
+        mean += np.float32(share) * np.asarray(plane, np.float32)
     return mean
 
 
@@ -166,23 +171,14 @@ def _log_mean(planes: Planes, shares: Shares) -> np.ndarray:
 
 
 def _median(planes: Planes, shares: Shares) -> np.ndarray:
-    flat = [plane.ravel() for plane in planes]
-    if any(plane.dtype != np.float16 for plane in flat):
-        flat = [plane.astype(np.float32) for plane in flat]
-    median = np.empty(flat[0].shape, dtype=np.float32)
-    for start in range(0, len(median), _PIECE):
-        piece = slice(start, start + _PIECE)
-        median[piece] = _median_of([plane[piece] for plane in flat], shares)
-    return median.reshape(planes[0].shape)
-
-
-def _median_of(values: list[np.ndarray], shares: Shares) -> np.ndarray:
     """Numbers of 0 or more are in the order of their bits, so those are sorted, each with its member's number below it.
 
     By comparing whole planes: numpy's sort of a few numbers at each pixel takes ten times as long.
     """
-    number, wide = (np.uint16, np.uint32) if values[0].dtype == np.float16 else (np.uint32, np.uint64)
-    keys = [np.abs(value).view(number).astype(wide) << 16 | member for member, value in enumerate(values)]
+    half = all(plane.dtype == np.float16 for plane in planes)
+    kind, number, wide = (np.float16, np.uint16, np.uint32) if half else (np.float32, np.uint32, np.uint64)
+    bits = [np.abs(np.asarray(plane, kind)).view(number).astype(wide) for plane in planes]
+    keys = [plane << 16 | member for member, plane in enumerate(bits)]
     for last in range(len(keys) - 1, 0, -1):
         for low in range(last):
             keys[low], keys[low + 1] = np.minimum(keys[low], keys[low + 1]), np.maximum(keys[low], keys[low + 1])
@@ -192,7 +188,7 @@ def _median_of(values: list[np.ndarray], shares: Shares) -> np.ndarray:
         lower = np.where(reached < 0.5 - _TIE, key, lower)
         upper = np.where(reached < 0.5 + _TIE, key, upper)
         reached += shares.take(key & 0xFFFF)
-    ends = [(key >> 16).astype(number).view(values[0].dtype).astype(np.float32) for key in (lower, upper)]
+    ends = [(key >> 16).astype(number).view(kind).astype(np.float32) for key in (lower, upper)]
     return np.asarray((ends[0] + ends[1]) / 2)
 
 
