@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,23 +15,22 @@ import pytest
 import medseg
 from tests.reading.test_readers import write_dicom
 from tests.reading.test_series import write_series
+from tests.running_app import open_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
     from medseg.image import Image
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
+def write_scan(folder: Path) -> Path:
     """A CT of three frames of 64 × 64 pixels of 1 mm, each with a rising slope of its own."""
     rising = np.arange(64 * 64, dtype=np.int16).reshape(64, 64) // 2 - 1000
     stack = np.stack([rising, rising[:, ::-1], rising.T])
-    return write_dicom(tmp_path / "scan.dcm", stack, WindowCenter=40, WindowWidth=400, PixelSpacing=[1, 1])
+    return write_dicom(folder / "scan.dcm", stack, WindowCenter=40, WindowWidth=400, PixelSpacing=[1, 1])
 
 
-@pytest.fixture
-def opened(page: Page, scan: Path) -> Page:
+def open_scan(page: Page, scan: Path) -> Page:
     """The page with the CT open, and the controls for it drawn."""
     page.set_input_files("#upload input[type=file]", scan)
     wait_for_note(page, "frame 1 of 3")
@@ -38,6 +38,24 @@ def opened(page: Page, scan: Path) -> Page:
     page.click(".insist")  # no ensemble of this page is made for a slope
     page.wait_for_selector(".insist", state="detached")
     return page
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    return write_scan(tmp_path)
+
+
+@pytest.fixture
+def opened(page: Page, scan: Path) -> Page:
+    return open_scan(page, scan)
+
+
+@pytest.fixture(scope="module")
+def unchanged(visitors: BrowserContext, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The same page for all tests that change nothing of it but its size."""
+    page = open_page(visitors, server)
+    yield open_scan(page, write_scan(tmp_path_factory.mktemp("scan")))
+    page.close()
 
 
 def wait_for_note(page: Page, words: str) -> None:
@@ -129,28 +147,28 @@ UNNAMED = """() => [...document.querySelectorAll('input, button, select, textare
     .map(e => e.outerHTML.slice(0, 200))"""
 
 
-def test_every_control_and_image_has_a_name_for_screen_readers(opened: Page) -> None:
-    assert opened.evaluate(UNNAMED) == []
-    opened.wait_for_selector("#viewer [data-result][aria-label*='blob: ']")
+def test_every_control_and_image_has_a_name_for_screen_readers(unchanged: Page) -> None:
+    assert unchanged.evaluate(UNNAMED) == []
+    unchanged.wait_for_selector("#viewer [data-result][aria-label*='blob: ']")
 
 
-def test_the_keyboard_reaches_the_controls_in_the_order_of_the_page(opened: Page) -> None:
+def test_the_keyboard_reaches_the_controls_in_the_order_of_the_page(unchanged: Page) -> None:
     sliders = "document.querySelectorAll('#mixer .member input, #frame input[type=range]')"
     names = f"() => [...{sliders}].map(e => e.ariaLabel ?? e.id)"
-    wanted, met = opened.evaluate(names), []
-    opened.locator("#ensemble input").focus()
+    wanted, met = unchanged.evaluate(names), []
+    unchanged.locator("#ensemble input").focus()
     for _ in range(60):
-        opened.keyboard.press("Tab")
-        met.append(opened.evaluate("() => document.activeElement.ariaLabel ?? document.activeElement.id"))
+        unchanged.keyboard.press("Tab")
+        met.append(unchanged.evaluate("() => document.activeElement.ariaLabel ?? document.activeElement.id"))
     assert list(dict.fromkeys(name for name in met if name in wanted)) == wanted
 
 
-def test_on_a_phone_the_image_stays_in_sight_of_its_sliders(opened: Page) -> None:
-    opened.set_viewport_size({"width": 390, "height": 844})
-    opened.locator("#mixer .cut input[type=range]").scroll_into_view_if_needed()
-    opened.wait_for_function("() => document.querySelector('#viewer').getBoundingClientRect().bottom > 200")
-    slider = opened.locator("#mixer .cut input[type=range]").bounding_box()
-    view_state = opened.locator("#viewer").bounding_box()
+def test_on_a_phone_the_image_stays_in_sight_of_its_sliders(unchanged: Page) -> None:
+    unchanged.set_viewport_size({"width": 390, "height": 844})
+    unchanged.locator("#mixer .cut input[type=range]").scroll_into_view_if_needed()
+    unchanged.wait_for_function("() => document.querySelector('#viewer').getBoundingClientRect().bottom > 200")
+    slider = unchanged.locator("#mixer .cut input[type=range]").bounding_box()
+    view_state = unchanged.locator("#viewer").bounding_box()
     assert slider
     assert view_state
     assert view_state["y"] >= 0
