@@ -40,10 +40,11 @@ class Members:
 
 def _batches(members: Sequence[LoadedMember]) -> Batches | None:
     """None where there is no GPU. Beside one, decoding is the slow part, so that more files may be decoded at once."""
-    if not members or not all(member.network.runtime.startswith("torch on cuda") for member in members):
+    networks: list[Any] = [member.network for member in members if isinstance(member, LoadedMember)]
+    on_gpu = [network for network in networks if network.runtime.startswith("torch on cuda")]
+    if not members or len(on_gpu) < len(members):
         return None
     from medseg.inference.runtime_torch import Batches
 
     pool.allow(min(MOST_DECODERS, count_threads()))
-    networks: Any = [member.network for member in members]
-    return Batches(networks)
+    return Batches(on_gpu)
