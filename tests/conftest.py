@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 # before torch and gradio are imported anywhere: nothing in a test may ask the Hub or report usage
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -220,6 +221,7 @@ class FakeMember:
     config: MemberConfig
     sha256: str
     answer: Callable[[Image], np.ndarray]
+    network: ClassVar = SimpleNamespace(runtime="a function")
 
     def probabilities(self, image: Image, *, tta: bool = False) -> np.ndarray:
         return np.asarray(self.answer(image), dtype=np.float16)
