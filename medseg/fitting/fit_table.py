@@ -14,7 +14,8 @@ from medseg.report.words import threshold_words
 from medseg.scores import Nested, Score
 
 UNSURE_CASES = 30
-"""With fewer, chance can put a worse choice ahead: with 12 in 3 of 100 drawn sets by more than 0.02 of Dice."""
+"""With fewer, chance can put a worse choice ahead: with 12 in 1 of 100 drawn sets by more than 0.02 of Dice
+(docs/results.md)."""
 
 
 def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
