@@ -108,9 +108,10 @@ def to_bytes(probabilities: Probabilities | np.ndarray) -> UInt8[np.ndarray, "n 
 
 def mask_bits(masks: Masks) -> UInt8[np.ndarray, "n h w"]:
     """Masks (K, h, w) as planes of eight labels each: label k is bit k % 8 of plane k // 8."""
-    padded = np.zeros((-(-len(masks) // 8) * 8, *masks.shape[1:]), dtype=bool)
-    padded[: len(masks)] = masks
-    return np.packbits(padded.reshape(-1, 8, *masks.shape[1:]), axis=1, bitorder="little")[:, 0]
+    planes = np.zeros((-(-len(masks) // 8), *masks.shape[1:]), np.uint8)
+    for label, mask in enumerate(masks):
+        planes[label // 8] |= mask.view(np.uint8) << (label % 8)
+    return planes
 
 
 def pack(planes: UInt8[np.ndarray, "n h w"]) -> list[str]:
