@@ -4,6 +4,7 @@ With `--beside CHECKOUT` another version's page takes its turns too.
 Each start is a new process whose caches are empty folders. The mask is that of an example image by the embedded
 ensemble, asked for as soon as the server answers, by the same client. smp + Gradio: what those two give in thirty
 lines, the same three members and weights. bare Gradio: the lower bound, an app that returns its file. All take turns.
+Neither imports Gradio's extra for agents' tools: who installs what such an app needs does not have it.
 """
 
 import argparse
@@ -22,7 +23,8 @@ ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
 IMAGE = ROOT / "assets" / "examples" / "endoscopy-1.png"
 PATIENCE_S = 600
 
-PLAIN_APP = f"""
+WITHOUT_MCP = "import sys; sys.modules['mcp'] = None"
+PLAIN_APP = f"""{WITHOUT_MCP}
 import json, pathlib
 import gradio as gr, numpy as np, segmentation_models_pytorch as smp, torch
 from PIL import Image
@@ -46,7 +48,7 @@ def segment(path):
     return path + "-mask.png"
 gr.Interface(segment, gr.File(), gr.File(), api_name="segment").launch()
 """
-BARE_APP = """
+BARE_APP = f"""{WITHOUT_MCP}
 import gradio as gr
 gr.Interface(lambda path: path, gr.File(), gr.File(), api_name="segment").launch()
 """
