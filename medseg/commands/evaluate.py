@@ -81,8 +81,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     named, others = split_predictions(options.predictions)
     places = [place for place in (options.ensemble, options.data, *others) if place is not None]
-    if len(places) != 1 + (not named):
-        wanted = "--predictions NAME=FOLDER … DATA" if named else "ENSEMBLE DATA, or --predictions NAME=FOLDER … DATA"
+    if len(places) != 1 + (not named) or (options.predictions and not named):
+        wanted = (
+            "--predictions NAME=FOLDER … DATA"
+            if options.predictions
+            else "ENSEMBLE DATA, or --predictions NAME=FOLDER … DATA"
+        )
         raise InputError(f"Wanted medseg evaluate {wanted}; got {' '.join(map(str, places)) or 'no place'}.")
     options.data = Path(places[-1])
     if named and options.robustness:

@@ -121,17 +121,19 @@ def _place(label: str, names: Sequence[str]) -> int:
 
 @dataclass
 class Segmentation:
-    """A DICOM SEG: the names of its segments by number, and where the frames of each source image lie."""
+    """A DICOM SEG: the names of its segments by number, where the frames of each source image lie, and the images that
+    it is of; those without a frame have nothing marked, since writers leave out empty frames."""
 
     names: dict[int, str]
     frames: dict[_Frame, list[tuple[int, int]]] = field(default_factory=dict)
+    images: frozenset[str] = frozenset()
     planes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
     kind: str = "BINARY"
     most: int = 1
 
     def read(self, place: _Frame, labels: Sequence[str], image: Image) -> Read:
         """The prediction for the source image (SOP instance, frame from 1 on)."""
-        parts = self.frames.get(place) or self.frames[place[0], None]
+        parts = self.frames.get(place) or self.frames.get((place[0], None), [])
         numbers = {label: [*self.names][_place(label, [*self.names.values()])] for label in labels}
         if self.planes.shape[1:] != stored_size(image):
             raise ReadError(f"The segmentation is of {self.planes.shape[1:]}, the image {image.size} (rows, columns).")
@@ -161,7 +163,10 @@ def read_segmentation(path: Path) -> Segmentation:
             raise ReadError("The segmentation is compressed. Save it as Explicit VR Little Endian.")
         names = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in seg.SegmentSequence}
         segmentation = Segmentation(
-            names, kind=str(seg.SegmentationType), most=max(int(seg.get("MaximumFractionalValue", 1)), 1)
+            names,
+            images=frozenset(str(instance.ReferencedSOPInstanceUID) for instance in _instances(seg)),
+            kind=str(seg.SegmentationType),
+            most=max(int(seg.get("MaximumFractionalValue", 1)), 1),
         )
         segmentation.planes = _unpacked(seg)
         for index, (number, place) in enumerate(_references(seg)):
@@ -183,11 +188,16 @@ def _unpacked(seg: Any) -> np.ndarray:
     return np.frombuffer(seg.PixelData, kind)[: int(np.prod(shape))].reshape(shape)
 
 
+def _instances(seg: Any) -> list[Any]:
+    """The images that the segmentation as a whole refers to (PS3.3 C.12.4)."""
+    series = seg.get("ReferencedSeriesSequence", [])
+    return [reference for entry in series for reference in entry.get("ReferencedInstanceSequence", [])]
+
+
 def _references(seg: Any) -> Iterator[tuple[int, _Frame]]:
     """Of every frame its segment (0 in a label map) and the image it refers to (PS3.3 C.7.6.16.2.6)."""
     shared = seg.get("SharedFunctionalGroupsSequence", [{}])[0]
-    series = seg.get("ReferencedSeriesSequence", [])
-    instances = [reference for entry in series for reference in entry.get("ReferencedInstanceSequence", [])]
+    instances = _instances(seg)
     for groups in seg.PerFrameFunctionalGroupsSequence:
         segment = groups.get("SegmentIdentificationSequence") or shared.get("SegmentIdentificationSequence")
         number = int(segment[0].ReferencedSegmentNumber) if segment else 0

@@ -218,9 +218,11 @@ def _pair(files: Sequence[Path], samples: Sequence[Sample], root: Path) -> tuple
         nearest = _nearest(path, root, indices, samples)
         for index in nearest:
             if index in paired:
+                other = paired[index]
+                hint = "" if other.parent == path.parent else ", or name folders of labels as the labels"
                 raise InputError(
-                    f"{paired[index].name} and {path.name} would both be the prediction for "
-                    f"{samples[index].image.name}: keep one."
+                    f"{other.relative_to(root)} and {path.relative_to(root)} would both be the prediction for "
+                    f"{samples[index].image.name}: keep one{hint}."
                 )
             paired[index] = path
         strange += [] if nearest else [path]
@@ -270,6 +272,7 @@ def _file_keys(stem: str) -> list[tuple[str, int | None]]:
 
 def _from_segmentations(paths: Sequence[Path], samples: Sequence[Sample], labels: Sequence[str]) -> _Opened:
     opened: dict[tuple[str, int | None], tuple[Path, Segmentation]] = {}
+    whole: dict[str, tuple[Path, Segmentation]] = {}
     for path in paths:
         try:
             segmentation = read_segmentation(path)
@@ -279,16 +282,19 @@ def _from_segmentations(paths: Sequence[Path], samples: Sequence[Sample], labels
             other = opened.setdefault(place, (path, segmentation))
             if other[0] != path:
                 raise InputError(f"{other[0].name} and {path.name} are of one image: keep one.")
+        whole |= dict.fromkeys(segmentation.images, (path, segmentation))
     readers: dict[int, Reader] = {}
-    used = set()
+    used, empty = set(), []
     for index, sample in enumerate(samples):
         source = source_of(sample.image, sample.frame)
-        key = next((key for key in (source, source and (source[0], None)) if key in opened), None)
-        if key is not None and source is not None:
-            path, segmentation = opened[key]
-            used.add(path)
-            readers[index] = partial(_named, path, partial(_from_segmentation, segmentation, source, labels))
-    return "DICOM SEG", readers, _strangers(path for path in paths if path not in used)
+        if source is None or not (of := opened.get(source) or opened.get((source[0], None)) or whole.get(source[0])):
+            continue
+        path, segmentation = of
+        used.add(path)
+        empty += [] if {source, (source[0], None)} & opened.keys() else [sample.image.name]
+        readers[index] = partial(_named, path, partial(_from_segmentation, segmentation, source, labels))
+    unmarked = left_out("images that a segmentation refers to without a frame", empty, "Taken as empty")
+    return "DICOM SEG", readers, [*map(str, unmarked), *_strangers(path for path in paths if path not in used)]
 
 
 def _from_segmentation(

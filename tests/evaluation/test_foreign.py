@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pydicom
 import pytest
 
 from medseg.__main__ import main
@@ -135,6 +136,29 @@ def test_a_dicom_seg_is_paired_by_the_images_it_refers_to(source: str, kind: Seg
         np.testing.assert_allclose(read.probabilities, wanted[[1, 0]], atol=1 / 255)
 
 
+def test_an_image_that_a_series_segmentation_has_no_frame_of_is_empty(tmp_path: Path) -> None:
+    """Writers leave empty frames out by default: left out, such images would be missing for all models."""
+    paths = write_source("ct-series", tmp_path)
+    made, sources = segment_files(paths, drawing_ensemble())
+    (tmp_path / "segs").mkdir()
+    write_dicom_seg(made, sources, tmp_path / "segs" / "a.dcm")
+    seg = pydicom.dcmread(tmp_path / "segs" / "a.dcm")
+    uid = pydicom.dcmread(sources[0]).SOPInstanceUID
+    of = [g.DerivationImageSequence[0].SourceImageSequence[0] for g in seg.PerFrameFunctionalGroupsSequence]
+    kept = [index for index, source in enumerate(of) if source.ReferencedSOPInstanceUID != uid]
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = bits[: len(of) * seg.Rows * seg.Columns].reshape(len(of), -1)[kept]
+    seg.PerFrameFunctionalGroupsSequence = [seg.PerFrameFunctionalGroupsSequence[index] for index in kept]
+    seg.NumberOfFrames = len(kept)
+    seg.PixelData = np.packbits(frames, bitorder="little").tobytes() + bytes(frames.size // 8 % 2)
+    seg.save_as(tmp_path / "segs" / "a.dcm")
+    samples = [Sample(path, (), "x", "test", one.image.frame) for path, one in zip(sources, made, strict=True)]
+    opened = open_predictions("a", tmp_path / "segs", samples, ["lung", "polyp"])
+    assert not opened.read(0, made[0].image).masks.any()
+    np.testing.assert_array_equal(opened.read(1, made[1].image).masks, made[1].masks[[1, 0]])
+    assert "Taken as empty: images that a segmentation refers to without a frame (1)" in " ".join(opened.notes)
+
+
 def test_models_are_compared_on_the_images_that_all_have(samples: list[Sample], tmp_path: Path) -> None:
     first, second = png(samples, tmp_path / "a", "{}_mask.png"), npz(samples, tmp_path / "b")
     (first / "case03_mask.png").unlink()
@@ -239,6 +263,13 @@ def test_two_files_of_one_image_are_refused(samples: list[Sample], tmp_path: Pat
         open_predictions("a", tmp_path / "a", samples, ["disc"])
 
 
+def test_folders_that_are_not_called_as_the_labels_are_named(samples: list[Sample], tmp_path: Path) -> None:
+    for folder in ("organ", "tumor"):
+        png(samples, tmp_path / "a" / folder)
+    with pytest.raises(InputError, match=r"organ/case00\.png and tumor/case00\.png .* folders of labels as the labels"):
+        open_predictions("a", tmp_path / "a", samples, ["organ", "tumour"])
+
+
 def test_the_command_writes_the_report_of_several_models(
     samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -277,6 +308,7 @@ def test_the_command_writes_the_report_of_several_models(
     ("arguments", "sentence"),
     [
         (["e"], "Wanted medseg evaluate ENSEMBLE DATA"),
+        (["--predictions", "e", "d"], "Wanted medseg evaluate --predictions NAME=FOLDER … DATA; got e d"),
         (["--predictions", "a=b", "e", "d"], "Wanted medseg evaluate --predictions NAME=FOLDER … DATA"),
         (["--predictions", "a=b", "a=c", "d"], "each name once; got a=c"),
     ],
