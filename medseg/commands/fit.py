@@ -187,7 +187,7 @@ def _fit_predictions(options: argparse.Namespace) -> None:
         raise InputError("Wanted --predictions with two models or more, NAME=FOLDER each, and no member folders.")
     labels = data_labels(options)
     refuse_odd_labels(labels)
-    samples, _ = read_checked(options, labels, (), "val")
+    samples, _ = read_checked(options, labels, (), "val", whole=True)
     opened = [open_predictions(name, place, samples, labels, options.data) for name, place in named.items()]
     for note in (note for model in opened for note in model.notes):
         print(f"note: {note}", file=sys.stderr)
@@ -219,7 +219,8 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     print(
         f"{written} of {len(samples)} images blended. Score them on images that had no part in it, beside the models:"
     )
-    print(f"medseg evaluate --predictions {options.name}={options.output / 'masks'} … {options.data}")
+    rest = options.data if any(sample.split == "test" for sample in samples) else "OTHER-DATA"
+    print(f"medseg evaluate --predictions {options.name}={options.output / 'masks'} … {rest}")
 
 
 def _refuse_no_member(folder: Path) -> None:

@@ -65,7 +65,7 @@ def read_checked(
     if not any(sample.split for sample in samples):
         dealt = as_trained(samples, known)
         if dealt is None and (whole or split == "test"):
-            used = "observed" if whole else "scored"
+            used = "used" if whole else "scored"
             doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are {used}.")
             dealt = [replace(sample, split=split) for sample in samples]
         elif dealt is None and known:

@@ -85,6 +85,20 @@ def test_the_command_writes_weights_masks_and_probabilities_that_evaluate_reads(
     assert f"| both | {confusion(mask[0], truth[0]).dice:.1f}" in capsys.readouterr().out
 
 
+def test_all_images_of_a_data_set_without_splits_are_fitted_to(
+    data: Path, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part of them dealt in silence would be a handful."""
+    (data / "splits.json").unlink()
+    named = [f"{name}={models[name]}" for name in ("left", "right")]
+    main(["fit", "--predictions", *named, "--data", str(data), "--output", str(tmp_path / "out"), "--name", "both"])
+    shown = capsys.readouterr()
+    assert f"brings no splits: all of its {NUMBER} samples are used" in shown.err
+    assert shown.out.rstrip().endswith("OTHER-DATA"), "none is left to score the blend on"
+    fitted = json.loads((tmp_path / "out" / "blend.json").read_text())["fitted"]
+    assert fitted["equal"]["n"] == NUMBER
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [([], "Wanted member folders, or --predictions"), (["--predictions", "a=b"], "with two models or more")],
