@@ -131,7 +131,7 @@ class Froc:
             self.counts.setdefault(row, {}).setdefault(label, []).append(_sweep(values, true))
 
     def curves(self, label: str) -> dict[str, list[dict[str, float]]]:
-        """{row: [{threshold, recall, false_per_image}]}; [] where there is no lesion."""
+        """{row: [{threshold, recall, false_per_image}]}; [] without lesions, and for masks: they are one point."""
         return {row: _curve(labels[label]) for row, labels in self.counts.items()}
 
 
@@ -176,7 +176,8 @@ def by_size(images: Sequence[Lesions], cases: Sequence[str]) -> dict[str, dict[s
         return {}
     unit = "mm²" if metric else "px"
     limits = (-np.inf, *ends, np.inf)
-    names = (f"up to {ends[0]:,.0f} {unit}", f"up to {ends[1]:,.0f} {unit}", f"above {ends[1]:,.0f} {unit}")
+    small, middle = (f"{end:,.0f}" if end >= 100 else f"{end:.3g}" for end in ends)
+    names = (f"up to {small} {unit}", f"up to {middle} {unit}", f"above {middle} {unit}")
     row = [*CRITERIA].index(FOUND)
     recalls = {}
     for name, low, high in zip(names, limits, limits[1:], strict=False):
@@ -188,7 +189,7 @@ def by_size(images: Sequence[Lesions], cases: Sequence[str]) -> dict[str, dict[s
 
 def _curve(images: Sequence[Int64[np.ndarray, "T 3"]]) -> list[dict[str, float]]:
     counted = np.sum(images, axis=0)
-    if not counted[0, 2]:
+    if not counted[0, 2] or (counted == counted[0]).all():
         return []
     return [
         {"threshold": float(t), "recall": float(hits / true), "false_per_image": float(false / len(images))}
@@ -200,12 +201,15 @@ def _sweep(probabilities: np.ndarray, truth: Mask) -> Int64[np.ndarray, "T 3"]:
     """Found true lesions, false findings and true lesions at every threshold, within the box that holds anything."""
     box = _box(truth | (probabilities >= THRESHOLDS[0]))
     values, true = probabilities[box], truth[box]
-    counts = []
-    for threshold in THRESHOLDS:
-        lesions = match(values >= threshold, true)
-        hits = int(lesions.is_found[[*CRITERIA].index(FOUND)].sum())
-        counts.append((hits, lesions.predicted - hits, len(lesions.areas)))
-    return np.array(counts)
+    if ((values == 0) | (values == 1)).all():  # a mask: nothing moves with the threshold
+        return np.tile(_counts(values > 0, true), (len(THRESHOLDS), 1))
+    return np.array([_counts(values >= threshold, true) for threshold in THRESHOLDS])
+
+
+def _counts(prediction: Mask, truth: Mask) -> tuple[int, int, int]:
+    lesions = match(prediction, truth)
+    hits = int(lesions.is_found[[*CRITERIA].index(FOUND)].sum())
+    return hits, lesions.predicted - hits, len(lesions.areas)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, cases: Sequence[str]) -> Estimate:

@@ -48,7 +48,8 @@ def compare(scores: Evaluation, rows: Sequence[str]) -> dict[str, Any]:
         labels[label] = {**ranks(scores, rows, label), "pairs": pairs}
     protocol = (
         f"mean Dice per image, paired by image, resampled by case; {len(draws)} differences, corrected by Holm; ranks "
-        "over the same resamples"
+        "over resamples of the images that there are: they can hold in all of them where a difference, whose interval "
+        "allows for failures not met, does not"
     )
     return {"protocol": protocol, "labels": labels}
 

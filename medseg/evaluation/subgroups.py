@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,15 @@ def _in_thirds(groups: Sequence[str | None]) -> list[str | None]:
     there = np.array([number for number in numbers if number is not None])
     if len(np.unique(there)) <= MOST_GROUPS or not np.isfinite(there).all():
         return list(groups)
-    low, high = np.quantile(there, [1 / 3, 2 / 3])
+    low, high = np.quantile(there, [1 / 3, 2 / 3], method="lower")
     names = (f"up to {low:g}", f"up to {high:g}", f"above {high:g}")
     return [None if number is None else names[int(number > low) + int(number > high)] for number in numbers]
+
+
+def _order(name: str) -> tuple[float, bool, str]:
+    """By the number at the end, so that 2 comes before 10, and thirds as they rise."""
+    number = re.search(r"-?\d+(\.\d+)?$", name.replace(",", "."))
+    return float(number[0]) if number else -np.inf, name.startswith("above "), name
 
 
 def summarise_groups(scores: Evaluation, rows: Sequence[str], groups: Sequence[str | None]) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def summarise_groups(scores: Evaluation, rows: Sequence[str], groups: Sequence[s
     that are not small with the highest and the lowest mean Dice; `p` is how often groups dealt anew by case differ as
     much, for the extremes of several groups differ by chance alone. None for fewer than two such groups.
     """
-    names = sorted({group for group in groups if group is not None})
+    names = sorted({group for group in groups if group is not None}, key=_order)
     members = {name: [i for i, group in enumerate(groups) if group == name] for name in names}
     cases = {name: len({scores.cases[i] for i in images}) for name, images in members.items()}
     large = {name: images for name, images in members.items() if cases[name] >= FEWEST_CASES}

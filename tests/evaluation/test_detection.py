@@ -106,7 +106,7 @@ def test_misses_are_shown_by_size_in_square_millimetres_where_all_have_a_spacing
     image = Image(np.zeros((40, 60, 1), np.float32), (0.5, 0.5))
     recalls = by_size([match(prediction, truth, image)], ["a"])
     assert {name: one["recall"].mean for name, one in recalls.items()} == {
-        "up to 0 mm²": 0.0,
+        "up to 0.25 mm²": 0.0,
         "up to 1 mm²": 1.0,
         "above 1 mm²": 1.0,
     }
@@ -121,6 +121,8 @@ def test_the_froc_counts_at_every_threshold() -> None:
     froc = Froc(["a"])
     for one in (probabilities, np.zeros_like(probabilities)):
         froc.add("row", one, truth)
+        froc.add("mask", (one > 0.4).astype(np.float32), truth)
+    assert froc.curves("a")["mask"] == [], "a mask is one point"
     curve = froc.curves("a")["row"]
     assert [(at["threshold"], at["recall"], at["false_per_image"]) for at in curve[1:6:2]] == [
         (0.2, 0.5, 0.5),
