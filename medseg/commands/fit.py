@@ -13,14 +13,14 @@ from tqdm import tqdm
 from medseg import schema
 from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
-from medseg.config import EnsembleConfig, MemberConfig, MemberReference
 from medseg.errors import InputError
 from medseg.places import shipped
-from medseg.scores import Average, Contender, Fitted
 
 if TYPE_CHECKING:
+    from medseg.config import MemberConfig
     from medseg.fitting.fit import Fit
     from medseg.inference.member import LoadedMember
+    from medseg.scores import Average, Contender, Fitted
 
 _CONTENDERS: dict[str, Contender] = {
     "fitted": "fitted",
@@ -134,6 +134,7 @@ def _refuse_per_label(options: argparse.Namespace, first: MemberConfig) -> None:
 def _write(options: argparse.Namespace, members: Sequence[LoadedMember], result: Fit, record: Fitted) -> None:
     """The ensemble's folder: the members' folders, ensemble.json, cards."""
     from medseg.cards.folder import write_cards
+    from medseg.config import EnsembleConfig, MemberReference
     from medseg.inference.member import copy_member
 
     chosen, first = result.choice(record.chosen), members[0].config
@@ -235,6 +236,7 @@ def _refuse_no_member(folder: Path) -> None:
 
 
 def _members(folders: Sequence[Path]) -> list[LoadedMember]:
+    from medseg.config import MemberReference
     from medseg.inference.member import load_member
 
     for folder in folders:
