@@ -339,6 +339,7 @@ def test_two_visitors_share_nothing(session: Session) -> None:
 def test_every_synthetic_example_has_its_mask_and_says_what_it_is() -> None:
     synthetic = [example for example in examples.examples() if example.truth]
     assert len(synthetic) >= 4
+    assert len({example.caption for example in synthetic}) == len(synthetic)
     assert all(example.caption.startswith("Synthetic") for example in synthetic)
     assert [example.caption for example in examples.examples() if not example.truth] in (
         [],
@@ -440,7 +441,7 @@ def stacked(tiny_ensemble: Path, tmp_path: Path, photo: Path, monkeypatch: pytes
 
 def test_a_stacked_ensemble_opens_stacked_and_can_be_blended_by_weights(stacked: Session, runs: list[None]) -> None:
     assert stacked.view_state.prediction.blend == "stacking"
-    assert "by the stacking blend at cut-off 0.50" in text.summary(stacked.view_state)
+    assert "by stacking at cut-off 0.50" in text.summary(stacked.view_state)
     settle(stacked, blend="weighted mean", weights=[1, 0])
     assert stacked.view_state.prediction.blend == "weighted mean"
     assert np.array_equal(stacked.view_state.prediction.probabilities[0], solo_probabilities(stacked))
@@ -473,7 +474,7 @@ def test_every_blend_is_said_in_a_line(session: Session) -> None:
     from medseg.config import Blend
 
     settle(session, blend="median")
-    assert "by the median blend" in text.summary(session.view_state)
+    assert "by median at" in text.summary(session.view_state)
     assert tuple(text.BLENDS) == tuple(text.TITLES) == get_args(Blend)
 
 

@@ -142,7 +142,7 @@ def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Pa
     page.select_option("#blend", "median")
     wait_for_another_image(page, before)
     assert "The middle probability" in page.inner_text("#mixer .about-blend")
-    page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by the median blend')")
+    page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by median at')")
     press(page, 0, "Home")  # and it stays while a weight is moved
     assert page.locator("#blend").input_value() == "median"
 

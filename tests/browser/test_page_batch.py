@@ -127,3 +127,19 @@ def test_nothing_to_segment_is_said(page: Page) -> None:
     page.get_by_role("tab", name="Batch").click()
     page.click("#batch-start")
     page.wait_for_selector("text=drop images or a zip first")
+
+
+def test_a_file_that_was_open_before_keeps_its_name_and_its_namesake_in_the_batch_gets_a_number(
+    page: Page, images: list[Path], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        page.set_input_files("#upload input[type=file]", images[0])
+        page.wait_for_function("() => document.querySelector('#file-name').innerText === 'plain.png'")
+    (tmp_path / "other").mkdir()
+    namesake = (tmp_path / "zipped.png").rename(tmp_path / "other" / "plain.png")
+    send(page, [images[0]])
+    wait_for_table(page)
+    page.set_input_files("#batch-files input[type=file]", [namesake])
+    page.wait_for_selector("#batch-files td.filename[aria-label='plain (2).png']")
+    assert page.locator("#batch-files td.filename").first.get_attribute("aria-label") == "plain.png"
+    assert page.locator("#batch-files [aria-label*='common.']").count() == 0

@@ -140,8 +140,24 @@ def test_the_last_model_stays_and_says_so_and_my_mix_comes_back(page: Page) -> N
     assert slider_values(page)[:2] == [0, 0.01]
     page.get_by_role("button", name="Recommended").click()
     assert slider_values(page)[:2] == [0.75, 0.25]
+    assert page.inner_text("#mixer .said") == ""
     page.get_by_role("button", name="My mix").click()
     assert slider_values(page)[:2] == [0, 0.01]
+    assert "the last one stays" in page.inner_text("#mixer .said")
+
+
+def test_the_value_under_the_pointer_is_of_the_image_and_the_settings_that_are_drawn(page: Page) -> None:
+    value = page.locator("#viewer .reading")
+    page.mouse.move(*middle(page, 0.45))
+    before = value.inner_text()
+    assert before.endswith("%")
+    page.keyboard.press("+")  # another pixel comes under the pointer, which rests
+    page.wait_for_function(
+        "before => !document.querySelector('#viewer .reading').innerText.startsWith(before)", arg=before.split(":")[0]
+    )
+    page.locator("#examples button").nth(2).click()  # the pointer leaves
+    page.wait_for_function("() => document.querySelector('#file-name').innerText === 'Synthetic brain'")
+    assert value.inner_text() == ""
 
 
 def test_recommended_resets_cut_off_vote_flips_and_least_area(page: Page) -> None:
@@ -260,3 +276,9 @@ def test_who_pulls_the_result_where_follows_the_sliders(page: Page) -> None:
     page.wait_for_function("before => document.querySelector('#pull tbody').innerText !== before", arg=before)
     press(page, 0, "Home")  # of one model alone nothing is to be said
     page.wait_for_selector("#pull table", state="hidden")
+
+
+def test_the_captions_of_the_examples_fit(page: Page) -> None:
+    widths = page.evaluate("[...document.querySelectorAll('#examples span')].map(e => e.scrollWidth - e.clientWidth)")
+    assert widths
+    assert max(widths) <= 0

@@ -90,7 +90,9 @@ def _thumbnail(path: Path) -> str:
 
 def _synthetic(path: Path) -> Example:
     mask = path.with_name(f"{path.stem}_mask.png")
-    return Example(path, f"Synthetic {path.stem.split('-')[0]}", mask if mask.exists() else None, path.name)
+    kind, _, number = path.stem.partition("-")
+    caption = f"Synthetic {kind}" if number == "1" else f"Synthetic {kind} {number}"
+    return Example(path, caption, mask if mask.exists() else None, path.name)
 
 
 def _real() -> tuple[Example, ...]:

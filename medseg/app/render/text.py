@@ -106,8 +106,9 @@ def summary(view_state: ViewState) -> str:
 
 def _settings(view_state: ViewState) -> str:
     prediction = view_state.prediction
-    blend = "" if prediction.blend == "weighted mean" else f"by the {prediction.blend} blend "
-    return f"{blend}at cut-off {threshold_words(prediction.threshold, '.2f')}{_extras(prediction)}"
+    title = TITLES[prediction.blend]
+    vote = "" if title == "Average" else f"by {title if title.isupper() else title.lower()} "
+    return f"{vote}at cut-off {threshold_words(prediction.threshold, '.2f')}{_extras(prediction)}"
 
 
 def _extras(prediction: Prediction) -> str:
@@ -189,7 +190,7 @@ def verdict(view_state: ViewState) -> str:
     if not judgement.is_calibrated(calibration, view_state.prediction):
         return (
             "No predicted Dice: these settings are not calibrated, only the ensemble's own are: its recommended "
-            f"weights, weighted mean, cut-off {threshold_words(calibration.threshold, '.2f')}, no flips, no other "
+            f"weights, vote by average, cut-off {threshold_words(calibration.threshold, '.2f')}, no flips, no other "
             "least area."
         )
     judged = judgement.judged(calibration, view_state.prediction, view_state.domain_warnings)

@@ -91,7 +91,9 @@ stage.addEventListener("pointerdown", (event) => {
   if (gesture === "pen") press(at(event));
 });
 stage.addEventListener("pointermove", (event) => {
-  reading(at(event));
+  spot = at(event);
+  if (open && settings) once("fields", fields); // WebGL2 leaves them out
+  reading();
   if (!pen.spot || event.movementX || event.movementY) hover(at(event));
   const before = pointers.get(event.pointerId);
   if (!before) return;
@@ -127,13 +129,16 @@ function windowBy(dx, dy) {
   draw();
 }
 
-function reading([x, y]) {
-  if (!open) return;
-  const { zoom, x: left, y: top } = now(), column = Math.floor((x - left) / zoom), row = Math.floor((y - top) / zoom);
+// The pixel under the pointer and its probabilities, of the frame that is drawn: none where they are not worked out.
+let spot = null;
+stage.addEventListener("pointerleave", () => ((spot = null), reading()));
+function reading() {
+  const place = $(".reading");
+  if (!open || place.classList.contains("said")) return;
+  const { zoom, x, y } = now(), column = Math.floor(((spot?.[0] ?? NaN) - x) / zoom), row = Math.floor(((spot?.[1] ?? NaN) - y) / zoom);
   const inside = column >= 0 && row >= 0 && column < open.width && row < open.height;
-  if (inside) once("fields", fields); // WebGL2 leaves them out
-  const shares = inside && open.ready.map((label) => Math.round(100 * label.field[(row + 1) * (open.width + 2) + column + 1]) + " %");
-  $(".reading").textContent = inside ? column + ", " + row + ": " + shares.join(" / ") : "";
+  const shares = () => open.ready.map((label) => Math.round(100 * label.field[(row + 1) * (open.width + 2) + column + 1]) + " %").join(" / ");
+  place.textContent = inside && worked.fields ? column + ", " + row + (withheld ? "" : ": " + shares()) : "";
 }
 
 // What is seen, with its legend and the notice, as a PNG in the clipboard; as a file where there is none.

@@ -149,6 +149,8 @@ function refresh() {
     slider.setAttribute("aria-valuetext", row.querySelector("output").textContent + " of the vote");
     row.classList.toggle("silent", totals[member] === 0);
   });
+  const isLast = totals.filter((share) => share > 0).length === 1 && total <= LEAST + 1e-9;
+  $(".said").textContent = isLast ? "One model must count: the last one stays." : "";
   $("#cut").value = cutOff();
   $("#cut").setAttribute("aria-valuetext", Math.round(100 * cutOff()) + " % sure");
   $("#cut-typed").value = cutOff().toFixed(2);
@@ -172,11 +174,7 @@ function changed(detail) {
 }
 
 function setWeights(values, isRest = false) {
-  $(".said").textContent = "";
-  if (!values.some((value) => value > 0)) {
-    values = values.map((_, member) => (standing(member) > 0 ? LEAST : 0)); // the last one stays
-    $(".said").textContent = "One model must count: the last one stays.";
-  }
+  if (!values.some((value) => value > 0)) values = values.map((_, member) => (standing(member) > 0 ? LEAST : 0)); // the last one stays
   set.weights = set.weights.map((row, member) => row.map((weight, k) => (label < 0 || label === k ? values[member] : weight)));
   if (set.blend === "stacking") set.blend = "weighted mean"; // a stacker knows no weights, and who moves one wants to see it
   own();

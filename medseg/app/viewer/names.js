@@ -10,11 +10,15 @@ store.names ??= new Map(); // from the names that were uploaded to the visitor's
 const known = new RegExp("image-\\d+-" + store.mark, "g");
 store.named = (text) => text.replace(known, (name) => store.names.get(name) ?? name);
 
-function unnamed(file) {
-  const end = /(\.nii)?\.[a-z]\w{0,4}$/i.exec(file.name)?.[0] ?? "", stem = file.name.slice(0, file.name.length - end.length);
-  const taken = new Set([...store.names.values()].map((name) => name.toLowerCase()));
+const endOf = (name) => /(\.nii)?\.[a-z]\w{0,4}$/i.exec(name)?.[0] ?? "";
+const stemOf = (name) => name.slice(0, name.length - endOf(name).length);
+
+// Of two files of one field that have one name the second gets a number: their results lie in one table and one zip.
+function unnamed(file, taken) {
+  const end = endOf(file.name), stem = stemOf(file.name);
   let own = stem || "image";
   for (let number = 2; taken.has(own.toLowerCase()); number++) own = stem + " (" + number + ")";
+  taken.add(own.toLowerCase());
   const name = "image-" + (store.names.size + 1) + "-" + store.mark;
   store.names.set(name, own);
   return new File([file], name + end, { type: file.type });
@@ -27,7 +31,9 @@ function rename(event, input, files) {
   event.preventDefault();
   if (!input) return;
   const transfer = new DataTransfer();
-  for (const file of files) transfer.items.add(unnamed(file));
+  const listed = input.closest("#batch-files")?.querySelectorAll("td.filename") ?? []; // other fields take one choice at a time
+  const taken = new Set([...listed].map((cell) => stemOf(store.named(cell.ariaLabel ?? "")).toLowerCase()));
+  for (const file of files) transfer.items.add(unnamed(file, taken));
   input.files = transfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
 }

@@ -97,6 +97,8 @@ function name() {
   document.querySelectorAll("#batch-files td.filename span, #contents [role=option], #notes li, .toast-body *").forEach((place) => {
     for (const part of place.childNodes) if (part.nodeType === 3 && part.data.includes(store.mark)) part.data = store.named(part.data);
   });
+  document.querySelectorAll("#batch-files td.filename").forEach((cell) => cell.ariaLabel?.includes(store.mark) && (cell.ariaLabel = store.named(cell.ariaLabel)));
+  document.querySelectorAll("[aria-label='common.upload']").forEach((button) => (button.ariaLabel = button.title = "Add files"));
   document.querySelectorAll("#batch-files a[download]").forEach((link) => link.download.includes(store.mark) && (link.download = store.named(link.download)));
   document.querySelectorAll("#contents input").forEach((input) => input.value.includes(store.mark) && (input.value = store.named(input.value)));
   document.querySelectorAll("#scores:not([tabindex])").forEach((table) => {

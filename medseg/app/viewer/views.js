@@ -12,6 +12,7 @@ function draw() {
     if (pen.spot) placeRing();
     drawBase();
     drawOver();
+    reading();
     store.drawn?.(performance.now());
   });
 }
