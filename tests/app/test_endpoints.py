@@ -316,9 +316,31 @@ def test_a_public_page_opens_the_archive_to_those_alone_whom_somebody_lets_in(pu
         ("MEDSEG_UPLOAD_MB", "lots"),
         ("MEDSEG_OPEN_MB", "0"),
         ("GRADIO_SERVER_PORT", "http"),
+        ("MEDSEG_LOGIN", "ann:secret ann:secret2"),
+        ("MEDSEG_METRICS", "true"),
+        ("MEDSEG_ALLOW_HUB", "yes"),
+        ("MEDSEG_HOSTS", "https://seg.example.org"),
+        ("MEDSEG_HOSTS", "seg.example.org:8080"),
+        ("MEDSEG_HOSTS", "::1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_without_repeating_a_password(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{name} wants") as refused:
         read_settings({name: value})
     assert "secret" not in str(refused.value)
+
+
+def test_a_slip_opens_the_page_to_nobody() -> None:
+    for slip in ({"MEDSEG_LOGINS": "ann:secret"}, {"MEDSEG_HOST": "a.example"}, {"MEDSEG_LOGIN": " "}):
+        with pytest.raises(InputError, match=r"Is MEDSEG_.* meant|MEDSEG_LOGIN is empty"):
+            read_settings(slip)
+    injected = {
+        "MEDSEG_PORT": "tcp://10.0.0.1:80",
+        "MEDSEG_SERVICE_HOST": "10.0.0.1",
+        "MEDSEG_CACHE": "1",
+    }  # Kubernetes'
+    assert read_settings(injected) == read_settings({})
+    assert read_settings({"MEDSEG_HOSTS": "seg.example.org *.hf.space [::1]"}).hosts[:2] == (
+        "seg.example.org",
+        "*.hf.space",
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.app.server.settings import NAMES
 from medseg.hub.space import FILES, FOLDERS
 from tests.conftest import ROOT
 
@@ -59,3 +60,4 @@ def test_every_variable_that_the_page_reads_is_documented() -> None:
     documented = set(re.findall(r"^\| `(MEDSEG_[A-Z_]+)`", pages, re.MULTILINE))
     assert read
     assert read <= documented
+    assert documented <= set(NAMES)  # what is no setting may be a slip
