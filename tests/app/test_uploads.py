@@ -26,8 +26,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.app.server import uploads
+from medseg.app.server import upload_folder, uploads
 from medseg.app.server.janitor import Janitor
+from medseg.app.server.upload_folder import visitors_folder
 from medseg.app.server.uploads import Renamer, UploadMiddleware, anonymous
 from tests.conftest import ROOT
 from tests.running_app import running_app
@@ -192,6 +193,19 @@ def test_the_next_start_removes_what_a_killed_process_left_and_nothing_of_a_livi
     for process in (living, another):
         process.kill()
         process.communicate()
+
+
+def test_a_folder_that_a_cleaner_of_temporary_files_took_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "medseg-visitors-1"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+    for lost in folder / "gradio", folder:
+        shutil.rmtree(lost, ignore_errors=True)
+        assert visitors_folder() == folder
+        assert (folder / "gradio").is_dir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not upload_folder._is_abandoned(folder)
 
 
 # --- bounds, before anything is read

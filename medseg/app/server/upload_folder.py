@@ -6,6 +6,7 @@ Gradio serves what lies in its own place inside that folder, and nothing else of
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
@@ -46,8 +47,17 @@ def claim_folder() -> str:
 
 
 def visitors_folder() -> Path:
-    """The folder that `claim_folder` made, around Gradio's place."""
-    return Path(os.environ["GRADIO_TEMP_DIR"]).parent
+    """The folder that `claim_folder` made, around Gradio's place; made again where a cleaner of temporary files, as
+    many a system has, took it or that place."""
+    place = Path(os.environ["GRADIO_TEMP_DIR"])
+    if not place.is_dir():
+        is_lost = not place.parent.is_dir()
+        place.parent.mkdir(0o700, parents=True, exist_ok=True)
+        place.mkdir(exist_ok=True)
+        if is_lost:
+            with contextlib.suppress(OSError):  # another thread was first
+                _lock(place.parent)
+    return place.parent
 
 
 def work_folder(owner: object) -> Path:
