@@ -35,7 +35,7 @@ from medseg.app.render.theme import CSS, THEME
 from medseg.app.server.agents import answer_agents_in_json
 from medseg.app.server.connections import bound_connections, raise_limit
 from medseg.app.server.endpoints import add_endpoints, results
-from medseg.app.server.gate import Gate
+from medseg.app.server.gate import STATE, Gate
 from medseg.app.server.guards import guard
 from medseg.app.server.health import Health
 from medseg.app.server.janitor import Janitor
@@ -136,4 +136,4 @@ def main() -> None:
 
 
 def _is_idle() -> bool:
-    return not len(demo._queue) and not any(demo._queue.active_jobs)
+    return not (len(demo._queue) or any(demo._queue.active_jobs) or STATE.entering)

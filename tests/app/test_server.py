@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -208,6 +209,11 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(server: S
 
     said = httpx.post(place, content=b" " * 10 * 2**20, headers=kind, timeout=60)
     assert (said.status_code, "may have 8 MB" in said.text) == (413, True)
+    with socket.create_connection(
+        ("127.0.0.1", httpx.URL(server.url).port), 30
+    ) as early:  # nothing of what it says it has
+        early.sendall(b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n\r\n")
+        assert early.recv(12) == b"HTTP/1.1 413"
     unsaid = httpx.post(place, content=chunks(), headers=kind, timeout=60)
     assert unsaid.status_code == 413
     for path, form in (
@@ -253,6 +259,7 @@ def test_an_upload_that_is_no_form_of_files_gets_a_sentence(server: Server) -> N
         (("{result}", [1]), "2"),
         (("{result}", [1, 1], "0.5"), "threshold wants a number between 0 and 1"),
         (("{result}", [1, 1], None), "threshold wants a number"),
+        (("{result}", [1, 1], 10**400), "threshold wants a number"),
         (("{result}", [1, 1], 0.5, "mode"), "can blend by"),
         (("{result}", [1, 1], 0.5, "median", [0.5]), "opacity wants a number"),
     ],
@@ -418,6 +425,7 @@ def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(
     place, file = f"{server.url}/gradio_api/call/segment", upload(server, tmp_path / "images" / "large.png")
     asked = [httpx.post(place, json={"data": [file, None]}, timeout=60).json()["event_id"] for _ in range(4)]
     answers: list[str] = []
+    direct: list[int] = []
     connected = threading.Barrier(len(asked) + 1)
 
     def read(event: str) -> None:
@@ -425,7 +433,11 @@ def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(
             connected.wait(60)
             answers.append(answer.read().decode())
 
-    reading = [threading.Thread(target=read, args=(event,)) for event in asked]
+    def run() -> None:
+        body = {"data": [file, None]}
+        direct.append(httpx.post(f"{server.url}/gradio_api/run/segment", json=body, timeout=60).status_code)
+
+    reading = [threading.Thread(target=read, args=(event,)) for event in asked] + [threading.Thread(target=run)]
     for thread in reading:
         thread.start()
     connected.wait(60)
@@ -434,4 +446,5 @@ def test_sigterm_in_mid_segmentation_ends_with_0_and_what_runs_is_answered(
     for thread in reading:
         thread.join(60)
     assert ["event: complete" in answer for answer in answers] == [True] * 4
+    assert direct == [200]
     assert "Traceback" not in server.said()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import ROOT
+
 START = """
 import time
 from medseg.app.server.shutdown import serve_until_stopped
@@ -31,3 +33,22 @@ def test_a_page_that_cannot_listen_ends_in_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"{start}serve(launch, lambda: True)"]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (ended.returncode, ended.stderr[:35]) == (1, "error: The page cannot listen there")
+
+
+STOPPED = """
+import os, runpy, signal, sys, time, types
+class Page(types.ModuleType):
+    def __getattr__(self, name):
+        import medseg.app.server.upload_folder as uploads
+        uploads.claim_folder()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+sys.modules["medseg.app.page"] = Page("medseg.app.page")
+runpy.run_path("app.py", run_name="__main__")
+"""
+
+
+def test_a_stop_in_mid_start_ends_with_0_and_leaves_no_folder(tmp_path: Path) -> None:
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)}
+    stopped = subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, env=environment, check=False, timeout=60)
+    assert (stopped.returncode, list(tmp_path.iterdir())) == (0, [])

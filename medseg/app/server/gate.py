@@ -78,7 +78,7 @@ class Gate:
         in_space: bool = False,
     ) -> None:
         self._app, self._hosts, self._routes, self._names = app, hosts, routes or {}, names
-        self._is_full, self._has_event, self._count, self._entering = is_full, knows, count, 0
+        self._is_full, self._has_event, self._count = is_full, knows, count
         self._reading = 0
         self._policy = _POLICY.format(cdn=_CDN if in_space else "")
         self._attempts = Attempts()
@@ -108,6 +108,10 @@ class Gate:
         if scope["method"] in ("GET", "HEAD") or _is_upload(scope):  # uploads have bounds of their own
             await self._app(scope, receive, send)
             return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            await _too_large()(scope, receive, send)
+            return
         try:
             body = await asyncio.wait_for(self._whole(receive), PATIENCE_S)
         except (TimeoutError, ClientDisconnect):
@@ -117,11 +121,11 @@ class Gate:
             await body(scope, receive, send)
             return
         is_run = bool(_RUNS.match(scope["path"]))
-        self._entering += is_run  # or a burst would pass before the first of it is in the queue
+        STATE.entering += is_run  # or a burst would pass before the first of it is in the queue
         try:
             await self._app(scope, _again(body, receive), send)
         finally:
-            self._entering -= is_run
+            STATE.entering -= is_run
 
     async def _whole(self, receive: Receive) -> bytes | Response:
         """A request's body; or the refusal of one that is too large, as soon as so much has come."""
@@ -135,8 +139,7 @@ class Gate:
                 size += len(chunks[-1])
                 self._reading += len(chunks[-1])
                 if size > MAX_BODY:
-                    sentence = f"A request may have {MAX_BODY // 2**20} MB; upload a larger file first ({_UPLOAD})."
-                    return JSONResponse({"detail": sentence}, 413)
+                    return _too_large()
                 if self._reading > MAX_READING:
                     return JSONResponse({"detail": BUSY}, 503, {"Retry-After": "30"})
                 if not message.get("more_body", False):
@@ -173,7 +176,7 @@ class Gate:
         if named and named[1] not in self._names:
             known = ", ".join(f"/{name}" for name in sorted(self._names))
             return JSONResponse({"detail": f"There is no endpoint of that name; there are {known}."}, 404)
-        if _RUNS.match(path) and self._is_full(self._entering):
+        if _RUNS.match(path) and self._is_full(STATE.entering):
             return JSONResponse({"detail": BUSY}, 503, {"Retry-After": "30"})
         return None
 
@@ -184,9 +187,11 @@ class Gate:
 
 
 class _State:
-    """Whether the process is being stopped."""
+    """Whether the process is being stopped, and how many requests that run something are without their answer: those
+    on their way into the queue, and those of /run, which waits for its result."""
 
     stopping = False
+    entering = 0
 
 
 STATE = _State()
@@ -232,6 +237,11 @@ class _Answer:
 
 
 _BUSY_BODY = json.dumps({"detail": BUSY}).encode()
+
+
+def _too_large() -> Response:
+    sentence = f"A request may have {MAX_BODY // 2**20} MB; upload a larger file first ({_UPLOAD})."
+    return JSONResponse({"detail": sentence}, 413)
 
 
 def _is_upload(scope: Scope) -> bool:
