@@ -22,9 +22,9 @@ def table(report: dict[str, Any], label: str) -> str:
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row, labels in report["rows"].items():
         cells = [_cell(labels[label][kind][metric]) for kind, metric in columns.values()]
-        lines.append(f"| {row}{stamp(report, row, label)} | {' | '.join(cells)} |")
+        lines.append(f"| {cell_text(row)}{stamp(report, row, label)} | {' | '.join(cells)} |")
     for name, labels in report["differences"].items():
-        lines.append(f"| {name} | {_cell(labels[label], signed=True)} |{' |' * (len(columns) - 1)}")
+        lines.append(f"| {cell_text(name)} | {_cell(labels[label], signed=True)} |{' |' * (len(columns) - 1)}")
     return "\n".join(lines)
 
 
@@ -37,7 +37,8 @@ def lesion_table(report: dict[str, Any], label: str) -> tuple[str, str]:
     lines = [f"| | {' | '.join(f'{_PER_LESION[metric]}, {criterion}' for criterion, metric in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for row, criteria in counts["rows"].items():
-        lines.append(f"| {row} | {' | '.join(_cell(criteria[criterion][metric]) for criterion, metric in columns)} |")
+        cells = [_cell(criteria[criterion][metric]) for criterion, metric in columns]
+        lines.append(f"| {cell_text(row)} | {' | '.join(cells)} |")
     return f"Per lesion, {counts['lesions']} lesions in the truth", "\n".join(lines)
 
 
@@ -50,11 +51,11 @@ def comparison_table(report: dict[str, Any], label: str) -> tuple[str, str]:
     lines = ["| | rank | 95 % of resamples | first in |", "|---|---|---|---|"]
     for row, place in sorted(comparison["ranks"].items(), key=lambda entry: entry[1]["rank"]):
         share = "–" if place["first"] is None else f"{place['first']:.0%}"
-        lines.append(f"| {row} | {place['rank']:g} | {_range(place)} | {share} |")
+        lines.append(f"| {cell_text(row)} | {place['rank']:g} | {_range(place)} | {share} |")
     lines += ["", "| Dice, paired; intervals and p corrected by Holm | | p |", "|---|---|---|"]
     for name, pair in comparison["pairs"].items():
         p = "–" if pair["p"] is None else f"{pair['p']:.3f}"
-        lines.append(f"| {name} | {_cell(pair, signed=True)} | {p} |")
+        lines.append(f"| {cell_text(name)} | {_cell(pair, signed=True)} | {p} |")
     return "Compared", "\n".join(lines)
 
 
@@ -78,11 +79,12 @@ def group_tables(report: dict[str, Any], label: str) -> list[tuple[str, str]]:
     """For each column a heading, and the Dice of every group and row with the gap between the best and the worst."""
     tables = []
     for column, summary in report.get("subgroups", {}).items():
-        names = [group_words(name, group) for name, group in summary["groups"].items()]
+        names = [cell_text(group_words(name, group)) for name, group in summary["groups"].items()]
         lines = [f"| Dice, mean per image | {' | '.join(names)} | gap | p |", "|---" * (len(names) + 3) + "|"]
         for row, values in summary["labels"][label].items():
             cells = [_cell(values["groups"][name]["dice"]) for name in summary["groups"]]
-            lines.append(f"| {row} | {' | '.join(cells)} | {' | '.join(gap_words(values['gap']))} |")
+            gap, p = gap_words(values["gap"])
+            lines.append(f"| {cell_text(row)} | {' | '.join(cells)} | {cell_text(gap)} | {p} |")
         unknown = f", {summary['unknown']} images in none" if summary["unknown"] else ""
         tables.append((f"By {column}{unknown}", "\n".join(lines)))
     return tables
@@ -99,6 +101,11 @@ def robustness_table(report: dict[str, Any]) -> tuple[str, str]:
             dice, gain = values["rows"][ENSEMBLE], values["gain"]
             lines.append(f"| {kind} | {strength} | {_cell(dice)} | {_cell(gain, signed=True)} |")
     return f"Under damage: {summary['protocol']}", "\n".join(lines)
+
+
+def cell_text(text: str) -> str:
+    """Anybody's name in a cell of a Markdown table: a bar or a line break would end the cell."""
+    return " ".join(text.replace("|", "\\|").splitlines())
 
 
 def group_words(name: str, group: dict[str, Any]) -> str:

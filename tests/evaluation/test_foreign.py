@@ -273,7 +273,7 @@ def test_folders_that_are_not_called_as_the_labels_are_named(samples: list[Sampl
 def test_the_command_writes_the_report_of_several_models(
     samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = [f"moved={png(samples, tmp_path / 'a')}", f"soft={grey(samples, tmp_path / 'b')}"]
+    models = [f"mo|ved={png(samples, tmp_path / 'a')}", f"soft={grey(samples, tmp_path / 'b')}"]
     sites = "".join(f"case{n:02d},{'north' if n < 10 else 'south'}\n" for n in range(NUMBER))
     (tmp_path / "sites.csv").write_text(f"image,site\n{sites}")
     places = ["--predictions", *models, str(tmp_path / "data"), "--labels", "disc"]
@@ -282,10 +282,10 @@ def test_the_command_writes_the_report_of_several_models(
     shown = capsys.readouterr().out
     for text in (
         "| empty mask |",
-        "| moved |",
+        "| mo\\|ved |",
         "| soft |",
         "Per lesion, 12 lesions",
-        "| moved − soft |",
+        "| mo\\|ved − soft |",
         "first in",
         "By site",
     ):
@@ -296,9 +296,9 @@ def test_the_command_writes_the_report_of_several_models(
     for text in (
         "soft, by site",
         "south (n = 2 of 2 cases, too few)",
-        "moved and soft on the test split",
+        "mo|ved and soft on the test split",
         "Every two compared",
-        "with the masks of moved",
+        "with the masks of mo|ved",
     ):
         assert text in html
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 1 + NUMBER * 3
