@@ -68,9 +68,12 @@ def read_checked(
             used = "used" if whole else "scored"
             doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are {used}.")
             dealt = [replace(sample, split=split) for sample in samples]
-        elif dealt is None and known:
-            doubts.append("The data set brings no splits, and the members were not trained in the division dealt here.")
-        samples = dealt or samples
+        elif dealt is None:
+            dealt = deal(samples)
+            part = f"{sum(sample.split == split for sample in dealt)} of its {len(dealt)} samples were dealt to {split}"
+            unknown = ", and the members were not trained in the division dealt here" if known else ""
+            doubts.append(f"The data set brings no splits: {part}{unknown}.")
+        samples = dealt
     samples = deal(samples)
     with tqdm(total=len(samples), desc="checking") as bar:
         examined = check_split(samples, labels, split, marked=split == "val", progress=lambda done, total: bar.update())

@@ -54,6 +54,13 @@ def test_a_set_without_splits_is_scored_as_a_whole_and_says_so(
     assert f"note: {said}" in capsys.readouterr().err
 
 
+def test_how_many_samples_are_dealt_to_the_split_is_said(
+    plain_ensemble: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    n = scored(plain_ensemble, discs, tmp_path / "out", "--split", "val")["n"]
+    assert f"note: The data set brings no splits: {n} of its 8 samples were dealt to val" in capsys.readouterr().err
+
+
 def test_other_names_for_the_masks_are_refused(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"calls them WRONG, and blob is wanted. Say --labels blob, or .* blob=1"):
         scored(plain_ensemble, discs, tmp_path / "out", "--labels", "WRONG")
