@@ -17,6 +17,8 @@ from medseg.hub.folders import MAX_GRAPH_BYTES, WEIGHTS
 from medseg.inference.onnx_wire import Message, read_model
 from medseg.inference.weights import Slot
 
+IMAGE, LOGITS = "image", "logits"
+"""The names of the graph's input and output, by which it is run."""
 MAX_NODES = 10_000
 MAX_ELEMENTS = 2**29
 """Numbers that are alive at once, 2 GB in float32: a U-Net on the largest input, 2048 × 2048, needs a quarter of it."""
@@ -173,13 +175,17 @@ def _check_shape(name: str, shape: Shape) -> None:
 
 def _check_ends(graph: Message, image: Shape, logits: Shape, values: _Values) -> None:
     """One image goes in, its logits come out."""
-    for what, entries, shape in (("input", graph["input"], image), ("output", graph["output"], logits)):
+    for what, name, entries, shape in (
+        ("input", IMAGE, graph["input"], image),
+        ("output", LOGITS, graph["output"], logits),
+    ):
         declared = list(_declared(entries))
         is_float = all(entry["type"]["tensor_type"]["elem_type"] == FLOAT for entry in entries)
         _require(
             [of for _, of in declared] == [shape] and is_float,
             f"its {what} is {str([of for _, of in declared])[:80]}, member.json wants one float {what} {shape}",
         )
+        _require(declared[0][0] == name, f"its {what} is called {declared[0][0][:80]!r}, wanted {name!r}")
         values.declared |= dict(declared)
     values.add(values.image, image)
 
@@ -192,7 +198,7 @@ def _check_tensor(tensor: Message, slots: Mapping[str, Slot], values: _Values) -
     if not tensor["external_data"] and not tensor["data_location"]:
         fits = kind in _BYTES and len(tensor["raw_data"]) == math.prod(shape) * _BYTES[kind]
         _require(fits, f"the constant {name[:80]!r} has another length than its shape")
-        _check_whole_numbers(name, tensor["raw_data"], kind)
+        _check_numbers(name, tensor["raw_data"], kind)
         values.constants.add(name)
         return
     slot = slots.get(name)
@@ -208,8 +214,12 @@ def _check_tensor(tensor: Message, slots: Mapping[str, Slot], values: _Values) -
     )
 
 
-def _check_whole_numbers(name: str, content: bytes, kind: int) -> None:
-    """They are sides, places and counts, which ONNX Runtime multiplies."""
+def _check_numbers(name: str, content: bytes, kind: int) -> None:
+    """Whole numbers are sides, places and counts, which ONNX Runtime multiplies; others may be infinite."""
+    if kind in (FLOAT, FLOAT16):
+        _require(
+            not np.isnan(np.frombuffer(content, f"<f{_BYTES[kind]}")).any(), f"the constant {name[:80]!r} holds NaN"
+        )
     if kind not in (INT32, INT64):
         return
     numbers = np.frombuffer(content, f"<i{_BYTES[kind]}").astype(np.int64)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from medseg.hub.folders import WEIGHTS
-from medseg.inference.graph_check import check_graph
-from medseg.inference.runtime_onnx import IMAGE, LOGITS, GraphNetwork
+from medseg.inference.graph_check import IMAGE, LOGITS, check_graph
+from medseg.inference.runtime_onnx import GraphNetwork
 from medseg.inference.weights import Slot
 
 if TYPE_CHECKING:

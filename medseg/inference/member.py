@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
 HASHED_FILES = ("config.json", WEIGHTS)
+_REMEDY_GRAPH = "Fetch it again, or make its graph anew with `medseg export --graph FOLDER`."
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,13 @@ class LoadedMember:
         """`probabilities` of the logits of each of the `inputs`."""
         preprocess = self.config.preprocess
         pairs = choose_pairs(tta, preprocess.height, preprocess.width)
-        planes = [
-            inverse(to_probabilities(logits, self.config.task)[0])
-            for logits, (_, inverse) in zip(turns, pairs, strict=True)
-        ]
+        try:
+            planes = [
+                inverse(to_probabilities(logits, self.config.task)[0])
+                for logits, (_, inverse) in zip(turns, pairs, strict=True)
+            ]
+        except DamagedError as error:  # the runtime does not know whose network it runs
+            raise DamagedError(f"The member {self.config.name} is damaged: {error} {_REMEDY_GRAPH}") from None
         mean = np.asarray(np.mean(planes, axis=0))
         if not np.isfinite(mean).all():  # finite weights can still overflow; an empty mask would hide it
             raise DamagedError(
@@ -161,7 +165,7 @@ def add_graph(folder: Path) -> None:
 
     Raises as `load_member` does, and ConfigError where no graph can be made of the network.
     """
-    opened = read_member(folder)
+    opened = read_member(folder, graph=False)
     try:
         graph = _graph_of(_torch_network(opened, folder).eval(), opened)
     except (ValueError, ModuleNotFoundError) as error:
@@ -202,8 +206,8 @@ def load_network(folder: Path, *, sha256: str | None = None) -> torch.nn.Module:
     return _torch_network(read_member(folder, sha256), folder).eval()
 
 
-def read_member(folder: Path, sha256: str | None = None) -> MemberFiles:
-    """The member's files, all hashes checked, and all weights finite. Raises as `load_member` does."""
+def read_member(folder: Path, sha256: str | None = None, *, graph: bool = True) -> MemberFiles:
+    """The member's files, all hashes checked, all weights finite; its graph if `graph`. Raises as `load_member`."""
     description = folder / "member.json"
     digest = file_sha256(description)
     if sha256 is not None and digest != sha256:
@@ -211,14 +215,14 @@ def read_member(folder: Path, sha256: str | None = None) -> MemberFiles:
     member = schema.load(MemberConfig, description)
     _read(folder, "config.json", member, schema.MAX_FILE_BYTES)
     weights = _read(folder, WEIGHTS, member, MAX_WEIGHTS_BYTES)
-    graph = _read(folder, GRAPH, member, MAX_GRAPH_BYTES) if GRAPH in member.files else None
+    program = _read(folder, GRAPH, member, MAX_GRAPH_BYTES) if graph and GRAPH in member.files else None
     settings = read_settings(folder / "config.json")
     try:
         slots = read_slots(weights)
     except ValueError as error:
         raise _misfit(folder, error) from None
     check_finite(weights, slots)
-    return MemberFiles(member, digest, settings, weights, slots, graph)
+    return MemberFiles(member, digest, settings, weights, slots, program)
 
 
 def copy_member(folder: Path, target: Path) -> None:
@@ -321,4 +325,5 @@ def _misfit(folder: Path, error: Exception) -> DamagedError:
 
 
 def _damaged(folder: Path, reason: str) -> DamagedError:
-    return DamagedError(f"The member {shown_name(folder)} is damaged: {reason} Fetch it again.")
+    remedy = _REMEDY_GRAPH if reason.startswith(GRAPH) else "Fetch it again."
+    return DamagedError(f"The member {shown_name(folder)} is damaged: {reason} {remedy}")

@@ -7,11 +7,9 @@ from jaxtyping import Float32
 
 from medseg.errors import DamagedError
 from medseg.hub.folders import WEIGHTS
-from medseg.inference.graph_check import check_graph
+from medseg.inference.graph_check import IMAGE, LOGITS, check_graph
 from medseg.inference.runtime import count_threads
 from medseg.inference.weights import Slot
-
-IMAGE, LOGITS = "image", "logits"
 
 
 class GraphNetwork:

@@ -14,8 +14,9 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 
 from medseg.errors import DamagedError
+from medseg.image import Image
 from medseg.inference.graph_check import MAX_NODES, OPERATORS, check_graph
-from medseg.inference.member import MemberFiles, file_sha256, load_member, read_member
+from medseg.inference.member import MemberFiles, add_graph, file_sha256, load_member, read_member
 from medseg.inference.onnx_wire import read_model
 from medseg.inference.runtime_onnx import GraphNetwork
 from tests.conftest import make_member
@@ -184,6 +185,19 @@ def followed(*nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), **
     return change
 
 
+def renamed(name: str) -> Change:
+    """Another name, at all places."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.output):
+            value.name = value.name.replace(name, "other")
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = ["other" if of == name else of for of in names]
+
+    return change
+
+
 def array(name: str, values: Any, kind: Any = np.int64) -> TensorProto:
     return onnx.numpy_helper.from_array(np.array(values, kind), name)
 
@@ -329,6 +343,10 @@ OUT_OF_BOUNDS: dict[str, tuple[str, Change]] = {
         helper.make_node("Resize", ["before", "", "twice"], ["x"], coordinate_transformation_mode="tf_crop_and_resize"),
         constants=(array("twice", [1, 1, 2, 2], np.float32),), x=(1, 1, 128, 128),
     )),
+    "an input of another name": ("its input is called 'other', wanted 'image'", renamed("image")),
+    "an output of another name": ("its output is called 'other', wanted 'logits'", renamed("logits")),
+    "a constant of NaN": ("'none' holds NaN", followed(constants=(array("none", [np.nan], np.float32),))),
+    "a constant of NaN in half precision": ("'none' holds NaN", followed(constants=(array("none", [np.nan], "f2"),))),
     "a shape that is there twice": ("shape of a value is there twice", followed(logits=(1, 1, 64, 64))),
     "colours of a terminal in a name": ("printable", followed(helper.make_node("Relu", ["before"], ["\x1b[31m"]))),
     "a convolution of volumes": ("no image or no kernel", followed(
@@ -426,12 +444,44 @@ def test_an_honest_graph_passes(opened: MemberFiles) -> None:
     check_graph(graph_of(opened), opened.slots, opened.image_shape, opened.logits_shape)
 
 
-def test_a_member_with_a_hostile_graph_is_not_opened(tmp_path: Path) -> None:
-    folder = tmp_path / "plain"
-    make_member(folder, "plain", 0, plain=True)
-    (folder / "graph.onnx").write_bytes(changed(read_member(folder), REFUSED["location /etc/passwd"]))
+def put(folder: Path, graph: bytes) -> None:
+    """The graph into the folder of a member, with its hash."""
+    (folder / "graph.onnx").write_bytes(graph)
     described = json.loads((folder / "member.json").read_text(encoding="utf-8"))
     described["files"]["graph.onnx"] = file_sha256(folder / "graph.onnx")
     (folder / "member.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_member(tmp_path / "plain", "plain", 0, plain=True)
+    return tmp_path / "plain"
+
+
+def test_a_member_with_a_hostile_graph_is_not_opened(folder: Path) -> None:
+    put(folder, changed(read_member(folder), REFUSED["location /etc/passwd"]))
     with pytest.raises(DamagedError, match=r"graph\.onnx is not allowed \(the tensor .* is not the one in model\.safe"):
         load_member(folder, device="cpu")
+
+
+def test_a_graph_that_fails_when_it_runs_names_its_member(folder: Path) -> None:
+    far = followed(
+        helper.make_node("Gather", ["before", "far"], ["x"]), constants=(array("far", [9]),), x=(1, 1, 64, 64)
+    )
+    put(folder, changed(read_member(folder), far))
+    sentence = r"The member plain is damaged: graph\.onnx cannot be run: .*medseg export --graph"
+    with pytest.raises(DamagedError, match=sentence):
+        load_member(folder, device="cpu").probabilities(Image(np.zeros((64, 64, 3), np.float32)))
+
+
+def test_a_graph_that_is_lost_or_altered_is_made_anew(folder: Path) -> None:
+    graph = folder / "graph.onnx"
+    content = graph.read_bytes()
+    for lose in (graph.unlink, lambda: graph.write_bytes(content[:-1])):
+        lose()
+        with pytest.raises(
+            DamagedError, match=r"graph\.onnx .*make its graph anew with `medseg export --graph FOLDER`"
+        ):
+            load_member(folder, device="cpu")
+        add_graph(folder)
+        assert graph.read_bytes() == content
