@@ -278,6 +278,15 @@ def test_who_pulls_the_result_where_follows_the_sliders(page: Page) -> None:
     page.wait_for_selector("#pull table", state="hidden")
 
 
+def test_the_address_names_the_ensemble_that_is_shown_also_after_going_back(page: Page) -> None:
+    press(page, 0, "Home")
+    page.locator("#ensemble input").click()
+    page.get_by_role("option", name="polyp", exact=True).click()
+    page.wait_for_function("() => location.hash.startsWith('#ensemble=polyp')")
+    page.go_back()
+    page.wait_for_function("() => location.hash.startsWith('#ensemble=polyp')")
+
+
 def test_the_captions_of_the_examples_fit(page: Page) -> None:
     widths = page.evaluate("[...document.querySelectorAll('#examples span')].map(e => e.scrollWidth - e.clientWidth)")
     assert widths

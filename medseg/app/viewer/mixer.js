@@ -35,6 +35,7 @@ function receive(value) {
   if (mode === "mine") mine = copyOf(set);
   if (first && fromFragment()) document.addEventListener("medseg:opened", () => (tell(), rest()), { once: true, signal });
   if (first && !location.hash) home = offer.name;
+  if (isAnother && !first) toFragment(false);
   first = false;
   drawControls();
   $(".mix").hidden = false;
@@ -46,14 +47,14 @@ const round = (weight) => Math.round(weight * 10000) / 10000;
 let first = true, home = ""; // the ensemble that the page opens with, where nobody asks for another
 let hand = null; // what was moved last: moves of one control are one step of the browser's history
 
-function toFragment() {
+function toFragment(isStep = true) {
   const rows = set.weights.map((row) => [...new Set(row)].length === 1 ? round(row[0]) : row.map(round).join("|"));
   const words = new URLSearchParams({ ensemble: offer.name, weights: rows.join(), cut: [set.threshold].flat().join("|"), vote: set.blend, least: set.least });
   if (set.flips) words.set("flips", 1);
   const isPlain = mode === "recommended" && offer.name === home, address = isPlain ? location.pathname + location.search : "#" + words;
   if (isPlain ? !location.hash : location.hash === "#" + words) return;
-  history[document.activeElement === hand ? "replaceState" : "pushState"](history.state, "", address);
-  hand = document.activeElement;
+  history[isStep && document.activeElement !== hand ? "pushState" : "replaceState"](history.state, "", address);
+  hand = isStep ? document.activeElement : null;
 }
 
 // The settings of the address, where they are of this ensemble; without any those that are recommended.
@@ -71,9 +72,10 @@ function fromFragment() {
   return true;
 }
 
-// Back and forward of the browser.
+// Back and forward of the browser. Settings of another ensemble are not taken: the address names what is shown.
 addEventListener("popstate", () => {
-  if (!offer || (location.hash && !fromFragment())) return;
+  if (!offer) return;
+  if (location.hash ? !fromFragment() : offer.name !== home) return toFragment(false);
   if (!location.hash) { MODES.recommended(); mode = "recommended"; }
   hand = null;
   refresh();
