@@ -105,7 +105,7 @@ def _fit(options: argparse.Namespace) -> None:
     with tqdm(total=len(samples), desc="predicting") as bar:
         observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
     result = fit(observations, **_settings(options))
-    record = result.record(names, samples, f"{first.training_data.name}, validation split", _contender(options, result))
+    record = result.record(names, samples, _data_name(options), _contender(options, result))
     _write(options, members, result, record)
     print(table(result, names, first.labels))
     _say_whose(options, record)
@@ -114,6 +114,11 @@ def _fit(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     average: Average = "pooled" if options.average == "pooled" else "per image"
     return {"metric": options.metric, "average": average, "method": options.method}
+
+
+def _data_name(options: argparse.Namespace) -> str:
+    """The data that weights are fitted to, which need not be those that the members were trained on."""
+    return f"{options.data.resolve().name}, validation split"
 
 
 def _contender(options: argparse.Namespace, result: Fit) -> Contender:
@@ -204,7 +209,7 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     fitted = fit(observations, **_settings(options))
     contender = _contender(options, fitted)
     choice = fitted.choice(contender)
-    record = fitted.record([*named], learnt, f"{options.data.resolve().name}, validation split", contender)
+    record = fitted.record([*named], learnt, _data_name(options), contender)
     forms = tuple(model.form for model in opened)
     options.output.mkdir(parents=True)
     blend = Blend(options.name, task_of(labels), labels, (*named,), forms, choice.written, choice.threshold, record)

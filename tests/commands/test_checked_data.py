@@ -61,6 +61,14 @@ def test_how_many_samples_are_dealt_to_the_split_is_said(
     assert f"note: The data set brings no splits: {n} of its 8 samples were dealt to val" in capsys.readouterr().err
 
 
+def test_a_fit_records_the_data_that_it_was_made_on(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
+    """Not those that the members were trained on."""
+    divide(discs, val="01234567")
+    main(["fit", *_arguments("fit", plain_ensemble, discs, tmp_path)])
+    fitted = json.loads((tmp_path / "out" / "ensemble.json").read_text(encoding="utf-8"))["fitted"]
+    assert fitted["data"] == "data, validation split"
+
+
 def test_other_names_for_the_masks_are_refused(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"calls them WRONG, and blob is wanted. Say --labels blob, or .* blob=1"):
         scored(plain_ensemble, discs, tmp_path / "out", "--labels", "WRONG")
