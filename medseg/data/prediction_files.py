@@ -58,7 +58,7 @@ def read_arrays(path: Path, labels: Sequence[str], image: Image) -> Read:
     if array.dtype == bool or (array.dtype.kind in "iu" and 0 <= array.min() <= array.max() <= 1):
         array = array.astype(np.float32)
     if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < -_SLACK or array.max() > 1 + _SLACK:
-        raise ReadError("The array holds no probabilities between 0 and 1. Save it past the sigmoid or softmax.")
+        raise ReadError(f"The array holds no probabilities between 0 and 1 but {_values(array)}.")
     planes = _planes(array, len(labels), image)
     if names and len(names) == len(planes):
         planes = planes[[_place(label, names) for label in labels]]
@@ -67,6 +67,15 @@ def read_arrays(path: Path, labels: Sequence[str], image: Image) -> Read:
         return Read.at_half(upright)
     greatest = upright.argmax(axis=0)
     return Read(upright[1:], np.stack([greatest == label for label in range(1, len(upright))]))
+
+
+def _values(array: np.ndarray) -> str:
+    """What an array holds in place of probabilities, and what to do."""
+    if array.dtype.kind not in "iuf":
+        return f"values of the type {array.dtype}"
+    if not np.isfinite(array).all():
+        return f"{np.count_nonzero(~np.isfinite(array))} values that are no numbers (nan, inf): replace them"
+    return f"values from {array.min():g} to {array.max():g}: save it past the sigmoid or softmax, or as 0 and 1"
 
 
 def _load(path: Path) -> tuple[np.ndarray, list[str]]:

@@ -199,12 +199,16 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (np.full((48, 64), 7.5), "no probabilities between 0 and 1"),
-        (np.full((48, 64), np.nan), "no probabilities between 0 and 1"),
+        (
+            np.full((48, 64), 7.5),
+            "no probabilities .* but values from 7.5 to 7.5: save it past the sigmoid",
+        ),
+        (np.full((48, 64), np.nan), "but 3072 values that are no numbers"),
         (np.zeros((3, 48, 64)), "3 × 48 × 64; for 1 labels"),
         (np.zeros((64, 48)), "64 × 48; for 1 labels"),
         (np.zeros((0, 48, 64)), "The array is empty"),
-        (np.full((48, 64), 255, np.uint8), "no probabilities between 0 and 1"),
+        (np.full((48, 64), 255, np.uint8), "values from 255 to 255: .* or as 0 and 1"),
+        (np.full((48, 64), "x"), "but values of the type <U1"),
     ],
 )
 def test_arrays_that_are_no_probabilities_are_refused(
