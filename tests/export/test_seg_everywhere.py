@@ -19,7 +19,9 @@ from tests.segmented import LABELS, drawing_ensemble, segment_files
 from tests.viewers.readers import READERS, Result, reads, results_of, why_not
 
 UNSCALED = ("cr", "us", "us-cine", "endoscopy", "secondary-capture")
-CONTENTS = ((("polyp",), False), (LABELS, False), (LABELS, True))
+CONTENTS = ((LABELS, False), (("polyp",), False), (LABELS, True))
+OF_EVERY_CONTENT = ("cr", "us-cine", "ct-series", "mr-enhanced")
+"""One kind of source for each shape of a result: with a place in the patient and without, of one file and of more."""
 
 
 def seg_of(source: str, folder: Path, kind: SegKind = "BINARY") -> tuple[Path, list[Prediction]]:
@@ -30,9 +32,10 @@ def seg_of(source: str, folder: Path, kind: SegKind = "BINARY") -> tuple[Path, l
 
 @pytest.fixture(scope="module", params=KINDS)
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
-    """Of one kind of source all results: of one label, of three, and with nothing found."""
+    """Of one kind of source all results: of three labels, of some kinds also of one, and with nothing found."""
     folder = tmp_path_factory.mktemp(request.param)
-    return [result for labels, empty in CONTENTS for result in results_of(request.param, folder, labels, empty)[1]]
+    contents = CONTENTS if request.param in OF_EVERY_CONTENT else CONTENTS[:1]
+    return [result for labels, empty in contents for result in results_of(request.param, folder, labels, empty)[1]]
 
 
 @pytest.mark.parametrize("reader", READERS)
