@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import pytest
 
 import medseg
 from medseg.errors import InputError
+from medseg.hub.space import space_files
 from medseg.inference.record import NOTICE
 from tests.conftest import ROOT, write_disc_pair
 from tests.running_app import running_app
@@ -47,11 +49,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def url(tiny_ensemble: Path) -> Iterator[str]:
-    """The running page, open to agents too."""
+def url(tiny_ensemble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page, started from nothing but what a Space copies, and open to agents too."""
+    root = tmp_path_factory.mktemp("space")
+    for name, path in space_files(ROOT).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, root / name)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MEDSEG_MCP", "1")
-        with running_app(tiny_ensemble) as address:
+        with running_app(tiny_ensemble, root=root) as address:
             yield address
 
 

@@ -1,21 +1,21 @@
-"""A Space: what it copies, that the page starts from that alone, and how it is created and brought up to date."""
+"""A Space: what it copies, and how it is created and brought up to date.
+
+tests/app/test_endpoints.py starts the page from that alone.
+"""
 
 from __future__ import annotations
 
 import re
-import shutil
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from medseg.__main__ import main
 from medseg.errors import InputError
 from medseg.hub.space import FILES, space_card, space_files
 from tests.conftest import ROOT
-from tests.running_app import running_app
 
 if TYPE_CHECKING:
     from tests.hub_server import Hub
@@ -57,14 +57,6 @@ def test_a_space_copies_the_page_and_neither_tests_nor_training() -> None:
 def test_what_is_no_checkout_makes_no_space(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made of a checkout"):
         space_files(tmp_path)
-
-
-def test_the_page_starts_from_what_a_space_copies(tmp_path: Path) -> None:
-    for name, path in space_files(ROOT).items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path / name)
-    with running_app(root=tmp_path) as url:
-        assert httpx.get(f"{url}/config", timeout=120).json()["title"] == "medseg"
 
 
 def test_a_space_is_created_and_filled_in_one_commit(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
