@@ -159,11 +159,14 @@ def validation_loader(recipe: Recipe, val: Pairs) -> DataLoader[Any]:
 
 
 def _loader(pairs: Pairs, recipe: Recipe, **settings: Any) -> DataLoader[Any]:
-    """Batches in pinned memory for a GPU, so that their copies are not waited for; workers live for all epochs."""
+    """Batches in pinned memory for a GPU, so that their copies are not waited for; workers live for all epochs.
+
+    A loader draws a seed for its workers whenever it starts them, of which nothing here makes use. It draws it from a
+    generator of its own: from torch's, dropout would depend on how often they were started.
+    """
+    own: dict[str, Any] = {"generator": torch.Generator(), "num_workers": recipe.workers}
     pinned, several = torch.cuda.is_available(), recipe.workers > 0
-    return DataLoader(
-        pairs, recipe.batch_size, num_workers=recipe.workers, pin_memory=pinned, persistent_workers=several, **settings
-    )
+    return DataLoader(pairs, recipe.batch_size, pin_memory=pinned, persistent_workers=several, **own, **settings)
 
 
 PHANTOMS = TrainingData("phantoms drawn by medseg.data.phantoms", "Apache-2.0")

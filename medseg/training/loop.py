@@ -222,12 +222,7 @@ def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Ten
     loader.set_epoch(run.position.epoch)
     shown = run.accelerator.is_main_process and sys.stderr.isatty()
     bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)
-    # to begin the batches draws from torch's generator, but where workers live on: the epoch goes on as if none had
-    random: dict[str, torch.Tensor] | None = state.random_state()
     for batch in run.accelerator.skip_first_batches(loader, done) if done else loader:
-        if random:
-            state.set_random_state(random)
-            random = None
         yield batch
         bar.update()
     bar.close()

@@ -257,8 +257,14 @@ def test_a_mean_that_never_or_wrongly_forgets_is_refused(tiny: Recipe, decay: fl
 def test_two_workers_and_a_stop_between_them_change_no_bit(
     tiny: Recipe, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The stop is after two epochs: the second one's batches come from workers that the first has started."""
+    report = loop._report
+
+    def stop_after_two(run: Any, *arguments: Any, **named: Any) -> None:
+        stop() if run.position.epoch == 2 else report(run, *arguments, **named)
+
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_report", stop)
+        patch.setattr(loop, "_report", stop_after_two)
         with pytest.raises(Killed):
             train(replace(tiny, workers=2))
     train(replace(tiny, workers=2))
