@@ -22,7 +22,7 @@ from medseg.places import shipped
 FAMILIES = ("brain", "chest", "polyp")
 HASHES = ("sha256", "files", "ensemble_sha256")
 SAME = {
-    ("brain", "ensemble.json"): "8f3bec80772c6318",
+    ("brain", "ensemble.json"): "fe513ee2b11172a7",
     ("brain", "calibration.json"): "a246f89702ef0680",
     ("brain", "scores.json"): "3fd16213a807dc10",
     ("brain", "golden.json"): "f5061d3e4c305a63",
@@ -33,7 +33,7 @@ SAME = {
     ("brain", "domain.json"): "d5b364e950cf34ca",
     ("chest", "domain.json"): "ab66a8734a653bbd",
     ("polyp", "domain.json"): "3db77080c8597d2c",
-    ("chest", "ensemble.json"): "8fde7d3559947ba3",
+    ("chest", "ensemble.json"): "8c9dfdc8c63e9e9c",
     ("chest", "calibration.json"): "3b1be14c7861aef7",
     ("chest", "scores.json"): "60eaec99d852c4e2",
     ("chest", "golden.json"): "fee9b6e35640c1ab",
@@ -42,7 +42,7 @@ SAME = {
     ("chest", "chest-fpn-lite1/model.safetensors"): "e68758f1836f28a4",
     ("chest", "chest-unet-lite0/model.safetensors"): "a212b8ebfc075480",
     ("chest", "folds.json"): "2b3a74010c6e95af",
-    ("polyp", "ensemble.json"): "721c77c508af16d5",
+    ("polyp", "ensemble.json"): "ef256ba8a6e875a7",
     ("polyp", "calibration.json"): "f88855d6d24239d0",
     ("polyp", "scores.json"): "96523c192204625d",
     ("polyp", "golden.json"): "a0b872af287b59d6",
