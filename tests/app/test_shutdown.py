@@ -25,6 +25,36 @@ def test_a_stop_ends_a_process_whose_launch_still_waits(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
+HEARD_ELSEWHERE = """
+import signal, threading, time
+from medseg.app.server.shutdown import serve_until_stopped
+def stop():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+serve_until_stopped(lambda: threading.Thread(target=stop).start(), lambda: True)
+"""
+
+
+def test_a_stop_that_does_not_wake_the_main_thread_is_heard(tmp_path: Path) -> None:
+    """The system may hand the signal to any thread, or to the main one just as it falls asleep."""
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
+    ended = subprocess.run([sys.executable, "-c", HEARD_ELSEWHERE], env=environment, check=False, timeout=60)
+    assert ended.returncode == 0
+
+
+FAILS = """
+import os, signal
+from medseg.app.server.shutdown import serve_until_stopped
+serve_until_stopped(lambda: os.kill(os.getpid(), signal.SIGTERM), lambda: 1 / 0)
+"""
+
+
+def test_a_stop_ends_the_process_though_something_fails_on_the_way(tmp_path: Path) -> None:
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "uploads")}
+    ended = subprocess.run([sys.executable, "-c", FAILS], env=environment, check=False, timeout=60)
+    assert ended.returncode == 0
+
+
 def test_a_page_that_cannot_listen_ends_in_a_sentence(tmp_path: Path) -> None:
     start = (
         "from medseg.app.server.shutdown import serve_until_stopped as serve\ndef launch(): raise OSError('no port')\n"

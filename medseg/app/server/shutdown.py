@@ -44,7 +44,8 @@ def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool
         if error.errno is not None:
             raise
         sys.exit(f"error: {NO_PORT}")  # Gradio says it without a number
-    threading.Event().wait()
+    while True:  # Python hears a signal when this thread runs: one that comes as it falls asleep would wait for ever
+        time.sleep(_LAST_ANSWERS_S)
 
 
 def _end(asked: threading.Event, is_idle: Callable[[], bool]) -> None:
@@ -52,12 +53,14 @@ def _end(asked: threading.Event, is_idle: Callable[[], bool]) -> None:
     asked.wait()
     STATE.stopping = True
     ends = time.monotonic() + STOP_S - _LAST_ANSWERS_S
-    while not is_idle() and time.monotonic() < ends:
-        time.sleep(0.05)
-    time.sleep(_LAST_ANSWERS_S)
-    if not is_idle():
-        log.warning("Stopped after %g s, before all that ran was done.", STOP_S)
-    shutil.rmtree(visitors_folder(), ignore_errors=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    try:
+        while not is_idle() and time.monotonic() < ends:
+            time.sleep(0.05)
+        time.sleep(_LAST_ANSWERS_S)
+        if not is_idle():
+            log.warning("Stopped after %g s, before all that ran was done.", STOP_S)
+        shutil.rmtree(visitors_folder(), ignore_errors=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # a stop ends the process whatever fails on the way
+        os._exit(0)
