@@ -53,6 +53,13 @@ def upload(page: Page, path: Path) -> None:
     wait_for_another_image(page, before)
 
 
+def says(page: Page, place: str, words: str) -> None:
+    """Wait until the text of `place` has the words."""
+    page.wait_for_function(
+        "([place, words]) => document.querySelector(place).innerText.includes(words)", arg=[place, words]
+    )
+
+
 def press(page: Page, slider: int, key: str) -> None:
     """Move the slider (members first, then the cut-off) with a key, and wait for the library's result."""
     before = shown_image(page)
@@ -141,7 +148,7 @@ def test_the_blend_is_chosen_from_a_list_and_what_is_said_of_it_follows(page: Pa
     before = shown_image(page)
     page.select_option("#blend", "median")
     wait_for_another_image(page, before)
-    assert "The middle probability" in page.inner_text("#mixer .about-blend")
+    says(page, "#mixer .about-blend", "The middle probability")
     page.wait_for_function("() => document.querySelector('#summary').innerText.includes('by median at')")
     press(page, 0, "Home")  # and it stays while a weight is moved
     assert page.locator("#blend").input_value() == "median"
@@ -160,9 +167,9 @@ def test_another_ensemble_brings_its_own_sliders(page: Page) -> None:
 
 def test_a_real_16_bit_film_is_shown_by_the_ensemble_for_films(page: Page, film: Path) -> None:
     upload(page, film)
-    page.wait_for_function("() => document.querySelector('#notes').innerText.includes('CR')")
-    assert page.locator("#ensemble input").input_value() == "chest"
-    assert page.inner_text("#file-size") in ("1841 × 1955 px, grey", "1955 × 1841 px, grey")
+    says(page, "#notes", "CR")
+    page.wait_for_function("() => document.querySelector('#ensemble input').value === 'chest'")
+    page.wait_for_selector("#file-size >> text=/^(1841 × 1955|1955 × 1841) px, grey$/")
 
 
 def test_a_text_named_png_gives_the_sentence_and_the_old_image_stays(page: Page, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import medseg
 from medseg.export import nifti as export_nifti
 from medseg.export import tables as export_tables
 from medseg.inference.record import INSISTED, masks_sha256
-from tests.browser.test_page import downloaded, upload
+from tests.browser.test_page import downloaded, says, upload
 from tests.export.test_export_seg import unpacked
 from tests.reading.test_decode import shipped
 
@@ -38,7 +38,7 @@ def test_a_dicom_can_be_had_in_every_format_and_each_holds_the_librarys_answer(
     page: Page, ours: Prediction, tmp_path: Path
 ) -> None:
     upload(page, shipped("CT_small.dcm"))
-    assert "No mask" in page.inner_text("#figures")  # no ensemble of this page is made for a CT
+    says(page, "#figures", "No mask")  # no ensemble of this page is made for a CT
     page.wait_for_selector("#download .main:disabled")
     page.click(".insist")
     page.wait_for_selector("#download .main:enabled")

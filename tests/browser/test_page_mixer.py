@@ -21,6 +21,7 @@ from medseg.export.png import write_mask
 from tests.browser.test_page import (
     downloaded,
     press,
+    says,
     shown_image,
     slider_values,
     upload,
@@ -66,13 +67,6 @@ def server(labelled: Path, hurt: Path) -> Iterator[str]:
     """The app with an ensemble of two labels, then the hurt one, then the embedded ones."""
     with running_app(f"{labelled}{os.pathsep}{hurt}") as url:
         yield url
-
-
-def says(page: Page, place: str, words: str) -> None:
-    """Wait until the text of `place` has the words."""
-    page.wait_for_function(
-        "([place, words]) => document.querySelector(place).innerText.includes(words)", arg=[place, words]
-    )
 
 
 def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
