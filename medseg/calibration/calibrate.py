@@ -57,10 +57,10 @@ class Calibration:
     It holds for the members (sha256 of each member.json), normalised weights and threshold named here, and images
     like those of `data`: `n` images of `cases` cases, whose division hashes to `split_sha256`. `refitted` says that
     weights and threshold were chosen on these very samples, and so anew for each fold. `before` and `after` the
-    temperature are those of each fold under the temperature of the others. `trust` is None where fewer than two members
-    have weight or too few cases were held out; `trust_data` names what it was learnt on, where that is more than `data`
-    ("" where it is `data`), and `trust_scores` say what it is worth on cases of other folds. `bounds` has an entry for
-    each alpha that the cases were enough for.
+    temperature are those of each fold under the temperature of the others. `trust` is None where too few cases were
+    held out, or a single member has weight whose doubt does not go with its errors; `trust_data` names what it was
+    learnt on, where that is more than `data` ("" where it is `data`), and `trust_scores` say what it is worth on cases
+    of other folds. `bounds` has an entry for each alpha that the cases were enough for.
     """
 
     data: str
@@ -163,7 +163,7 @@ def judge(calibration: Calibration, prediction: Prediction) -> Trust:
     of the calibrated settings says nothing of others.
     """
     if calibration.trust is None:
-        raise InputError(f"{CALIBRATION} has no trust: it needs two members with weight and 19 validation cases.")
+        raise InputError(f"{CALIBRATION} has no trust: `medseg calibrate` said why.")
     if not holds_for(calibration, prediction):
         raise InputError(
             "Trust is known for the weights, threshold, blend and clean-up that were calibrated: go back to them."
@@ -232,7 +232,10 @@ def _errors(held: Sequence[HeldOut], temperatures: Sequence[float]) -> Errors:
 def _learn_trust(held: Sequence[HeldOut], data: str) -> tuple[TrustModel | None, tuple[Score, ...]]:
     try:
         outcomes = _outcomes(held)
-        return fit_trust(outcomes), _trust_scores(outcomes, data)
+        model, scores = fit_trust(outcomes), _trust_scores(outcomes, data)
+        if len(held[0].observation.stack) == 1 and not (len(scores) > 1 and (scores[1].low or 0) > 0):
+            raise InputError("How sure the only member is of its mask does not go with its Dice on held-out cases.")
+        return model, scores
     except InputError as error:
         warnings.warn(f"{error} The calibration goes without trust.", MedsegWarning, stacklevel=3)
         return None, ()

@@ -1,9 +1,11 @@
 """How good is this mask, when nobody knows the truth? A predicted Dice from how far the members agree.
 
 One feature, the mean Dice between the masks of every two members, goes through a curve of two numbers fitted on
-held-out predictions. Entropy along the boundary and area make it no better (`benchmarks/trust.py`).
+held-out predictions. Entropy along the boundary and area make it no better (`benchmarks/trust.py`). A single member has
+nobody to agree with: how sure it is of its own mask stands in, the soft Dice confidence.
 
-Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, NeuroImage 2019.
+Source: pairwise Dice as a quality estimate: Roy et al., Bayesian QuickNAT, NeuroImage 2019; soft Dice confidence:
+Borges, Pacheco and Silva, arXiv:2402.10665, 2024.
 """
 
 from __future__ import annotations
@@ -86,12 +88,14 @@ class TrustModel:
 def agreement(stack: Stack, task: Task) -> float:
     """Mean Dice of the masks of every two members of the stack, at threshold 0.5, and over labels; in [0, 1].
 
-    Give it the members with weight, on the grid of `observations.thin`, as it was fitted. Two empty masks agree. Raises
-    InputError for fewer than two members.
+    Give it the members with weight, on the grid of `observations.thin`, as it was fitted. Two empty masks agree. Of a
+    single member it is 2 Σ p·m / Σ (p + m), the Dice between its probabilities p and its own mask m.
     """
-    if len(stack) < 2:
-        raise InputError(f"Members can agree where there are at least two with weight, got {len(stack)}.")
     masks = [to_masks(member.astype(np.float32), MEMBER_THRESHOLD, task) for member in stack]
+    if len(stack) == 1:
+        soft, mask = stack[0].astype(np.float64), masks[0]
+        common, both = (values.sum(axis=(1, 2)) for values in (soft * mask, soft + mask))
+        return float(np.mean(np.where(both > 0, 2 * common / np.maximum(both, 1e-12), 1.0)))
     pairs = combinations(masks, 2)
     return float(np.mean([dice(*pair) for pair in pairs]))
 

@@ -115,6 +115,23 @@ def test_trust_may_be_learnt_on_more_cases_that_no_member_saw(ensemble: Ensemble
     assert found.trust_scores[0].n == 40
 
 
+def test_a_single_member_is_trusted_where_its_doubt_goes_with_its_errors(ensemble: Ensemble) -> None:
+    def doubting(image: Image) -> np.ndarray:
+        hard = float(image.pixels[0, 0, 1])
+        moved = np.roll(image.pixels[..., 0], round(10 * hard), 0)
+        return (0.001 + (0.998 - 0.45 * hard) * moved)[np.newaxis]
+
+    alone = ensemble_of(fake_member("doubting", doubting))
+    honest = calibrate(alone, observe(alone.members, samples(40)), "discs")
+    assert honest.trust is not None
+    assert honest.trust_scores[1].value > 0.8
+    hard, easy = (judge(honest, alone.predict(painted_at(hardness).read(["disc"])[0])).dice for hardness in (0.9, 0.1))
+    assert hard < 0.7 < easy
+    sure = ensemble_of(erring("down", (1, 0)))
+    with pytest.warns(MedsegWarning, match="does not go with its Dice on held-out cases. The calibration goes without"):
+        assert calibrate(sure, observe(sure.members, samples(40)), "discs").trust is None
+
+
 def test_members_that_are_too_sure_are_cooled(found: Calibration) -> None:
     assert found.temperature > 1.2
     assert found.after.ece < found.before.ece
@@ -223,12 +240,6 @@ def test_what_the_cases_are_too_few_for_is_left_out_and_said(ensemble: Ensemble)
     assert any("at least 19 held-out cases, got 10. The calibration goes without trust" in text for text in sentences)
     assert any("0.05 needs at least 19 held-out cases, got 10" in text for text in sentences)
     assert "trust" not in describe(few, ("blob",))
-
-
-def test_one_member_alone_has_no_trust() -> None:
-    alone = ensemble_of(erring("alone", (1, 0)))
-    with pytest.warns(MedsegWarning, match="at least two with weight, got 1"):
-        assert calibrate(alone, observe(alone.members, samples(20)), "one").trust is None
 
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])

@@ -42,9 +42,9 @@ def test_agreement_is_the_mean_over_labels() -> None:
     assert agreement(stack, "multilabel") == 0.5
 
 
-def test_one_member_has_nobody_to_agree_with() -> None:
-    with pytest.raises(InputError, match="at least two with weight, got 1"):
-        agreement(members((1, 0)), "binary")
+def test_a_single_member_counts_by_how_sure_it_is_of_its_mask() -> None:
+    assert agreement(np.array([[[[0.75, 0.25, 0.5]]]], np.float16), "binary") == pytest.approx(2 * 1.25 / (1.5 + 2))
+    assert agreement(members((0, 0)), "binary") == 1
 
 
 def test_the_predicted_dice_by_hand() -> None:
