@@ -28,6 +28,7 @@ offered = beside.submit(examples.thumbnails)
 if not SETTINGS.mcp:  # gradio imports it wherever it is installed, for up to a third of the start
     sys.modules.setdefault("mcp", None)  # type: ignore[arg-type]
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 
 from medseg.app.render.about import about
@@ -39,6 +40,7 @@ from medseg.app.server.gate import STATE, Gate
 from medseg.app.server.guards import guard
 from medseg.app.server.health import Health
 from medseg.app.server.janitor import Janitor
+from medseg.app.server.mistakes import refuse_body
 from medseg.app.server.settings import keep_seconds
 from medseg.app.server.shutdown import serve_until_stopped
 from medseg.app.server.uploads import UploadMiddleware
@@ -116,7 +118,10 @@ LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css": CSS + read("viewer.css") + read("tabs.css"),
     "max_file_size": max_bytes(),
-    "app_kwargs": {"middleware": [gate, Middleware(UploadMiddleware)]},
+    "app_kwargs": {
+        "middleware": [gate, Middleware(UploadMiddleware)],
+        "exception_handlers": {RequestValidationError: refuse_body},
+    },
     "ssr_mode": False,
     "run_history": False,  # it would keep the visitors' images in their browsers
     "footer_links": ["api"],

@@ -131,6 +131,9 @@ def test_folders_that_cannot_be_written_are_said(server: Server, image: Path, di
     with read_only(disk):
         assert refused(server, "segment", file, None).startswith(READ_ONLY)
         assert refused(server, "remix", result, [1, 1]).startswith(READ_ONLY)
+        body = {"data": [result, [1, 1], 0.5, "median", 1]}
+        direct = httpx.post(f"{server.url}/gradio_api/run/remix", json=body, timeout=60)
+        assert (direct.status_code, direct.json()["error"][: len(READ_ONLY)]) == (500, READ_ONLY)
         early = httpx.post(f"{server.url}/gradio_api/upload", files={"files": ("a.png", b"0" * 99)}, timeout=60)
         assert READ_ONLY in early.text
 

@@ -288,6 +288,32 @@ def test_a_path_and_an_unknown_name_get_a_sentence(server: Server, image: Path) 
     )
 
 
+PATHS = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in ("/etc/passwd", "a\0", "a" * 5000, "\ud800")]
+NO_FILE, NO_BODY = "A file has to be uploaded first", "The body wants JSON"
+MISTAKES = {
+    **{("run/segment", json.dumps({"data": [path, None]})): NO_FILE for path in PATHS},
+    ("run/segment", '{"data": ["\\ud800", null]}'): NO_FILE,
+    ("run/segment", '{"data": [NaN]}'): "The endpoint wants all of its arguments",
+    ("run/remix", '{"data": ["a", [NaN], 0.5, "median", 1]}'): "There is no result of that identifier",
+    ("run/remix", '{"data": [], "fn_index": 99999}'): "There is no event of that number",
+    ("queue/join", '{"data": [], "fn_index": 99999, "session_hash": "a"}'): "There is no event of that number",
+    ("call/v2/segment", '{"picture": 1}'): "The endpoint wants its arguments by their names",
+    **{
+        (path, body): NO_BODY
+        for path in ("queue/join", "run/remix", "call/remix", "cancel")
+        for body in ("NaN", '{"data": 1e999}', '{"data": "\\ud800"}', '{"\\ud800": 1}', '{"data"', "[]")
+    },
+}
+
+
+def test_a_mistake_in_a_request_is_a_sentence_with_400(server: Server) -> None:
+    kind = {"Content-Type": "application/json"}
+    for (path, body), sentence in MISTAKES.items():
+        answer = httpx.post(f"{server.url}/gradio_api/{path}", content=body, headers=kind, timeout=60)
+        assert answer.status_code == 400, (path, body)
+        assert next(iter(answer.json().values())).startswith(sentence), (path, body)
+
+
 def test_the_log_holds_no_body_no_name_and_no_path_of_a_visitor(server: Server, tmp_path: Path) -> None:
     named = tmp_path / f"{CANARY}.png"
     named.write_text(f"no image, but {CANARY}")

@@ -12,15 +12,15 @@ from typing import Any, NoReturn
 from gradio import Error, networking, processing_utils, queueing, route_utils, routes, state_holder, utils
 from starlette.exceptions import HTTPException
 
+from medseg.app.server.mistakes import name_mistakes
 from medseg.app.server.waiting import LONG_NAME, MAX_NAME, UploadProgress
-from medseg.app.state.refusals import place_of, sentence_of
+from medseg.app.state.refusals import place_of
 from medseg.app.state.session import Session
 from medseg.errors import InputError
 
 log = logging.getLogger(__name__)
 
 LINK = "Links are not fetched here: send the file itself."
-TOO_FEW = "The endpoint wants all of its arguments, in their order: /gradio_api/info lists them with their defaults."
 
 MAX_STATES = 1000
 """Visitors' states that Gradio keeps, beside the open images, which `medseg.app.state.openings` bounds."""
@@ -30,7 +30,7 @@ def guard() -> None:
     """Replace what is replaced, before the page is launched."""
     refuse_links()
     trust_own_address()
-    _name_errors()
+    name_mistakes()
     _keep_messages_out_of_the_log()
     setattr(routes, "StateHolder", VisitorStates)  # noqa: B010 - mypy refuses to assign to a class
     routes.file_upload_statuses = UploadProgress()
@@ -60,20 +60,6 @@ def _refuse(*_: object, **__: object) -> NoReturn:
 
 async def _refuse_to_pass(*_: object, **__: object) -> NoReturn:
     raise HTTPException(403, LINK)
-
-
-def _name_errors() -> None:
-    """Answer each error with its sentence: Gradio answers null for all that are not its own."""
-    original = utils.error_payload
-
-    def payload(error: BaseException | None, show_error: bool) -> Any:
-        if error is not None and not isinstance(error, Error):
-            few = "didn't receive enough input values" in str(error)
-            error = Error(TOO_FEW if few else sentence_of(error), print_exception=False)
-        return original(error, show_error)
-
-    for module in (utils, queueing):
-        setattr(module, "error_payload", payload)  # noqa: B010
 
 
 def _keep_messages_out_of_the_log() -> None:

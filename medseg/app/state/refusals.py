@@ -42,12 +42,26 @@ def sentence_of(error: BaseException) -> str:
         return html.escape(str(error), quote=False)  # the page shows messages as HTML
     if type(error).__name__ == "ComponentProcessingError" and error.__cause__ is not None:  # Gradio's, around another
         return sentence_of(error.__cause__)
-    if type(error).__name__ in ("InvalidPathError", "ValidationError"):  # Gradio's and pydantic's, where no upload came
+    if _sent_no_file(error):
         return PATH
     log.error("%s", place_of(error))
     if isinstance(error, MemoryError):
         return _MACHINE[errno.ENOMEM]
     return _MACHINE.get(error.errno or 0, GENERIC) if isinstance(error, OSError) else GENERIC
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether what was sent is at fault, and not the server."""
+    if type(error).__name__ == "ComponentProcessingError" and error.__cause__ is not None:
+        return is_mistake(error.__cause__)
+    return isinstance(error, MedsegError) or _sent_no_file(error)
+
+
+def _sent_no_file(error: BaseException) -> bool:
+    """Whether something came where a file was wanted: Gradio's error and pydantic's, and a path that cannot be one."""
+    if type(error).__name__ in ("InvalidPathError", "ValidationError", "UnicodeEncodeError"):
+        return True
+    return getattr(error, "errno", None) == errno.ENAMETOOLONG or str(error) == "embedded null byte"
 
 
 def place_of(error: BaseException) -> str:

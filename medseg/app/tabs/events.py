@@ -42,7 +42,7 @@ def refusal(endpoint: Handler) -> Handler:
         try:
             return endpoint(*args, **kwargs)
         except Exception as error:
-            raise gr.Error(sentence_of(error), print_exception=False) from None
+            raise gr.Error(sentence_of(error), print_exception=False) from error
 
     return guard  # type: ignore[return-value]
 
