@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import runpy
+import sys
+from typing import Any
 
 from medseg.places import shipped
 
@@ -27,12 +29,25 @@ VARIABLES = """environment variables:
   MEDSEG_METRICS         1: /metrics for Prometheus"""
 
 
+LAYOUT: dict[str, Any] = {"epilog": VARIABLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+DESCRIPTION = (
+    "Serve the page until it is stopped: images, batches and fits in a browser, and endpoints for programs.\n"
+    "It has no options; environment variables set it up. Research use only, not for diagnosis."
+)
+
+
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     app = commands.add_parser(
-        "app",
-        help="serve the page; environment variables set it up",
-        description="Serve the page.",
-        epilog=VARIABLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "app", help="serve the page; environment variables set it up", description=DESCRIPTION, **LAYOUT
     )
-    app.set_defaults(run=lambda options: runpy.run_path(str(shipped("app.py")), run_name="__main__"))
+    app.set_defaults(run=_run)
+
+
+def read_arguments() -> None:
+    """Of `python app.py`: --help, and a refusal of anything else."""
+    argparse.ArgumentParser(prog="python app.py", description=DESCRIPTION, **LAYOUT).parse_args()
+
+
+def _run(_: argparse.Namespace) -> None:
+    sys.argv[1:] = []
+    runpy.run_path(str(shipped("app.py")), run_name="__main__")

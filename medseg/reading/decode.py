@@ -324,6 +324,7 @@ def _send(replies: BinaryIO, header: dict[str, Any], pixels: np.ndarray | None) 
 def main() -> None:
     """Serve on stdin and on a private copy of stdout: what native code prints to stdout cannot garble a reply."""
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process that waits, which may finish what runs
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sandbox.limit()

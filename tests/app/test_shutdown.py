@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 START = """
@@ -71,14 +73,27 @@ class Page(types.ModuleType):
     def __getattr__(self, name):
         import medseg.app.server.upload_folder as uploads
         uploads.claim_folder()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        try:
+            os.kill(os.getpid(), signal.SIG)
+            time.sleep(60)
+        except BaseException:  # as many an import of a library
+            raise ImportError from None
 sys.modules["medseg.app.page"] = Page("medseg.app.page")
 runpy.run_path("app.py", run_name="__main__")
 """
 
 
-def test_a_stop_in_mid_start_ends_with_0_and_leaves_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stop_in_mid_start_ends_with_0_and_leaves_no_folder(tmp_path: Path, name: str) -> None:
     environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)}
-    stopped = subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, env=environment, check=False, timeout=60)
+    command = [sys.executable, "-c", STOPPED.replace("SIG)", f"{name})")]
+    stopped = subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=60)
     assert (stopped.returncode, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_app_py_says_how_it_is_set_up_and_refuses_other_words() -> None:
+    command = [sys.executable, "app.py"]
+    ended = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, "Serve the page" in ended.stdout, "MEDSEG_LOGIN" in ended.stdout) == (0, True, True)
+    ended = subprocess.run([*command, "--prot"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, "unrecognized arguments: --prot" in ended.stderr) == (2, True)

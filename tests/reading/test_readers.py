@@ -612,6 +612,7 @@ def test_workers_stay_warm_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a", CORNER)
     read_image(path)
     worker = pool._idle[-1]
+    os.kill(worker.process.pid, signal.SIGINT)  # of a terminal, which is for all of its processes
     read_image(path)
     assert pool._idle[-1] is worker
     os.kill(worker.process.pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from medseg.app.server.gate import STATE
 from medseg.app.server.upload_folder import visitors_folder
@@ -33,9 +34,9 @@ def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool
     A thread that still computes when the time is over would abort the interpreter's own end (exit status 134), so the
     process ends without it.
     """
-    asked = threading.Event()
+    asked: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt itself; a second stop in `Event.set` hangs both
     for kind in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(kind, lambda *_: asked.set())
+        signal.signal(kind, lambda *_: asked.put(None))
     # beside the launch: on a busy machine it still waits for its own first answers when visitors have theirs
     threading.Thread(target=_end, args=(asked, is_idle), name="end", daemon=True).start()
     try:
@@ -48,9 +49,9 @@ def serve_until_stopped(launch: Callable[[], object], is_idle: Callable[[], bool
         time.sleep(_LAST_ANSWERS_S)
 
 
-def _end(asked: threading.Event, is_idle: Callable[[], bool]) -> None:
+def _end(asked: SimpleQueue[None], is_idle: Callable[[], bool]) -> None:
     """End the process once it is `asked` to."""
-    asked.wait()
+    asked.get()
     STATE.stopping = True
     ends = time.monotonic() + STOP_S - _LAST_ANSWERS_S
     try:
