@@ -172,7 +172,7 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     before = session.view_state
-    with pytest.warns(UserWarning, match=words):
+    with pytest.warns(UserWarning, match=f"{name}: .*({words})"):
         handlers.open_files(session, None, [UploadedFile(tmp_path / name, name)])
     assert session.view_state is before
 
@@ -180,7 +180,7 @@ def test_a_bad_file_gives_its_sentence_and_leaves_the_page_alone(
 def test_an_image_too_small_to_segment_leaves_the_page_alone(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     before = session.view_state
-    with pytest.warns(UserWarning, match="1 × 1 pixels"):
+    with pytest.warns(UserWarning, match="dot.png: .*1 × 1 pixels"):
         handlers.open_files(session, None, [UploadedFile(tmp_path / "dot.png", "dot.png")])
     assert session.view_state is before
 
@@ -199,7 +199,7 @@ def test_an_unexpected_error_is_told_plainly_and_logged_without_its_message(
 
 
 def test_scores_are_the_librarys_for_the_ensemble_and_every_member(session: Session, truth: Path) -> None:
-    _, figured, _, _, table, *_ = handlers.add_truth(session, str(truth))
+    _, figured, _, _, table, *_ = handlers.add_truth(session, [UploadedFile(truth, "truth.png")])
     rows = session.scores.rows(session.view_state)
     masks = medseg.read_masks(truth, ["blob"])
     view_state = session.view_state
@@ -228,8 +228,8 @@ def test_member_scores_follow_the_threshold(session: Session, truth: Path) -> No
 def test_a_truth_of_another_size_is_refused_with_both_sizes(session: Session, tmp_path: Path) -> None:
     PIL.Image.new("L", (30, 20)).save(tmp_path / "other.png")
     before = session.view_state
-    with pytest.warns(UserWarning, match="30 × 20.*64 ×.*48"):
-        handlers.add_truth(session, str(tmp_path / "other.png"))
+    with pytest.warns(UserWarning, match="other.png: .*30 × 20.*64 ×.*48"):
+        handlers.add_truth(session, [UploadedFile(tmp_path / "other.png", "other.png")])
     assert session.view_state is before
 
 

@@ -160,6 +160,28 @@ def test_the_value_under_the_pointer_is_of_the_image_and_the_settings_that_are_d
     assert value.inner_text() == ""
 
 
+def test_a_cut_off_out_of_range_is_said_and_a_question_mark_lists_the_keys_wherever_none_is_typed(page: Page) -> None:
+    page.fill("#cut-typed", "1.5")
+    for field in "#blend", "#flips", "#cut-typed", "#cut":
+        page.evaluate("document.querySelector('#fine-settings').open = true")
+        page.focus(field)
+        page.keyboard.press("?")
+        assert page.locator("#all-keys").is_visible(), field
+        page.keyboard.press("?")
+        assert page.locator("#all-keys").is_hidden()
+        assert page.inner_text("#mixer .said") == "The cut-off goes from 0.01 to 0.99."
+    assert page.input_value("#cut-typed") == "0.50"
+    page.evaluate("document.body.append(Object.assign(document.createElement('input'), { id: 'typed' }))")
+    page.focus("#typed")
+    page.keyboard.press("?")
+    assert (page.input_value("#typed"), page.locator("#all-keys").is_visible()) == ("?", False)
+
+
+def test_a_window_of_a_desktop_shows_the_whole_page_without_an_empty_scroll(page: Page) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert page.evaluate("document.documentElement.scrollHeight") == 900
+
+
 def test_recommended_resets_cut_off_vote_flips_and_least_area(page: Page) -> None:
     page.select_option("#blend", "median")
     page.fill("#cut-typed", "0.8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import html
 import logging
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from medseg.errors import MedsegError
@@ -62,6 +64,15 @@ def _sent_no_file(error: BaseException) -> bool:
     if type(error).__name__ in ("InvalidPathError", "ValidationError", "UnicodeEncodeError"):
         return True
     return getattr(error, "errno", None) == errno.ENAMETOOLONG or str(error) == "embedded null byte"
+
+
+@contextlib.contextmanager
+def naming(file: str) -> Iterator[None]:
+    """Let a refusal say of which `file` it is, where that has a name."""
+    try:
+        yield
+    except MedsegError as error:
+        raise type(error)(f"{file}: {error}" if file else str(error)) from None
 
 
 def place_of(error: BaseException) -> str:

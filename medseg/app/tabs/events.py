@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import gradio as gr
 
@@ -60,12 +60,16 @@ def _alive(*alive: bool) -> list[Any]:
     return [gr.update(interactive=each) for each in alive]
 
 
-def named_files(**settings: Any) -> gr.File:
-    """A field for several files that hands over each with its visitor's own name for it, which lies on no disk."""
-    field = gr.File(file_count="multiple", **settings)
+def named_files(file_count: Literal["single", "multiple"] = "multiple", **settings: Any) -> gr.File:
+    """A field for files that hands over a list of each with its visitor's own name for it, which lies on no disk."""
+    field = gr.File(file_count=file_count, **settings)
     # in place of the method, not in a subclass: beside the module of one Gradio writes a .pyi file
-    setattr(field, "preprocess", lambda payload: [*map(_named, payload or [])])  # noqa: B010 - mypy refuses to assign to a method
+    setattr(field, "preprocess", lambda payload: [*map(_named, _each(payload))])  # noqa: B010 - mypy refuses to assign to a method
     return field
+
+
+def _each(payload: Any) -> Iterable[Any]:
+    return [payload] if hasattr(payload, "path") else payload or []
 
 
 def _named(file: Any) -> UploadedFile:

@@ -16,6 +16,7 @@ from medseg.app.render.pull import pull
 from medseg.app.state import registry
 from medseg.app.state.contents import Content, contents_of
 from medseg.app.state.drawing import drawing
+from medseg.app.state.refusals import naming
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
 from medseg.app.tabs.events import warning
@@ -95,7 +96,8 @@ def open_files(
     session: Session, name: str | None, files: Sequence[UploadedFile], progress: gr.Progress = PROGRESS
 ) -> list[Any]:
     """Open a file, or the largest series of a study; its other series and images are offered beside it."""
-    contents = contents_of(files)
+    with naming(files[0].name if len(files) == 1 else ""):
+        contents = contents_of(files)
     return open_content(session, name, contents, max(contents, key=lambda content: content.frames), progress)
 
 
@@ -142,13 +144,15 @@ def open_image(
     contents: tuple[Content, ...] = (),
 ) -> list[Any]:
     """Segment `example` with the ensemble `name` or, where the page `chooses`, with one that suits it better."""
-    image = examples.read(example)
+    with naming(example.called):
+        image = examples.read(example)
     suiting = registry.ensembles.suiting(image, name) if chooses else name
     ensemble = loaded(session, suiting, progress)
     choice = "" if suiting == name else text.choice(suiting, ensemble)
     withheld = chooses and registry.ensembles.against(image, suiting) > 0
     about = {"choice": choice, "called": example.called, "name": example.caption}
-    session.take(image, example.path, ensemble, **about, withheld=withheld, contents=contents)
+    with naming(example.called):
+        session.take(image, example.path, ensemble, **about, withheld=withheld, contents=contents)
     if example.truth is not None:
         with contextlib.suppress(MedsegError):  # where its one mask does not fit the labels of the ensemble
             session.add_truth(example.truth, "the mask this synthetic image was drawn from")
@@ -214,8 +218,9 @@ def draw_pull(session: Session) -> Any:
 
 
 @warning
-def add_truth(session: Session, path: str) -> list[Any]:
-    session.add_truth(path, "the uploaded mask")
+def add_truth(session: Session, files: Sequence[UploadedFile]) -> list[Any]:
+    with naming(files[0].name):
+        session.add_truth(files[0].path, "the uploaded mask")
     return result(session)
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from medseg.app.render import charts, text
 from medseg.app.state.session import Session
-from medseg.app.tabs.events import QUIET, warning
+from medseg.app.tabs.events import QUIET, named_files, warning
 
 if TYPE_CHECKING:
     from medseg.arrays import Masks
@@ -32,7 +32,7 @@ def draw_truth(session: gr.State) -> tuple[gr.File, list[Any], gr.Dropdown]:
     """Draw the field for the true mask and a tab for each way to look at the scores; returns the field, the places of
     `EVIDENCE`, and the list of labels to look at."""
     gr.HTML("<h2>Compare with the truth</h2>", apply_default_css=False)
-    truth = gr.File(label="Drop the true mask of this image", height=96, elem_id="truth")
+    truth = named_files("single", label="Drop the true mask of this image", height=96, elem_id="truth")
     gr.HTML(DRAW, apply_default_css=False)
     label = gr.Dropdown(label="Label in the images of the scores", visible=False, elem_id="scored-label")
     with gr.Tabs(elem_id="evidence") as tabs:

@@ -35,7 +35,9 @@ room.addEventListener("click", (event) => {
 });
 
 const VIEWS = ["mask", "models", "probability", "differ", "unsure", "none", "errors"];
-const isTyping = (target) => target.closest("input:not([type=range]), textarea, select, [contenteditable], [role=dialog]");
+const TICKED = "[type=range], [type=checkbox], [type=radio]"; // fields that take Space and arrows alone
+const isTyping = (target) => target.closest(`input:not(${TICKED}), textarea, select, [contenteditable], [role=dialog]`);
+const takes = (key, target) => key === "?" && target.closest("select, [type=number], .all-keys"); // who types there types no "?"
 const KEYS = {
   "+": ACTIONS.in, "=": ACTIONS.in, "-": ACTIONS.out, 0: ACTIONS.fit, f: ACTIONS.full,
   "[": () => turn(-0.01), "]": () => turn(0.01), "?": () => $(".all-keys").togglePopover(),
@@ -43,8 +45,9 @@ const KEYS = {
 const turn = (by) => document.dispatchEvent(new CustomEvent("medseg:cut-off", { detail: by }));
 
 function onKey(event) {
-  if (!stage.clientWidth || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-  if (event.key === " " && !event.target.closest("button, a, summary")) {
+  if (!stage.clientWidth || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (isTyping(event.target) && !takes(event.key, event.target)) return;
+  if (event.key === " " && !event.target.closest("button, a, summary, [type=checkbox], [type=radio]")) {
     hidden = event.type === "keydown";
     event.preventDefault();
     draw();

@@ -206,17 +206,22 @@ element.addEventListener("click", (event) => {
 });
 
 function setCutOff(value) {
-  if (!(value >= 0.01 && value <= 0.99)) return refresh();
+  if (!(value >= 0.01 && value <= 0.99)) {
+    refresh();
+    $(".said").textContent = "The cut-off goes from 0.01 to 0.99.";
+    return;
+  }
   value = Math.round(value * 100) / 100;
   set.threshold = label < 0 || !offer.apart ? value : offer.labels.map((_, k) => (k === label ? value : set.threshold[k] ?? set.threshold));
   own();
   changed({ threshold: set.threshold });
+  return true;
 }
 
 const on = (selector, event, act) => $(selector).addEventListener(event, () => act($(selector)));
 on("#cut", "input", (slider) => setCutOff(Number(slider.value)));
 on("#cut", "change", () => rest());
-on("#cut-typed", "change", (field) => (setCutOff(Number(field.value)), rest()));
+on("#cut-typed", "change", (field) => setCutOff(Number(field.value)) && rest());
 on("#blend", "change", (list) => ((set.blend = list.value), own(), changed({ blend: set.blend }), rest()));
 on("#opacity", "input", (slider) => ((set.opacity = Number(slider.value)), changed({ opacity: set.opacity })));
 on("#opacity", "change", () => rest());
@@ -250,7 +255,7 @@ document.addEventListener("medseg:done", () => {
   if (isLate) rest();
 }, { signal });
 
-document.addEventListener("medseg:cut-off", (event) => offer && ((isKey = true), setCutOff(cutOff() + event.detail), rest()), { signal });
+document.addEventListener("medseg:cut-off", (event) => offer && ((isKey = true), setCutOff(cutOff() + event.detail) && rest()), { signal });
 document.addEventListener("medseg:shown", ({ detail }) => {
   const rates = detail.result.rates;
   $(".bounds").hidden = !rates.length;
