@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks import inference, train
+from benchmarks import inference
 from medseg.data.phantoms import write_pairs
 
 if TYPE_CHECKING:
@@ -201,12 +201,12 @@ def measure(sizes: Sizes, *, only_dice: bool = False) -> None:
         dice(sizes)
     images, settings = sizes.training
     print()
+    from benchmarks import train
+
     train.main(images, **settings)
 
 
 def main(words: list[str]) -> None:
-    import torch
-
     options = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
     options.add_argument("seconds", nargs="?", type=float, default=Sizes.seconds, help="for each figure")
     options.add_argument("--dice", action="store_true", help="what half precision changes, and no more; on a CPU too")
@@ -214,6 +214,10 @@ def main(words: list[str]) -> None:
         "--dry", action="store_true", help="all of it with a few images on a CPU; figures mean nothing"
     )
     asked = options.parse_args(words)
+    try:
+        import torch
+    except ModuleNotFoundError:
+        sys.exit("This measures torch, which is not installed here: `pip install -r requirements.txt`.")
     gpu = torch.cuda.is_available()
     if not (gpu or asked.dry or asked.dice):
         sys.exit("There is no GPU here: nothing is measured.")

@@ -35,6 +35,7 @@ from medseg.inference.prediction import (
 )
 from medseg.inference.stacker import open_stacker, stack_image
 from medseg.inference.tta import Augmentation, Turns, checked_tta
+from medseg.places import shipped
 
 MIN_SIDE = 16
 """Shortest side in pixels that is segmented: below it there is nothing for a network to see."""
@@ -125,7 +126,7 @@ class Ensemble:
         stacker = None
         if settings.stacker is not None:
             try:
-                stacker = open_stacker(root, settings, len(loaded), chosen)
+                stacker = _tried(open_stacker(root, settings, len(loaded), chosen), root)
             except MedsegError as error:
                 quarantined.append(str(error))
                 warnings.warn(f"{error} The ensemble goes on with the weighted mean.", MedsegWarning, stacklevel=2)
@@ -264,4 +265,12 @@ def _open_member(folder: Path, reference: MemberReference, settings: EnsembleCon
             f"The member {reference.source} predicts {member.config.task} {', '.join(member.config.labels)}, "
             f"the ensemble asks for {settings.task} {', '.join(settings.labels)}."
         )
+    return _tried(member, folder)
+
+
+def _tried(member: LoadedMember, folder: Path) -> LoadedMember:
+    """The member of a stranger's `folder` once its graph has run: a graph that is allowed may still fail, on every
+    image alike, as its shapes are fixed. Raises DamagedError where it does."""
+    if member.network.runtime == "onnxruntime" and not folder.resolve().is_relative_to(shipped("assets")):
+        member.try_out()
     return member

@@ -57,6 +57,12 @@ class LoadedMember:
         """Probabilities (K, h, w) on the image's working grid; with `tta` the mean over its turns."""
         return self.from_logits((runtime.run(self.network, turn) for turn in self.inputs(image, tta)), image, tta)
 
+    def try_out(self) -> None:
+        """Run the network once, on a black image. Raises DamagedError as `probabilities`."""
+        asked = self.config.preprocess
+        black = Image(np.zeros((asked.height, asked.width, asked.channels), np.float32))
+        self.from_logits(map(self.network.logits, self.inputs(black, False)), black, False)
+
     def inputs(self, image: Image, tta: Augmentation) -> Iterator[Float32[np.ndarray, "1 C height width"]]:
         """The network's input, once for each turn of `tta`."""
         preprocess = self.config.preprocess

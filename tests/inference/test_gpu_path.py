@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,10 @@ def test_the_benchmark_refuses_without_a_gpu_and_its_dry_run_goes_through(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="There is no GPU here: nothing is measured"):
         gpu.main([])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        with pytest.raises(SystemExit, match="torch, which is not installed here"):
+            gpu.main([])
     folder = make_ensemble(tmp_path / "two", (1, 3), plain=True)
     write_pairs(tmp_path / "drawn", 20, "endoscopy", (64, 64))
     plain = {"architecture": "plainunet", "encoder": "none", "size": 32, "decoder": {}}

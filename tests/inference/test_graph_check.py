@@ -13,8 +13,11 @@ import onnx
 import pytest
 from onnx import AttributeProto, TensorProto, helper
 
-from medseg.errors import DamagedError
+from medseg import schema
+from medseg.config import EnsembleConfig, MemberReference
+from medseg.errors import DamagedError, MedsegWarning
 from medseg.image import Image
+from medseg.inference.ensemble import Ensemble
 from medseg.inference.graph_check import MAX_NODES, OPERATORS, check_graph
 from medseg.inference.member import MemberFiles, add_graph, file_sha256, load_member, read_member
 from medseg.inference.onnx_wire import read_model
@@ -472,6 +475,13 @@ def test_a_graph_that_fails_when_it_runs_names_its_member(folder: Path) -> None:
     sentence = r"The member plain is damaged: graph\.onnx cannot be run: .*medseg export --graph"
     with pytest.raises(DamagedError, match=sentence):
         load_member(folder, device="cpu").probabilities(Image(np.zeros((64, 64, 3), np.float32)))
+    make_member(folder.parent / "whole", "whole", 1, plain=True)
+    places = (folder, folder.parent / "whole")
+    members = tuple(MemberReference(place.name, file_sha256(place / "member.json"), 0.5) for place in places)
+    schema.dump(EnsembleConfig("pair", "binary", ("blob",), members), folder.parent / "ensemble.json")
+    with pytest.warns(MedsegWarning, match=f"{sentence}.* The ensemble goes on without it"):
+        ensemble = Ensemble.from_pretrained(folder.parent, device="cpu")
+    assert (ensemble.names, ensemble.weights) == (("whole",), (1.0,))
 
 
 def test_a_graph_that_is_lost_or_altered_is_made_anew(folder: Path) -> None:
