@@ -186,18 +186,19 @@ def test_a_text_named_png_gives_the_sentence_and_the_old_image_stays(page: Page,
     press(page, 0, "Home")  # and the page goes on
 
 
-def test_every_view_and_download_can_be_had(page: Page, tmp_path: Path) -> None:
+def test_every_view_and_download_can_be_had(still: Page, tmp_path: Path) -> None:
     for button in ("Each model", "Probability", "Where models differ", "Uncertainty", "Image only", "Mask"):
-        page.get_by_role("button", name=button, exact=True).click()
-        assert page.get_by_role("button", name=button, exact=True).get_attribute("aria-pressed") == "true"
-    page.get_by_role("button", name="Each model").click()
-    page.wait_for_selector("#viewer .legend :text('random-0 75 %')")
-    probabilities = downloaded(page, "Probabilities · npz", tmp_path)
+        still.get_by_role("button", name=button, exact=True).click()
+        assert still.get_by_role("button", name=button, exact=True).get_attribute("aria-pressed") == "true"
+    still.get_by_role("button", name="Each model").click()
+    still.wait_for_selector("#viewer .legend :text('random-0 75 %')")
+    probabilities = downloaded(still, "Probabilities · npz", tmp_path)
     assert probabilities.name.endswith("-probabilities.npz")
-    report = downloaded(page, "Report · JSON", tmp_path)
+    report = downloaded(still, "Report · JSON", tmp_path)
     assert "Research use only" in report.read_text()
     with np.load(probabilities) as stored:
         assert stored["probabilities"].shape == (1, 512, 512)
+    still.get_by_role("button", name="Mask", exact=True).click()
 
 
 def test_the_page_asks_no_other_host_and_says_what_it_is_for(page: Page, server: str) -> None:

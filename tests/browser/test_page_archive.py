@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,33 +12,12 @@ pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed 
 
 import medseg
 from medseg.reading.studies import list_series
-from tests.archive.archive_server import Hospital, running_hospital
+from tests.archive.archive_server import Hospital
 from tests.browser.test_page import shown_image, wait_for_another_image
 from tests.dicom_sources import write_source
-from tests.running_app import open_page, running_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-
-HOSTILE = "<img src=x onerror=\"document.title='hacked'\">[a](javascript:b)"
-
-
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    with running_hospital() as service:
-        for kind in ("ct-series", "cr"):
-            service.add(*write_source(kind, tmp_path_factory.mktemp(kind)))
-        service.lies = {tag: {"vr": "LO", "Value": [HOSTILE]} for tag in ("00081030", "0008103E")}  # the descriptions
-        yield service
-
-
-@pytest.fixture
-def page(browser: Browser, hospital: Hospital, tiny_ensemble: Path) -> Iterator[Page]:
-    with running_server(tiny_ensemble, MEDSEG_DICOMWEB=hospital.url) as server:
-        context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        yield open_page(context, server.url)
-        context.close()
+    from playwright.sync_api import Page
 
 
 def said(page: Page, name: str, words: str) -> str:

@@ -135,9 +135,9 @@ def test_the_series_of_a_study_are_offered_by_description(page: Page, tmp_path: 
     page.wait_for_selector("#contents", state="hidden")
 
 
-def test_a_photograph_has_neither_frames_nor_window(page: Page) -> None:
-    page.wait_for_selector("#mixer input[type=range]")
-    assert page.locator("#frame, #window").count() == 0
+def test_a_photograph_has_neither_frames_nor_window(still: Page) -> None:
+    still.wait_for_selector("#mixer input[type=range]")
+    assert still.locator("#frame, #window").count() == 0
 
 
 UNNAMED = """() => [...document.querySelectorAll('input, button, select, textarea, img')]

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import pytest
 
 from tests.hub_server import Hub
-from tests.running_app import open_page, running_app
+from tests.running_app import open_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
 
 REPO = "tester/net"
 
 
 @pytest.fixture(scope="module")
-def remote(plain_ensemble: Path) -> Iterator[Hub]:
-    """A Hub with one ensemble."""
-    with Hub() as server:
-        files = [path for path in plain_ensemble.rglob("*") if path.is_file()]
-        server.commit(REPO, {str(path.relative_to(plain_ensemble)): path.read_bytes() for path in files})
-        yield server
-
-
-@pytest.fixture(scope="module")
-def page(
-    browser: Browser, remote: Hub, tiny_ensemble: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
-    """A visitor of a page whose server knows only that Hub."""
-    home = tmp_path_factory.mktemp("hf-home")
-    with mock.patch.dict(os.environ, remote.environment(home)), running_app(tiny_ensemble) as url:
-        context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        opened = open_page(context, url)
-        opened.click("#hub button >> nth=0")
-        yield opened
-        context.close()
+def page(visitors: BrowserContext, server: str) -> Iterator[Page]:
+    """One visitor of a server that knows that Hub alone."""
+    opened = open_page(visitors, server)
+    opened.click("#hub button >> nth=0")
+    yield opened
+    opened.close()
 
 
 def load(page: Page, repository: str) -> None:

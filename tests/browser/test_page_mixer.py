@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,8 @@ import PIL.Image
 import pytest
 
 import medseg
-from medseg import schema
 from medseg.calibration.calibrate import judge, load_calibration
-from medseg.config import Cleanup, EnsembleConfig
+from medseg.config import Cleanup
 from medseg.errors import MedsegWarning
 from medseg.export.png import write_mask
 from tests.browser.test_page import (
@@ -28,8 +25,7 @@ from tests.browser.test_page import (
     wait_for_another_image,
     wait_for_weights,
 )
-from tests.conftest import ROOT, make_ensemble, write_disc_pair
-from tests.running_app import running_app
+from tests.conftest import ROOT, write_disc_pair
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -42,31 +38,6 @@ POLYP_MEMBERS = ("U-Net", "FPN", "DeepLabV3+")
 def photo(tmp_path: Path) -> Path:
     write_disc_pair(tmp_path, "disc", 5, size=(96, 128))
     return tmp_path / "images" / "disc.png"
-
-
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three members with the weights 0.5, 0.3 and 0.2; of the second's network half is gone."""
-    folder = make_ensemble(tmp_path_factory.mktemp("hurt"), (0.5, 0.3, 0.2), plain=True)
-    weights = folder / "m1" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("labelled")
-    make_ensemble(folder, (0.75, 0.25), labels=("lung", "heart"), task="multilabel", plain=True)
-    settings = schema.load(EnsembleConfig, folder / "ensemble.json")
-    schema.dump(dataclasses.replace(settings, threshold=(0.48, 0.52)), folder / "ensemble.json")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(labelled: Path, hurt: Path) -> Iterator[str]:
-    """The app with an ensemble of two labels, then the hurt one, then the embedded ones."""
-    with running_app(f"{labelled}{os.pathsep}{hurt}") as url:
-        yield url
 
 
 def choose_ensemble(page: Page, name: str, members: tuple[str, ...]) -> None:
@@ -100,7 +71,7 @@ def same_mask(page: Page, prediction: medseg.Prediction, folder: Path) -> bool:
 def test_a_damaged_member_is_named_and_the_others_share_its_weight(
     page: Page, hurt: Path, photo: Path, tmp_path: Path
 ) -> None:
-    choose_ensemble(page, "tiny-binary", ("random-0", "random-2"))
+    choose_ensemble(page, "hurt", ("random-0", "random-2"))
     says(page, "#notes", "The member m1 is damaged")
     assert "the others share its weight" in page.inner_text("#notes")
     wait_for_weights(page, [0.71, 0.29])  # 0.5 and 0.2 of 0.7
@@ -115,6 +86,7 @@ def test_a_damaged_member_is_named_and_the_others_share_its_weight(
 def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
     page: Page, labelled: Path, photo: Path, tmp_path: Path
 ) -> None:
+    choose_ensemble(page, "labelled", ("random-0", "random-1"))
     upload(page, photo)
     page.select_option("#weights-of", label="heart")
     assert slider_values(page)[:2] == [0.75, 0.25]
@@ -135,6 +107,7 @@ def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
 
 
 def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, photo: Path, tmp_path: Path) -> None:
+    choose_ensemble(page, "labelled", ("random-0", "random-1"))
     upload(page, photo)
     open_more(page)
     page.get_by_label("Average over flips").check()

@@ -62,19 +62,19 @@ def test_numbers_of_another_image_are_not_seen_before_it_is_drawn(page: Page) ->
     assert page.locator("#figures p").first.is_visible()
 
 
-def test_the_wheel_zooms_to_32_times_around_the_pointer_and_a_drag_moves(page: Page) -> None:
-    fitted = look(page)["place"]
-    page.mouse.move(*middle(page, 0.4))
+def test_the_wheel_zooms_to_32_times_around_the_pointer_and_a_drag_moves(still: Page) -> None:
+    fitted = look(still)["place"]
+    still.mouse.move(*middle(still, 0.4))
     for _ in range(30):
-        page.mouse.wheel(0, -120)
-    page.wait_for_function("() => medseg.look().place.zoom === 32")
-    before = look(page)["place"]
-    page.mouse.down()
-    page.mouse.move(*middle(page, 0.5), steps=4)
-    page.mouse.up()
-    assert look(page)["place"]["x"] > before["x"]
-    page.get_by_role("button", name="Fit the image").click()
-    assert look(page)["place"] == fitted
+        still.mouse.wheel(0, -120)
+    still.wait_for_function("() => medseg.look().place.zoom === 32")
+    before = look(still)["place"]
+    still.mouse.down()
+    still.mouse.move(*middle(still, 0.5), steps=4)
+    still.mouse.up()
+    assert look(still)["place"]["x"] > before["x"]
+    still.get_by_role("button", name="Fit the image").click()
+    assert look(still)["place"] == fitted
 
 
 def test_two_fingers_zoom(browser: Browser, server: str) -> None:
@@ -258,22 +258,23 @@ def test_grey_is_windowed_by_a_drag_of_the_right_button(page: Page, tmp_path: Pa
     assert 0 < high - low < 1
 
 
-def test_compare_shows_the_image_alone_left_of_the_line(page: Page) -> None:
-    page.get_by_role("button", name="Compare", exact=True).click()
-    page.mouse.move(*middle(page))
-    page.mouse.down()
-    page.mouse.move(*middle(page, 0.25), steps=3)
-    page.mouse.up()
-    assert page.evaluate("() => document.querySelector('#viewer .over').style.clipPath").startswith(
+def test_compare_shows_the_image_alone_left_of_the_line(still: Page) -> None:
+    still.get_by_role("button", name="Compare", exact=True).click()
+    still.mouse.move(*middle(still))
+    still.mouse.down()
+    still.mouse.move(*middle(still, 0.25), steps=3)
+    still.mouse.up()
+    assert still.evaluate("() => document.querySelector('#viewer .over').style.clipPath").startswith(
         "inset(0px 0px 0px 2"
     )
+    still.get_by_role("button", name="Compare", exact=True).click()
 
 
-def test_what_is_seen_is_copied_with_its_legend(page: Page) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy what I see").click()
-    page.wait_for_selector("#viewer .reading:has-text('Copied.')")
-    width, height, shown = page.evaluate(
+def test_what_is_seen_is_copied_with_its_legend(still: Page) -> None:
+    still.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    still.get_by_role("button", name="Copy what I see").click()
+    still.wait_for_selector("#viewer .reading:has-text('Copied.')")
+    width, height, shown = still.evaluate(
         """async () => {
             const [item] = await navigator.clipboard.read();
             const bitmap = await createImageBitmap(await item.getType('image/png'));
@@ -283,7 +284,7 @@ def test_what_is_seen_is_copied_with_its_legend(page: Page) -> None:
             return [bitmap.width, bitmap.height, caption.filter((value, at) => at % 4 < 3 && value > 100).length];
         }"""
     )
-    stage = page.locator("#viewer .stage").bounding_box()
+    stage = still.locator("#viewer .stage").bounding_box()
     assert stage
     assert (width, height) == (round(stage["width"]), round(stage["height"]) + 44)
     assert shown > 1000  # bright pixels of the legend and the notice
@@ -309,7 +310,7 @@ def test_the_address_names_the_ensemble_that_is_shown_also_after_going_back(page
     page.wait_for_function("() => location.hash.startsWith('#ensemble=polyp')")
 
 
-def test_the_captions_of_the_examples_fit(page: Page) -> None:
-    widths = page.evaluate("[...document.querySelectorAll('#examples span')].map(e => e.scrollWidth - e.clientWidth)")
+def test_the_captions_of_the_examples_fit(still: Page) -> None:
+    widths = still.evaluate("[...document.querySelectorAll('#examples span')].map(e => e.scrollWidth - e.clientWidth)")
     assert widths
     assert max(widths) <= 0
