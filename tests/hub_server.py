@@ -118,7 +118,7 @@ class Hub:
             self._server = Server(("127.0.0.1", self._port), Handler)
             self._server.hub = self
             self._port = self._server.server_address[1]
-            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+            threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self, server: Server | None = None) -> None:
         """Refuse connections from now on, and drop those that are open; with `server` only if it is still that one."""
