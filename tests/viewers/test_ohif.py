@@ -19,17 +19,15 @@ missing = why_no_hospital()
 pytestmark = pytest.mark.skipif(missing is not None, reason=str(missing))
 
 OPENED = (
-    ("dx", "label-map", False),
+    ("cr", "seg", False),
     ("us-cine", "label-map", False),
     ("endoscopy", "seg", False),
-    ("ct", "seg", False),
     ("mr-series", "seg", False),
     ("mr-enhanced", "label-map", False),
-    ("cr", "seg", True),
-    ("ct-series", "label-map", True),
+    ("ct-series", "seg", True),
 )
 """Source, kind of result, and whether nothing is found: one of each form that a source may have (film, frames, colour,
-slice, series, enhanced). OHIF is the slowest reader: `python -m benchmarks.viewers` opens all sources in it."""
+series, enhanced). OHIF is the slowest reader: `python -m benchmarks.viewers` opens all sources in it."""
 
 
 @pytest.fixture(scope="module")
