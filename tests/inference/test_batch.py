@@ -273,9 +273,9 @@ def test_settings_that_fit_no_image_are_refused_before_the_first(
 
 
 def launch(folder: Path, output: Path, ensemble: Path, processes: int) -> subprocess.Popen[str]:
-    """The command under `accelerate launch`, in a process group of its own."""
-    several = ["--multi_gpu", "--num_processes", str(processes)] if processes > 1 else ["--num_processes", "1"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *several, "-m", "medseg", "predict"]
+    """The command in a process group of its own, several processes under `accelerate launch`."""
+    several = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    command = [sys.executable, *(several if processes > 1 else ()), "-m", "medseg", "predict"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [*command, str(ensemble), str(folder), "--output", str(output)],
@@ -289,14 +289,14 @@ def test_two_processes_share_the_files_and_a_kill_loses_and_repeats_none(
     for number in range(24):
         write_disc_pair(tmp_path / "drawn", f"p{number:02d}", number)
     films, output = tmp_path / "drawn" / "images", tmp_path / "out"
-    killed = launch(films, output, tiny_ensemble, 2)
+    killed = launch(films, output, tiny_ensemble, 1)
     deadline = time.monotonic() + 120
     while len(list(output.glob("*.json"))) < 5 and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.002)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     done = {path: path.stat().st_mtime_ns for path in output.glob("*.json")}
-    assert done
+    assert 0 < len(done) < 24
     again = launch(films, output, tiny_ensemble, 2)
     shown, _ = again.communicate(timeout=300)
     assert again.returncode == 0, shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +129,10 @@ def test_recipes_of_other_labels_are_refused(recipes: list[Path], trained: list[
         cross_validate(recipes, 3, tmp_path / "out")
 
 
-def test_a_training_that_refuses_ends_the_run_in_one_sentence(recipes: list[Path], tmp_path: Path) -> None:
-    recipes[0].write_text(recipes[0].read_text(encoding="utf-8") + 'loss = "hope"\n', encoding="utf-8")
+def test_a_training_that_refuses_ends_the_run_in_one_sentence(
+    recipes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "LAUNCH", (sys.executable, "-c", "import sys; sys.exit(1)"))
     with pytest.raises(InputError, match="The training of one for fold 0 stopped"):
         cross_validate(recipes, 3, tmp_path / "out")
 

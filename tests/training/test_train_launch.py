@@ -153,11 +153,11 @@ def test_two_processes_skip_a_nan_together_validate_the_same_mean_of_the_weights
         assert torch.equal(value, theirs[name]), name
 
 
-def test_a_run_killed_three_times_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_killed_twice_ends_with_the_same_weights(tmp_path: Path) -> None:
     """With workers, which must end with it; without, tests/training/test_train_loop.py stops it everywhere."""
-    result = kill.measure(tmp_path, kills=3, workers=2, seed=0, images=16)
-    assert result.kills == 3
-    assert result.resumes >= 3
+    result = kill.measure(tmp_path, kills=2, workers=2, seed=0, images=16)
+    assert result.kills == 2
+    assert result.resumes >= 2
     assert result.equal == result.finished > 0
 
 
