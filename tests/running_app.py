@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).resolve().parents[1]
+ABSENT = ROOT / "tests" / "absent"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox",  # as root in a container
@@ -61,12 +62,14 @@ def running_server(
     what Python runs in the folder `root`, `uploads` where it keeps what visitors send (default: a folder that goes with
     it), and `environment` sets more variables."""
     port = _free_port()
+    paths = [str(ABSENT), environment.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     with tempfile.TemporaryDirectory(prefix="medseg-app-") as folder:
         settings = {
             "MEDSEG_ENSEMBLES": str(ensemble or ""),
             "GRADIO_SERVER_PORT": str(port),
             "GRADIO_SERVER_NAME": "127.0.0.1",
             "GRADIO_TEMP_DIR": str(uploads or Path(folder) / "uploads"),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         log = Path(folder) / "log"
         with log.open("w") as stream:
