@@ -331,24 +331,6 @@ def wait_until(true: Callable[[], bool]) -> bool:
     return true()
 
 
-def test_a_file_gets_a_random_name_is_served_by_it_alone_and_goes_when_its_time_is_over(
-    server: str, folder: Path
-) -> None:
-    path = send(server, b"one image")
-    assert re.fullmatch(r"[0-9a-f]{32}\.png", Path(path).name)
-    assert fetched(server, path).content == b"one image"
-    beside = Path(path).parent
-    for wrong in (beside / f"{PATIENT}.png", beside / f"{'0' * 32}.png", beside, folder):
-        assert fetched(server, str(wrong)).status_code == 403
-    assert not [name for name in files(folder) if PATIENT in name]
-    assert wait_until(lambda: Path(path).name not in files(folder))
-    assert fetched(server, path).status_code == 403
-
-
-def test_the_same_file_of_two_visitors_is_two_files(server: str) -> None:
-    assert send(server, b"the same") != send(server, b"the same")
-
-
 @contextlib.contextmanager
 def coming_and_going(folder: Path) -> Iterator[None]:
     """Folders that vanish in `folder` while it is swept, as on a busy server."""
@@ -368,7 +350,8 @@ def coming_and_going(folder: Path) -> Iterator[None]:
         thread.join()
 
 
-def test_an_upload_that_was_broken_off_is_removed_as_well_while_folders_vanish(server: str, folder: Path) -> None:
+def broken_off(server: str, folder: Path) -> set[str]:
+    """The names of the files that an upload leaves whose visitor goes in the middle of it."""
     before = files(folder)
     head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{PATIENT}.png"\r\n\r\n'.encode()
     place = urlsplit(server)
@@ -378,12 +361,29 @@ def test_an_upload_that_was_broken_off_is_removed_as_well_while_folders_vanish(s
             b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n" + head + b"0" * 100_000
         )
         assert wait_until(lambda: bool(files(folder) - before))
-        left = files(folder) - before
-    assert not [name for name in left if PATIENT in name]
-    place_of = {name: next(folder.rglob(name)) for name in left}
+        return files(folder) - before
+
+
+def test_a_file_gets_a_random_name_is_served_by_it_alone_and_goes_in_time_as_one_does_that_was_broken_off(
+    server: str, folder: Path
+) -> None:
+    left = broken_off(server, folder)
+    path = send(server, b"one image")
+    assert re.fullmatch(r"[0-9a-f]{32}\.png", Path(path).name)
+    assert fetched(server, path).content == b"one image"
+    beside = Path(path).parent
+    for wrong in (beside / f"{PATIENT}.png", beside / f"{'0' * 32}.png", beside, folder):
+        assert fetched(server, str(wrong)).status_code == 403
+    assert not [name for name in files(folder) | left if PATIENT in name]
+    places = [Path(path), *(found for name in left for found in folder.rglob(name))]
     with coming_and_going(next(folder.glob("medseg-visitors-*"))):
-        assert wait_until(lambda: not any(path.exists() for path in place_of.values()))
+        assert wait_until(lambda: not any(place.exists() for place in places))
+    assert fetched(server, path).status_code == 403
     assert httpx.get(f"{server}/health", timeout=60).json()["status"] == "ok"
+
+
+def test_the_same_file_of_two_visitors_is_two_files(server: str) -> None:
+    assert send(server, b"the same") != send(server, b"the same")
 
 
 def test_what_is_too_large_is_refused_with_the_limit(server: str) -> None:

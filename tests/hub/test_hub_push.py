@@ -126,6 +126,7 @@ def test_nothing_is_pushed_offline(hub: Hub, folder: Path, monkeypatch: pytest.M
 
 def test_a_push_that_takes_too_long_is_given_up(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(the_push, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(the_push, "BYTES_PER_S", 1e9)
     hub.break_("repos/create", "hang")
     with pytest.raises(HubError, match="did not take the files within"):
         push(folder, REPO)
@@ -164,7 +165,8 @@ def test_a_push_that_is_refused_leaves_the_repository_as_it_was(
 def test_a_push_on_a_bad_day_is_whole_or_nothing(
     hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str, place: str
 ) -> None:
-    monkeypatch.setattr(the_push, "PATIENCE_S", 0.7)
+    monkeypatch.setattr(the_push, "PATIENCE_S", 0.4)
+    monkeypatch.setattr(the_push, "BYTES_PER_S", 1e9)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client's, between its attempts
     before = set(threading.enumerate())
     hub.break_(place, fault)
