@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -89,15 +89,9 @@ def running_server(
 
 
 @contextlib.contextmanager
-def running_app(
-    ensemble: Path | str | None = None,
-    start: tuple[str, ...] = ("app.py",),
-    uploads: Path | None = None,
-    root: Path = ROOT,
-    python: str = sys.executable,
-) -> Iterator[str]:
+def running_app(*how: Any, **settings: Any) -> Iterator[str]:
     """The URL of `running_server`."""
-    with running_server(ensemble, start, uploads, root, python) as server:
+    with running_server(*how, **settings) as server:
         yield server.url
 
 

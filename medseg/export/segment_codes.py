@@ -7,13 +7,10 @@ and 6102; Polyp is SNOMED CT's morphologic abnormality, as in HL7's value set of
 from __future__ import annotations
 
 import hashlib
-from typing import TypeAlias
 
 from pydicom.dataset import Dataset
 
 from medseg.export.derived import LO, code, fitted
-
-Triplet: TypeAlias = tuple[str, str, str]
 
 _ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
 _ANATOMY = ("91723000", "SCT", "Anatomical Structure")
