@@ -55,8 +55,8 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 LONGEST = [
-    "browser/", "viewers/", "training/", "test_wheel.py", "test_docs.py", "app/", "inference/", "export/", "hub/",
-    "data/",
+    "browser/", "viewers/", "training/", "test_wheel.py", "test_channels.py", "test_without_torch.py", "app/",
+    "inference/", "export/", "hub/", "data/",
 ]  # fmt: skip
 """Where the files lie that take longest. They begin, so that the processes of `-n 2` end together."""
 
