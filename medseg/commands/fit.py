@@ -13,6 +13,7 @@ from tqdm import tqdm
 from medseg import schema
 from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
+from medseg.data.left_out import left_out
 from medseg.errors import InputError
 from medseg.places import shipped
 
@@ -200,12 +201,15 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     chosen = [i for i, sample in enumerate(samples) if sample.split == "val" and has_all(opened, i)]
     if not chosen:
         raise InputError("No image of the val split has a prediction of every model: predict these first.")
-    learnt = [samples[i] for i in chosen]
-    with tqdm(total=len(learnt), desc="reading") as bar:
-        of_val = [model.only(chosen) for model in opened]
-        observations = Observations.of(
-            observe_predictions(of_val, learnt, labels, progress=lambda done, total: bar.update())
-        )
+    of_val, of_all = [samples[i] for i in chosen], [model.only(chosen) for model in opened]
+    unread: dict[int, str] = {}
+    with tqdm(total=len(chosen), desc="reading") as bar:
+        each = observe_predictions(of_all, of_val, labels, unread, progress=lambda done, total: bar.update())
+        observations = Observations.of(each)
+    absent = [of_val[i].image.name for i in unread]
+    for entry in left_out("images of the val split with a prediction that cannot be read", absent):
+        print(f"note: {entry}", file=sys.stderr)
+    learnt = [sample for i, sample in enumerate(of_val) if i not in unread]
     fitted = fit(observations, **_settings(options))
     contender = _contender(options, fitted)
     choice = fitted.choice(contender)
@@ -219,7 +223,7 @@ def _fit_predictions(options: argparse.Namespace) -> None:
             opened, samples, labels, choice, options.output, progress=lambda done, total: bar.update()
         )
     for sentence in refused:
-        print(f"note: {sentence}", file=sys.stderr)
+        print(f"note: Left out: {sentence}", file=sys.stderr)
     print(table(fitted, [*named], labels))
     print(f"{options.output / 'blend.json'} has the {contender} weights; recommended: {fitted.recommended}.")
     print(

@@ -273,16 +273,20 @@ def _file_keys(stem: str) -> list[tuple[str, int | None]]:
 def _from_segmentations(paths: Sequence[Path], samples: Sequence[Sample], labels: Sequence[str]) -> _Opened:
     opened: dict[tuple[str, int | None], tuple[Path, Segmentation]] = {}
     whole: dict[str, tuple[Path, Segmentation]] = {}
+    unread: dict[Path, str] = {}
     for path in paths:
         try:
             segmentation = read_segmentation(path)
         except ReadError as error:
-            raise InputError(f"{path.name}: {error}") from None
+            unread[path] = f"{path.name} ({str(error).rstrip('.')})"
+            continue
         for place in segmentation.frames:
             other = opened.setdefault(place, (path, segmentation))
             if other[0] != path:
                 raise InputError(f"{other[0].name} and {path.name} are of one image: keep one.")
         whole |= dict.fromkeys(segmentation.images, (path, segmentation))
+    if not opened:
+        raise InputError(f"No segmentation can be read, the first: {next(iter(unread.values()))}.")
     readers: dict[int, Reader] = {}
     used, empty = set(), []
     for index, sample in enumerate(samples):
@@ -293,8 +297,12 @@ def _from_segmentations(paths: Sequence[Path], samples: Sequence[Sample], labels
         used.add(path)
         empty += [] if {source, (source[0], None)} & opened.keys() else [sample.image.name]
         readers[index] = partial(_named, path, partial(_from_segmentation, segmentation, source, labels))
-    unmarked = left_out("images that a segmentation refers to without a frame", empty, "Taken as empty")
-    return "DICOM SEG", readers, [*map(str, unmarked), *_strangers(path for path in paths if path not in used)]
+    aside = (
+        *left_out("segmentations that cannot be read", unread.values()),
+        *left_out("images that a segmentation refers to without a frame", empty, "Taken as empty"),
+    )
+    strange = _strangers(path for path in paths if path not in used and path not in unread)
+    return "DICOM SEG", readers, [*map(str, aside), *strange]
 
 
 def _from_segmentation(

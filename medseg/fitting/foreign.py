@@ -54,16 +54,24 @@ def observe_predictions(
     predictions: Sequence[Predictions],
     samples: Sequence[Sample],
     labels: Sequence[str],
+    refused: dict[int, str],
     *,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Observation]:
-    """As `observations.observe`, of `predictions` in place of members; a sample that one of them lacks is passed over.
-    Raises ReadError for a prediction that cannot be read."""
+    """As `observations.observe`, of `predictions` in place of members, all of which have one for each sample. A sample
+    with one that cannot be read is passed over: `refused` gets the sentence, by the sample's index. Raises InputError
+    where none is left."""
     for index, sample in enumerate(samples):
-        if has_all(predictions, index):
-            image, truth = sample.read(labels)
-            yield observation(sample, task_of(labels), _stack(predictions, index, image), truth)
+        image, truth = sample.read(labels)
+        try:
+            stack = _stack(predictions, index, image)
+        except ReadError as error:
+            refused[index] = str(error)
+        else:
+            yield observation(sample, task_of(labels), stack, truth)
         progress(index + 1, len(samples))
+    if len(refused) == len(samples):
+        raise InputError(f"No image of the val split has a readable prediction of every model. {refused[0]}")
 
 
 def has_all(predictions: Sequence[Predictions], index: int) -> bool:

@@ -157,6 +157,14 @@ def test_an_image_that_a_series_segmentation_has_no_frame_of_is_empty(tmp_path: 
     assert not opened.read(0, made[0].image).masks.any()
     np.testing.assert_array_equal(opened.read(1, made[1].image).masks, made[1].masks[[1, 0]])
     assert "Taken as empty: images that a segmentation refers to without a frame (1)" in " ".join(opened.notes)
+    del seg.SegmentSequence
+    seg.save_as(tmp_path / "segs" / "b.dcm")
+    opened = open_predictions("a", tmp_path / "segs", samples, ["lung", "polyp"])
+    assert len(opened.readers) == len(samples)
+    assert "Left out: segmentations that cannot be read (1), the first: b.dcm (This DICOM SEG cannot" in opened.notes[0]
+    (tmp_path / "segs" / "a.dcm").unlink()
+    with pytest.raises(InputError, match="No segmentation can be read, the first: b"):
+        open_predictions("a", tmp_path / "segs", samples, ["lung", "polyp"])
 
 
 def test_models_are_compared_on_the_images_that_all_have(samples: list[Sample], tmp_path: Path) -> None:

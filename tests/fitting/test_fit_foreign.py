@@ -48,7 +48,7 @@ def models(data: Path, tmp_path: Path) -> dict[str, Path]:
 def test_others_probabilities_are_fitted_as_those_of_members(data: Path, models: dict[str, Path]) -> None:
     samples = select(load_data(data).samples, "val")
     opened = [open_predictions(name, place, samples, ["disc"]) for name, place in models.items()]
-    foreign = fit(observe_predictions(opened, samples, ["disc"]))
+    foreign = fit(observe_predictions(opened, samples, ["disc"], {}))
     truths = {one.read(["disc"])[0].sha256: one.read(["disc"])[1] for one in samples}
     members = [
         fake_member("left", lambda image: shifted(truths[image.sha256], -6), labels=("disc",)),
@@ -83,6 +83,26 @@ def test_the_command_writes_weights_masks_and_probabilities_that_evaluate_reads(
     np.testing.assert_array_equal(mask, stored >= blend["threshold"])
     main(["evaluate", "--predictions", f"both={tmp_path / 'out' / 'masks'}", named[0], str(data), "--labels", "disc"])
     assert f"| both | {confusion(mask[0], truth[0]).dice:.1f}" in capsys.readouterr().out
+
+
+def test_a_prediction_that_cannot_be_read_is_left_out_of_the_fit_and_said(
+    data: Path, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (models["right"] / "c03.npz").write_bytes(b"no archive")
+    np.savez(models["left"] / "c05.npz", probabilities=np.full((1, 48, 64), np.nan))
+    named = [f"{name}={models[name]}" for name in ("left", "right")]
+    main(["fit", "--predictions", *named, "--data", str(data), "--output", str(tmp_path / "out"), "--name", "both"])
+    shown = capsys.readouterr()
+    assert (
+        "images of the val split with a prediction that cannot be read (2), the first: c03.png, c05.png." in shown.err
+    )
+    assert "Left out: right: c03.npz: This is no file of NumPy's that can be read" in shown.err
+    assert f"{NUMBER - 2} of {NUMBER} images blended" in shown.out
+    assert json.loads((tmp_path / "out" / "blend.json").read_text())["fitted"]["equal"]["n"] == 10
+    for path in models["left"].glob("c*.npz"):
+        path.write_bytes(b"")
+    with pytest.raises(SystemExit, match="No image of the val split has a readable prediction of every model"):
+        main(["fit", "--predictions", *named, "--data", str(data), "--output", str(tmp_path / "2"), "--name", "both"])
 
 
 def test_all_images_of_a_data_set_without_splits_are_fitted_to(
