@@ -56,10 +56,10 @@ def in_halves(samples: list[Sample], part: int) -> list[Sample]:
 
 
 def not_trained_on(samples: list[Sample], part: int) -> list[Sample]:
-    """Of the chest members' training films every fifth validates, the others train; all others are tested."""
-    train = [sample.image for sample in samples if sample.split == "train"][::5]
-    split = [s.split if s.split == "train" else "test" for s in samples]
-    return [replace(s, split="val" if s.image in train else name) for s, name in zip(samples, split, strict=True)]
+    """Of the chest members' training patients every fifth validates, the others train; all others are tested."""
+    cases = sorted({sample.case for sample in samples if sample.split == "train"})
+    split = {case: "val" if i % 5 == 0 else "train" for i, case in enumerate(cases)}
+    return [replace(sample, split=split.get(sample.case, "test")) for sample in samples]
 
 
 @dataclass(frozen=True)

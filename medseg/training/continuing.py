@@ -18,8 +18,8 @@ from medseg.errors import InputError, MedsegError
 from medseg.training.donor import find_member, read_donor
 from medseg.training.launch import refuse
 
-STEPS = 150
-"""Steps of the training: a few corrections are learnt by then, and little is forgotten."""
+STEPS = 50
+"""Steps of the training: on ten images 150 of them, at 2e-4, forget more than they teach."""
 
 HELD_OUT = 5
 """Of corrected pairs alone, one in so many validates."""
@@ -111,9 +111,10 @@ def _settings(member: str, donor: MemberConfig, count: int, corrections: int, ep
         "labels": list(donor.labels),
         "batch_size": batch,
         "epochs": epochs or max(1, -(-STEPS * batch // count)),
-        "learning_rate": 2e-4,
+        "learning_rate": 1e-4,
         "augmentation": "medium",
         "ema_decay": 0.98,
+        "batch_statistics": "kept",  # ten images are not typical: learnt from them, a member marks next to nothing
         "weights_licence": donor.weights_licence,
         "training_data": {**data, "name": f"{data['name']}, and {corrections} corrected pairs"},
     }
@@ -132,4 +133,5 @@ def _verdict(member: str, folder: Path, samples: Sequence[Sample], old: bool) ->
     before, after = (total / len(samples) for total in means)
     kind = "images of its own validation split" if old else "corrected images held out"
     sentence = f"Dice on {len(samples)} {kind}: {before:.3f} before, {after:.3f} after."
+    sentence += "" if old else " Whether it forgot others cannot be told without --data, its own."
     return sentence if after >= before else f"{sentence} The new member is worse there: keep the old one."

@@ -195,6 +195,10 @@ def _train_epoch(run: Run, course: Course) -> float:
     """The rest of the running epoch; returns the mean of the epoch's finite losses."""
     accelerator, network, position = run.accelerator, run.network, run.position
     network.train()
+    if run.recipe.batch_statistics == "kept":
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.eval()
     for images, masks in _batches(run, course):
         if position.step % run.recipe.accumulate == 0:
             buffers = [buffer.clone() for buffer in network.buffers()]

@@ -113,6 +113,9 @@ class Recipe:
     ema_decay: float = _setting(
         0.0, "decay a step of the running mean of the weights, which then is what is scored and kept; 0: none is kept"
     )
+    batch_statistics: Literal["learnt", "kept"] = _setting(
+        "learnt", "of normalisation: learnt, or kept as the start has them, for images too few to be typical"
+    )
     clip_norm: float = _setting(0.0, "largest norm of the gradient; 0: any")
     accumulate: int = _setting(1, "batches whose gradients make one step")
     checkpoint_steps: int = _setting(0, "steps between checkpoints within an epoch; 0: at its end only")

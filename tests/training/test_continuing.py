@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from medseg import schema
 from medseg.config import MemberConfig
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
+from medseg.inference.member import load_network
 from medseg.reading.readers import read_image, read_masks
 from medseg.training import continuing
 from medseg.training.continuing import continue_training
@@ -64,11 +66,17 @@ def test_old_data_are_mixed_in_and_its_held_out_images_stay_out(
     assert written.started_from.name == "old"
 
 
-def test_without_old_data_some_corrected_cases_validate(disc_pairs: Path, member: Path, tmp_path: Path) -> None:
+def test_without_old_data_some_corrected_cases_validate(
+    disc_pairs: Path, member: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [pair(disc_pairs, tmp_path, number) for number in range(6)]
-    continue_training(str(member), pairs, None, tmp_path / "run", epochs=1)
+    folder = continue_training(str(member), pairs, None, tmp_path / "run", epochs=1)
     found = json.loads((tmp_path / "run" / "samples.json").read_text(encoding="utf-8"))["samples"]
     assert [sample["split"] for sample in found].count("val") == 2
+    assert "Whether it forgot others cannot be told without --data" in capsys.readouterr().out
+    before, after = (load_network(place).state_dict() for place in (member, folder))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}  # no statistic is of six images
 
 
 def test_too_few_pairs_are_refused(disc_pairs: Path, member: Path, old: Path, tmp_path: Path) -> None:

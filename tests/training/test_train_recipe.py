@@ -48,6 +48,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "stages": (['[{"loss": "dice", "epochs": 2}]'], (Stage(loss="dice", epochs=2),)),
     "patience": (["3"], 3),
     "ema_decay": (["0.99"], 0.99),
+    "batch_statistics": (["kept"], "kept"),
     "clip_norm": (["1"], 1.0),
     "accumulate": (["2"], 2),
     "checkpoint_steps": (["50"], 50),
