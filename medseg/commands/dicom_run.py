@@ -17,6 +17,7 @@ from medseg.data.left_out import counted, left_out
 from medseg.errors import MedsegError
 
 if TYPE_CHECKING:
+    from medseg.inference.batch import Settings
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.prediction import Prediction
     from medseg.reading.series import Series
@@ -28,17 +29,21 @@ def predict_dicom(options: argparse.Namespace) -> None:
     A series or file that fails is named and the others go on; exit status 1 then. Results stay in `options.output`.
     """
     from medseg.commands.send import send_files
+    from medseg.inference.batch import check
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.pipeline import mapped
 
-    ensemble = Ensemble.from_pretrained(options.ensemble)
+    ensemble, settings = Ensemble.from_pretrained(options.ensemble), settings_of(options)
+    check(ensemble, settings)
     options.output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     failed: list[str] = []
     with ExitStack() as stack:
         own: dict[str, str] = {}
         stacks = list(_stacks(_files(options, stack, own), failed, own))
-        results = mapped(lambda each: _segment(ensemble, *each, options), stacks, lambda result: result[1])
+        results = mapped(
+            lambda each: _segment(ensemble, *each, options, settings=settings), stacks, lambda result: result[1]
+        )
         done = 0
         for (name, series, _), (result, _) in zip(stacks, tqdm(results, desc="series", total=len(stacks)), strict=True):
             for note in series.notes:
@@ -55,6 +60,14 @@ def predict_dicom(options: argparse.Namespace) -> None:
         send_files(written)
     if failed:
         sys.exit(1)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """How every image is segmented, as the command line says it."""
+    from medseg.inference.batch import Settings
+
+    weights = None if options.weights is None else tuple(options.weights)
+    return Settings(weights, options.threshold, options.blend, options.tta)
 
 
 def _files(options: argparse.Namespace, stack: ExitStack, own: dict[str, str]) -> Iterator[tuple[Path, int | None]]:
@@ -133,17 +146,20 @@ def _stacks(
 
 
 def _segment(
-    ensemble: Ensemble, name: str, series: Series, frames: list[int], options: argparse.Namespace
+    ensemble: Ensemble,
+    name: str,
+    series: Series,
+    frames: list[int],
+    options: argparse.Namespace,
+    *,
+    settings: Settings,
 ) -> tuple[list[Path] | MedsegError, int]:
     """The files of one series, or why there are none, and how many bytes its predictions took."""
     from medseg.export.results import without_image, write_results
     from medseg.inference.pipeline import mapped
 
-    weights = None if options.weights is None else tuple(options.weights)
-    settings = {"weights": weights, "threshold": options.threshold, "blend": options.blend, "tta": options.tta}
-
     def segment(frame: int) -> Prediction:
-        prediction = ensemble.predict(series.read(frame), **settings)
+        prediction = ensemble.predict(series.read(frame), **vars(settings))
         ensemble.forget(prediction.image)
         return prediction if "capture" in options.dicom else without_image(prediction)
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from medseg.archive.address import SCHEME
-from medseg.commands.dicom_run import predict_dicom, say_left_out
+from medseg.arrays import Threshold
+from medseg.commands.dicom_run import predict_dicom, say_left_out, settings_of
 from medseg.errors import InputError
 from medseg.places import NAMED
 
@@ -36,7 +37,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="folder for masks, reports and results.csv (default: medseg-results)",
     )
     predict.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each member (default: fitted)")
-    predict.add_argument("--threshold", type=float, help="probability from which a pixel counts (default: fitted)")
+    predict.add_argument(
+        "--threshold",
+        type=_threshold,
+        metavar="T[,T…]",
+        help="probability from which a pixel counts; 0.5,0.3: one for each label, where labels may overlap "
+        "(default: fitted)",
+    )
     predict.add_argument("--blend", help="how the members are combined (default: the ensemble's)")
     predict.add_argument("--tta", action="store_true", help="average over flips: slower, often a little better")
     predict.add_argument("--ray", action="store_true", help="as a Ray Data job over the machines of a cluster")
@@ -59,19 +66,18 @@ def _predict(options: argparse.Namespace) -> None:
         options.dicom = options.dicom or ["seg"]
         predict_dicom(options)
         return
-    from medseg.inference.batch import Settings, check, predict_jobs, refuse_other_results, write_table
+    from medseg.inference.batch import check, predict_jobs, refuse_other_results, write_table
     from medseg.inference.ensemble import Ensemble
     from medseg.inference.jobs import find_jobs
     from medseg.inference.ray import predict_on_cluster
 
     number, count, finish = _share()
+    settings = settings_of(options)
+    ensemble = Ensemble.from_pretrained(options.ensemble, device=_device() if count > 1 else None)
+    check(ensemble, settings)
     aside: list[str] = []
     jobs = find_jobs(options.inputs, options.output, aside)
     mine = jobs[number::count]
-    weights = None if options.weights is None else tuple(options.weights)
-    settings = Settings(weights, options.threshold, options.blend, options.tta)
-    ensemble = Ensemble.from_pretrained(options.ensemble, device=_device() if count > 1 else None)
-    check(ensemble, settings)
     refuse_other_results(ensemble, settings, options.output)
     if number == 0:
         say_left_out(aside)
@@ -88,6 +94,15 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"{done} of {len(jobs)} files segmented, {failed} failed: {options.output / 'results.csv'}")
         if failed:
             sys.exit(1)
+
+
+def _threshold(text: str) -> Threshold:
+    """`0.5`, or `0.5,0.3` for two labels. Raises ArgumentTypeError for what is no number."""
+    try:
+        first, *others = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"wanted a number, or one each as in 0.5,0.3, got {text!r}") from None
+    return (first, *others) if others else first
 
 
 def _name_series(jobs: Sequence[Job]) -> None:

@@ -173,10 +173,13 @@ def checked_blend(blend: Blend, settings: EnsembleConfig) -> Blend:
 def checked_threshold(threshold: Threshold, settings: EnsembleConfig | None = None) -> Threshold:
     """`threshold`, where it lies in (0, 1) or, for labels that `settings` decide alone, is a sequence of one such for
     each; raises InputError otherwise."""
-    labels = len(settings.labels) if settings and settings.task == "multilabel" else 0
-    if labels and isinstance(threshold, list | tuple):
-        if len(threshold) != labels:
-            raise InputError(f"Wanted one threshold, or one for each of the {labels} labels, got {len(threshold)}.")
+    if settings and isinstance(threshold, list | tuple):
+        labels, is_apart = settings.labels, settings.task == "multilabel"
+        if not is_apart or len(threshold) != len(labels):
+            each = f"or one for each of the {len(labels)} labels ({', '.join(labels)})"
+            alone = "as its labels exclude each other" if len(labels) > 1 else f"as {labels[0]} is its only label"
+            wanted = each if is_apart and len(labels) > 1 else alone
+            raise InputError(f"The ensemble {settings.name} takes one threshold, {wanted}; got {len(threshold)}.")
         return tuple(float(checked_threshold(each)) for each in threshold)  # type: ignore[arg-type]
     if isinstance(threshold, bool) or not isinstance(threshold, Real):
         raise InputError(f"The threshold must be one number between 0 and 1, got {type(threshold).__name__}.")

@@ -67,7 +67,10 @@ def test_the_trainings_read_their_own_arguments(name: str, capsys: pytest.Captur
     assert "--output" in shown
 
 
-@pytest.mark.parametrize("arguments", [[], ["magic"], ["predict"], ["card", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["magic"], ["predict"], ["card", "a", "b"], ["predict", "polyp", "a.png", "--threshold", "0.5;0.3"]],
+)
 def test_what_is_not_understood_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -25,7 +25,8 @@ from medseg.errors import InputError
 from medseg.inference import runtime
 from medseg.inference.batch import Settings, segment_job
 from medseg.inference.jobs import Job, find_jobs
-from tests.conftest import ROOT, write_disc_pair
+from medseg.inference.record import masks_sha256
+from tests.conftest import ROOT, make_ensemble, write_disc_pair
 from tests.reading.test_series import write_series
 
 
@@ -261,6 +262,8 @@ def test_inputs_that_cannot_be_meant_are_refused(films: Path, inputs: list[str],
     [
         (["--weights", "1"], "one weight for each"),
         (["--threshold", "1.5"], "between 0 and 1"),
+        (["--threshold", "0.5,0.3"], "takes one threshold, as blob is its only label; got 2"),
+        (["--dicom", "seg", "--threshold", "0.5,0.3"], "takes one threshold"),
         (["--blend", "magic"], "can blend by"),
     ],
 )
@@ -270,6 +273,17 @@ def test_settings_that_fit_no_image_are_refused_before_the_first(
     with pytest.raises(SystemExit, match=sentence):
         main(["predict", str(tiny_ensemble), str(films), "--output", str(tmp_path / "out"), *change])
     assert written(tmp_path / "out") == []
+
+
+def test_each_label_is_cut_at_its_own_threshold(films: Path, tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "two", (1, 1), labels=("lung", "heart"), task="multilabel", plain=True)
+    probabilities = medseg.Ensemble.from_pretrained(folder).predict(medseg.read_image(films / "a.png")).probabilities
+    cuts = [float(np.quantile(each, share)) for each, share in zip(probabilities, (0.3, 0.8), strict=True)]
+    assert predict(folder, films / "a.png", "--output", tmp_path / "out", "--threshold", f"{cuts[0]},{cuts[1]}") == 0
+    report = json.loads((tmp_path / "out" / "a.png.json").read_text())
+    masks = np.stack([each >= cut for each, cut in zip(probabilities, cuts, strict=True)])
+    assert [report["areas"][label]["px"] for label in ("lung", "heart")] == masks.sum(axis=(1, 2)).tolist()
+    assert report["masks_sha256"] == masks_sha256(masks)
 
 
 def launch(folder: Path, output: Path, ensemble: Path, processes: int) -> subprocess.Popen[str]:

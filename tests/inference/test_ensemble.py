@@ -159,7 +159,7 @@ def test_each_label_may_have_its_own_threshold(per_label: Path) -> None:
     assert found.report()["threshold"] == (0.3, 0.6)
     assert np.array_equal(found.masks, np.stack([found.probabilities[0] >= 0.3, found.probabilities[1] >= 0.6]))
     assert ensemble.predict(IMAGE, threshold=0.6).threshold == 0.6
-    with pytest.raises(InputError, match="Wanted one threshold, or one for each of the 2 labels, got 3"):
+    with pytest.raises(InputError, match=r"takes one threshold, or one for each of the 2 labels \(.+, .+\); got 3"):
         found.remix(weights=found.weights, threshold=(0.3, 0.6, 0.5))
 
 
