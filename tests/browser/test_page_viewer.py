@@ -54,6 +54,7 @@ def test_numbers_of_another_image_are_not_seen_before_it_is_drawn(page: Page) ->
     )
     page.locator("#examples button").nth(2).click()
     page.wait_for_selector("#work.arriving")
+    page.evaluate("() => document.dispatchEvent(new Event('medseg:waiting'))")  # as a slider does meanwhile
     assert page.inner_text("#file-name") == "Synthetic endoscopy"
     assert not page.locator("#figures p").first.is_visible()
     page.evaluate("() => letCome()")

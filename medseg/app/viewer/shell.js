@@ -45,7 +45,7 @@ function old(isOld, isOther = false) {
   $("#work")?.classList.toggle("waiting", isOld);
   $("#work")?.classList.toggle("arriving", isOther);
 }
-on(document, "medseg:waiting", () => old(true));
+on(document, "medseg:waiting", () => $("#work")?.classList.add("waiting")); // another image may be arriving meanwhile
 on(document, "medseg:shown", () => old(false));
 on(document, "medseg:done", ({ detail: value }) => {
   const isComing = Boolean(value?.result && store.isShown && !store.isShown(value));
