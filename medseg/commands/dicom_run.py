@@ -10,11 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from medseg.archive.address import SCHEME
 from medseg.data.left_out import counted, left_out
 from medseg.errors import MedsegError
+from medseg.progress import Bar
 
 if TYPE_CHECKING:
     from medseg.inference.batch import Settings
@@ -45,7 +44,7 @@ def predict_dicom(options: argparse.Namespace) -> None:
             lambda each: _segment(ensemble, *each, options, settings=settings), stacks, lambda result: result[1]
         )
         done = 0
-        for (name, series, _), (result, _) in zip(stacks, tqdm(results, desc="series", total=len(stacks)), strict=True):
+        for (name, series, _), (result, _) in zip(stacks, Bar(results, desc="series", total=len(stacks)), strict=True):
             for note in series.notes:
                 print(f"series {name}: {note}", file=sys.stderr)
             if isinstance(result, MedsegError):
@@ -101,11 +100,11 @@ def _fetch(name: str, folder: Path) -> list[tuple[Path, int | None]]:
     from medseg.archive.client import open_archive
 
     wanted = parse_address(name)
-    with tqdm(desc="fetching", unit="image") as bar:
+    with Bar(desc="fetching", unit="image") as bar:
 
         def show(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.refresh()
+            bar.total = total
+            bar.update(done - bar.n)
 
         fetched = open_archive().fetch(folder, wanted.study, wanted.series, wanted.instance, progress=show)
     if fetched.left_out:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from medseg import schema
 from medseg.commands.inspect import add_choice, load_chosen, read_checked
 from medseg.errors import InputError
 from medseg.places import NAMED, ensemble_folder, own_folder
+from medseg.progress import Bar
 
 if TYPE_CHECKING:
     from medseg.calibration.calibrate import Calibration
@@ -119,10 +118,8 @@ def _evaluate_predictions(options: argparse.Namespace, named: dict[str, Path]) -
     chosen = select(samples, options.split)
     training = [sample for sample in samples if sample.split == "train"]
     opened = [open_predictions(name, place, chosen, labels, options.data) for name, place in named.items()]
-    with tqdm(total=len(chosen), desc="evaluating") as bar:
-        result, scored = evaluate_predictions(
-            opened, chosen, training, labels, progress=lambda done, total: bar.update()
-        )
+    with Bar(total=len(chosen), desc="evaluating") as bar:
+        result, scored = evaluate_predictions(opened, chosen, training, labels, progress=bar.advance)
     for doubt in result.report["doubts"]:
         print(f"note: {doubt}", file=sys.stderr)
     result.report["doubts"] = [*doubts, *result.report["doubts"]]
@@ -152,12 +149,12 @@ def _evaluate_ensemble(options: argparse.Namespace) -> None:
     samples, doubts = read_checked(options, ensemble.config.labels, divisions(ensemble), options.split)
     chosen = select(samples, options.split)
     training = [sample for sample in samples if sample.split == "train"]
-    with tqdm(total=len(chosen), desc="evaluating") as bar:
-        result = evaluate(ensemble, chosen, training, tta=options.tta, progress=lambda done, total: bar.update())
+    with Bar(total=len(chosen), desc="evaluating") as bar:
+        result = evaluate(ensemble, chosen, training, tta=options.tta, progress=bar.advance)
     result.report["doubts"] = doubts
     if options.robustness:
-        with tqdm(total=len(chosen), desc="damaging") as bar:
-            result.report["robustness"] = robustness(ensemble, chosen, progress=lambda done, total: bar.update())
+        with Bar(total=len(chosen), desc="damaging") as bar:
+            result.report["robustness"] = robustness(ensemble, chosen, progress=bar.advance)
     _add_groups(options, chosen, result, [*ensemble.names, ENSEMBLE])
     if options.output:
         write_evaluation(options, chosen, result, show(ensemble, chosen, result.scores))
@@ -237,21 +234,20 @@ def _calibrate(options: argparse.Namespace) -> None:
     _write_domain(options, everything, folder)
     samples = select(everything, "val")
     tested = select(everything, "test") if options.with_test else []
-    with tqdm(total=len(samples) + len(tested), desc="predicting") as bar:
+    with Bar(total=len(samples) + len(tested), desc="predicting") as bar:
         observations, more = (
-            list(observe(ensemble.members, part, progress=lambda done, total: bar.update())) if part else []
-            for part in (samples, tested)
+            list(observe(ensemble.members, part, progress=bar.advance)) if part else [] for part in (samples, tested)
         )
     name = options.data.resolve().name
     both = f"{name}, validation and test splits (n = {len(samples)} + {len(tested)})" if tested else ""
-    with tqdm(total=FOLDS, desc="fitting on the other folds") as bar:
+    with Bar(total=FOLDS, desc="fitting on the other folds") as bar:
         calibration = calibrate(
             ensemble,
             observations,
             f"{name}, validation split",
             more=more,
             more_data=both,
-            progress=lambda done, total: bar.update(),
+            progress=bar.advance,
         )
     schema.dump(calibration, folder / CALIBRATION)
     print(describe(calibration, ensemble.config.labels))
@@ -269,7 +265,7 @@ def _write_domain(options: argparse.Namespace, samples: Sequence[Sample], folder
 
     learnt = [sample for sample in samples if sample.split != "test"]
     rows = mapped(lambda sample: features(sample.read_image()), learnt)
-    values = np.array(list(tqdm(rows, total=len(learnt), desc="looking")))
+    values = np.array(list(Bar(rows, total=len(learnt), desc="looking")))
     name = f"{options.data.resolve().name}, training and validation splits"
     try:
         domain = fit_domain(values, [sample.case for sample in learnt], name, split_hash(learnt))
@@ -286,8 +282,8 @@ def _check(options: argparse.Namespace, ensemble: Ensemble, calibration: Calibra
 
     samples, _ = read_checked(options, ensemble.config.labels, divisions(ensemble), "test")
     samples = select(samples, "test")
-    with tqdm(total=len(samples), desc="predicting") as bar:
-        figures = check(calibration, ensemble, samples, progress=lambda done, total: bar.update())
+    with Bar(total=len(samples), desc="predicting") as bar:
+        figures = check(calibration, ensemble, samples, progress=bar.advance)
     cases = len({sample.case for sample in samples})
     print(f"Calibrated on {calibration.data}, n = {calibration.n}.")
     if calibration.trust_data:

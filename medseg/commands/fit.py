@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from medseg import schema
 from medseg.commands.evaluate import data_labels, split_predictions
 from medseg.commands.inspect import add_choice, read_checked
 from medseg.data.left_out import left_out
 from medseg.errors import InputError
 from medseg.places import shipped
+from medseg.progress import Bar
 
 if TYPE_CHECKING:
     from medseg.config import MemberConfig
@@ -103,8 +102,8 @@ def _fit(options: argparse.Namespace) -> None:
         return
     recorded = [member.config.training_data.split_sha256 for member in members]
     samples = select(read_checked(options, first.labels, recorded, "val")[0], "val")
-    with tqdm(total=len(samples), desc="predicting") as bar:
-        observations = Observations.of(observe(members, samples, progress=lambda done, total: bar.update()))
+    with Bar(total=len(samples), desc="predicting") as bar:
+        observations = Observations.of(observe(members, samples, progress=bar.advance))
     result = fit(observations, **_settings(options))
     record = result.record(names, samples, _data_name(options), _contender(options, result))
     _write(options, members, result, record)
@@ -203,8 +202,8 @@ def _fit_predictions(options: argparse.Namespace) -> None:
         raise InputError("No image of the val split has a prediction of every model: predict these first.")
     of_val, of_all = [samples[i] for i in chosen], [model.only(chosen) for model in opened]
     unread: dict[int, str] = {}
-    with tqdm(total=len(chosen), desc="reading") as bar:
-        each = observe_predictions(of_all, of_val, labels, unread, progress=lambda done, total: bar.update())
+    with Bar(total=len(chosen), desc="reading") as bar:
+        each = observe_predictions(of_all, of_val, labels, unread, progress=bar.advance)
         observations = Observations.of(each)
     absent = [of_val[i].image.name for i in unread]
     for entry in left_out("images of the val split with a prediction that cannot be read", absent):
@@ -218,10 +217,8 @@ def _fit_predictions(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True)
     blend = Blend(options.name, task_of(labels), labels, (*named,), forms, choice.written, choice.threshold, record)
     schema.dump(blend, options.output / "blend.json")
-    with tqdm(total=len(samples), desc="blending") as bar:
-        written, refused = write_blends(
-            opened, samples, labels, choice, options.output, progress=lambda done, total: bar.update()
-        )
+    with Bar(total=len(samples), desc="blending") as bar:
+        written, refused = write_blends(opened, samples, labels, choice, options.output, progress=bar.advance)
     for sentence in refused:
         print(f"note: Left out: {sentence}", file=sys.stderr)
     print(table(fitted, [*named], labels))

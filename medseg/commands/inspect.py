@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from medseg.errors import InputError
+from medseg.progress import Bar
 
 if TYPE_CHECKING:
     from medseg.data.manifest import DataSet, Sample
@@ -75,8 +74,8 @@ def read_checked(
             doubts.append(f"The data set brings no splits: {part}{unknown}.")
         samples = dealt
     samples = deal(samples)
-    with tqdm(total=len(samples), desc="checking") as bar:
-        examined = check_split(samples, labels, split, marked=split == "val", progress=lambda done, total: bar.update())
+    with Bar(total=len(samples), desc="checking") as bar:
+        examined = check_split(samples, labels, split, marked=split == "val", progress=bar.advance)
     doubts += map(str, examined)
     for doubt in doubts[len(loaded.left_out) :]:  # what is left out was said when it was loaded
         print(f"note: {doubt}", file=sys.stderr)
@@ -108,8 +107,8 @@ def _inspect(options: argparse.Namespace) -> None:
     _refuse_inside(options)
     loaded = load_chosen(options, seed=options.seed, quiet=True)  # what is left out stands in the report
     labels = loaded.labels or ("marked",)  # pairs do not tell: taken for binary until --labels says otherwise
-    with tqdm(total=len(loaded.samples), desc="reading") as bar:
-        examined = examine(loaded.samples, labels, progress=lambda done, total: bar.update())
+    with Bar(total=len(loaded.samples), desc="reading") as bar:
+        examined = examine(loaded.samples, labels, progress=bar.advance)
     everything = [*findings(examined, labels), *untrainable(loaded.samples)]
     print(describe(loaded, labels, examined, options.data, everything))
     if options.sheet and (chosen := choose(examined)):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from medseg.commands.evaluate import divisions
 from medseg.commands.inspect import add_choice, read_checked
 from medseg.errors import InputError
 from medseg.places import NAMED
+from medseg.progress import Bar
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,8 +36,8 @@ def _observe(options: argparse.Namespace) -> None:
     samples = select(samples, "val")
     cases = [sample.case for sample in samples]
     refuse_few(cases)  # before hours of predicting
-    with tqdm(total=len(samples), desc="predicting") as bar:
-        observations = Observations.of(observe(ensemble.members, samples, progress=lambda done, total: bar.update()))
+    with Bar(total=len(samples), desc="predicting") as bar:
+        observations = Observations.of(observe(ensemble.members, samples, progress=bar.advance))
     hashes = tuple(member.sha256 for member in ensemble.members)
     config = ensemble.config
     write_site(observations, About(FORMAT, config.task, config.labels, ensemble.names, hashes, "val"), options.output)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from medseg.archive.address import SCHEME
 from medseg.arrays import Threshold
 from medseg.commands.dicom_run import predict_dicom, say_left_out, settings_of
 from medseg.errors import InputError
 from medseg.places import NAMED
+from medseg.progress import Bar
 
 if TYPE_CHECKING:
     from medseg.inference.jobs import Job
@@ -83,7 +82,7 @@ def _predict(options: argparse.Namespace) -> None:
         say_left_out(aside)
         _name_series(jobs)
     options.output.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(mine), desc="segmenting", disable=number > 0) as bar:
+    with Bar(total=len(mine), desc="segmenting") as bar:
         if options.ray:
             predict_on_cluster(options.ensemble, mine, options.output, settings, bar.update)
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -102,11 +102,15 @@ def load_data(
     return replace(loaded, samples=dealt, left_out=entries)
 
 
-def select(samples: Iterable[Sample], split: str) -> list[Sample]:
+def select(samples: Sequence[Sample], split: str) -> list[Sample]:
     """The samples of one split. Raises InputError where there are none."""
     chosen = [sample for sample in samples if sample.split == split]
     if not chosen:
-        raise InputError(f"No sample belongs to the split {split!r}; splits are {', '.join(SPLITS)}.")
+        counts = ", ".join(f"{name} {sum(sample.split == name for sample in samples)}" for name in SPLITS)
+        raise InputError(
+            f"No sample belongs to the split {split!r} (there are {counts}): add images of other cases, or say the "
+            "division in a splits.json."
+        )
     return chosen
 
 

@@ -64,6 +64,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
         print(f"The checkpoint {path} is damaged and passed over.")
+    if _all(folder):
+        print(f"No checkpoint in {folder} is whole: the run begins anew, and its first epoch replaces the member.")
     return None
 
 

@@ -1,9 +1,12 @@
-"""What a run that is continued, or was finished, must still be: made of the same bytes, and what it saved."""
+"""What a run that is continued, or was finished, must still be: alone, made of the same bytes, and what it saved."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from medseg import schema
@@ -12,6 +15,25 @@ from medseg.data.manifest import Sample
 from medseg.errors import DamagedError, InputError
 from medseg.inference.member import file_sha256
 
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[int]:
+    """Hold `folder`, made where it is missing, by a descriptor that children may inherit, and then hold on to it when
+    this process is killed. Windows holds nothing. Raises InputError where another process works there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(os.devnull if sys.platform == "win32" else folder, os.O_RDONLY)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    except BlockingIOError:
+        raise InputError(f"Another process works in {folder}: wait for its end, or stop it.") from None
+    finally:
+        os.close(descriptor)
+
 
 def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
     """Write the hash of all images and masks with the first run in `output`. Raises InputError where a run that is
@@ -19,7 +41,6 @@ def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
     digests = sorted({file_sha256(path) for sample in samples for path in sample.files})
     digest, record = hashlib.sha256("".join(digests).encode()).hexdigest(), output / "data.sha256"
     if not (output / "checkpoints").exists():
-        output.mkdir(parents=True, exist_ok=True)
         record.write_text(digest + "\n", encoding="utf-8")
     elif record.is_file() and record.read_text(encoding="utf-8").strip() != digest:
         raise InputError(
@@ -28,7 +49,9 @@ def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
 
 
 def check_saved(folder: Path) -> None:
-    """Raises DamagedError where a file of the member `folder` is not what the run saved there."""
+    """Raises DamagedError where a file of the member `folder` is not what the run saved there, or it is gone."""
+    if not folder.is_dir():
+        raise DamagedError(f"{folder}, which this run saved, is not there any more. Train into another --output.")
     for name, digest in schema.load(MemberConfig, folder / "member.json").files.items():
         if file_sha256(folder / name) != digest:
             raise DamagedError(

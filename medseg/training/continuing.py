@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 from medseg.config import MemberConfig
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.samples import load_data, select
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.training.donor import find_member, read_donor
-from medseg.training.launch import refuse
+from medseg.training.launch import ending_training
 
 STEPS = 50
 """Steps of the training: on ten images 150 of them, at 2e-4, forget more than they teach."""
@@ -28,12 +27,8 @@ HELD_OUT = 5
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on as the command line says; a refusal is one sentence on stderr and exit status 1."""
     options = _parser().parse_args(arguments)
-    try:
+    with ending_training():
         continue_training(options.member, options.pairs, options.data, options.output, options.epochs)
-    except MedsegError as error:
-        refuse(error)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command continues.")
 
 
 def _parser() -> argparse.ArgumentParser:

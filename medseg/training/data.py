@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from medseg.config import UNKNOWN, Appearance, Preprocess, TrainingData
 from medseg.data.samples import Sample, load_data
@@ -20,6 +18,7 @@ from medseg.errors import InputError
 from medseg.image import Image
 from medseg.inference.domain_check import appearance_of, look
 from medseg.preprocess import masks_to_input_grid, normalise, probabilities_to_input_grid, to_input_grid
+from medseg.progress import Bar
 from medseg.training.augment import augment, make_augmentation
 from medseg.training.recipe import Augmentation, Recipe
 
@@ -41,7 +40,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.transform = None
         self.seed = 0
         pairs, looks = [], []
-        for sample in tqdm(samples, desc=f"reading {samples[0].split}", disable=not sys.stderr.isatty()):
+        for sample in Bar(samples, desc=f"reading {samples[0].split}"):
             image, masks = sample.read(labels)
             looks.append(look(image))
             pairs.append((_image(sample, image, preprocess).half(), _target(masks, preprocess)))
@@ -146,7 +145,10 @@ def training_loader(recipe: Recipe, train: Pairs, positive_rate: float = 0.0) ->
     if positive_rate:
         sampler = BalancedEpochs(train.marked(), positive_rate, recipe.seed)
     if len(train) < 2:
-        raise InputError(f"The split 'train' holds {len(train)} sample, too few for one step: at least two are needed.")
+        raise InputError(
+            f"The split 'train' holds {len(train)} sample, too few for one step: two or more are needed. Four cases or "
+            "more give them, or a splits.json."
+        )
     # a last batch of one sample would stop networks with batch norm over 1 × 1 maps (DeepLabV3+, PSPNet)
     single_left = len(train) % recipe.batch_size == 1
     varied = train.augmented(recipe.augmentation, recipe.seed)

@@ -76,6 +76,7 @@ def choose(chosen: dict[str, Any]) -> list[Choice]:
         labels=chosen.get("classes") or None,
         fold=chosen.get("fold") or None,
         seed=chosen.get("seed", 0),
+        quiet=True,  # the training says what is left out
     )
     samples = select(data.samples, "train")
     images = _read(samples[:: math.ceil(len(samples) / LOOKED_AT)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from tqdm import tqdm
 
 from medseg.arrays import Masks, Probabilities
 from medseg.calibration.temperature import ece, pool, reliability
@@ -30,6 +28,7 @@ from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.intervals import mean_interval
 from medseg.metrics import dice
+from medseg.progress import Bar
 from medseg.reading.readers import read_image
 from medseg.training import checkpoints
 from medseg.training.data import read_recipe_samples
@@ -82,10 +81,10 @@ def taught_samples(samples: list[Sample], recipe: DistillRecipe, ensemble: Ensem
     """`samples` of the training split and the recipe's unlabelled images, each with its target."""
     folder = Path(recipe.output) / "targets"
     taught: list[Sample] = []
-    for sample in tqdm(samples, desc="targets", disable=not sys.stderr.isatty()):
+    for sample in Bar(samples, desc="targets"):
         target = _target(ensemble, sample, folder, recipe.share)
         taught.append(Taught(sample.image, (), sample.case, "train", sample.frame, target=target))
-    for image in tqdm(_unlabelled(recipe), desc="unlabelled", disable=not sys.stderr.isatty()):
+    for image in Bar(_unlabelled(recipe), desc="unlabelled"):
         sample = Sample(image, (), f"unlabelled {image.stem}", "train")
         taught.append(Taught(image, (), sample.case, "train", target=_target(ensemble, sample, folder, 1.0)))
     return taught

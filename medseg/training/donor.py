@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg import schema
 from medseg.config import EnsembleConfig, MemberConfig
-from medseg.errors import InputError
+from medseg.errors import ConfigError, InputError
 from medseg.hub.fetch import fetch
 from medseg.hub.folders import read_settings
 from medseg.places import shipped
@@ -30,8 +30,11 @@ def find_member(name: str) -> Path:
         return folder
     if (folder / "ensemble.json").is_file():
         members = schema.load(EnsembleConfig, folder / "ensemble.json").members
-        places = [member.source if member.revision else str(folder / member.source) for member in members]
+        shipped_here = folder.parent == EMBEDDED
+        places = [each.source if each.revision or shipped_here else str(folder / each.source) for each in members]
         raise InputError(f"init: {name} is an ensemble, a training starts from one member: {', '.join(places)}.")
+    if (folder / "member" / "member.json").is_file():
+        raise InputError(f"init: {name} is a run's output, its member lies in {folder / 'member'}: name that.")
     names = ", ".join(path.parent.name for path in embedded)
     raise InputError(f"init: {name!r} is no member: wanted {names}, the folder of a member or a Hub repository.")
 
@@ -44,7 +47,8 @@ def read_donor(folder: Path) -> MemberConfig:
 def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
     """The recipe's settings that make a network like the member in `folder`, but for those that are `chosen` already.
 
-    Architecture, encoder and decoder go together: where one of them is chosen, none is taken from the member.
+    Architecture, encoder and decoder go together: where one of them is chosen, none is taken from the member. Raises
+    ConfigError for a member that does not say what it is.
     """
     member, network = read_donor(folder), read_settings(folder / "config.json")
     preprocess = member.preprocess
@@ -57,5 +61,7 @@ def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
     if not any(name in chosen for name in _NETWORK):
         decoder = {key: value for key, value in network.items() if key not in _NOT_THE_DECODER and value is not None}
         encoder = network.get("encoder_name", "none")  # medseg's own U-Net has none
+        if "_model_class" not in network:
+            raise ConfigError(f"init: the config.json of {member.name} names no network (_model_class).")
         settings |= {"architecture": str(network["_model_class"]).lower(), "encoder": encoder, "decoder": decoder}
     return {key: value for key, value in settings.items() if key not in chosen}

@@ -11,20 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from medseg.data.samples import Sample, select, write_manifest
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError
 from medseg.evaluation.evaluate import ENSEMBLE, EQUAL, evaluate
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, plain_estimate
 from medseg.inference.ensemble import Ensemble
+from medseg.progress import Bar
 from medseg.report.evaluation_table import table
 from medseg.training.data import read_recipe_samples
+from medseg.training.launch import ending_training
 from medseg.training.recipe import Recipe, recipe_from_arguments
 from medseg.training.study import LAUNCH, fit_members
 
@@ -78,8 +77,8 @@ def _score(recipes: Sequence[Recipe], folder: Path) -> tuple[Ensemble, Evaluatio
     samples = read_recipe_samples(recipes[0])
     ensemble = _fit(recipes, samples, folder)
     test = select(samples, "test")
-    with tqdm(total=len(test), desc=f"scoring {folder.name}", disable=not sys.stderr.isatty()) as bar:
-        scores = evaluate(ensemble, test, select(samples, "train"), progress=lambda done, total: bar.update()).scores
+    with Bar(total=len(test), desc=f"scoring {folder.name}") as bar:
+        scores = evaluate(ensemble, test, select(samples, "train"), progress=bar.advance).scores
     return ensemble, _renamed(scores, ensemble)
 
 
@@ -120,11 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=5, help="folds of the data set's splits.json (default: 5)")
     parser.add_argument("--output", type=Path, required=True, help="folder for members, ensembles and folds.json")
     options = parser.parse_args(arguments)
-    try:
+    with ending_training():
         report = cross_validate(options.recipes, options.folds, options.output)
-    except MedsegError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command continues.")
-    for label in report["rows"][EMPTY]:
-        print(f"\n{label}, n = {report['n']} images of {report['cases']} cases\n\n{table(report, label)}")
+        for label in report["rows"][EMPTY]:
+            print(f"\n{label}, n = {report['n']} images of {report['cases']} cases\n\n{table(report, label)}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
 from typing import NoReturn, TypeVar
 
 import psutil  # comes with accelerate
 
-from medseg.errors import ConfigError, MedsegError
+from medseg.ending import ending
+from medseg.errors import ConfigError
 from medseg.training.recipe import Recipe
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -102,13 +104,17 @@ def require_processes(running: int) -> None:
         )
 
 
-def refuse(error: MedsegError) -> NoReturn:
+def ending_training() -> AbstractContextManager[None]:
+    """As `ending`, for a training, which the same command continues."""
+    return ending(_refuse, "Stopped. The same command continues.")
+
+
+def _refuse(sentence: str) -> NoReturn:
     """End with the sentence on stderr and exit status 1.
 
     `accelerate launch` prints a traceback of its own after that, under which nobody finds the sentence: a process that
     waits for the launcher's end says it again.
     """
-    sentence = f"error: {error}"
     if _launcher_command() and "quiet" not in launch_flags() and os.environ.get("RANK", "0") == "0":
         command = [sys.executable, "-c", _LAST_WORD, str(os.getppid()), sentence]
         subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)

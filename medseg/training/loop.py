@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +19,6 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DataLoaderConfiguration, broadcast, set_seed
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from medseg.config import Appearance, MemberConfig, Preprocess
 from medseg.data.samples import Sample, select, split_hash
@@ -26,9 +26,10 @@ from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
 from medseg.inference.member import save_member
 from medseg.inference.runtime_torch import mark
+from medseg.progress import Bar
 from medseg.scores import Score
 from medseg.training import checkpoints, launch, state
-from medseg.training.continued import check_saved, keep_to_data
+from medseg.training.continued import check_saved, held, keep_to_data
 from medseg.training.data import Pairs, provenance, read_recipe_samples, training_loader, validation_loader
 from medseg.training.donor import find_member, read_donor
 from medseg.training.encoders import make_network, normalisation
@@ -65,12 +66,22 @@ def train(
     given again.
 
     Raises ConfigError for a network that cannot be built, InputError where the output folder holds a run of another
-    recipe, the data are not sound (`medseg.data.verify`), the training split is too small, or an epoch has no
-    finite loss.
+    recipe or another process works in it, the data are not sound (`medseg.data.verify`), the training split is too
+    small, or an epoch has no finite loss.
     """
     keep_freed_memory()
     recipe = launch.obey(recipe)
     accelerator = _accelerator(recipe)
+    with held(Path(recipe.output)) if accelerator.is_main_process else nullcontext():
+        return _train(accelerator, recipe, read, teach)
+
+
+def _train(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    read: Callable[[Recipe], list[Sample]],
+    teach: Callable[[list[Sample]], list[Sample]] | None,
+) -> Path:
     stages = recipe.filled_stages()
     losses = [make_loss(stage.loss, recipe.task, recipe.label_weights) for stage in stages]
     with accelerator.main_process_first():
@@ -224,8 +235,7 @@ def _batches(run: Run, course: Course) -> Iterator[tuple[torch.Tensor, torch.Ten
     loader: Any = course.loader  # as Accelerate prepared it
     done = run.position.step
     loader.set_epoch(run.position.epoch)
-    shown = run.accelerator.is_main_process and sys.stderr.isatty()
-    bar = tqdm(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False, disable=not shown)
+    bar = Bar(total=len(loader), initial=done, desc=f"epoch {run.position.epoch + 1}", leave=False)
     for batch in run.accelerator.skip_first_batches(loader, done) if done else loader:
         yield batch
         bar.update()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 from accelerate import PartialState
-from tqdm import tqdm
 
 from medseg import schema
 from medseg.arrays import Masks
@@ -29,6 +27,7 @@ from medseg.inference.member import copy_member, file_sha256
 from medseg.inference.stacker import count_channels, stack_image
 from medseg.places import ensemble_folder
 from medseg.preprocess import to_image_grid
+from medseg.progress import Bar
 from medseg.training import checkpoints
 from medseg.training.data import read_recipe_samples
 from medseg.training.loop import train
@@ -102,7 +101,7 @@ def held_out_predictions(recipe: StackRecipe, ensemble: Ensemble) -> list[Sample
     choosing = set(deal_folds(held_out, PARTS, recipe.seed)[0])
     folder = Path(recipe.output) / "probabilities"
     stacked: list[Sample] = []
-    for sample in tqdm(held_out, desc="members' probabilities", disable=not sys.stderr.isatty()):
+    for sample in Bar(held_out, desc="members' probabilities"):
         split = "val" if sample.case in choosing else "train"
         stacked.append(StackedSample(_stacked(ensemble, sample, folder, recipe.with_image), (), sample.case, split))
     return stacked

@@ -110,8 +110,21 @@ def run_key(recipe: Recipe, data_hash: str, processes: int) -> str:
     left_out = (*_NOT_IN_KEY, *([] if recipe.stages else ["epochs"]))
     settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in left_out}
     settings["init"] = file_sha256(find_member(recipe.init) / "member.json") if recipe.init else ""
-    text = json.dumps([settings, data_hash, processes], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps([settings, data_hash, processes], sort_keys=True)
+
+
+def _differences(saved: str, key: str) -> str:
+    """What of a run is not as it was, with both values where they are short. Older checkpoints have a hash as key."""
+    if not saved.startswith("["):
+        return "another recipe or split, or another number of processes"
+    (old, *old_rest), (new, *new_rest) = json.loads(saved), json.loads(key)
+    pairs = {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
+    pairs |= dict(zip(("split", "processes"), zip(old_rest, new_rest, strict=True), strict=True))
+    differing = {name: [json.dumps(value) for value in pair] for name, pair in pairs.items() if pair[0] != pair[1]}
+    return ", ".join(
+        f"{name} {was}, not {now}" if len(was + now) < 60 else f"another {name}"  # a hash is not read
+        for name, (was, now) in differing.items()
+    )
 
 
 def save(run: Run, course: Course) -> None:
@@ -143,16 +156,16 @@ def load(run: Run) -> dict[str, Any] | None:
     saved = checkpoints.load_newest(run.output / "checkpoints")
     if saved is None:
         return None
-    if saved["key"] != run.key:
+    if saved["key"] not in (run.key, hashlib.sha256(run.key.encode()).hexdigest()):
         raise InputError(
-            f"{run.output} holds a run of another recipe or split, or of another number of processes: "
-            "name another --output, or delete it."
+            f"{run.output} holds a run with {_differences(saved['key'], run.key)}: name another --output, or delete it."
         )
     run.position = Position(**saved["position"])
     place = f"after epoch {run.position.epoch}, step {run.position.step}, best validation Dice {run.position.best:.4f}"
     if saved["epochs"] != run.recipe.epochs:
         _extend(run, saved["epochs"])
-        place += f", for {run.recipe.epochs - run.position.epoch} epochs more with a learning rate that falls anew"
+        more = run.recipe.epochs - run.position.epoch
+        place += f", for {more} epoch{'s' * (more > 1)} more with a learning rate that falls anew"
     run.accelerator.print(f"Continuing {place}")
     return saved
 

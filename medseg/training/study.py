@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import hashlib
 import json
 import shutil
@@ -18,14 +17,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import ConfigError, InputError, MedsegError
+from medseg.errors import ConfigError, InputError
 from medseg.places import shipped
 from medseg.schema import from_json, require
+from medseg.training.continued import held
+from medseg.training.launch import ending_training
 from medseg.training.recipe import Recipe, recipe_from_settings
 
 LAUNCH = (sys.executable, "-m", "accelerate.commands.launch", "-m", "medseg.training")
@@ -87,7 +87,7 @@ class Study:
 def read_study(path: Path) -> Study:
     """The study of the TOML file `path`. Raises ConfigError in one sentence."""
     try:
-        return from_json(Study, tomllib.loads(path.read_text(encoding="utf-8")))
+        return from_json(Study, tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError:
         raise ConfigError(f"There is no study {path.stem}; there are {_names()}.") from None
     except (ValueError, ConfigError) as error:
@@ -106,8 +106,7 @@ def run_study(study: Study, folder: Path, data: Path | None = None) -> None:
     that refused (with its sentence, as where its folder holds a run of other settings), or where another process works
     in `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder) as lock:
+    with held(folder) as lock:
         recipes, stackers = study.recipes(folder), study.stacker_recipes(folder)
         samples = _write_samples(study, folder, data)
         for recipe in recipes:
@@ -138,17 +137,6 @@ def _report(study: Study, folder: Path, recipes: Sequence[Recipe], stackers: Seq
     scores = folder / "scores"
     _once(scores, [samples, *map(_described, opened)], lambda: study_report.score(folder, members, stacked, scores))
     study_report.write(folder, scores, [*members, *stacked], dataclasses.asdict(study))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Hold `folder`; a training that outlives a killed study holds it on, since it inherits the open file."""
-    with (folder / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"Another process works in {folder}: wait for its end, or stop it.") from None
-        yield stream.fileno()
 
 
 def _once(folder: Path, inputs: list[Any], work: Callable[[], object]) -> None:
@@ -241,10 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of the data set (default: as the study says)")
     parser.add_argument("--output", type=Path, default=Path("runs/studies"), help="default: runs/studies")
     options = parser.parse_args(arguments)
-    try:
+    with ending_training():
         study = read_study(shipped("train/studies") / f"{options.name}.toml")
         run_study(study, options.output / options.name, options.data)
-    except MedsegError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command continues.")

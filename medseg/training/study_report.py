@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from medseg.config import Blend
 from medseg.data.samples import Sample, load_data, select, split_hash
@@ -21,6 +19,7 @@ from medseg.inference.record import versions
 from medseg.inference.runtime import choose_device
 from medseg.intervals import Estimate, mean_interval
 from medseg.metrics import Confusion, Overlap, pooled_interval
+from medseg.progress import Bar
 from medseg.report.csv import write_csv
 
 SEARCHED = "searched weights"
@@ -42,7 +41,7 @@ def score(folder: Path, members: Sequence[Path], stackers: Sequence[Path], outpu
     prior = location_prior(select(data.samples, "train"), labels)
     predictors = _predictors(folder, members, stackers)
     scores = Evaluation(labels)
-    for sample in tqdm(test, desc="scoring", disable=not sys.stderr.isatty()):
+    for sample in Bar(test, desc="scoring"):
         image, truth = sample.read(labels)
         scores.cases.append(sample.case)
         scores.add(EMPTY, np.zeros_like(truth), truth, image)

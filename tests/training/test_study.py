@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import shutil
 import sys
@@ -20,6 +19,7 @@ from medseg.evaluation.evaluate import EQUAL
 from medseg.evaluation.rows import EMPTY, PRIOR
 from medseg.metrics import Confusion
 from medseg.training import encoders, study, study_report
+from medseg.training.continued import held
 from medseg.training.recipe import Recipe, recipe_from_arguments
 from medseg.training.study import Study, read_study, run_study
 from tests.conftest import ROOT, make_member
@@ -239,10 +239,8 @@ def test_a_training_that_refuses_is_heard_in_one_sentence(
 
 
 def test_two_studies_do_not_work_in_one_folder(disc_pairs: Path, tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="Another process works in"):
-            run_study(tiny(disc_pairs), tmp_path)
+    with held(tmp_path), pytest.raises(InputError, match="Another process works in"):
+        run_study(tiny(disc_pairs), tmp_path)
 
 
 def test_mean_iou_counts_the_background() -> None:

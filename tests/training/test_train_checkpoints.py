@@ -221,3 +221,12 @@ def test_a_kill_between_the_renames_is_put_right(tmp_path: Path, monkeypatch: py
             checkpoints.replace_folder(folder, put("two"))
     checkpoints.recover_folder(folder)
     assert content(folder) == ("two" if renames == 2 else "one")
+
+
+def test_a_run_without_one_whole_checkpoint_says_that_it_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in fill(tmp_path, 2):
+        empty(path)
+    assert newest(tmp_path) is None
+    assert "is whole: the run begins anew" in capsys.readouterr().out

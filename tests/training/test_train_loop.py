@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ import pytest
 import torch
 
 from medseg import schema
+from medseg.__main__ import main
 from medseg.data.samples import load_data, split_hash, write_manifest
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import load_member, load_network, save_member
 from medseg.reading.readers import read_image, read_masks
 from medseg.scores import Score
 from medseg.training import checkpoints, loop
+from medseg.training.continued import held
 from medseg.training.loop import train
 from medseg.training.recipe import Recipe, Stage
 from medseg.training.validate import dice, location_baseline, panel
@@ -394,14 +397,39 @@ def test_a_finished_run_is_not_run_again(tiny: Recipe, uninterrupted: Path, monk
     assert_same_end(Path(tiny.output), uninterrupted)
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 2e-2}, {"seed": 1}, {"labels": ("ring",)}])
-def test_a_run_of_another_recipe_in_the_same_folder_is_refused(
-    tiny: Recipe, uninterrupted: Path, change: dict[str, Any]
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learning_rate": 2e-2, "seed": 1}, "learning_rate 0.01, not 0.02, seed 0, not 1:"),
+        ({"labels": ("ring",)}, r'labels \["disc"\], not \["ring"\]:'),
+    ],
+)
+def test_a_run_of_another_recipe_in_the_same_folder_is_refused_with_what_differs(
+    tiny: Recipe, uninterrupted: Path, change: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(
-        InputError, match="holds a run of another recipe or split, or of another number of processes: name"
-    ):
+    with pytest.raises(InputError, match=f"holds a run with {words} name another --output"):
         train(replace(tiny, output=str(uninterrupted), **change))
+
+
+def test_two_runs_at_once_into_one_folder_are_refused(tiny: Recipe) -> None:
+    with held(Path(tiny.output)), pytest.raises(InputError, match="Another process works in"):
+        train(tiny)
+
+
+def test_an_output_that_cannot_be_made_is_refused_in_a_sentence(discs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^error: .*/file/run: Not a directory\.$"):
+        main(["train", "--data", str(discs), "--labels", "disc", "--output", str(tmp_path / "file" / "run")])
+
+
+def test_a_run_of_an_older_version_continues(tiny: Recipe, uninterrupted: Path) -> None:
+    key = last_state(uninterrupted)["key"]
+    saved = {**last_state(uninterrupted), "key": hashlib.sha256(key.encode()).hexdigest()}
+    checkpoints.save(Path(tiny.output) / "checkpoints", 3, saved)
+    shutil.copytree(uninterrupted / "member", Path(tiny.output) / "member")
+    train(tiny)
+    with pytest.raises(InputError, match="another recipe or split, or another number of processes: name"):
+        train(replace(tiny, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -417,6 +445,9 @@ def test_a_finished_run_whose_weights_were_overwritten_says_so(tiny: Recipe, uni
     weights = Path(tiny.output) / "member" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedError, match="is not what this run saved: it was overwritten"):
+        train(tiny)
+    shutil.rmtree(weights.parent)
+    with pytest.raises(DamagedError, match="member, which this run saved, is not there any more"):
         train(tiny)
 
 
@@ -554,7 +585,7 @@ def test_one_validation_image_is_enough_for_a_member_that_opens(tiny: Recipe, tm
 def test_a_training_split_of_one_image_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
     (data / "splits.json").write_text('{"train": ["0"], "val": ["4"], "test": ["1", "2", "3", "5", "6", "7"]}')
-    with pytest.raises(InputError, match="The split 'train' holds 1 sample"):
+    with pytest.raises(InputError, match=r"The split 'train' holds 1 sample.* Four cases or more"):
         train(replace(tiny, data=str(data)))
 
 

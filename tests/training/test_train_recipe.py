@@ -119,12 +119,12 @@ def test_the_default_shown_is_the_default() -> None:
 
 
 def test_the_file_overrides_defaults_and_flags_override_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path, 'epochs = 5\nlearning_rate = 1\nlabels = ["polyp"]\n[decoder]\ndecoder_channels = 40\n')
+    path = write(tmp_path, '\ufeffepochs = 5\nlearning_rate = 1\nlabels = ["polyp"]\n[decoder]\nwidth = 40\n')
     recipe = recipe_from_arguments(["--recipe", path, "--epochs", "9"])
     assert recipe.epochs == 9
     assert recipe.learning_rate == 1.0
     assert recipe.labels == ("polyp",)
-    assert recipe.decoder == {"decoder_channels": 40}
+    assert recipe.decoder == {"width": 40}
     assert recipe.batch_size == Recipe().batch_size
 
 

@@ -14,7 +14,7 @@ from medseg import schema
 from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import file_sha256, load_network, save_member
-from medseg.training.donor import EMBEDDED, find_member
+from medseg.training.donor import EMBEDDED, donor_settings, find_member
 from medseg.training.loop import train
 from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
 from medseg.training.start import describe, take_over
@@ -101,10 +101,19 @@ def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
 
 def test_embedded_members_are_found_by_name_and_ensembles_name_theirs() -> None:
     assert find_member("polyp-unet-lite0") == EMBEDDED / "polyp" / "polyp-unet-lite0"
-    with pytest.raises(InputError, match=r"an ensemble, a training starts from one member: .*polyp-fpn-lite1"):
+    with pytest.raises(InputError, match=r"an ensemble, a training starts from one member: polyp-unet-lite0, "):
         find_member(str(EMBEDDED / "polyp"))
     with pytest.raises(InputError, match=r"'nowhere' is no member: wanted .*chest-unet-lite0.*Hub repository"):
         find_member("nowhere")
+
+
+def test_a_runs_output_is_no_member_but_says_where_its_member_is(tmp_path: Path) -> None:
+    folder, _ = save(tmp_path / "run" / "member", describe_member("disc"))
+    with pytest.raises(InputError, match=r"its member lies in .*run/member: name that"):
+        find_member(str(tmp_path / "run"))
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"names no network \(_model_class\)"):
+        donor_settings(folder, {})
 
 
 def test_a_recipe_takes_from_the_member_what_it_leaves_out() -> None:
@@ -157,5 +166,5 @@ def test_a_run_is_not_continued_from_another_member_of_the_same_name(discs: Path
     train(recipe_from_settings(settings))
     torch.manual_seed(1)  # other weights than the first ones, whatever was drawn meanwhile
     save(folder, describe_member("disc"))
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="holds a run with another init: name"):
         train(recipe_from_settings(settings))
