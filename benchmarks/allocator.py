@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [str(ROOT), *sys.path[1:]]  # not this folder: `train` is the package
 
+from benchmarks.needs import TORCH, need
+
 ROUNDS, STEPS = 3, 4
 WAYS = ("left alone", "kept")
 
@@ -51,6 +53,7 @@ def steps(way: str, threads: int) -> None:
 
 
 def main(threads: int) -> None:
+    need(*TORCH)
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
         for way in WAYS:

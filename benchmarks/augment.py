@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.needs import TORCH, need
+
+need(*TORCH)
+
+import torch
 
 from medseg.data.phantoms import draw
 from medseg.training.augment import augment, make_augmentation

@@ -23,6 +23,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import TORCH, need
 from medseg.data.samples import Sample, load_data
 from medseg.inference.ensemble import Ensemble
 from medseg.intervals import mean_interval
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--corrections", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=0, help="0: as medseg continue chooses")
     options = parser.parse_args()
+    need(*TORCH)
     state = options.state.resolve()
     samples = sorted(load_data(options.data, divide=False).samples, key=lambda sample: sample.image.stem.zfill(20))
     half = len(samples) // 2

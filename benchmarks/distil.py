@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import TORCH, need
 from medseg.calibration.temperature import ece, pool, reliability
 from medseg.data.samples import load_data, select
 from medseg.inference.ensemble import Ensemble
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder outside the checkout for what is finished")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     options = parser.parse_args()
+    need(*TORCH)
     for family in options.families:
         report(family, options)
 

@@ -16,6 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import need
+
+need("playwright")
+
 import PIL.Image
 from playwright.sync_api import Page
 

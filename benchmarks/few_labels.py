@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import TORCH, need
 from medseg.data.manifest import write_manifest
 from medseg.data.samples import Sample, load_data, select
 from medseg.inference.ensemble import Ensemble
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--size", type=int, default=256)
     options = parser.parse_args(arguments)
+    need(*TORCH)
     options.state = options.state.resolve()
     options.state.mkdir(parents=True, exist_ok=True)
     few, every, tested = divide(options)

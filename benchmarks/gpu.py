@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import inference
+from benchmarks.needs import TORCH, need
 from medseg.data.phantoms import write_pairs
 
 if TYPE_CHECKING:
@@ -214,10 +215,9 @@ def main(words: list[str]) -> None:
         "--dry", action="store_true", help="all of it with a few images on a CPU; figures mean nothing"
     )
     asked = options.parse_args(words)
-    try:
-        import torch
-    except ModuleNotFoundError:
-        sys.exit("This measures torch, which is not installed here: `pip install -r requirements.txt`.")
+    need(*TORCH)
+    import torch
+
     gpu = torch.cuda.is_available()
     if not (gpu or asked.dry or asked.dice):
         sys.exit("There is no GPU here: nothing is measured.")

@@ -26,6 +26,7 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.inference import KVASIR
+from benchmarks.needs import need
 from medseg import schema
 from medseg.config import EnsembleConfig
 from medseg.data.phantoms import draw
@@ -176,6 +177,8 @@ def draw_figure(series: dict[str, Points], path: Path) -> None:
 
 def main(figure: Path | None = None, counts: Sequence[int] = IMAGES) -> None:
     """A table for each series, and the figure where a place for it is named."""
+    if figure is not None:
+        need("matplotlib")
     series: dict[str, Points] = {}
     for name, measure in {
         "members": over_members,

@@ -268,6 +268,9 @@ def main(words: list[str]) -> None:
     options.add_argument("images", nargs="?", type=int, default=200, help="in the folder")
     options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version's files, in the same turns")
     asked = options.parse_args(words)
+    from benchmarks.needs import TORCH, need  # here, as a child may import another checkout
+
+    need(*TORCH)
     other = asked.beside and asked.beside.resolve()
     one_image(asked.rounds, other)
     folders(max(2, asked.rounds // 2), asked.images, other)

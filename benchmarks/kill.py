@@ -19,6 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.needs import TORCH, need
+
 CONTEXT = multiprocessing.get_context("forkserver")  # it imports torch once; each process still starts afresh
 SETTINGS = {
     "labels": ["blob"],
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
+    need(*TORCH)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), kills=options.kills, workers=options.workers, seed=options.seed)
     print(

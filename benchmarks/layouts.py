@@ -14,6 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.needs import need
+
+need("pytest", "hypothesis")
+
 from medseg.data.samples import load_data
 from tests.conftest import REAL_DATA
 from tests.data.test_left_out import MAKERS

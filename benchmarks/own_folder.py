@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import TORCH, need
 from medseg.data.manifest import write_manifest
 from medseg.data.samples import Sample, load_data, select
 from medseg.inference.ensemble import Ensemble
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--size", type=int, default=0, help="side of the input; 0: as chosen")
     options = parser.parse_args()
+    need(*TORCH)
     warnings.simplefilter("ignore")  # of annotated images that are not here
     for name in options.tasks:
         runs: dict[str, list[dict[str, list[object]]]] = {"chosen": [], "from nothing": []}

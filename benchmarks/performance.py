@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.needs import TORCH, need
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, FIGURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "growth.png"
 INTRODUCTION = """# Performance
@@ -110,6 +112,7 @@ def main(words: list[str]) -> None:
     options.add_argument("--small", action="store_true", help="fewer rounds")
     options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version, in the same turns")
     asked = options.parse_args(words)
+    need(*TORCH, "playwright", "matplotlib")
     names = asked.sections or list(SECTIONS)
     if unknown := set(names) - SECTIONS.keys():
         sys.exit(f"There is no section {unknown.pop()!r}: wanted some of {', '.join(SECTIONS)}.")

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
+from benchmarks.needs import need
 from benchmarks.published import DATA, ROOT, cell, split_of
 from medseg.data.samples import Sample
 from medseg.evaluation.evaluate import ENSEMBLE
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40, help="of each test split at most (default: 40)")
     parser.add_argument("--state", type=Path, default=Path("runs/robustness"), help="default: runs/robustness")
     options = parser.parse_args()
+    need("matplotlib")
     reports, parts = {}, [INTRODUCTION]
     for family in options.families:
         whole = split_of(family, options.data, "test")

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from benchmarks.needs import TORCH, need
+
 ROOT = Path(__file__).resolve().parents[1]
 ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
 IMAGE = ROOT / "assets" / "examples" / "endoscopy-1.png"
@@ -61,6 +63,7 @@ def main(words: list[str]) -> None:
     options.add_argument("rounds", nargs="?", type=int, default=5)
     options.add_argument("--beside", type=Path, metavar="CHECKOUT")
     asked = options.parse_args(words)
+    need(*TORCH)
     apps = {name: (start, ROOT) for name, start in APPS.items()}
     if asked.beside:
         apps["other checkout"] = ["app.py"], asked.beside

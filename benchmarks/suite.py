@@ -14,6 +14,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.needs import need
+
+need("pytest")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,6 +14,10 @@ from typing import Any
 
 sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # not this folder: `train` is the package
 
+from benchmarks.needs import TORCH, need
+
+need(*TORCH)
+
 import torch
 
 from medseg.data.phantoms import write_pairs

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.needs import need
+
+need("pytest", "hypothesis", "highdicom")
+
 import pydicom
 
 from medseg.export.results import KINDS as RESULTS

@@ -15,6 +15,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from benchmarks.needs import TORCH, need
+
+need(*TORCH, "onnx", "psutil", "pytest", "hypothesis")
+
 from benchmarks.reliability import archive, attackers, events, files, machine, models, processes, visitors
 from benchmarks.reliability.page import figure, page
 from benchmarks.reliability.row import Row, read_tally
