@@ -178,6 +178,7 @@ def test_a_text_named_png_gives_the_sentence_and_the_old_image_stays(page: Page,
     page.set_input_files("#upload input[type=file]", tmp_path / "notes.png")
     toast = page.wait_for_selector(".toast-body")
     assert toast
+    assert toast.inner_text().startswith("Not done\n")
     assert "notes.png: This file's content is none of PNG, JPEG" in toast.inner_text()
     assert "Traceback" not in page.inner_text("body")
     assert shown_image(page) == before

@@ -16,10 +16,9 @@ from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.render.work import bar
 from medseg.app.server.settings import keep_seconds
 from medseg.app.state.batch import MAX_IMAGES, Batch
-from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warning
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, say, stoppable, warning
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.app.viewer.components import SAVE_ZIP, draw_rows
 from medseg.errors import InputError
@@ -98,7 +97,7 @@ def _segment(session: Session, batch: Batch, uploads: list[UploadedFile], named:
         everything = {"run": run, "rows": page_rows(batch.arrived), "is_done": True}
         yield [_summary(batch), everything, str(batch.write()), gr.update(visible=True)]
     except Exception as error:
-        gr.Warning(sentence_of(error), title="Not possible")
+        say(error)
         yield [_before(), {"run": run, "rows": page_rows(batch.arrived), "is_done": True}, gr.skip(), gr.skip()]
 
 

@@ -17,7 +17,15 @@ QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 """Of many positions on the way the newest wins."""
 
+TITLE = "Not done"
+"""What stands above each refusal; Gradio 6.31 shows “Warning” or “Error” in its place, which shell.js replaces."""
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def say(error: Exception) -> None:
+    """Show the sentence over the page."""
+    gr.Warning(sentence_of(error), title=TITLE)
 
 
 def warning(handler: Handler) -> Handler:
@@ -28,7 +36,7 @@ def warning(handler: Handler) -> Handler:
         try:
             return handler(*args, **kwargs)
         except Exception as error:
-            gr.Warning(sentence_of(error), title="Not possible")
+            say(error)
             return gr.skip()
 
     return guard  # type: ignore[return-value]
@@ -42,7 +50,7 @@ def refusal(endpoint: Handler) -> Handler:
         try:
             return endpoint(*args, **kwargs)
         except Exception as error:
-            raise gr.Error(sentence_of(error), print_exception=False) from error
+            raise gr.Error(sentence_of(error), title=TITLE, print_exception=False) from error
 
     return guard  # type: ignore[return-value]
 

@@ -16,10 +16,9 @@ from medseg.app.render.gain import Gain
 from medseg.app.render.theme import CONTROLS_WIDTH
 from medseg.app.render.work import bar
 from medseg.app.state.fit import MAX_IMAGES, DataFit, Outcome
-from medseg.app.state.refusals import sentence_of
 from medseg.app.state.session import Session
 from medseg.app.state.uploaded_files import UploadedFile
-from medseg.app.tabs.events import PRIVATE, QUIET, named_files, stoppable, warning
+from medseg.app.tabs.events import PRIVATE, QUIET, named_files, say, stoppable, warning
 from medseg.app.tabs.image import IMAGE_TAB
 from medseg.places import shipped
 from medseg.report.words import gain_words, interval_words, signed, threshold_words
@@ -110,7 +109,7 @@ def _fit(
         shown = gr.update(visible=True)
         yield [steps_html(4, words), shown, shown, _numbers(outcome), str(data_fit.write())]
     except Exception as error:
-        gr.Warning(sentence_of(error), title="Not possible")
+        say(error)
         yield [steps_html(0), *[gr.skip()] * 4]
 
 

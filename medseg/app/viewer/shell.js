@@ -97,6 +97,7 @@ function name() {
   document.querySelectorAll("#batch-files td.filename span, #contents [role=option], #notes li, .toast-body *").forEach((place) => {
     for (const part of place.childNodes) if (part.nodeType === 3 && part.data.includes(store.mark)) part.data = store.named(part.data);
   });
+  document.querySelectorAll(".toast-title").forEach(({ firstChild: text }) => /^(Warning|Error) *$/.test(text?.data) && (text.data = "Not done ")); // as TITLE of events.py
   document.querySelectorAll("#batch-files td.filename").forEach((cell) => cell.ariaLabel?.includes(store.mark) && (cell.ariaLabel = store.named(cell.ariaLabel)));
   document.querySelectorAll("[aria-label='common.upload']").forEach((button) => (button.ariaLabel = button.title = "Add files"));
   document.querySelectorAll("#batch-files a[download]").forEach((link) => link.download.includes(store.mark) && (link.download = store.named(link.download)));
