@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.archive.address import SCHEME
-from medseg.arrays import Threshold
 from medseg.commands.dicom_run import predict_dicom, say_left_out, settings_of
 from medseg.errors import InputError
 from medseg.places import NAMED
 from medseg.progress import Bar
 
 if TYPE_CHECKING:
+    from medseg.arrays import Threshold
     from medseg.inference.jobs import Job
 
 KINDS = ("seg", "label-map", "probabilities", "capture", "map")
