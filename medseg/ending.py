@@ -13,10 +13,10 @@ from medseg.errors import MedsegError, MedsegWarning
 
 
 @contextmanager
-def ending(refuse: Callable[[str], object] = sys.exit, stopped: str = "") -> Iterator[None]:
-    """What is raised inside ends the process: a refusal with its sentence, handed to `refuse`, which exits with status
-    1, so with what the system refuses (a full disk, a folder that may not be written); Ctrl+C with 130, after the
-    sentence `stopped`. Medseg's warnings become notes."""
+def ending(again: Callable[[str], object] = lambda sentence: None, stopped: str = "") -> Iterator[None]:
+    """What is raised inside ends the process: a refusal with its sentence and status 1, also what the system refuses (a
+    full disk, a folder that may not be written); Ctrl+C with 130, after the sentence `stopped`. `again` gets the
+    sentence too. Medseg's warnings become notes."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note
@@ -26,11 +26,14 @@ def ending(refuse: Callable[[str], object] = sys.exit, stopped: str = "") -> Ite
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)  # and the number of SIGPIPE
     except MedsegError as error:
-        refuse(f"error: {error}")
+        again(f"error: {error}")
+        sys.exit(f"error: {error}")
     except OSError as error:
-        refuse(f"error: {_in_words(error)}")
+        again(f"error: {_in_words(error)}")
+        sys.exit(f"error: {_in_words(error)}")
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n" if stopped else "")
+        again(stopped)
         sys.exit(130)  # 128 and the signal's number, as shells count
 
 

@@ -64,14 +64,17 @@ def test_nothing_else_draws_bars() -> None:
 def test_what_users_and_machines_do_ends_in_a_sentence(
     raised: BaseException, status: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    again: list[str] = []
+
     def work() -> None:
-        with ending(stopped="Stopped."):
+        with ending(again.append, "Stopped."):
             warnings.warn("Left out: 2 files.", MedsegWarning, stacklevel=1)
             raise raised
 
     with pytest.raises(SystemExit) as ended:
         work()
     assert ended.value.code == status
+    assert again == [status if isinstance(status, str) else "Stopped."]
     assert capsys.readouterr().err == "note: Left out: 2 files.\n" + "Stopped.\n" * (status == 130)
 
 

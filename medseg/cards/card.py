@@ -8,7 +8,7 @@ from typing import Any
 from medseg.cards.metadata import front_matter, member_results, tested_results
 from medseg.config import EnsembleConfig, MemberConfig, Preprocess, StartedFrom, TrainingData
 from medseg.hub.folders import GRAPH
-from medseg.report.words import gain_words, of_today, score_words, threshold_words, weight_words
+from medseg.report.words import gain_words, of_today, score_words, three_digits, threshold_words, weight_words
 from medseg.scores import Fitted
 
 _NOTICE = "**Research use only, not for diagnosis.**"
@@ -64,7 +64,7 @@ def distilled_section(compared: dict[str, Any]) -> str:
     lines += ["| | Dice (95 % interval) | ECE | s an image | MB |", "|---|---|---|---|---|"]
     for name in ("ensemble", "student"):
         row = compared[name]
-        overlap = f"{row['dice']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        overlap = f"{row['dice']:.3f} [{three_digits(row['low'])}, {three_digits(row['high'])}]"
         lines.append(f"| {name} | {overlap} | {row['ece']:.4f} | {row['seconds']:.2f} | {row['megabytes']:.1f} |")
     return "\n".join([*lines, ""])
 

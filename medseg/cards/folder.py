@@ -41,7 +41,10 @@ def _write_member_card(folder: Path) -> MemberConfig:
     network = read_settings(folder / "config.json")
     card = member_card(member, str(network.get("_model_class")), str(network.get("encoder_name")))
     if (folder / "distilled.json").is_file():
-        card += "\n" + distilled_section(json.loads((folder / "distilled.json").read_text(encoding="utf-8")))
+        try:
+            card += "\n" + distilled_section(json.loads((folder / "distilled.json").read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError):
+            raise InputError("distilled.json is not what `distill` writes: delete it.") from None
     (folder / "README.md").write_text(card, encoding="utf-8")
     return member
 

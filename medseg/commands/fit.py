@@ -236,6 +236,8 @@ def _refuse_no_member(folder: Path) -> None:
         return
     if (folder / "ensemble.json").is_file() or (shipped("assets/ensembles") / folder / "ensemble.json").is_file():
         came = "is an ensemble: name the folders of its members"
+    elif (folder / "member" / "member.json").is_file():
+        came = f"is a run's output, its member lies in {folder / 'member'}"
     else:
         came = "has no member.json" if folder.is_dir() else "is no folder"
     raise InputError(f"{folder} {came}. Wanted members' folders, as training writes them.")

@@ -90,6 +90,17 @@ def images_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "." and is_image(path)]
 
 
+def images_below(root: Path) -> list[Path]:
+    """The images in `root` and below, or in its images/ where it has one. Raises InputError where there are none."""
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder: wanted one of images.")
+    folder = root / "images" if (root / "images").is_dir() else root
+    images = [path for path in walk(folder) if is_image(path)]
+    if not images:
+        raise InputError(f"{root} holds no images: wanted files that end in {', '.join(sorted(SUFFIXES))}.")
+    return images
+
+
 def by_stem(folder: Path) -> dict[str, Path]:
     """The images in `folder` by stem. Raises InputError for two of one stem."""
     files: dict[str, Path] = {}

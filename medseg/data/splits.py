@@ -87,6 +87,8 @@ def deal_cases(cases: Iterable[str], count: int, seed: int = 0) -> list[list[str
     Raises InputError for fewer than three folds, which leave nothing to train on, or more than there are cases.
     """
     order = sorted(set(cases), key=lambda case: _position(case, seed))
+    if len(order) < 3:
+        raise InputError(f"{len(order)} cases are too few to learn from some and check on others: wanted 3 or more.")
     if not 3 <= count <= len(order):
         raise InputError(f"{len(order)} cases cannot be dealt into {count} folds: wanted at least 3, each with a case.")
     return [sorted(order[fold::count]) for fold in range(count)]

@@ -39,9 +39,9 @@ def table(fit: Fit, names: Sequence[str], labels: Sequence[str]) -> str:
     for label, cases in zip(labels, fit.positives, strict=True):
         if cases < FEWEST_POSITIVES:
             lines.append(f"Warning: {cases} cases show {label}: too few to choose weights or a threshold for it.")
-    worse = f"got weight 0: alone it is no better than the baseline ({fit.baseline:.4f})."
+    worse = f"has fitted weight 0: alone it is no better than the baseline ({fit.baseline:.4f})."
     lines += [f"{names[i]} {worse}" for i in fit.broken]
-    lines += [f"{names[i]} got weight 0: alone it is far behind the best member." for i in fit.behind]
+    lines += [f"{names[i]} has fitted weight 0: alone it is far behind the best member." for i in fit.behind]
     lines += _nested_lines(fit.nested)
     if fit.nested and fit.cases < UNSURE_CASES:
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from medseg.arrays import Threshold
@@ -32,7 +33,7 @@ def interval_words(score: Score) -> str:
 
 def three_digits(value: float | None) -> str:
     """A value in three decimals; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def signed(value: float, digits: int = 3) -> str:

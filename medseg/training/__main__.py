@@ -31,7 +31,7 @@ def stack(arguments: Sequence[str]) -> None:
 def distill(arguments: Sequence[str]) -> None:
     """Train a student of an ensemble; a refusal is one sentence on stderr and exit status 1."""
     with ending_training():
-        recipe = recipe_from_arguments(arguments, DistillRecipe)
+        recipe = recipe_for_data(arguments, DistillRecipe)
         from medseg.training.distilling import distill
 
         distill(recipe)

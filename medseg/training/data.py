@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -185,13 +186,14 @@ def provenance(recipe: Recipe) -> TrainingData:
 def read_recipe_samples(recipe: Recipe) -> list[Sample]:
     """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
     if recipe.data != "phantoms":
-        return load_data(
-            Path(recipe.data), labels=recipe.classes or None, fold=recipe.fold or None, seed=recipe.seed
-        ).samples
+        settings: dict[str, Any] = {"labels": recipe.classes or None, "fold": recipe.fold or None, "seed": recipe.seed}
+        quiet = os.environ.get("RANK", "0") != "0"  # the first process says what is left out
+        return load_data(Path(recipe.data), **settings, quiet=quiet).samples
     from medseg.data.phantoms import write_pairs
 
     folder = Path(recipe.output) / "phantoms"
     if not folder.exists():
+        print(f"Draws {PHANTOM_COUNT} phantoms to train on: --data names images of your own.")
         drawing = folder.with_name(".phantoms.writing")  # a run stopped while drawing must not leave half a data set
         shutil.rmtree(drawing, ignore_errors=True)
         write_pairs(drawing, PHANTOM_COUNT, "endoscopy", (128, 128), PHANTOM_SEED)

@@ -12,17 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, overload
 
+from medseg.config import load_ensemble
 from medseg.data.layouts.pairs import UNNAMED
+from medseg.data.listing import images_below
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError, ReadError
+from medseg.hub.fetch import fetch
 from medseg.image import Image
 from medseg.inference.domain_check import judge
 from medseg.reading.readers import read_image
 from medseg.training.donor import EMBEDDED, find_member, read_donor
-from medseg.training.recipe import Recipe, recipe_from_settings, settings_from_arguments
+from medseg.training.recipe import DistillRecipe, Recipe, recipe_from_settings, settings_from_arguments
 
 LOOKED_AT = 24
 """Training images that are read to choose from, evenly spaced."""
@@ -51,22 +54,52 @@ class Choice:
         return f"--{self.name.replace('_', '-')} {shlex.join(texts)}: {self.reason}"  # as a shell takes it
 
 
-def recipe_for_data(arguments: Sequence[str]) -> Recipe:
+@overload
+def recipe_for_data(arguments: Sequence[str]) -> Recipe: ...
+@overload
+def recipe_for_data(arguments: Sequence[str], kind: type[DistillRecipe]) -> DistillRecipe: ...
+def recipe_for_data(arguments: Sequence[str], kind: type[Any] = Recipe) -> Any:
     """The recipe that the command line asks for. Where it names data but no recipe file, what it leaves out is chosen
-    from the data, and said with the reason. Raises ConfigError, and what `choose` raises."""
-    settings, has_file = settings_from_arguments(arguments)
+    from the data, for a student from its ensemble too, and said with the reason. Raises ConfigError, and what `choose`
+    raises."""
+    settings, has_file = settings_from_arguments(arguments, kind)
     if has_file or settings.get("data", "phantoms") == "phantoms":
-        return recipe_from_settings(settings)
-    choices = choose(settings)
+        return recipe_from_settings(settings, kind)
+    choices = choose_for_student(settings) if settings.get("ensemble") else choose(settings)
     if choices and os.environ.get("RANK", "0") == "0":
         print(
             "\n  ".join(["Chosen from the training images; name a setting to have it otherwise.", *map(str, choices)])
         )
-    return recipe_from_settings({**{choice.name: choice.value for choice in choices}, **settings})
+    return recipe_from_settings({**{choice.name: choice.value for choice in choices}, **settings}, kind)
 
 
-def choose(chosen: dict[str, Any]) -> list[Choice]:
-    """Settings for the data set that `chosen` names, without those that are in `chosen` already.
+def choose_for_student(chosen: dict[str, Any]) -> list[Choice]:
+    """As `choose`, for a student of the ensemble that `chosen` names: it begins as the ensemble's best member, on
+    whose input grid it stays, unless a network is chosen."""
+    settings, root = load_ensemble(fetch(chosen["ensemble"]))
+    own = [
+        Choice("task", settings.task, "the ensemble's"),
+        Choice("labels", list(settings.labels), "the ensemble's"),
+    ]
+    left = {"name", "output", "training_data"}
+    if not _NETWORK & chosen.keys():
+        places = [f"{m.source}@{m.revision}" if m.revision else str(root / m.source) for m in settings.members]
+        best = settings.fitted.best_single_member if settings.fitted else ""
+        start = next((place for place in places if read_donor(find_member(place)).name == best), places[0])
+        own += [
+            Choice("init", start, "the best member of the ensemble, which knows such images"),
+            Choice("learning_rate", 3e-4, "a trained member is taught on"),
+        ]
+        left |= {"size", "channels"}
+    known = {choice.name: choice.value for choice in own}
+    more = images_below(Path(chosen["unlabelled"])) if chosen.get("unlabelled") else []
+    choices = [choice for choice in choose({**known, **chosen}, len(more)) if choice.name not in left]
+    return [*(choice for choice in own if choice.name not in chosen), *choices]
+
+
+def choose(chosen: dict[str, Any], more: int = 0) -> list[Choice]:
+    """Settings for the data set that `chosen` names, with so many images `more`, without those that are in `chosen`
+    already.
 
     The first images of the training split decide; the validation and test splits are not looked at. Raises ConfigError
     where the labels are neither chosen nor known from the files, and what reading the data raises.
@@ -89,7 +122,7 @@ def choose(chosen: dict[str, Any]) -> list[Choice]:
         *_network(images, chosen),
         _channels(images),
         _size(images),
-        *_course(len(samples), chosen),
+        *_course(len(samples) + more, chosen),
         _augmentation(images),
         Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
         if chosen.get("task") != "multiclass"

@@ -21,21 +21,23 @@ from accelerate import PartialState
 from medseg.arrays import Masks, Probabilities
 from medseg.calibration.temperature import ece, pool, reliability
 from medseg.cards.folder import write_cards
+from medseg.data.left_out import left_out, warn_left_out
+from medseg.data.listing import images_below
 from medseg.data.manifest import Sample
 from medseg.data.samples import select
 from medseg.errors import InputError, ReadError
+from medseg.evaluation.rows import plain_estimate
 from medseg.image import Image
 from medseg.inference.ensemble import Ensemble
 from medseg.intervals import mean_interval
 from medseg.metrics import dice
 from medseg.progress import Bar
-from medseg.reading.readers import read_image
+from medseg.reading.readers import count_frames
+from medseg.report.words import three_digits
 from medseg.training import checkpoints
 from medseg.training.data import read_recipe_samples
 from medseg.training.loop import train
 from medseg.training.recipe import DistillRecipe
-
-_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Taught(Sample):
                 target: Probabilities = np.load(stream).astype(np.float32) / 255
         except (OSError, ValueError, EOFError):
             raise ReadError(f"{self.target} is damaged: delete it, then give the same command again.") from None
-        return read_image(self.image, frame=self.frame), target
+        return self.read_image(), target
 
 
 def distill(recipe: DistillRecipe) -> Path:
@@ -64,6 +66,7 @@ def distill(recipe: DistillRecipe) -> Path:
     """
     ensemble = Ensemble.from_pretrained(recipe.ensemble)
     first = ensemble.members[0].config
+    _refuse_other(recipe, ensemble)
     own = replace(recipe, task=ensemble.config.task, labels=ensemble.config.labels)
     if own.training_data == DistillRecipe(ensemble=recipe.ensemble).training_data:  # nobody has said another
         own = replace(own, training_data=replace(first.training_data, appearance=None, split_sha256=""))
@@ -77,34 +80,59 @@ def distill(recipe: DistillRecipe) -> Path:
     return member
 
 
+def _refuse_other(recipe: DistillRecipe, ensemble: Ensemble) -> None:
+    """Raises InputError for a task or labels that the ensemble does not have."""
+    unnamed = DistillRecipe(ensemble=recipe.ensemble)
+    for name in ("task", "labels"):
+        own, named = getattr(ensemble.config, name), getattr(recipe, name)
+        if named not in (own, getattr(unnamed, name)):
+            raise InputError(f"distill: {name} {_words(named)} is not the ensemble's {_words(own)}: leave {name} out.")
+
+
+def _words(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
 def taught_samples(samples: list[Sample], recipe: DistillRecipe, ensemble: Ensemble) -> list[Sample]:
     """`samples` of the training split and the recipe's unlabelled images, each with its target."""
     folder = Path(recipe.output) / "targets"
     taught: list[Sample] = []
     for sample in Bar(samples, desc="targets"):
         target = _target(ensemble, sample, folder, recipe.share)
-        taught.append(Taught(sample.image, (), sample.case, "train", sample.frame, target=target))
-    for image in Bar(_unlabelled(recipe), desc="unlabelled"):
-        sample = Sample(image, (), f"unlabelled {image.stem}", "train")
-        taught.append(Taught(image, (), sample.case, "train", target=_target(ensemble, sample, folder, 1.0)))
+        taught.append(Taught(**{**vars(sample), "mask": ()}, target=target))
+    damaged = []
+    for sample in Bar(_unlabelled(recipe), desc="unlabelled"):
+        try:
+            taught.append(Taught(**vars(sample), target=_target(ensemble, sample, folder, 1.0)))
+        except ReadError:
+            damaged.append(sample.image.name)
+    warn_left_out(left_out("unlabelled images that cannot be read", damaged))
     return taught
 
 
-def _unlabelled(recipe: DistillRecipe) -> list[Path]:
-    """The unlabelled images, without those that are among the labelled data: the validation and test images must not
-    come in by this door."""
+def _unlabelled(recipe: DistillRecipe) -> list[Sample]:
+    """A sample for each frame of the unlabelled images, without those that are among the labelled data: the validation
+    and test images must not come in by this door."""
     if not recipe.unlabelled:
         return []
-    root = Path(recipe.unlabelled)
-    folder = root / "images" if (root / "images").is_dir() else root
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
+    images = images_below(Path(recipe.unlabelled))
     known = {_digest(sample.image) for sample in read_recipe_samples(recipe)}
     fresh = [path for path in images if _digest(path) not in known]
-    left_out = f", {len(images) - len(fresh)} more are among the labelled data and are left out"
-    PartialState().print(f"{len(fresh)} unlabelled images{left_out if len(fresh) < len(images) else ''}.")
+    there = f", {len(images) - len(fresh)} more are among the labelled data and are left out"
+    PartialState().print(f"{len(fresh)} unlabelled images{there if len(fresh) < len(images) else ''}.")
     if not fresh:
-        raise InputError(f"unlabelled: {root} holds no images but those of the labelled data.")
-    return fresh
+        raise InputError(f"unlabelled: {recipe.unlabelled} holds no images but those of the labelled data.")
+    return [
+        Sample(path, (), f"unlabelled {path.stem}", "train", frame) for path in fresh for frame in range(_frames(path))
+    ]
+
+
+def _frames(path: Path) -> int:
+    """How many frames the file holds; 1 of one that cannot be read, which says so when it is."""
+    try:
+        return count_frames(path)
+    except ReadError:
+        return 1
 
 
 def _digest(path: Path) -> str:
@@ -149,12 +177,10 @@ def _measure(ensemble: Ensemble, samples: Sequence[Sample]) -> dict[str, Any]:
         seconds += time.perf_counter() - started
         dices.append(float(dice(prediction.masks, truth).mean()))
         tables.append(reliability(prediction.probabilities, truth))
-    mean = mean_interval(dices, [sample.case for sample in samples])
+    mean = plain_estimate(mean_interval(dices, [sample.case for sample in samples]))
     parameters = sum(member.parameters for member in ensemble.members)
     return {
-        "dice": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
+        **{name: mean[key] for name, key in (("dice", "mean"), ("low", "low"), ("high", "high"))},
         "ece": ece(pool(tables)),
         "seconds": seconds / len(samples),
         "megabytes": 2 * parameters / 1e6,
@@ -167,7 +193,7 @@ def describe(compared: dict[str, Any]) -> str:
     for name in ("ensemble", "student"):
         row = compared[name]
         lines.append(
-            f"  {name}: Dice {row['dice']:.3f} ({row['low']:.3f} to {row['high']:.3f}), ECE {row['ece']:.4f}, "
-            f"{row['seconds']:.2f} s an image, {row['megabytes']:.1f} MB"
+            f"  {name}: Dice {row['dice']:.3f} [{three_digits(row['low'])}, {three_digits(row['high'])}], "
+            f"ECE {row['ece']:.4f}, {row['seconds']:.2f} s an image, {row['megabytes']:.1f} MB"
         )
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import psutil  # comes with accelerate
 
@@ -19,6 +19,11 @@ from medseg.training.recipe import Recipe
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 _REFUSED = {"DEEPSPEED": "--use_deepspeed", "FSDP": "--use_fsdp", "MEGATRON_LM": "--use_megatron_lm"}
+
+_UNUSED = (
+    "deepspeed", "zero", "offload", "gradient_clipping", "fsdp", "megatron", "fp8", "dynamo", "parallelism",
+)  # fmt: skip
+"""How the flags begin that Accelerate hands to engines which training does not use: they would do nothing."""
 
 _LAST_WORD = """
 import sys, time, psutil
@@ -66,6 +71,10 @@ def obey(recipe: AnyRecipe) -> AnyRecipe:
             raise ConfigError(f"accelerate launch: training does not work with {flag}: leave it out.")
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no":
         raise ConfigError("accelerate launch: training does not compile its network: leave out --dynamo_backend.")
+    for name, value in launch_flags().items():
+        if name.startswith(_UNUSED) and value != "no":
+            instead = "; --clip-norm of the training clips gradients" if name == "gradient_clipping" else ""
+            raise ConfigError(f"accelerate launch: --{name} does nothing here: leave it out{instead}.")
     asked = launch_flags().get("gradient_accumulation_steps") or os.environ.get(
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS", ""
     )
@@ -106,19 +115,15 @@ def require_processes(running: int) -> None:
 
 def ending_training() -> AbstractContextManager[None]:
     """As `ending`, for a training, which the same command continues."""
-    return ending(_refuse, "Stopped. The same command continues.")
+    return ending(_say_last, "Stopped. The same command continues.")
 
 
-def _refuse(sentence: str) -> NoReturn:
-    """End with the sentence on stderr and exit status 1.
-
-    `accelerate launch` prints a traceback of its own after that, under which nobody finds the sentence: a process that
-    waits for the launcher's end says it again.
-    """
+def _say_last(sentence: str) -> None:
+    """Say the sentence after the launcher's end: `accelerate launch` prints a traceback of its own, under which nobody
+    finds what was said before."""
     if _launcher_command() and "quiet" not in launch_flags() and os.environ.get("RANK", "0") == "0":
         command = [sys.executable, "-c", _LAST_WORD, str(os.getppid()), sentence]
         subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    sys.exit(sentence)
 
 
 @cache

@@ -217,6 +217,9 @@ def test_a_member_folder_that_is_not_there_is_refused(
 ) -> None:
     arguments = ("fit", tmp_path / "no", "--data", disc_pairs, "--output", tmp_path / "new", "--name", "x")
     assert "no is no folder. Wanted members' folders" in refusal(capsys, *arguments)
+    (tmp_path / "no" / "member").mkdir(parents=True)
+    (tmp_path / "no" / "member" / "member.json").touch()
+    assert "no is a run's output, its member lies in" in refusal(capsys, *arguments)
 
 
 def test_data_that_are_not_there_are_refused(

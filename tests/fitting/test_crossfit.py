@@ -149,5 +149,5 @@ def test_the_old_place_of_thin_works_with_a_warning() -> None:
 
 
 def test_two_cases_are_too_few() -> None:
-    with pytest.raises(InputError, match="2 cases cannot be dealt"):
+    with pytest.raises(InputError, match="2 cases are too few to learn from some"):
         cross_fit(held_by(ensemble_of(fake_member("bold", bold)), painted(2)), refit="fitted")

@@ -281,7 +281,9 @@ def test_a_member_far_behind_gets_weight_0_and_is_named() -> None:
     found = fit_to([perfect("a"), fake_member("half", part), perfect("b")], drawn)
     assert (found.behind, found.broken) == ((1,), ())
     assert found.fitted.weights == (0.5, 0, 0.5)
-    assert "half got weight 0: alone it is far behind the best member." in table(found, ["a", "half", "b"], ["disc"])
+    assert "half has fitted weight 0: alone it is far behind the best member." in table(
+        found, ["a", "half", "b"], ["disc"]
+    )
 
 
 def test_the_fitted_weights_are_the_mean_of_the_best_over_resamples() -> None:
@@ -318,7 +320,7 @@ def test_the_table_shows_every_choice_and_the_nested_estimate() -> None:
         "best single", "equal", "fitted", "fitted − best single", "fitted − equal",
         "best single − equal",
     ]  # fmt: skip
-    assert "nothing got weight 0: alone it is no better than the baseline" in lines
+    assert "nothing has fitted weight 0: alone it is no better than the baseline" in lines
     assert "fitted − best single         +0.0000 [+0.0000, +0.0000]" in lines
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from medseg import schema
+from medseg.cards.folder import write_cards
 from medseg.config import MemberConfig, Preprocess
 from medseg.data.samples import load_data, select, split_hash
-from medseg.errors import ConfigError, InputError, ReadError
+from medseg.errors import ConfigError, InputError, MedsegWarning, ReadError
 from medseg.inference.ensemble import Ensemble
 from medseg.training.data import Pairs, training_loader
+from medseg.training.defaults import STEPS, recipe_for_data
 from medseg.training.distilling import Taught, distill, taught_samples
 from medseg.training.recipe import DistillRecipe
 from tests.conftest import make_ensemble, write_disc_pair
@@ -115,6 +119,61 @@ def test_nothing_but_known_images_is_refused(recipe: DistillRecipe, unlabelled: 
         path.unlink()
     with pytest.raises(InputError, match="holds no images but those of the labelled data"):
         distill(recipe)
+
+
+def test_damaged_images_without_masks_are_left_out_and_every_page_of_a_file_counts(
+    recipe: DistillRecipe, unlabelled: Path
+) -> None:
+    (unlabelled / "images" / "broken.gif").write_bytes(b"GIF89a")
+    pages = [PIL.Image.new("RGB", (64, 48), (150, shade, 50)) for shade in (40, 80)]
+    pages[0].save(unlabelled / "images" / "pages.tif", save_all=True, append_images=pages[1:])
+    samples = select(load_data(recipe.data).samples, "train")
+    with pytest.warns(MedsegWarning, match=r"unlabelled images that cannot be read \(1\), .*: broken\.gif"):
+        taught = taught_samples(samples, recipe, Ensemble.from_pretrained(recipe.ensemble))
+    names = [(sample.image.name, sample.frame) for sample in taught[8:]]
+    assert names[-2:] == [("pages.tif", 0), ("pages.tif", 1)]
+    assert len({sample.target for sample in taught}) == 8 + 3 + 2
+
+
+@pytest.mark.parametrize(("place", "words"), [("missing", "is no folder"), ("empty", "holds no images: wanted files")])
+def test_a_folder_without_images_is_refused(recipe: DistillRecipe, tmp_path: Path, place: str, words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=words):
+        distill(replace(recipe, unlabelled=str(tmp_path / place)))
+
+
+def test_labels_that_are_not_the_ensembles_are_refused(recipe: DistillRecipe) -> None:
+    with pytest.raises(InputError, match="distill: labels ring is not the ensemble's disc: leave labels out"):
+        distill(replace(recipe, labels=("ring",)))
+
+
+def test_the_images_of_several_files_keep_their_channels(tmp_path: Path, disc_pairs: Path) -> None:
+    further = tuple(disc_pairs / "images" / f"case0{number}.png" for number in (1, 2))
+    np.save(tmp_path / "target.npy", np.zeros((1, 48, 64), np.uint8))
+    sample = Taught(
+        disc_pairs / "images" / "case00.png", (), "a", "train", channels=further, target=tmp_path / "target.npy"
+    )
+    assert sample.read(["disc"])[0].pixels.shape == (48, 64, 9)
+
+
+def test_a_student_of_ones_own_data_begins_as_the_ensembles_best_member(
+    data: Path, teacher: Path, unlabelled: Path
+) -> None:
+    places = ["--data", str(data), "--ensemble", str(teacher), "--output", "mine"]
+    recipe = recipe_for_data([*places, "--unlabelled", str(unlabelled)], DistillRecipe)
+    assert (recipe.init, recipe.labels, recipe.size) == (str(teacher / "m0"), ("disc",), 64)
+    assert (recipe.output, recipe.name, recipe.learning_rate) == ("mine", "student", 3e-4)
+    assert recipe.epochs == STEPS // 2  # two steps of 8 labelled and 4 other images
+    own = recipe_for_data([*places, "--architecture", "plainunet", "--encoder", "none"], DistillRecipe)
+    assert (own.init, own.learning_rate) == ("", 1e-3)
+
+
+def test_a_card_of_nonsense_is_refused_by_name(recipe: DistillRecipe) -> None:
+    folder = distill(recipe)
+    assert "[–, –]" in (folder / "README.md").read_text(encoding="utf-8")  # two cases have no interval
+    (folder / "distilled.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"distilled\.json is not what `distill` writes"):
+        write_cards(folder)
 
 
 def test_a_damaged_target_is_named(tmp_path: Path, disc_pairs: Path) -> None:

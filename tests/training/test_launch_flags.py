@@ -70,6 +70,13 @@ def test_engines_that_training_does_not_know_are_refused(monkeypatch: pytest.Mon
         launch.obey(Recipe())
 
 
+@pytest.mark.parametrize("flag", ["--gradient_clipping", "--fsdp_offload_params", "--zero-stage"])
+def test_flags_for_other_engines_would_do_nothing_and_are_refused(monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    launched(monkeypatch, flag, "1")
+    with pytest.raises(ConfigError, match=f"{flag[2:].replace('-', '_')} does nothing here: leave it out"):
+        launch.obey(Recipe())
+
+
 def test_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
     with pytest.raises(ConfigError, match="leave out --dynamo_backend"):

@@ -283,7 +283,7 @@ def test_a_split_of_two_cases_is_too_small(tiny: StackRecipe, halves: list[FakeM
     content["samples"] = content["samples"][:5]
     few = tmp_path / "few.json"
     few.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match="2 cases cannot be dealt into 3 folds"):
+    with pytest.raises(InputError, match="2 cases are too few to learn from some"):
         stack(replace(tiny, data=str(few)))
 
 

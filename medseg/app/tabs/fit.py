@@ -250,8 +250,10 @@ def table(fitted: Fit, names: tuple[str, ...], labels: tuple[str, ...]) -> str:
         f"Weights in the order {members}. In brackets 95 % intervals by case, from 10 cases on; “here” flatters, as it "
         "chose here."
     )
-    broken = [f"{text.plain(names[i])} got weight 0: alone it is no better than the baseline." for i in fitted.broken]
-    broken += [f"{text.plain(names[i])} got weight 0: alone it is far behind the best." for i in fitted.behind]
+    broken = [
+        f"{text.plain(names[i])} has fitted weight 0: alone it is no better than the baseline." for i in fitted.broken
+    ]
+    broken += [f"{text.plain(names[i])} has fitted weight 0: alone it is far behind the best." for i in fitted.behind]
     return "\n".join([heads, *lines, "", " ".join([notes, *broken])])
 
 
