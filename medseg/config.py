@@ -303,6 +303,9 @@ def load_ensemble(folder: Path) -> tuple[EnsembleConfig, Path]:
             "owner/name."
         )
     description = folder / "member.json"
+    for name in ("member", "ensemble"):
+        if (folder / name / f"{name}.json").is_file() and not (folder / "ensemble.json").exists():
+            raise ConfigError(f"{folder} is the output of a training: name {folder / name}.")
     if (folder / "ensemble.json").exists() or not description.exists():
         return load(EnsembleConfig, folder / "ensemble.json"), folder
     member = load(MemberConfig, description)

@@ -66,6 +66,14 @@ def test_no_command_writes_into_an_embedded_ensemble_by_its_name(
     assert "comes with medseg and stays as it is: copy" in str(ended.value.code)
 
 
+def test_the_output_of_a_training_says_where_its_member_or_ensemble_lies(tmp_path: Path) -> None:
+    for name in ("member", "ensemble"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / f"{name}.json").touch()
+        with pytest.raises(ConfigError, match=f"is the output of a training: name .*/{name}/{name}"):
+            Ensemble.from_pretrained(tmp_path / name)
+
+
 def test_what_is_no_ensemble_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ConfigError, match="nope is no ensemble: wanted one of brain, chest, polyp, a folder"):
         Ensemble.from_pretrained("nope")

@@ -25,7 +25,7 @@ from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
 from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
-from medseg.data.splits import apply_splits, deal, in_folds, refuse_divided_cases, split_hash
+from medseg.data.splits import apply_splits, deal, folds_in, refuse_divided_cases, split_hash
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_zip, without_wrapper
 
@@ -35,6 +35,7 @@ __all__ = [
     "DataSet",
     "Labels",
     "Sample",
+    "count_folds",
     "given_splits",
     "load_data",
     "select",
@@ -91,7 +92,7 @@ def load_data(
         loaded = _relabelled(loaded, labels)
     path = splits or given_splits(place)
     samples = apply_splits(_apart(loaded.samples), path, fold) if path else _apart(settle(loaded, place))
-    if fold is not None and (path is None or not in_folds(path)):
+    if fold is not None and (path is None or not folds_in(path)):
         raise InputError(f"{Path(data).name} comes in no folds, and fold {fold} is wanted. Leave the fold out.")
     dealt = deal(samples, seed) if divide else samples
     strays = left_out("links to nothing, pipes and devices", no_files(place))
@@ -128,6 +129,12 @@ def _apart(samples: Sequence[Sample]) -> list[Sample]:
         replace(sample, case=relative_to(sample.image.with_name(sample.case), root)) if sample.case in alike else sample
         for sample in samples
     ]
+
+
+def count_folds(data: Path) -> int:
+    """How many folds the splits.json of the data set has; 0 without one, or where it has none."""
+    path = given_splits(unpack_zip(data) if data.suffix.lower() == ".zip" else data)
+    return folds_in(path) if path else 0
 
 
 def given_splits(place: Path) -> Path | None:

@@ -123,9 +123,10 @@ def write_folds(samples: Sequence[Sample], folds: Sequence[Sequence[str]], path:
     _dump({"unit": "case", "folds": [list(fold) for fold in folds], "sha256": _folds_hash(samples, folds)}, path)
 
 
-def in_folds(path: Path) -> bool:
-    """Whether the splits file `path` holds folds."""
-    return _read(path)[1]
+def folds_in(path: Path) -> int:
+    """How many folds the splits file `path` holds; 0 where it says train, val and test."""
+    groups, folded, _ = _read(path)
+    return len(groups) if folded else 0
 
 
 def apply_splits(samples: Sequence[Sample], path: Path, fold: int | None = None) -> list[Sample]:

@@ -37,9 +37,13 @@ def export_model(source: str | Path, path: Path, kind: Kind = "onnx") -> list[st
     """Write the ensemble or member `source` (a name, folder or Hub repository) as one file; returns what to know of it.
 
     The file is opened in its runtime and compared with medseg on an image of its own before it takes its name. Raises
-    InputError for what cannot be inside (STAPLE, a member that is left out) and where the two differ by more than
-    TOLERANCE, ModuleNotFoundError without the tools (the extra `train`), and what opening an ensemble raises.
+    InputError for a file of another ending that is there already, for what cannot be inside (STAPLE, a member that is
+    left out) and where the two differ by more than TOLERANCE, ModuleNotFoundError without the tools (the extra
+    `train`), and what opening an ensemble raises.
     """
+    ending = {"onnx": ".onnx", "torch": ".pt2"}[kind]
+    if path.is_file() and path.suffix.lower() != ending:
+        raise InputError(f"{path} is there already, and does not end in {ending}: name another file.")
     ensemble = Ensemble.from_pretrained(source)
     if ensemble.quarantined:
         raise InputError(f"{ensemble.config.name} is not whole, so it is not exported. {ensemble.quarantined[0]}")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.data.samples import Sample, select, write_manifest
+from medseg.data.samples import Sample, count_folds, select, write_manifest
 from medseg.errors import InputError
 from medseg.evaluation.evaluate import ENSEMBLE, EQUAL, evaluate
 from medseg.evaluation.rows import EMPTY, PRIOR, Evaluation, plain_estimate
@@ -35,28 +35,41 @@ PROTOCOL = (
 )
 
 
-def cross_validate(recipes: Sequence[Path], folds: int, output: Path) -> dict[str, Any]:
+def cross_validate(recipes: Sequence[Path], folds: int | None, output: Path) -> dict[str, Any]:
     """The report of all folds, as `medseg.evaluation.evaluate` makes one of a split; folds.json comes into `output`.
 
-    Each fold leaves its members and its ensemble in `output`/fold-K. Raises InputError for a training that refused, or
-    recipes of several data sets or labels.
+    Each fold leaves its members and its ensemble in `output`/fold-K. Raises InputError, before anything is trained, for
+    recipes of several data sets or labels, and data that come in no folds, or in others than `folds`; and for a
+    training that refused.
     """
-    whole, weights = None, []
-    for fold in range(folds):
+    count, weights = _count(recipes, folds), []
+    whole = Evaluation(_recipe(recipes[0], 0, output).labels)
+    for fold in range(count):
         folder = output / f"fold-{fold}"
         described = [_recipe(path, fold, folder) for path in recipes]
         for path, recipe in zip(recipes, described, strict=True):
             _train(path, recipe)
         ensemble, scores = _score(described, folder)
-        whole = whole or Evaluation(scores.labels)
         whole.extend(scores)
         weights.append({"weights": list(ensemble.weights), "threshold": ensemble.config.threshold})
-    if whole is None:
-        raise InputError("Wanted at least one fold.")
     report = _report(whole, weights)
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     (output / "folds.json").write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def _count(paths: Sequence[Path], wanted: int | None) -> int:
+    """The folds of the one data set that all recipes are for."""
+    recipes = [_recipe(path, 0, Path()) for path in paths]
+    if len({(recipe.data, recipe.labels) for recipe in recipes}) > 1:
+        raise InputError("The recipes must be for one data set and the same labels.")
+    data = Path(recipes[0].data)
+    if not (count := count_folds(data)):
+        deal = f"medseg inspect {data} --write-splits {data / 'splits.json'} --folds 5"
+        raise InputError(f"{data} comes in no folds: `{deal}` deals its cases into five.")
+    if wanted not in (None, count):
+        raise InputError(f"{data} comes in {count} folds, not in {wanted}: leave --folds out.")
+    return count
 
 
 def _recipe(path: Path, fold: int, folder: Path) -> Recipe:
@@ -72,8 +85,6 @@ def _train(path: Path, recipe: Recipe) -> None:
 
 def _score(recipes: Sequence[Recipe], folder: Path) -> tuple[Ensemble, Evaluation]:
     """The ensemble fitted on the fold's val part, and the rows of the report on its test part."""
-    if len({(recipe.data, recipe.labels) for recipe in recipes}) > 1:
-        raise InputError("The recipes must be for one data set and the same labels.")
     samples = read_recipe_samples(recipes[0])
     ensemble = _fit(recipes, samples, folder)
     test = select(samples, "test")
@@ -116,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Cross-validate what the command line names; a refusal is one sentence on stderr and exit status 1."""
     parser = argparse.ArgumentParser(prog="medseg folds", description=__doc__.split("\n\n")[0])
     parser.add_argument("recipes", nargs="+", type=Path, help="recipe files, one for each member")
-    parser.add_argument("--folds", type=int, default=5, help="folds of the data set's splits.json (default: 5)")
+    parser.add_argument("--folds", type=int, help="how many the data set's splits.json must have (default: as it has)")
     parser.add_argument("--output", type=Path, required=True, help="folder for members, ensembles and folds.json")
     options = parser.parse_args(arguments)
     with ending_training():

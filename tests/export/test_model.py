@@ -179,6 +179,8 @@ def test_what_cannot_be_inside_is_refused_or_said(tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match="STAPLE is no network's operator"):
         export_model(folder, tmp_path / "no.onnx")
     assert not (tmp_path / "no.onnx").exists()
+    with pytest.raises(InputError, match=r"is there already, and does not end in \.onnx"):
+        export_model(folder, folder / "ensemble.json")
     settings = schema.load(EnsembleConfig, folder / "ensemble.json")
     settings = EnsembleConfig("three", "binary", settings.labels, settings.members, cleanup=Cleanup(30))
     schema.dump(settings, folder / "ensemble.json")
@@ -187,6 +189,9 @@ def test_what_cannot_be_inside_is_refused_or_said(tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match=r"is not written: it differs by 2\.0e-03"):
         export_model(folder, tmp_path / "no.pt2", "torch")
     assert not list(tmp_path.glob("*no*"))
+    for path, words in ((tmp_path / "no" / "x.pt2", "no such folder"), (folder, "no ordinary file")):
+        with pytest.raises(OSError, match=words):
+            export_model(folder, path, "torch")
     monkeypatch.setattr(model, "_difference", lambda *_: 1e-4)
     sentences = export_model(folder, tmp_path / "yes.pt2", "torch")
     assert "clean-up of its masks (min_area_px 30" in sentences[1]

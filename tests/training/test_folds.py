@@ -129,6 +129,17 @@ def test_recipes_of_other_labels_are_refused(recipes: list[Path], trained: list[
         cross_validate(recipes, 3, tmp_path / "out")
 
 
+def test_data_that_come_in_no_or_in_other_folds_are_refused_before_anything_is_trained(
+    recipes: list[Path], data: Path, trained: list[Recipe], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="comes in 3 folds, not in 5: leave --folds out"):
+        cross_validate(recipes, 5, tmp_path / "out")
+    (data / "splits.json").unlink()
+    with pytest.raises(InputError, match=r"comes in no folds: `medseg inspect .* --folds 5` deals its cases"):
+        cross_validate(recipes, None, tmp_path / "out")
+    assert trained == []
+
+
 def test_a_training_that_refuses_ends_the_run_in_one_sentence(
     recipes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
