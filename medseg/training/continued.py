@@ -15,16 +15,21 @@ from medseg.data.manifest import Sample
 from medseg.errors import DamagedError, InputError
 from medseg.inference.member import file_sha256
 
+_holding: set[int] = set()
 if sys.platform != "win32":
     import fcntl
+
+    os.register_at_fork(after_in_child=lambda: [os.close(descriptor) for descriptor in _holding])
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[int]:
-    """Hold `folder`, made where it is missing, by a descriptor that children may inherit, and then hold on to it when
-    this process is killed. Windows holds nothing. Raises InputError where another process works there."""
+    """Hold `folder`, made where it is missing, by a descriptor that a command begun with it (`pass_fds`) still holds when
+    this process is killed; workers, which outlive it by seconds, do not. Windows holds nothing. Raises InputError where
+    another process works there."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(os.devnull if sys.platform == "win32" else folder, os.O_RDONLY)
+    _holding.add(descriptor)
     try:
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,6 +37,7 @@ def held(folder: Path) -> Iterator[int]:
     except BlockingIOError:
         raise InputError(f"Another process works in {folder}: wait for its end, or stop it.") from None
     finally:
+        _holding.discard(descriptor)
         os.close(descriptor)
 
 
