@@ -19,14 +19,18 @@ _holding: set[int] = set()
 if sys.platform != "win32":
     import fcntl
 
-    os.register_at_fork(after_in_child=lambda: [os.close(descriptor) for descriptor in _holding])
+    def _let_go() -> None:
+        for descriptor in _holding:
+            os.close(descriptor)
+
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[int]:
-    """Hold `folder`, made where it is missing, by a descriptor that a command begun with it (`pass_fds`) still holds when
-    this process is killed; workers, which outlive it by seconds, do not. Windows holds nothing. Raises InputError where
-    another process works there."""
+    """Hold `folder`, made where it is missing, by a descriptor that a command begun with it (`pass_fds`) still holds
+    when this process is killed; workers, which outlive it by seconds, do not. Windows holds nothing. Raises InputError
+    where another process works there."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(os.devnull if sys.platform == "win32" else folder, os.O_RDONLY)
     _holding.add(descriptor)
