@@ -8,7 +8,7 @@
 
 The order is that of the ensemble's Dice (mean over labels) among the images that have something to find; the median
 is the lower one of an even number. No pixel of a patient's image is drawn, so that all may see the figure, unless
-`--images` asks for them. Prints the three values, and how many images there were.
+`--over-images` asks for them. Prints the three values, and how many images there were.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     add_choice(parser)
-    parser.add_argument("--images", action="store_true", help="draw over the images; not to be published")
+    parser.add_argument(
+        "--over-images", dest="over", action="store_true", help="draw over the images; not to be published"
+    )
     options = parser.parse_args()
     ensemble = Ensemble.from_pretrained(options.ensemble)
     scored = [
@@ -91,7 +93,7 @@ def main() -> None:
     ranked = sorted(((dice, sample) for dice, sample in scored if dice is not None), key=lambda pair: pair[0])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
     rows = [
-        (f"{name}: Dice {dice:.3f}", row(ensemble, sample, options.images)) for name, (dice, sample) in chosen.items()
+        (f"{name}: Dice {dice:.3f}", row(ensemble, sample, options.over)) for name, (dice, sample) in chosen.items()
     ]
     options.output.parent.mkdir(exist_ok=True)
     sheet(rows).save(options.output, optimize=True)

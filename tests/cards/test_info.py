@@ -35,7 +35,7 @@ def test_an_ensemble_is_said_with_its_settings_and_each_member_with_its_hashes(f
 
 def test_scores_and_the_choice_of_weights_are_said_with_their_protocol() -> None:
     text, _ = describe(ROOT / "assets" / "ensembles" / "polyp")
-    assert "weights: equal, chosen on Kvasir-SEG" in text
+    assert "weights: fitted, chosen on kvasir-seg" in text
     assert "dice 0.884 [0.847, 0.914] on val, n = 100" in text
 
 
