@@ -7,7 +7,6 @@ and scores it there: only that says whether weights are better than equal ones.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from medseg.__main__ import main
@@ -20,7 +19,8 @@ parser.add_argument("--output", type=Path, default=Path("runs/weights"))
 options = parser.parse_args()
 
 data = options.output / "data"
-shutil.rmtree(options.output, ignore_errors=True)
+if options.output.exists():
+    parser.error(f"{options.output} is there already: delete it, or name another --output")
 for part in ("val", "test"):
     write_pairs(data / part, options.images, "endoscopy", (192, 192), seed={"val": 0, "test": 500}[part])
 members = sorted(str(path.parent) for path in shipped("assets/ensembles/polyp").glob("*/member.json"))

@@ -22,6 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield neighbour
         neighbour.replace(path)
-    except BaseException:
+    except BaseException as error:
         neighbour.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = str(path)  # a write that fails names no file
         raise

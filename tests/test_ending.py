@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +15,7 @@ from medseg import progress
 from medseg.ending import ending
 from medseg.errors import InputError, MedsegWarning
 from medseg.progress import Bar
+from medseg.writing import replacing
 from tests.conftest import ROOT
 
 
@@ -95,3 +98,9 @@ def test_a_training_into_a_folder_that_cannot_be_made_is_refused_in_a_sentence(
     Path("file").touch()
     with pytest.raises(SystemExit, match=r"^error: "):
         main([*command, "--output", "file/run"])
+
+
+def test_a_full_disk_is_named_with_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: .*/scores\.json"), replacing(tmp_path / "scores.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []

@@ -45,6 +45,9 @@ def test_weights_are_searched_and_scored_on_other_images(
     assert "fitted − equal" in shown
     assert "test split, n = 3" in shown
     assert medseg.Ensemble.from_pretrained(tmp_path / "weights" / "ensemble").names
+    with pytest.raises(SystemExit):  # nobody's folder is deleted
+        run(monkeypatch, "optimal_weights.py", "--output", tmp_path)
+    assert "is there already: delete it, or name another" in capsys.readouterr().err
 
 
 def commands(out: Path) -> list[list[str]]:

@@ -3,7 +3,7 @@
 #
 #   here:   python train/gpu_pack.py ../shared/data/polyp/kvasir-seg gpu      # data small enough to travel, wheels
 #   there:  bash train/gpu.sh gpu "$OUT" train/recipes/polyp-unet-lite0-352.toml 540 --epochs 60 --batch-size 32
-#   here:   cp "$OUT"/part-* gpu/      # the next call goes on from them; so does one after a limit or a lost machine
+#   here:   rm -f gpu/part-*; cp "$OUT"/part-* gpu/      # the next call goes on from them, after a limit or a loss too
 #
 # The run is stopped after the given seconds, and its newest checkpoint, member and log come out in files of 15 MiB.
 # It needs a Python with torch, found as $PYTHON (python3). With neither GPU nor time it is tried in a dry run on a CPU.
@@ -21,7 +21,11 @@ if compgen -G "$pack/wheels/*.whl" >/dev/null; then
   "$python" -m pip install --quiet --no-index --no-deps --find-links "$pack/wheels" "$pack"/wheels/*.whl
 fi
 if compgen -G "$pack/part-*" >/dev/null; then
-  cat "$pack"/part-* | tar -x -C "$run"
+  if ! cat "$pack"/part-* | tar -x -C "$run" 2>/dev/null; then
+    rm -rf "$run"
+    echo "error: $pack/part-* are not whole, or of two runs: copy those of one run anew." >&2
+    exit 1
+  fi
 fi
 
 status=0

@@ -17,16 +17,21 @@ import PIL.Image
 
 from medseg.data.manifest import SPLITS
 from medseg.data.samples import load_data
+from medseg.ending import ending
+from medseg.errors import InputError
 
 LIMIT = 64 * 2**20
 
 
 def pack(data: Path, label: str, side: int, target: Path) -> None:
     """Write the training and validation images of one label; the test split stays at home."""
+    if target.exists():
+        raise InputError(f"{target} is there already: delete it, or name another PACK.")
+    samples = load_data(data).samples
     places: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in ("images", "masks"):
         (target / name).mkdir(parents=True, exist_ok=True)
-    for number, sample in enumerate(load_data(data).samples):
+    for number, sample in enumerate(samples):
         if sample.split == "test":
             continue
         image, (mask,) = sample.read([label])
@@ -48,7 +53,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--wheels", nargs="*", default=[], help="packages that the other machine lacks")
     options = parser.parse_args()
-    pack(options.data, options.label, options.side, options.pack / "data")
+    with ending():
+        pack(options.data, options.label, options.side, options.pack / "data")
     if options.wheels:
         places = ["--no-deps", "--dest", str(options.pack / "wheels")]
         command = [sys.executable, "-m", "pip", "download", "--quiet", *places, *options.wheels]

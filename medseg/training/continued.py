@@ -14,6 +14,7 @@ from medseg.config import MemberConfig
 from medseg.data.manifest import Sample
 from medseg.errors import DamagedError, InputError
 from medseg.inference.member import file_sha256
+from medseg.writing import replacing
 
 _holding: set[int] = set()
 if sys.platform != "win32":
@@ -51,7 +52,8 @@ def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
     digests = sorted({file_sha256(path) for sample in samples for path in sample.files})
     digest, record = hashlib.sha256("".join(digests).encode()).hexdigest(), output / "data.sha256"
     if not (output / "checkpoints").exists():
-        record.write_text(digest + "\n", encoding="utf-8")
+        with replacing(record) as writing:
+            writing.write_text(digest + "\n", encoding="utf-8")
     elif record.is_file() and record.read_text(encoding="utf-8").strip() != digest:
         raise InputError(
             f"Images or masks have changed since the run in {output} began: put them back, or begin another --output."

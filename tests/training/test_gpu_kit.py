@@ -57,14 +57,11 @@ def gpu(pack: Path, out: Path, recipe: Path, *more: str) -> subprocess.Completed
 
 def test_a_run_goes_on_on_the_next_machine(disc_pairs: Path, tmp_path: Path) -> None:
     kit, first, second = tmp_path / "kit", tmp_path / "first", tmp_path / "second"
-    packed = subprocess.run(
-        [sys.executable, str(ROOT / "train" / "gpu_pack.py"), str(disc_pairs), str(kit), "--side", "48"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, str(ROOT / "train" / "gpu_pack.py"), str(disc_pairs), str(kit), "--side", "48"]
+    packed, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
     assert packed.returncode == 0, packed.stderr
     assert "MiB" in packed.stdout
+    assert again.stderr.splitlines()[-1].startswith(f"error: {kit / 'data'} is there already")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
     done = gpu(kit, first, recipe, "200", "--epochs", "1")
@@ -77,6 +74,12 @@ def test_a_run_goes_on_on_the_next_machine(disc_pairs: Path, tmp_path: Path) -> 
     assert "Continuing after epoch 1" in more.stdout
     subprocess.run(f"cat {second}/part-* | tar -x -C {tmp_path}", shell=True, check=True)  # noqa: S602
     assert load_member(tmp_path / "member").config.labels == ("disc",)
+    (kit / "part-00").write_bytes((kit / "part-00").read_bytes()[:20_000])
+    broken = gpu(kit, second, recipe, "200", "--epochs", "3")
+    assert (broken.returncode, broken.stderr) == (
+        1,
+        f"error: {kit}/part-* are not whole, or of two runs: copy those of one run anew.\n",
+    )
 
 
 def test_the_limit_ends_a_run_without_a_fault(disc_pairs: Path, tmp_path: Path) -> None:
