@@ -4,6 +4,7 @@ Steps of the brain U-Net's recipe on noise, in fresh processes in turn: as glibc
 `medseg.training.memory.keep_freed_memory`. Medians over the processes, in seconds a step and MiB at the peak.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [str(ROOT), *sys.path[1:]]  # not this folder: `train` is the package
 
-from benchmarks.needs import TORCH, need
+from benchmarks.needs import TORCH, need, parser, positive
 
 ROUNDS, STEPS = 3, 4
 WAYS = ("left alone", "kept")
@@ -68,8 +69,11 @@ def main(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    if len(sys.argv) > 2:
-        steps(sys.argv[2], wanted)
+    options = parser(__doc__)
+    options.add_argument("threads", nargs="?", type=positive, default=2, help="of the CPU; 2 without it")
+    options.add_argument("way", nargs="?", choices=WAYS, help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    if asked.way:
+        steps(asked.way, asked.threads)
     else:
-        main(wanted)
+        main(asked.threads)

@@ -10,16 +10,7 @@ from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.needs import TORCH, need
-
-need(*TORCH)
-
-import torch
-
-from medseg.data.phantoms import draw
-from medseg.training.augment import augment, make_augmentation
-from medseg.training.recipe import Augmentation
-from medseg.training.validate import panel, save_rows
+from benchmarks.needs import TORCH, need, parser
 
 EPOCHS = 8
 SIDE = 192
@@ -27,6 +18,13 @@ SIDE = 192
 
 def sheet(path: Path) -> None:
     """Write the image."""
+    import torch
+
+    from medseg.data.phantoms import draw
+    from medseg.training.augment import augment, make_augmentation
+    from medseg.training.recipe import Augmentation
+    from medseg.training.validate import panel, save_rows
+
     pixels, mask = draw("endoscopy", 9, (SIDE, SIDE))
     image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
     masks = torch.from_numpy(mask).unsqueeze(0)
@@ -39,4 +37,8 @@ def sheet(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sheet(Path(sys.argv[1] if len(sys.argv) > 1 else "augmentation.png"))
+    options = parser(__doc__)
+    options.add_argument("output", nargs="?", type=Path, default="augmentation.png")
+    output = options.parse_args().output
+    need(*TORCH)
+    sheet(output)

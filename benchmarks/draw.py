@@ -11,6 +11,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.needs import parser
 from medseg.data.phantoms import draw
 from medseg.export.png import write_mask
 from medseg.image import Image
@@ -19,6 +20,7 @@ from medseg.overlay import draw_overlay
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     pixels, mask = draw("endoscopy", 21, (1024, 1024))
     image, masks = Image((pixels / 255).astype(np.float32)), (mask > 0)[None]
     prediction = Ensemble.from_pretrained("polyp").predict(image)

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.needs import need
+from benchmarks.needs import need, parser
 
 need("playwright")
 
@@ -34,6 +34,7 @@ TIMED = """index => new Promise(done => {
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     with running_app() as url, running_chromium() as browser, tempfile.TemporaryDirectory() as name:
         page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}), url)
         load_all(page, Path(name) / "other.png")

@@ -29,6 +29,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.certificate import headroom
+from benchmarks.needs import parser
 from medseg.fitting.baseline import on_square, prior_counts
 from medseg.fitting.fit import fit
 from medseg.fitting.histogram import Histogram, add, to_histograms
@@ -207,15 +208,16 @@ def _highest_mb() -> float:
 
 
 def main() -> None:
-    """All figures; `compare`, `many` or `alone` print one part."""
+    """All figures, or those of one part; `turn FOLDER` is a process of `compare`."""
     parts = {"compare": compare, "many": many, "alone": alone}
-    match sys.argv[1:]:
-        case ["turn", folder]:
-            turn(folder)
-            return
-        case [part]:
-            parts[part]()
-            return
+    if sys.argv[1:2] == ["turn"]:
+        turn(sys.argv[2])
+        return
+    options = parser(__doc__)
+    options.add_argument("part", nargs="?", choices=parts, help="this alone: the table, five members, our memory")
+    if part := options.parse_args().part:
+        parts[part]()
+        return
     for part in parts:
         subprocess.run([sys.executable, __file__, part], check=True)
 

@@ -11,7 +11,6 @@ training beside a bare loop. Without a GPU it says so, and measures nothing.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import inference
-from benchmarks.needs import TORCH, need
+from benchmarks.needs import TORCH, need, parser
 from medseg.data.phantoms import write_pairs
 
 if TYPE_CHECKING:
@@ -208,7 +207,7 @@ def measure(sizes: Sizes, *, only_dice: bool = False) -> None:
 
 
 def main(words: list[str]) -> None:
-    options = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
+    options = parser(__doc__)
     options.add_argument("seconds", nargs="?", type=float, default=Sizes.seconds, help="for each figure")
     options.add_argument("--dice", action="store_true", help="what half precision changes, and no more; on a CPU too")
     options.add_argument(

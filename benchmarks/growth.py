@@ -26,7 +26,7 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.inference import KVASIR
-from benchmarks.needs import need
+from benchmarks.needs import need, parser, positive
 from medseg import schema
 from medseg.config import EnsembleConfig
 from medseg.data.phantoms import draw
@@ -175,15 +175,19 @@ def draw_figure(series: dict[str, Points], path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
-def main(figure: Path | None = None, counts: Sequence[int] = IMAGES) -> None:
+def main() -> None:
     """A table for each series, and the figure where a place for it is named."""
-    if figure is not None:
+    options = parser(__doc__)
+    options.add_argument("figure", nargs="?", type=Path, metavar="FIGURE.png")
+    options.add_argument("counts", nargs="*", type=positive, default=IMAGES, help=f"of images; {IMAGES} without them")
+    asked = options.parse_args()
+    if asked.figure is not None:
         need("matplotlib")
     series: dict[str, Points] = {}
     for name, measure in {
         "members": over_members,
         "pixels of one image": over_pixels,
-        "images of a folder": lambda place: over_images(place, counts),
+        "images of a folder": lambda place: over_images(place, asked.counts),
         "processes": over_processes,
     }.items():
         with tempfile.TemporaryDirectory() as place:
@@ -196,8 +200,8 @@ def main(figure: Path | None = None, counts: Sequence[int] = IMAGES) -> None:
             for index in range(3)
         ]
         print(f"| {name} | {' | '.join(cells)} | {exponent(points, 1):.2f} | {exponent(points, 2):.2f} |")
-    if figure is not None:
-        draw_figure(series, figure)
+    if asked.figure is not None:
+        draw_figure(series, asked.figure)
 
 
 if __name__ == "__main__":
@@ -206,7 +210,5 @@ if __name__ == "__main__":
             print(json.dumps(once(ensemble, image)))
         case ["many", folder, output, *counts]:
             print(json.dumps(many(folder, output, list(map(int, counts)))))
-        case [figure, *counts]:
-            main(Path(figure), list(map(int, counts)) or IMAGES)
         case _:
             main()

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.needs import parser
 from tests.hub_server import Hub
 
 MODES = ["refused", "hang", "drip", "trickle", "cut", "vanish", "alter", "short", "long", 404, 429, 503]
@@ -100,6 +101,7 @@ def show_round_trip() -> None:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     worst = {(who, state): 0.0 for who in CALLS for state in STATES}
     for state in STATES:
         print(f"\n{state}\n{'mode':8} {'medseg':>8} s {'client':>8} s  outcomes")

@@ -14,7 +14,6 @@ after from one run. Its networks are timed with the resizing of the image, which
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -263,13 +262,13 @@ def folders(rounds: int, count: int, other: Path | None) -> None:
 
 def main(words: list[str]) -> None:
     """All figures: `python -m benchmarks.inference [ROUNDS [IMAGES]] [--beside CHECKOUT]`."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.inference")
-    options.add_argument("rounds", nargs="?", type=int, default=5, help="fresh processes of each for one image")
-    options.add_argument("images", nargs="?", type=int, default=200, help="in the folder")
+    from benchmarks.needs import TORCH, need, parser, positive  # here, as a child may import another checkout
+
+    options = parser(__doc__)
+    options.add_argument("rounds", nargs="?", type=positive, default=5, help="fresh processes of each for one image")
+    options.add_argument("images", nargs="?", type=positive, default=200, help="in the folder")
     options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version's files, in the same turns")
     asked = options.parse_args(words)
-    from benchmarks.needs import TORCH, need  # here, as a child may import another checkout
-
     need(*TORCH)
     other = asked.beside and asked.beside.resolve()
     one_image(asked.rounds, other)

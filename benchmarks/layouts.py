@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.needs import need
+from benchmarks.needs import existing, need, parser
 
 need("pytest", "hypothesis")
 
@@ -42,5 +42,7 @@ def lines(places: list[Path]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for text in lines([Path(argument) for argument in sys.argv[1:]] or sorted(REAL_DATA.glob("*/*"))):
+    options = parser(__doc__)
+    options.add_argument("folders", nargs="*", type=existing, metavar="FOLDER", help="without any: ../shared/data/*/*")
+    for text in lines(options.parse_args().folders or sorted(REAL_DATA.glob("*/*"))):
         print(text, flush=True)

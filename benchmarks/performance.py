@@ -6,7 +6,6 @@ stands in each: figures of one section compare, since what they compare took tur
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import re
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.needs import TORCH, need
+from benchmarks.needs import TORCH, need, parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, FIGURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "growth.png"
@@ -107,7 +106,7 @@ def sections_of(page: str) -> dict[str, str]:
 
 def main(words: list[str]) -> None:
     """Measure the sections named, or all, and write the page after each."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.performance")
+    options = parser(__doc__)
     options.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     options.add_argument("--small", action="store_true", help="fewer rounds")
     options.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version, in the same turns")

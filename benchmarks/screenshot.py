@@ -14,11 +14,12 @@ sys.path.insert(0, str(ROOT))
 
 import PIL.Image
 
-from benchmarks.needs import need
+from benchmarks.needs import need, parser
 from tests.running_app import open_page, running_app, running_chromium
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     need("playwright")
     with running_app() as url, running_chromium() as browser:
         page = open_page(browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light"), url)

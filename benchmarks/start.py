@@ -7,7 +7,6 @@ lines, the same three members and weights. bare Gradio: the lower bound, an app 
 Neither imports Gradio's extra for agents' tools: who installs what such an app needs does not have it.
 """
 
-import argparse
 import contextlib
 import os
 import socket
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.needs import TORCH, need
+from benchmarks.needs import TORCH, need, parser, positive
 
 ROOT = Path(__file__).resolve().parents[1]
 ENSEMBLE = ROOT / "assets" / "ensembles" / "polyp"
@@ -59,8 +58,8 @@ APPS = {"medseg": ["app.py"], "smp + Gradio": ["-c", PLAIN_APP], "bare Gradio (l
 
 def main(words: list[str]) -> None:
     """The table: each app's median, smallest and largest, and medseg's share of it, pair by pair."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks.start")
-    options.add_argument("rounds", nargs="?", type=int, default=5)
+    options = parser(__doc__)
+    options.add_argument("rounds", nargs="?", type=positive, default=5)
     options.add_argument("--beside", type=Path, metavar="CHECKOUT")
     asked = options.parse_args(words)
     need(*TORCH)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.needs import need
+from benchmarks.needs import need, parser
 
 need("pytest")
 
@@ -63,10 +63,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def main() -> None:
+    _, words = parser(__doc__).parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {FILE: str(Path(folder) / "seconds")}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.suite", *sys.argv[1:]]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.suite", *words]
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        if not Path(environment[FILE]).exists():  # pytest has said why
+            sys.exit(2)
         lines = [line.split("\t") for line in Path(environment[FILE]).read_text().splitlines()]
     tests, files, folders = Counter[str](), Counter[str](), Counter[str]()
     for seconds, name in lines:

@@ -14,8 +14,10 @@ from typing import Any
 
 sys.path[:] = [str(Path(__file__).resolve().parent.parent), *sys.path[1:]]  # not this folder: `train` is the package
 
-from benchmarks.needs import TORCH, need
+from benchmarks.needs import TORCH, need, parser
 
+if __name__ == "__main__":
+    parser(__doc__).parse_args()  # before torch, which takes seconds
 need(*TORCH)
 
 import torch

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit, logit
 
+from benchmarks.needs import existing, parser
 from medseg.calibration.temperature import band
 from medseg.calibration.trust import agreement
 from medseg.data.samples import load_data, select
@@ -69,9 +70,13 @@ MODELS: dict[str, Model] = {
 }
 
 
-def main(folder: str, data: str) -> None:
-    ensemble = Ensemble.from_pretrained(folder)
-    observations = observe(ensemble.members, select(load_data(data).samples, "val"))
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("ensemble", type=existing)
+    options.add_argument("data", type=existing)
+    asked = options.parse_args()
+    ensemble = Ensemble.from_pretrained(asked.ensemble)
+    observations = observe(ensemble.members, select(load_data(asked.data).samples, "val"))
     held = cross_fit(with_own_weights(ensemble, observations), refit="fitted")
     inputs, dice = np.array([features(one) for one in held]), np.array([one.dice for one in held])
     folds, cases = np.array([one.fold for one in held]), [one.case for one in held]
@@ -90,4 +95,4 @@ def main(folder: str, data: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

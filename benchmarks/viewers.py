@@ -3,14 +3,13 @@ were tried, written into docs/dicom.md. It wants Orthanc, OHIF, Chromium (tests/
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.needs import need
+from benchmarks.needs import need, parser
 
 need("pytest", "hypothesis", "highdicom")
 
@@ -104,7 +103,11 @@ def _count(those: list[Cell]) -> str:
 
 
 def main() -> None:
-    sources = sys.argv[1:] or [*SOURCES]
+    options = parser(__doc__)
+    options.add_argument("sources", nargs="*", metavar="SOURCE", help=f"all, or some of {', '.join(SOURCES)}")
+    sources = options.parse_args().sources or [*SOURCES]
+    if unknown := set(sources) - {*SOURCES}:
+        options.error(f"There is no source {min(unknown)!r}; there are {', '.join(SOURCES)}.")
     with running_hospital() as hospital:
         tried = list(cells(sources, hospital))
     text = page(tried)

@@ -7,7 +7,6 @@ eight at once, in blocks that take turns. What counts is masks per second and ho
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +16,18 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from benchmarks.needs import parser, positive
 from medseg.data.phantoms import draw
 from tests.running_app import running_app
 
 CLIENTS, BLOCKS, SIDE = 8, 5, 512
 
 
-def main(requests: int = 200) -> None:
+def main() -> None:
     """The table: throughput of one client and of eight, and the waiting times of the eight."""
+    options = parser(__doc__)
+    options.add_argument("requests", nargs="?", type=positive, default=200, help="of the eight; 200 without it")
+    requests = options.parse_args().requests
     from gradio_client import Client, handle_file
 
     pixels, _ = draw("endoscopy", 3, (SIDE, SIDE))
@@ -64,4 +67,4 @@ def main(requests: int = 200) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()
