@@ -1,6 +1,8 @@
 """What ten corrections are worth: a member before and after `medseg continue` with its ten worst images, on the others.
 
-    python benchmarks/corrections.py ../shared/data/polyp/cvc-clinicdb --state ../corrections
+    DATA=../shared/data/polyp
+    python benchmarks/corrections.py $DATA/cvc-clinicdb --state ../corrections
+    python benchmarks/corrections.py $DATA/cvc-clinicdb --state ../validated --data $DATA/kvasir-seg
 
 The images are halved in the order of their names, so that neighbouring frames stay together. Of the first half those
 with the lowest Dice are "corrected": their truth is what a person would have drawn. The second half is scored:
@@ -47,26 +49,28 @@ def write_pairs(samples: Sequence[Sample], label: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("images", type=Path, help="labelled images of another centre")
+    parser.add_argument("--data", type=Path, help="the member's own training data, by which medseg continue validates")
     parser.add_argument("--state", type=Path, required=True, help="folder outside the checkout for what is finished")
     parser.add_argument("--member", default="polyp-unet-lite0")
     parser.add_argument("--corrections", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=0, help="0: as medseg continue chooses")
+    parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
     need(*TORCH)
     state = options.state.resolve()
-    samples = sorted(load_data(options.data, divide=False).samples, key=lambda sample: sample.image.stem.zfill(20))
+    samples = sorted(load_data(options.images, divide=False).samples, key=lambda sample: sample.image.stem.zfill(20))
     half = len(samples) // 2
     before = Ensemble.from_pretrained(find_member(options.member))
     worst = np.argsort(scores(before, samples[:half]), kind="stable")[: options.corrections]
     if not (state / "pairs").exists():
         write_pairs([samples[index] for index in sorted(worst)], before.config.labels[0], state / "pairs")
     command = ["continue", options.member, state / "pairs", "--output", state / "run", "--epochs", options.epochs]
+    command += ["--data", options.data.resolve()] if options.data else []
     subprocess.run([sys.executable, "-m", "medseg", *map(str, command)], check=True, cwd=ROOT)
     rest = samples[half:]
     rows = {"before": scores(before, rest), "after": scores(Ensemble.from_pretrained(state / "run" / "member"), rest)}
     rows["difference"] = [b - a for a, b in zip(rows["before"], rows["after"], strict=True)]
-    print(f"\n{options.member}, {len(worst)} corrections: {len(rest)} other images of {options.data.name}")
+    print(f"\n{options.member}, {len(worst)} corrections: {len(rest)} other images of {options.images.name}")
     for name, values in rows.items():
         mean = mean_interval(values, [s.case for s in rest], (-1, 1) if name == "difference" else (0, 1))
         bounds = "" if math.isnan(mean.low) else f" ({mean.low:.3f} to {mean.high:.3f})"

@@ -17,8 +17,11 @@ from medseg.errors import InputError
 from medseg.training.donor import find_member, read_donor
 from medseg.training.launch import ending_training
 
-STEPS = 50
-"""Steps of the training: on ten images 150 of them, at 2e-4, forget more than they teach."""
+STEPS, BATCH = 50, 8
+"""Steps of the training, and images in each."""
+
+CORRECTED = "corrected "
+"""How the case of a corrected pair begins."""
 
 HELD_OUT = 5
 """Of corrected pairs alone, one in so many validates."""
@@ -35,35 +38,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medseg continue", description=__doc__)
     parser.add_argument("member", help="the member to train on: an embedded one's name, a folder, a Hub repository")
     parser.add_argument("pairs", nargs="+", type=Path, help="corrected pairs: zips as the page gives them, or folders")
-    parser.add_argument("--data", type=Path, help="the member's own training data: mixed in, its val split validates")
+    parser.add_argument("--data", type=Path, help="the member's own data: its val split says how far to go")
     parser.add_argument("--output", type=Path, default=Path("runs/continued"), help="default: runs/continued")
-    parser.add_argument("--epochs", type=int, default=0, help=f"default: as many as make {STEPS} steps")
+    parser.add_argument("--epochs", type=int, default=1, help=f"of {STEPS} steps or more each; default: 1")
     return parser
 
 
-def continue_training(member: str, pairs: Sequence[Path], data: Path | None, output: Path, epochs: int = 0) -> Path:
+def continue_training(member: str, pairs: Sequence[Path], data: Path | None, output: Path, epochs: int = 1) -> Path:
     """Train `member` on with corrected `pairs`; returns the new member's folder, `output`/member.
 
-    With `data`, the member's own data set, its training split is mixed in and its validation split says whether
-    anything was forgotten. Without it, one corrected case in HELD_OUT validates. Images of the validation and test
-    splits among the pairs are left out and counted. Raises InputError where too few pairs are left.
+    Its weights lie part of the way from the old to the trained ones (`medseg.training.part_way`), as far as the
+    validation split of `data`, the member's own data set, bears it. Without it one corrected case in HELD_OUT
+    validates. Images of the validation and test splits among the pairs are left out and counted. Raises
+    InputError where too few pairs are left.
     """
     from medseg.training.loop import train
+    from medseg.training.part_way import go_part_way
     from medseg.training.recipe import recipe_from_settings
 
     donor = read_donor(find_member(member))
     corrected = _corrected(pairs, donor)
     old = load_data(data, labels=donor.labels if len(donor.labels) > 1 else None).samples if data else []
-    samples = _mixed(corrected, old, donor)
+    samples = _divided(corrected, old, donor)
     output.mkdir(parents=True, exist_ok=True)
     write_manifest(samples, donor.labels, output / "samples.json")
-    training = select(samples, "train")
-    corrections = sum(sample.case.startswith("corrected ") for sample in training)
-    settings = _settings(member, donor, len(training), corrections, epochs)
-    settings |= {"data": str(output / "samples.json"), "output": str(output)}
-    folder = train(recipe_from_settings(settings))
-    print(_verdict(member, folder, select(samples, "val"), bool(old)))
-    return folder
+    settings = _settings(member, donor, sum(map(_is_corrected, select(samples, "train"))), epochs)
+    settings |= {"data": str(output / "samples.json"), "output": str(output / "training")}
+    recipe = recipe_from_settings(settings)
+    trained = train(recipe, teach=lesson)
+    print(go_part_way(recipe, trained, select(samples, "val"), output / "member", old=bool(old)))
+    return output / "member"
 
 
 def _corrected(pairs: Sequence[Path], donor: MemberConfig) -> list[Sample]:
@@ -72,11 +76,11 @@ def _corrected(pairs: Sequence[Path], donor: MemberConfig) -> list[Sample]:
     for path in pairs:
         labels = donor.labels if len(donor.labels) > 1 else None
         loaded = load_data(path, labels=labels, divide=False).samples
-        samples += [replace(sample, case=f"corrected {path.stem} {sample.case}", split="") for sample in loaded]
+        samples += [replace(sample, case=f"{CORRECTED}{path.stem} {sample.case}", split="") for sample in loaded]
     return samples
 
 
-def _mixed(corrected: list[Sample], old: list[Sample], donor: MemberConfig) -> list[Sample]:
+def _divided(corrected: list[Sample], old: list[Sample], donor: MemberConfig) -> list[Sample]:
     """Corrected pairs and old data with their splits."""
     if old:
         held = {sample.read(donor.labels)[0].sha256 for sample in old if sample.split != "train"}
@@ -94,9 +98,19 @@ def _mixed(corrected: list[Sample], old: list[Sample], donor: MemberConfig) -> l
     return [replace(sample, split="val" if sample.case in validating else "train") for sample in corrected]
 
 
-def _settings(member: str, donor: MemberConfig, count: int, corrections: int, epochs: int) -> dict[str, Any]:
-    """The recipe for `count` training samples, `corrections` of which are corrected pairs."""
-    batch = max(2, min(8, count // 2))
+def lesson(training: list[Sample]) -> list[Sample]:
+    """The images of an epoch: each corrected one as often as makes STEPS batches, once at least, augmented anew each
+    time. Old images are not among them: in the batches they made members worse, on images like them too."""
+    corrected = [sample for sample in training if _is_corrected(sample)]
+    return corrected * max(1, round(STEPS * BATCH / len(corrected)))
+
+
+def _is_corrected(sample: Sample) -> bool:
+    return sample.case.startswith(CORRECTED)
+
+
+def _settings(member: str, donor: MemberConfig, corrections: int, epochs: int) -> dict[str, Any]:
+    """The recipe of a training on so many `corrections`."""
     data = json.loads(json.dumps(dataclasses.asdict(donor.training_data)))  # tuples become lists
     data = {key: value for key, value in data.items() if key not in ("appearance", "split_sha256")}
     return {
@@ -104,8 +118,8 @@ def _settings(member: str, donor: MemberConfig, count: int, corrections: int, ep
         "name": f"{donor.name}-continued"[:100],
         "task": donor.task,
         "labels": list(donor.labels),
-        "batch_size": batch,
-        "epochs": epochs or max(1, -(-STEPS * batch // count)),
+        "batch_size": BATCH,
+        "epochs": epochs,
         "learning_rate": 1e-4,
         "augmentation": "medium",
         "ema_decay": 0.98,
@@ -113,20 +127,3 @@ def _settings(member: str, donor: MemberConfig, count: int, corrections: int, ep
         "weights_licence": donor.weights_licence,
         "training_data": {**data, "name": f"{data['name']}, and {corrections} corrected pairs"},
     }
-
-
-def _verdict(member: str, folder: Path, samples: Sequence[Sample], old: bool) -> str:
-    """The Dice of the validating images before and after, and what follows from it."""
-    from medseg.inference.ensemble import Ensemble
-    from medseg.metrics import dice
-
-    means = []
-    for place in (find_member(member), folder):
-        ensemble = Ensemble.from_pretrained(place)
-        read = (sample.read(ensemble.config.labels) for sample in samples)
-        means.append(sum(float(dice(ensemble.predict(image).masks, truth).mean()) for image, truth in read))
-    before, after = (total / len(samples) for total in means)
-    kind = "images of its own validation split" if old else "corrected images held out"
-    sentence = f"Dice on {len(samples)} {kind}: {before:.3f} before, {after:.3f} after."
-    sentence += "" if old else " Whether it forgot others cannot be told without --data, its own."
-    return sentence if after >= before else f"{sentence} The new member is worse there: keep the old one."

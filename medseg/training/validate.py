@@ -25,22 +25,32 @@ SHOWN = 8
 """Images on a sheet, evenly spaced over the split."""
 
 
-@torch.no_grad()
 def validate(
     accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader[Any], cases: list[str], recipe: Recipe
 ) -> Score:
-    """Dice of the validation split on the input grid, threshold 0.5: the per-image mean, over labels and images.
+    """Dice of the validation split on the input grid, threshold 0.5: the per-image mean, over labels and images."""
+    return score_of(dices_of(accelerator, network, loader, recipe.task), cases, recipe)
 
-    Several processes take turns batch by batch: what they gather is in the loader's order, that of `cases`.
+
+@torch.no_grad()
+def dices_of(accelerator: Accelerator, network: torch.nn.Module, loader: DataLoader[Any], task: Task) -> torch.Tensor:
+    """Dice (N, K) of each image and label.
+
+    Several processes take turns batch by batch: what they gather is in the loader's order.
     """
     network.eval()
     dices = []
     for images, masks in loader:
         with accelerator.autocast():
             logits = network(images.to(memory_format=torch.channels_last))
-        predicted = _masks(logits, recipe.task)
+        predicted = _masks(logits, task)
         dices.append(accelerator.gather_for_metrics(dice(predicted.to(masks.device), masks)))
-    return _score(torch.cat(dices), cases, f"{_grid(recipe)}, threshold 0.5, both empty 1")
+    return torch.cat(dices)
+
+
+def score_of(dices: torch.Tensor, cases: list[str], recipe: Recipe) -> Score:
+    """The score that the `dices` (N, K) of a validation split make."""
+    return _score(dices, cases, f"{_grid(recipe)}, threshold 0.5, both empty 1")
 
 
 def location_baseline(train: Pairs, val: Pairs, recipe: Recipe) -> Score:

@@ -310,4 +310,4 @@ def test_the_command_to_train_on_names_an_embedded_model_and_no_stranger(monkeyp
     monkeypatch.setattr("medseg.training.continuing.continue_training", lambda *arguments: named.append(arguments))
     command = continuing("polyp-fpn-lite1").split("```bash\nmedseg continue ")[1].split("\n")[0]
     continue_on(command.split())
-    assert named == [("polyp-fpn-lite1", [Path("my-pairs.zip")], None, Path("runs/continued"), 0)]
+    assert named == [("polyp-fpn-lite1", [Path("my-pairs.zip")], None, Path("runs/continued"), 1)]

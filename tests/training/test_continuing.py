@@ -1,25 +1,35 @@
-"""A member is trained on with corrected pairs: old data are mixed in, held-out images stay out, the verdict is said."""
+"""A member is trained on with corrected pairs: old data validate how far it goes, and the verdict is said."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from medseg import schema
-from medseg.config import MemberConfig
+from medseg.config import Appearance, MemberConfig
+from medseg.data.manifest import Sample
+from medseg.data.samples import load_data, select
 from medseg.errors import InputError
 from medseg.export.training_pair import write_pair
 from medseg.inference.member import load_network
 from medseg.reading.readers import read_image, read_masks
-from medseg.training import continuing
-from medseg.training.continuing import continue_training
+from medseg.training import continuing, part_way
+from medseg.training.continuing import continue_training, lesson
+from medseg.training.part_way import both, go_part_way
+from medseg.training.recipe import Recipe
 from tests.conftest import make_member
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuing, "STEPS", 1)
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def pair(disc_pairs: Path, place: Path, number: int) -> Path:
     return place / f"pair{number}.zip"
 
 
-def test_old_data_are_mixed_in_and_its_held_out_images_stay_out(
+def test_old_data_validate_and_their_held_out_images_are_not_trained_on(
     disc_pairs: Path, member: Path, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = [pair(disc_pairs, tmp_path, number) for number in (7, 10, 11)]  # 7 validates
@@ -77,6 +87,41 @@ def test_without_old_data_some_corrected_cases_validate(
     before, after = (load_network(place).state_dict() for place in (member, folder))
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}  # no statistic is of six images
+
+
+@pytest.mark.parametrize(("pairs", "times"), [(1, 8), (3, 3), (30, 1)])
+def test_an_epoch_repeats_corrections_until_it_has_its_steps(pairs: int, times: int) -> None:
+    samples = [Sample(Path(f"{n}.png"), (), f"corrected {n}", "train") for n in range(pairs)]
+    old = Sample(Path("old.png"), (), "old", "train")
+    assert Counter(sample.case for sample in lesson([old, *samples])) == {sample.case: times for sample in samples}
+
+
+@pytest.mark.parametrize("values", [{0.5: 0.9}, {0.5: 0.5, 0.25: 0.9}, {0.5: 0.4, 0.25: 0.5}])
+def test_it_goes_as_far_as_old_images_bear_it(
+    values: dict[float, float], old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, score = list(values.items())[-1]
+    places = [tmp_path / name for name in ("start", "end")]
+    for seed, place in enumerate(places):
+        make_member(place, place.name, seed, labels=("disc",), plain=True)
+    dices = iter([torch.full((2, 1), value) for value in (0.9, *values.values())])
+    monkeypatch.setattr(part_way, "dices_of", lambda *_: next(dices))
+    recipe = Recipe(init=str(places[0]), labels=("disc",))
+    said = go_part_way(recipe, places[1], select(load_data(old).samples, "val"), tmp_path / "new", old=True)
+    assert f"Went {way:g} of the way" in said
+    assert f"Dice on 2 images of its own validation split: 0.900 before, {score:.3f} after." in said
+    assert ("keep the old one" in said) is (score < 0.9)
+    first, last, new = (load_network(place).state_dict() for place in (*places, tmp_path / "new"))
+    for name, value in new.items():
+        mixed = first[name] + way * (last[name] - first[name])
+        torch.testing.assert_close(value, mixed, atol=1e-3, rtol=1e-3, check_dtype=False)
+    assert schema.load(MemberConfig, tmp_path / "new" / "member.json").scores[0].value == pytest.approx(score)
+
+
+def test_the_new_member_knows_the_look_of_old_and_new_images() -> None:
+    new, old = Appearance((0.1, 0.4), (0.2, 0.3), (0.0, 0.1)), Appearance((0.2, 0.6), (0.1, 0.4), (0.2, 0.3))
+    assert both(new, old) == Appearance((0.1, 0.6), (0.1, 0.4), (0.0, 0.3))
+    assert both(new, None) is None
 
 
 def test_too_few_pairs_are_refused(disc_pairs: Path, member: Path, old: Path, tmp_path: Path) -> None:
