@@ -50,7 +50,8 @@ def go_part_way(recipe: Recipe, trained: Path, validating: list[Sample], folder:
     data = replace(config.training_data, appearance=both(config.training_data.appearance, _appearance(donor)))
     config = replace(config, training_data=data, scores=(score, *config.scores[1:]))
     replace_folder(folder, partial(save_member, network, config))
-    return f"Went {way:g} of the way to the trained weights. {_verdict(before, score, worse, old)}"
+    verdict = _verdict(before, score, worse, old)
+    return f"Saved the member {folder}, {way:g} of the way to the trained weights. {verdict}"
 
 
 def between(start: torch.nn.Module, end: torch.nn.Module, way: float) -> torch.nn.Module:

@@ -108,7 +108,7 @@ def test_it_goes_as_far_as_old_images_bear_it(
     monkeypatch.setattr(part_way, "dices_of", lambda *_: next(dices))
     recipe = Recipe(init=str(places[0]), labels=("disc",))
     said = go_part_way(recipe, places[1], select(load_data(old).samples, "val"), tmp_path / "new", old=True)
-    assert f"Went {way:g} of the way" in said
+    assert f"/new, {way:g} of the way to the trained weights." in said
     assert f"Dice on 2 images of its own validation split: 0.900 before, {score:.3f} after." in said
     assert ("keep the old one" in said) is (score < 0.9)
     first, last, new = (load_network(place).state_dict() for place in (*places, tmp_path / "new"))
