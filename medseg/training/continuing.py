@@ -100,7 +100,7 @@ def _divided(corrected: list[Sample], old: list[Sample], donor: MemberConfig) ->
 
 def lesson(training: list[Sample]) -> list[Sample]:
     """The images of an epoch: each corrected one as often as makes STEPS batches, once at least, augmented anew each
-    time. Old images are not among them: in the batches they made members worse, on images like them too."""
+    time. Old images are not among them: in the batches, at 2e-4, they made members worse."""
     corrected = [sample for sample in training if _is_corrected(sample)]
     return corrected * max(1, round(STEPS * BATCH / len(corrected)))
 
