@@ -262,10 +262,11 @@ def continuing(member: str) -> str:
     known = {path.parent.name for path in shipped("assets/ensembles").glob("*/*/member.json")}
     name = member if member in known else "FOLDER-OF-THE-MODEL"
     return (
-        "Where every model fails alike no weights help, but training does. On the command line, with the folder or zip "
+        "Where every model fails alike no weights help; training may. On the command line, with the folder or zip "
         "of these images and any training pairs of “Correct”:\n\n"
         f"```bash\nmedseg continue {name} my-pairs.zip --output runs/continued\n```\n\n"
-        "It says by images that it holds out whether the new model is better."
+        "It holds some out, and says how the new model does there. Whether it is worse on older images it says with "
+        "`--data` and their folder; then keep the old one."
     )
 
 
