@@ -59,10 +59,13 @@ def batches(path: Path) -> tuple[list[np.ndarray], tuple[int, int]]:
 
 
 def save(logits: list[np.ndarray], size: tuple[int, int], path: Path) -> None:
-    """The blended mask on the image's grid."""
+    """The blended mask on the image's grid; members of smaller inputs are brought to the largest one's first."""
     from PIL import Image
 
-    blended = sum(w / (1 + np.exp(-one[0, 0])) for one, (_, _, w) in zip(logits, members(), strict=True))
+    most = max((one.shape[3], one.shape[2]) for one in logits)
+    each = (Image.fromarray(1 / (1 + np.exp(-one[0, 0]))) for one in logits)
+    same = (one if one.size == most else one.resize(most, Image.Resampling.BILINEAR) for one in each)
+    blended = sum(w * np.asarray(one) for one, (_, _, w) in zip(same, members(), strict=True))
     grown = Image.fromarray(np.asarray(blended, np.float32)).resize(size, Image.Resampling.BILINEAR)
     Image.fromarray(np.uint8(np.asarray(grown) >= 0.5) * 255).save(path)
 

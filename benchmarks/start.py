@@ -35,6 +35,7 @@ members = []
 for entry in settings["members"]:
     about = json.loads((folder / entry["source"] / "member.json").read_text())["preprocess"]
     members.append((smp.from_pretrained(str(folder / entry["source"])).eval(), about, entry["weight"]))
+GRID = max(about["width"] for _, about, _ in members)
 def segment(path):
     image = Image.open(path).convert("RGB")
     blended = 0
@@ -43,7 +44,8 @@ def segment(path):
         pixels = (pixels - about["mean"]) / about["std"]
         batch = torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            blended = blended + weight * network(batch).sigmoid()[0, 0].numpy()
+            one = Image.fromarray(network(batch).sigmoid()[0, 0].numpy())
+        blended = blended + weight * np.asarray(one.resize((GRID, GRID), Image.Resampling.BILINEAR))
     mask = Image.fromarray(np.uint8(blended > settings["threshold"]) * 255).resize(image.size)
     mask.save(path + "-mask.png")
     return path + "-mask.png"
