@@ -21,8 +21,8 @@ if sys.platform != "win32":
     import fcntl
 
     def _let_go() -> None:
-        for descriptor in _holding:
-            os.close(descriptor)
+        while _holding:
+            os.close(_holding.pop())
 
     os.register_at_fork(after_in_child=_let_go)
 
@@ -42,8 +42,9 @@ def held(folder: Path) -> Iterator[int]:
     except BlockingIOError:
         raise InputError(f"Another process works in {folder}: wait for its end, or stop it.") from None
     finally:
-        _holding.discard(descriptor)
-        os.close(descriptor)
+        if descriptor in _holding:  # not in a fork, which has let go of it
+            _holding.remove(descriptor)
+            os.close(descriptor)
 
 
 def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
