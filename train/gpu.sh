@@ -14,6 +14,8 @@ pack=$(realpath "$1") out=$(realpath "$2") recipe=$3 seconds=${4:-540}
 shift $(($# < 4 ? $# : 4))
 here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
+exec 9<"$out"
+flock --nonblock 9 || { echo "error: another run works in $out: wait for it, or name another folder." >&2; exit 1; }
 run=$out/.run
 mkdir -p "$run"
 

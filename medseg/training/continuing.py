@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config import MemberConfig
+from medseg.data.left_out import counted
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.samples import load_data, select
 from medseg.errors import InputError
@@ -86,8 +87,8 @@ def _divided(corrected: list[Sample], old: list[Sample], donor: MemberConfig) ->
         held = {sample.read(donor.labels)[0].sha256 for sample in old if sample.split != "train"}
         fresh = [sample for sample in corrected if sample.read(donor.labels)[0].sha256 not in held]
         if len(fresh) < len(corrected):
-            left_out = len(corrected) - len(fresh)
-            print(f"{left_out} corrected images belong to the validation or test split and are left out.")
+            count = counted(len(corrected) - len(fresh), "corrected image")
+            print(f"Left out, as images of the validation or test split: {count}.")
         if not fresh:
             raise InputError("No corrected pair is left to train on: all belong to the validation or test split.")
         return [*old, *(replace(sample, split="train") for sample in fresh)]

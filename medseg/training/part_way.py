@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from medseg.config import Appearance
+from medseg.data.left_out import counted
 from medseg.data.manifest import Sample
 from medseg.inference.member import load_network, save_member
 from medseg.intervals import difference_interval
@@ -81,7 +82,8 @@ def both(new: Appearance | None, old: Appearance | None) -> Appearance | None:
 
 def _verdict(before: torch.Tensor, after: Score, worse: bool, old: bool) -> str:
     """The Dice of the validating images before and after, and what follows from it."""
-    kind = "images of its own validation split" if old else "corrected images held out"
-    sentence = f"Dice on {after.n} {kind}: {float(before.mean()):.3f} before, {after.value:.3f} after."
+    noun, which = ("image", "of its own validation split") if old else ("corrected image", "held out")
+    kept = f"{float(before.mean()):.3f} before, {after.value:.3f} after."
+    sentence = f"Dice on {counted(after.n, noun)} {which}: {kept}"
     sentence += "" if old else " Whether it forgot others cannot be told without --data, its own."
     return f"{sentence} The new member is worse there: keep the old one." if worse else sentence

@@ -67,7 +67,7 @@ def test_old_data_validate_and_their_held_out_images_are_not_trained_on(
     found = json.loads((tmp_path / "run" / "samples.json").read_text(encoding="utf-8"))["samples"]
     assert sorted(sample["split"] for sample in found) == ["train"] * 8 + ["val"] * 2
     said = capsys.readouterr().out
-    assert "1 corrected images belong to the validation or test split and are left out." in said
+    assert "Left out, as images of the validation or test split: 1 corrected image." in said
     assert "Dice on 2 images of its own validation split: " in said
     written = schema.load(MemberConfig, folder / "member.json")
     assert written.name == "old-continued"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -90,3 +91,17 @@ def test_the_limit_ends_a_run_without_a_fault(disc_pairs: Path, tmp_path: Path) 
     stopped = gpu(kit, tmp_path / "out", recipe, "0.5", "--epochs", "1000")
     assert stopped.returncode == 0, stopped.stderr
     assert "Stopped after 0.5 s; copy" in stopped.stdout
+
+
+def test_a_folder_in_which_another_run_works_is_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    busy = os.open(out, os.O_RDONLY)
+    fcntl.flock(busy, fcntl.LOCK_EX)
+    refused = gpu(tmp_path, out, tmp_path / "recipe.toml")
+    os.close(busy)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"error: another run works in {out}: wait for it, or name another folder.\n",
+    )
+    assert not list(out.iterdir())
