@@ -163,8 +163,9 @@ def _provenance(data: DataSet) -> Choice:
 
 def _network(images: Sequence[Image], chosen: dict[str, Any]) -> list[Choice]:
     """A suiting embedded member to start from, else an encoder with ImageNet weights, else any embedded member."""
-    if _NETWORK & chosen.keys():
-        return []
+    if named := _NETWORK & chosen.keys():
+        free = named == {"architecture"} and str(chosen["architecture"]).lower() != "plainunet"  # which has no encoder
+        return _encoder("ImageNet weights that are installed") if free and importlib.util.find_spec(_PACKAGE) else []
     doubts = {name: _doubt(images, name) for name in _families()}
     nearest = min(doubts, key=lambda name: doubts[name], default=None)
     if nearest and doubts[nearest] < 0.5:
@@ -174,14 +175,17 @@ def _network(images: Sequence[Image], chosen: dict[str, Any]) -> list[Choice]:
         decoder = {"encoder_depth": 4, "feature_cls": "getter", "decoder_channels": [96, 64, 48, 24]}
         return [
             Choice("architecture", "unet", "trains well on few images"),
-            Choice("encoder", "tu-tf_efficientnet_lite0", why),
-            Choice("encoder_weights", "package", why),
+            *_encoder(why),
             Choice("decoder", decoder, "goes with that encoder"),
         ]
     if nearest:
         why = f"no embedded member knows such images, but trained weights are better than none ({_PACKAGE} is missing)"
         return [Choice("init", nearest, why)]
     return []
+
+
+def _encoder(why: str) -> list[Choice]:
+    return [Choice("encoder", "tu-tf_efficientnet_lite0", why), Choice("encoder_weights", "package", why)]
 
 
 def _families() -> list[str]:

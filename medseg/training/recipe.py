@@ -18,6 +18,8 @@ from medseg.training.donor import donor_settings, find_member
 
 Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences", "centres"]
 """The strengths of `medseg.training.augment`."""
+_LIKE_UNET = ("unet", "unetplusplus", "manet")
+"""The architectures to which the default decoder belongs."""
 
 
 def _setting(default: Any, description: str) -> Any:
@@ -77,7 +79,8 @@ class Recipe:
         "architecture, encoder, decoder, size, channels, resize and intensity is the member's",
     )
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
-        {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]}, "further settings of the architecture"
+        {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]},
+        "further settings of the architecture; the default is a U-Net's, others have smp's own",
     )
     channels: int = _setting(3, "input channels: 1, 3, or as many as the images have")
     size: int = _setting(128, "side of the square input in pixels, a multiple of 32")
@@ -240,6 +243,8 @@ def recipe_from_settings(settings: dict[str, Any], kind: type[Any] = Recipe) -> 
     init = settings.get("init")
     if isinstance(init, str) and init:
         settings = {**donor_settings(find_member(init), settings), **settings}
+    if str(settings.get("architecture", "unet")).lower() not in _LIKE_UNET:
+        settings = {"decoder": {}, **settings}
     if kind is Recipe and settings.get("data", "phantoms") != "phantoms" and "labels" not in settings:
         raise ConfigError("recipe: name what the masks of your data mark, as in --labels polyp.")
     try:

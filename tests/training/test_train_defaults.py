@@ -91,7 +91,23 @@ def test_what_the_user_names_is_not_chosen(tmp_path: Path) -> None:
     named = {"data": data, "labels": ["polyp"], "size": 64, "architecture": "fpn", "epochs": 2, "output": "here"}
     settings = values(named)
     assert not named.keys() & settings.keys()
-    assert not {"init", "encoder", "encoder_weights", "decoder"} & settings.keys()
+    assert not {"init", "decoder"} & settings.keys()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_architecture_alone_gets_an_encoder_with_weights_where_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr(defaults.importlib.util, "find_spec", lambda _: object() if installed else None)
+    named = {"data": str(folder(tmp_path / "mine", POLYP)), "labels": ["polyp"]}
+    of_ones_own = [
+        {"architecture": "fpn"},
+        {"architecture": "plainunet"},
+        {"architecture": "fpn", "encoder": "tu-resnet18"},
+        {"encoder": "tu-resnet18"},
+    ]
+    chosen = [{"encoder", "encoder_weights", "init"} & values({**named, **more}).keys() for more in of_ones_own]
+    assert chosen == [{"encoder", "encoder_weights"} if installed else set(), set(), set(), set()]
 
 
 def test_labels_are_asked_for_where_the_files_do_not_name_them(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from medseg.config import MemberConfig, Preprocess
 from medseg.errors import ConfigError
 from medseg.inference import member
 from medseg.inference.member import load_network, save_member
+from medseg.inference.networks import ARCHITECTURES
 from medseg.training.encoders import make_network, normalisation
 from medseg.training.losses import make_loss
-from medseg.training.recipe import Recipe
+from medseg.training.recipe import Recipe, recipe_from_settings
 from tests.conftest import without_graph
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -59,6 +60,13 @@ def one_step(recipe: Recipe) -> tuple[torch.nn.Module, float]:
 def test_every_architecture_of_the_seeds_makes_a_step(name: str) -> None:
     _, moved = one_step(Recipe(**{"decoder": {}, **NETWORKS[name], "size": 64}))
     assert 0 < moved < 0.1
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_can_be_named_alone(name: str) -> None:
+    settings = {"architecture": name.lower(), **({"encoder": "none"} if name == "PlainUNet" else {})}
+    recipe = recipe_from_settings(settings)
+    assert isinstance(make_network(recipe, described(recipe)), ARCHITECTURES[name])
 
 
 @pytest.mark.filterwarnings("ignore:The member .* has no graph:medseg.errors.MedsegWarning")

@@ -88,7 +88,12 @@ def test_every_setting_is_tried_here() -> None:
 @pytest.mark.parametrize("name", FLAGS)
 def test_every_setting_is_a_flag(name: str) -> None:
     written, expected = FLAGS[name]
-    others = {"push_to_hub": ["--hub-model-id", "a/b"], "data": ["--labels", "blob"]}.get(name, [])
+    needed = {
+        "push_to_hub": ["--hub-model-id", "a/b"],
+        "data": ["--labels", "blob"],
+        "architecture": ["--decoder", "{}"],
+    }
+    others = needed.get(name, [])
     recipe = recipe_from_arguments([*others, f"--{name.replace('_', '-')}", *written])
     if name == "init":  # other settings come with it
         assert recipe.init == expected
