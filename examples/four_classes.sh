@@ -1,5 +1,6 @@
 #!/bin/bash
 # Four labels that overlap, one of them small and one on half the images: train, fit, calibrate, evaluate, predict, export.
+# Given again, it goes on with a training that was stopped.
 #
 #     bash examples/four_classes.sh                                     # drawn films
 #     REAL=../shared/data/chest/covid-cxr bash examples/four_classes.sh # real ones, 30 films (General Blockchain; Cohen 2020)
@@ -9,8 +10,8 @@ DATA=$OUT/data
 
 if [ -n "${REAL:-}" ]; then
     # thirteen classes united under four labels; their masks are written anew, the images stay where they are
-    medseg inspect "$REAL" --labels lungs=Left_Lung,Right_Lung heart=Cardiomediastinum airways=Airways \
-        finding=Consolidation,Ground_Glass_Opacities,Pleural_Effusion,Pneumothorax --write-masks "$DATA"
+    [ -e "$DATA/manifest.json" ] || medseg inspect "$REAL" --write-masks "$DATA" --labels lungs=Left_Lung,Right_Lung \
+        heart=Cardiomediastinum airways=Airways finding=Consolidation,Ground_Glass_Opacities,Pleural_Effusion,Pneumothorax
     DATA=$DATA/manifest.json
 else
     python examples/four_classes.py "$DATA"
