@@ -91,6 +91,7 @@ def remake(family: str, data: Path, tta: bool) -> None:
     """The scores of one family, into its folder."""
     place, labels = DATA[family]
     folder = ROOT / "assets" / "ensembles" / family
+    tta = tta and not Ensemble.from_pretrained(folder).upright
     with tempfile.TemporaryDirectory() as scratch:
         words = ["evaluate", str(folder), str(data / place), "--output", scratch, *(["--tta"] if tta else [])]
         medseg([*words, *(["--labels", *labels] if labels else [])])
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of the data sets")
     parser.add_argument("families", nargs="*", default=[*DATA], metavar="FAMILY", help="default: all three")
     parser.add_argument("--only", choices=("fit", "scores"), help="default: both")
-    parser.add_argument("--tta", action="store_true", help="average over flips too: five times the work")
+    parser.add_argument("--tta", action="store_true", help="average over flips too, where the members know them")
     options = parser.parse_args()
     for family in options.families:
         if options.only != "scores":

@@ -124,7 +124,8 @@ UNKNOWN = TrainingData("unknown", "unknown")
 
 @dataclass(frozen=True)
 class MemberConfig:
-    """`member.json`: what smp's config.json does not say. `files` maps each hashed file's name to its sha256."""
+    """`member.json`: what smp's config.json does not say. `files` maps each hashed file's name to its sha256; `upright`
+    says that it learnt from images that all lie one way, so that a mirror image is nothing it knows."""
 
     name: str
     task: Task
@@ -135,6 +136,7 @@ class MemberConfig:
     files: dict[str, str]
     scores: tuple[Score, ...] = ()
     started_from: StartedFrom | None = None
+    upright: bool = False
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             *_start(member.started_from),
             "## Preprocessing",
             "",
-            _preprocessing(member.preprocess),
+            _preprocessing(member.preprocess, member.upright),
             "",
             "## Scores",
             "",
@@ -111,13 +111,14 @@ def ensemble_card(
     )
 
 
-def _preprocessing(preprocess: Preprocess) -> str:
+def _preprocessing(preprocess: Preprocess, upright: bool) -> str:
     shape = "the aspect ratio ignored" if preprocess.resize == "stretch" else "the aspect ratio kept, padded with black"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
     evened = "each channel scaled to a common median (`intensity`), " if preprocess.intensity == "evened" else ""
+    turned = " It learnt from images that all lie one way: turn others so, and do not flip them." if upright else ""
     return (
         f"The image as {preprocess.channels} channels in [0, 1], resized to {preprocess.height} × {preprocess.width} "
-        f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}."
+        f"({shape}), {evened}then (value − mean) / std per channel: mean {mean}; std {std}.{turned}"
     )
 
 

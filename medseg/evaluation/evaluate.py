@@ -16,6 +16,7 @@ from medseg.evaluation.selective import Believed
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.pipeline import mapped
 from medseg.inference.prediction import Prediction
+from medseg.inference.tta import checked_tta
 from medseg.report.words import threshold_words
 
 MEMBER_THRESHOLD = 0.5
@@ -48,10 +49,12 @@ def evaluate(
     The report holds what `Scoring.result` says; `differences` of the ensemble to the best single member of the fit, to
     equal weights and to the member that is best here; `contributions` of each of several members with their protocol;
     `selective`, what is left when the least trusted masks are looked at.
-    Raises InputError without samples, or for members whose names do not tell the rows apart; ReadError for a sample
+    Raises InputError without samples, for members whose names do not tell the rows apart, or for `tta` with networks
+    that are `upright`; ReadError for a sample
     that cannot be read.
     """
     _check(ensemble, samples)
+    checked_tta(tta, ensemble.upright)
     labels = ensemble.config.labels
     scoring = Scoring(labels, training, [*ensemble.names, EQUAL, ENSEMBLE])
     worth = Contributions(ensemble.config, ensemble.weights)

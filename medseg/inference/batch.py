@@ -29,7 +29,7 @@ from medseg.inference.memory import return_large_blocks
 from medseg.inference.pipeline import ahead
 from medseg.inference.prediction import Prediction, checked_blend, checked_threshold
 from medseg.inference.record import NOTICE
-from medseg.inference.tta import Augmentation
+from medseg.inference.tta import Augmentation, checked_tta
 from medseg.report.csv import write_csv
 from medseg.writing import replacing
 
@@ -231,6 +231,8 @@ def check(ensemble: Ensemble, settings: Settings) -> None:
         checked_threshold(settings.threshold, ensemble.config)
     if settings.blend is not None:
         checked_blend(settings.blend, ensemble.config)
+    if settings.tta is not False:
+        checked_tta(settings.tta, ensemble.upright)
 
 
 def _is_done(report: Path, asked: dict[str, Any]) -> bool:

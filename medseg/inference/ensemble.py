@@ -141,6 +141,12 @@ class Ensemble:
         return tuple(member.config.name for member in self.members)
 
     @property
+    def upright(self) -> tuple[str, ...]:
+        """The names of the networks that learnt from images that all lie one way: where any did, there is no `tta`."""
+        networks = (*self.members, *([self.stacker] if self.stacker else []))
+        return tuple(network.config.name for network in networks if network.config.upright)
+
+    @property
     def weights(self) -> tuple[Weight, ...]:
         """The weights of ensemble.json, normalised over the members that are loaded."""
         own = [reference.weight for reference in self.config.members]
@@ -185,7 +191,8 @@ class Ensemble:
         describes) and `cleanup` default to those of ensemble.json. The networks, the stacker too, run once per image:
         another call with other settings than `tta` starts from their cached probabilities. `tta` averages each network
         over the four flips ("flips", or True) or the eight turns and mirrorings of a square ("d4"; flips where its
-        input grid is not square). Raises InputError for settings out of range or an image with a side under MIN_SIDE.
+        input grid is not square). Raises InputError for settings out of range, `tta` where networks are `upright`, or
+        an image with a side under MIN_SIDE.
         """
         if not isinstance(image, Image):
             raise InputError(f"Wanted an image as `medseg.read_image` gives it, got {type(image).__name__}.")
@@ -196,7 +203,7 @@ class Ensemble:
         asked = self.weights if weights is None else weights
         chosen = normalise_weights(asked, len(self.members), len(self.config.labels))
         blend = checked_blend(self.config.blend if blend is None else blend, self.config)
-        turns = checked_tta(tta)
+        turns = checked_tta(tta, self.upright)
         members, stacked = self.run_networks(image, turns)
         return Prediction(
             image=image,

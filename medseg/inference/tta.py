@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -58,10 +58,13 @@ def choose_pairs(tta: Augmentation, height: int, width: int) -> tuple[Pair, ...]
     return D4 if tta == "d4" and height == width else FLIPS
 
 
-def checked_tta(tta: bool | Turns) -> Augmentation:
-    """`tta`, with True as "flips"; raises InputError for anything else than False, True, "flips" and "d4"."""
-    if tta is True or tta == "flips":
-        return "flips"
-    if tta is False or tta == "d4":
-        return tta
-    raise InputError(f"tta must be False, True, 'flips' or 'd4', not {tta!r:.80}.")
+def checked_tta(tta: bool | Turns, upright: Sequence[str] = ()) -> Augmentation:
+    """`tta`, with True as "flips"; raises InputError for anything else than False, True, "flips" and "d4", and for all
+    but False where members, named `upright`, know no mirror images."""
+    if tta is True:
+        tta = "flips"
+    if tta is not False and tta not in ("flips", "d4"):
+        raise InputError(f"tta must be False, True, 'flips' or 'd4', not {tta!r:.80}.")
+    if tta and upright:
+        raise InputError(f"{', '.join(upright)} learnt from images that all lie one way: leave flips (tta) out.")
+    return tta

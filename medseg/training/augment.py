@@ -22,7 +22,9 @@ def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform
     sequences: for channels that are sequences of MRI: moved as in medium, bent, and each channel brighter or darker,
     harder or softer for itself; now and then one channel stands in for another, as where a sequence was not taken;
     centres: for photographs of other clinics: any rotation, made smaller down to 0.35 or larger up to 1.5, strong
-    colour and another white balance, blur, noise, compression as JPEG.
+    colour and another white balance, blur, noise, compression as JPEG;
+    upright: for films, which all lie one way: rotation to 12°, scale 0.8 to 1.25, brightness and contrast, sometimes
+    blur. All others flip to both sides, too.
 
     Colour is varied where an image can have it, with 1 or 3 channels; other channels are measurements, which keep
     their values but for blur and noise, and for what sequences does to all of them. None for the strength `none`.
@@ -36,8 +38,10 @@ def make_augmentation(strength: Augmentation, channels: int = 3) -> v2.Transform
         "heavy": lambda: _heavy(coloured),
         "sequences": _sequences,
         "centres": lambda: _centres(coloured),
+        "upright": lambda: _upright(coloured),
     }
-    return v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), *parts[strength]()])
+    flips = [] if strength == "upright" else [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
+    return v2.Compose([*flips, *parts[strength]()])
 
 
 def _light() -> list[v2.Transform]:
@@ -71,6 +75,12 @@ def _centres(coloured: bool) -> list[v2.Transform]:
     blur, noise = v2.GaussianBlur(9, sigma=(0.3, 3.5)), v2.GaussianNoise(sigma=0.04)
     spoiled = [(Compress(), 0.4)] if coloured else []
     return _sometimes((moved, 0.6), (MakeSmaller(), 0.5), *colour, (blur, 0.25), (noise, 0.2), *spoiled)
+
+
+def _upright(coloured: bool) -> list[v2.Transform]:
+    moved = v2.RandomAffine(12, translate=(0.08, 0.08), scale=(0.8, 1.25), shear=4, interpolation=_BILINEAR)
+    colour = [(v2.ColorJitter(brightness=0.3, contrast=0.3), 0.8)] if coloured else []
+    return _sometimes((moved, 0.9), *colour, (_soft_blur(), 0.15))
 
 
 def _moved() -> v2.Transform:

@@ -122,7 +122,7 @@ def _settings(member: str, donor: MemberConfig, corrections: int, epochs: int) -
         "batch_size": BATCH,
         "epochs": epochs,
         "learning_rate": 1e-4,
-        "augmentation": "medium",
+        "augmentation": "upright" if donor.upright else "medium",
         "ema_decay": 0.98,
         "batch_statistics": "kept",  # ten images are not typical: learnt from them, a member marks next to nothing
         "weights_licence": donor.weights_licence,

@@ -113,17 +113,17 @@ def choose(chosen: dict[str, Any], more: int = 0) -> list[Choice]:
     )
     samples = select(data.samples, "train")
     images = _read(samples[:: math.ceil(len(samples) / LOOKED_AT)])
-    name = Path(chosen["data"]).resolve().stem
+    name, network = Path(chosen["data"]).resolve().stem, _network(images, chosen)
     choices = [
         *_labels(data, chosen),
         Choice("name", f"{name}-member", "the data's name"),
         Choice("output", f"runs/{name}", "the data's name"),
         _provenance(data),
-        *_network(images, chosen),
+        *network,
         _channels(images),
         _size(images),
         *_course(len(samples) + more, chosen),
-        _augmentation(images),
+        _augmentation(images, {**{choice.name: choice.value for choice in network}, **chosen}.get("init")),
         Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
         if chosen.get("task") != "multiclass"
         else Choice("loss", "bce + dice", "the labels exclude each other"),
@@ -228,7 +228,9 @@ def _course(count: int, chosen: dict[str, Any]) -> list[Choice]:
     ]
 
 
-def _augmentation(images: Sequence[Image]) -> Choice:
+def _augmentation(images: Sequence[Image], init: str | None) -> Choice:
+    if init and read_donor(find_member(init)).upright:
+        return Choice("augmentation", "upright", f"{init} learnt from images that all lie one way")
     coloured = sum(image.pixels.shape[2] == 3 and not _is_grey(image) for image in images)
     if 2 * coloured > len(images):  # a tinted film or two are no photographs
         return Choice("augmentation", "centres", "colour images differ from clinic to clinic")

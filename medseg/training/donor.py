@@ -58,6 +58,8 @@ def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
         "resize": preprocess.resize,
         "intensity": preprocess.intensity,
     }
+    if member.upright:
+        settings["augmentation"] = "upright"
     if not any(name in chosen for name in _NETWORK):
         decoder = {key: value for key, value in network.items() if key not in _NOT_THE_DECODER and value is not None}
         encoder = network.get("encoder_name", "none")  # medseg's own U-Net has none

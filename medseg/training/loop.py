@@ -377,7 +377,8 @@ def _describe(recipe: Recipe, preprocess: Preprocess) -> MemberConfig:
             "Nobody said what this member is trained on, or under which licence, so it could not be pushed. Name both: "
             """--training-data '{"name": "NAME", "licence": "LICENCE"}', or leave out --push-to-hub."""
         )
-    return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={})
+    upright = recipe.augmentation == "upright"
+    return MemberConfig(recipe.name, recipe.task, recipe.labels, preprocess, data, licence, files={}, upright=upright)
 
 
 def _with_records(member: MemberConfig, appearance: Appearance, split_sha256: str, baseline: Score) -> MemberConfig:

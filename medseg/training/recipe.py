@@ -16,7 +16,7 @@ from medseg.errors import ConfigError
 from medseg.schema import from_json, require
 from medseg.training.donor import donor_settings, find_member
 
-Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences", "centres"]
+Augmentation: TypeAlias = Literal["none", "light", "medium", "heavy", "sequences", "centres", "upright"]
 """The strengths of `medseg.training.augment`."""
 _LIKE_UNET = ("unet", "unetplusplus", "manet")
 """The architectures to which the default decoder belongs."""
@@ -76,7 +76,7 @@ class Recipe:
     init: str = _setting(
         "",
         "member to start from: an embedded member's name, a folder or a Hub repository; what is not named of "
-        "architecture, encoder, decoder, size, channels, resize and intensity is the member's",
+        "architecture, encoder, decoder, size, channels, resize and intensity is the member's, as is upright",
     )
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
         {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]},
@@ -90,7 +90,8 @@ class Recipe:
     )
     augmentation: Augmentation = _setting(  # noqa: RUF009
         "light",
-        "strength of the augmentation; sequences: for channels that are sequences of MRI; centres: for photographs",
+        "strength of the augmentation; sequences: for channels that are sequences of MRI; centres: for photographs; "
+        "upright: for films",
     )
     loss: str = _setting(
         "bce + dice",

@@ -154,7 +154,11 @@ def test_an_image_unlike_the_training_images_is_to_be_looked_at(page: Page) -> N
     before = shown_image(page)
     page.locator("#examples button", has_text="Synthetic chest").click()  # for which the page takes another ensemble
     wait_for_another_image(page, before)
+    open_more(page)
+    choose_ensemble(page, "chest", POLYP_MEMBERS)  # which are of the same architectures
+    page.wait_for_selector("#flips:disabled")  # films lie one way
     choose_ensemble(page, "polyp", POLYP_MEMBERS)
+    page.wait_for_selector("#flips:enabled")
     says(page, "#trust", "Look at this yourself")
     assert "unlike what the ensemble was trained on" in page.inner_text("#trust")
     assert "Predicted Dice" not in page.inner_text("#trust")

@@ -37,6 +37,14 @@ def test_the_cards_begin_with_the_hubs_front_matter() -> None:
         assert re.search(r"\n---\n# ", card)
 
 
+def test_a_card_says_that_a_member_knows_no_mirror_images() -> None:
+    says = [
+        "do not flip them" in member_card(dataclasses.replace(MEMBER, upright=each), "Unet", "resnet18")
+        for each in (True, False)
+    ]
+    assert says == [True, False]
+
+
 def test_a_licence_cannot_smuggle_other_keys_into_the_front_matter() -> None:
     sly = dataclasses.replace(MEMBER, weights_licence="MIT\nbase_model: other/repo")
     front = ModelCard(member_card(sly, "Unet", "resnet18")).data

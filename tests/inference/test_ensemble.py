@@ -16,9 +16,11 @@ from medseg.config import Cleanup, EnsembleConfig
 from medseg.errors import ConfigError, DamagedError, InputError, MedsegWarning
 from medseg.image import Image
 from medseg.inference import ensemble, runtime
+from medseg.inference.batch import Settings, check
 from medseg.inference.blend import blend
 from medseg.inference.ensemble import CACHE_BYTES, Ensemble
 from medseg.inference.member import file_sha256
+from medseg.places import shipped
 from medseg.postprocess import to_masks
 from medseg.preprocess import to_image_grid
 from tests.conftest import make_ensemble, make_member, with_stacker
@@ -250,6 +252,15 @@ def test_a_quarter_turn_of_the_image_turns_the_answer_of_d4(tiny: Ensemble) -> N
     turned = Image(np.rot90(square.pixels).copy())
     answers = [tiny.predict(image, tta="d4").probabilities for image in (square, turned)]
     np.testing.assert_allclose(np.rot90(answers[0], axes=(1, 2)), answers[1], atol=2e-3)
+
+
+def test_networks_that_know_no_mirror_images_see_none() -> None:
+    chest = Ensemble.from_pretrained(shipped("assets/ensembles") / "chest")
+    assert chest.upright == chest.names
+    with pytest.raises(InputError, match=r"chest-unet-lite0, .* learnt from images that all lie one way"):
+        chest.predict(IMAGE, tta=True)
+    with pytest.raises(InputError, match="lie one way"):
+        check(chest, Settings(tta="flips"))
 
 
 def test_an_augmentation_of_another_name_is_refused(tiny: Ensemble, runs: list) -> None:

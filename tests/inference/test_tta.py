@@ -52,6 +52,13 @@ def test_true_means_flips() -> None:
     assert [checked_tta(tta) for tta in (True, "flips", "d4", False)] == ["flips", "flips", "d4", False]
 
 
+@pytest.mark.parametrize("tta", [True, "flips", "d4"])
+def test_members_that_know_no_mirror_images_are_averaged_over_none(tta: object) -> None:
+    assert checked_tta(False, ["a", "b"]) is False
+    with pytest.raises(InputError, match=r"^a, b learnt from images that all lie one way"):
+        checked_tta(tta, ["a", "b"])
+
+
 @pytest.mark.parametrize("tta", ["D4", "", 1, 0, None, 8])
 def test_any_other_augmentation_is_refused(tta: object) -> None:
     with pytest.raises(InputError, match="tta must be False, True, 'flips' or 'd4', not"):

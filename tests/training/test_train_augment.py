@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from medseg.training.augment import VarySequences, augment, make_augmentation
 from tests.conftest import disc
 
-STRENGTHS = ("light", "medium", "heavy", "sequences", "centres")
+STRENGTHS = ("light", "medium", "heavy", "sequences", "centres", "upright")
 KEYS = [(0, epoch, sample) for epoch in range(4) for sample in range(10)]
 
 
@@ -52,6 +52,19 @@ def test_ranges_shapes_and_types_stay_and_the_input_is_not_touched(strength: str
         assert varied.max() <= 1
     assert torch.equal(image, before[0])
     assert torch.equal(masks, before[1])
+
+
+def test_upright_images_are_turned_to_neither_side() -> None:
+    """Another strength flips: a disc right of the middle and above it is then met in all quarters."""
+    mask = torch.from_numpy(disc((64, 64), (18, 46), 8))
+    image, masks = mask.float().expand(3, 64, 64).clone(), mask[None]
+    quarters = {}
+    for strength in ("upright", "light"):
+        transform = make_augmentation(strength)
+        assert transform is not None
+        found = [augment(image, masks, transform, key)[1][0].nonzero().float().mean(dim=0) > 32 for key in KEYS]
+        quarters[strength] = {tuple(each.tolist()) for each in found}
+    assert quarters == {"upright": {(False, True)}, "light": {(a, b) for a in (False, True) for b in (False, True)}}
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)

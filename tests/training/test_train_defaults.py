@@ -49,7 +49,7 @@ def test_a_suiting_embedded_member_is_the_start_and_colour_is_varied(tmp_path: P
 
 def test_grey_films_start_from_the_chest_member_and_keep_their_size_where_it_is_small(tmp_path: Path) -> None:
     settings = values({"data": str(folder(tmp_path / "films", (0.5, 0.5, 0.5), (170, 100))), "labels": ["lung"]})
-    assert (settings["init"], settings["augmentation"], settings["size"]) == ("chest-unet-lite0", "medium", 160)
+    assert (settings["init"], settings["augmentation"], settings["size"]) == ("chest-unet-lite0", "upright", 160)
 
 
 @pytest.mark.parametrize(("installed", "name"), [(True, "encoder_weights"), (False, "init")])
@@ -81,9 +81,10 @@ def test_several_processes_share_the_steps(tmp_path: Path, monkeypatch: pytest.M
 
 def test_one_tinted_film_among_grey_ones_makes_no_photographs(tmp_path: Path) -> None:
     data = folder(tmp_path / "films", (0.5, 0.5, 0.5))
+    named = {"data": str(data), "labels": ["lung"], "init": "brain-unet-lite0"}
     for path in sorted((data / "images").iterdir())[::4]:
         PIL.Image.fromarray(np.full((200, 300, 3), (140, 120, 100), np.uint8)).save(path)
-    assert values({"data": str(data), "labels": ["lung"]})["augmentation"] == "medium"
+    assert values(named)["augmentation"] == "medium"
 
 
 def test_what_the_user_names_is_not_chosen(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from medseg import schema
 from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import file_sha256, load_network, save_member
+from medseg.training import loop
 from medseg.training.donor import EMBEDDED, donor_settings, find_member
 from medseg.training.loop import train
 from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
@@ -122,8 +123,16 @@ def test_a_recipe_takes_from_the_member_what_it_leaves_out() -> None:
     assert recipe.decoder["decoder_segmentation_channels"] == 64
     assert (recipe.size, recipe.intensity) == (128, "evened")
     own = recipe_from_settings({"init": "brain-fpn-lite1", "architecture": "linknet", "intensity": "kept"})
-    assert (own.architecture, own.encoder, own.decoder) == ("linknet", Recipe().encoder, Recipe().decoder)
+    assert (own.architecture, own.encoder, own.decoder) == ("linknet", Recipe().encoder, {})
     assert (own.size, own.intensity) == (256, "kept")
+
+
+def test_what_starts_from_a_member_of_upright_images_is_trained_on_such_and_says_so() -> None:
+    recipe = recipe_from_settings({"init": "chest-unet-lite0"})
+    assert recipe.augmentation == "upright"
+    assert loop._describe(recipe, loop._preprocess(recipe)).upright
+    other = recipe_from_settings({"init": "chest-unet-lite0", "augmentation": "medium"})
+    assert not loop._describe(other, loop._preprocess(other)).upright
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from medseg.report.html import data_uri
 
 FOLDER = shipped("assets/examples")
 REAL_FILM = "RG1_J2KR.dcm"
-NOT_OFFERED = ("chest-2",)  # a self-test's image, in which nothing is found
 SIDE = 160
 
 MOST_KEPT, MOST_BYTES = 8, 2**24
@@ -49,7 +48,7 @@ def examples() -> tuple[Example, ...]:
     real film."""
     if stands_alone() and (own := _own()):
         return own
-    images = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask") and p.stem not in NOT_OFFERED)
+    images = sorted(p for p in FOLDER.glob("*.png") if not p.stem.endswith("_mask"))
     images.sort(key=lambda path: not path.stem.startswith("endoscopy"))  # stable: the rest stays in order
     return tuple(_synthetic(path) for path in images) + _real()
 

@@ -19,6 +19,7 @@ def offer(view_state: ViewState) -> dict[str, Any]:
         "members": [{"name": name, "title": title} for name, title in zip(names, titles(names), strict=True)],
         "labels": list(now.labels),
         "apart": ensemble.config.task == "multilabel",
+        "upright": bool(ensemble.upright),
         "blends": [{"name": name, "title": TITLES[name], "about": BLENDS[name]} for name in ensemble.blends],
         "settings": {
             "weights": view_state.weights,

@@ -66,7 +66,7 @@ function fromFragment() {
   set.weights = rows.map((row) => (row.length === 1 ? each(row[0]) : row));
   if (cuts.every((cut) => cut >= 0.01 && cut <= 0.99) && [1, offer.labels.length].includes(cuts.length)) set.threshold = cuts.length === 1 ? cuts[0] : cuts;
   if (offer.blends.some(({ name }) => name === vote)) set.blend = vote;
-  set.flips = words.has("flips");
+  set.flips = words.has("flips") && !offer.upright;
   set.least = Math.max(0, Math.round(Number(words.get("least"))) || 0);
   own();
   return true;
@@ -160,6 +160,8 @@ function refresh() {
   $(".about-blend").textContent = offer.blends.find(({ name }) => name === set.blend)?.about ?? "";
   $("#opacity").value = set.opacity;
   $("#flips").checked = set.flips;
+  $("#flips").disabled = offer.upright;
+  $(".about-flips").textContent = offer.upright ? "These models learnt from images that all lie one way and know no mirror images." : "Each model runs on the image and its three mirror images.";
   $("#least").value = set.least;
   $("#rate").value = set.rate;
   element.querySelectorAll("[data-mode]").forEach((button) => button.setAttribute("aria-pressed", button.dataset.mode === mode));
