@@ -154,10 +154,11 @@ def overlaps(counts: Confusion) -> dict[str, float]:
 
 
 def pooled_interval(confusions: Sequence[Confusion], cases: Sequence[str], metric: Overlap) -> Estimate:
-    """`metric` over the pixels of all pairs together: large findings weigh more than small ones."""
+    """`metric` over the pixels of all pairs together: large findings weigh more than small ones. Where there is nothing
+    to divide by it is that of one pair: 1 without an error, else 0."""
     terms = np.array([counts.terms(metric) for counts in confusions], dtype=np.float64).reshape(-1, 1, 2)
     if not terms[..., 1].any():
-        terms = np.array([[(counts.ratio(metric), 1)] for counts in confusions]).reshape(-1, 1, 2)
+        terms[:] = (not any(counts.fp or counts.fn for counts in confusions)), 1
     return ratio_interval(terms, cases)
 
 

@@ -264,6 +264,8 @@ def test_pooled_ratios_follow_the_rule_for_empty_masks() -> None:
     missed = confusion(EMPTY, TRUTH)
     found = pooled_interval([missed, missed], ["a", "b"], "precision")
     assert found.mean == 0
+    silent = pooled_interval([missed, nothing, nothing], ["a", "b", "c"], "precision")
+    assert (silent.mean, silent.n) == (0.0, 3)  # that two images have nothing to find makes no mask of nothing precise
 
 
 def test_summary_names_its_averages_and_tells_positives_apart() -> None:
