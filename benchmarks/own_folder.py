@@ -5,8 +5,9 @@
 Three small tasks whose test images no embedded member saw: polyps of another clinic (CVC-ClinicDB, divided in the
 order of its frames, so that neighbours stay together), lungs (covid-cxr, both halves of the films in turn tested by a
 member of the other) and one finding of ChestX-Det (tested on the films that the chest members did not train on). Both
-trainings have the same images, size, batch, augmentation, running mean and steps; one starts and learns as
-`medseg.training.defaults` chooses, the other from random weights at 2e-3.
+trainings have the same images, size, batch, running mean and steps, and the augmentation that
+`medseg.training.defaults` chooses for their start; one starts and learns as it chooses, the other from random weights
+at 2e-3.
 
 Per-image mean Dice on the test images and its 95 % interval by case are printed, with the difference, paired by image.
 What is finished stays in --state, and a stopped training goes on from its checkpoint: give the same command again.
