@@ -50,8 +50,7 @@ def evaluate(
     equal weights and to the member that is best here; `contributions` of each of several members with their protocol;
     `selective`, what is left when the least trusted masks are looked at.
     Raises InputError without samples, for members whose names do not tell the rows apart, or for `tta` with networks
-    that are `upright`; ReadError for a sample
-    that cannot be read.
+    that are `upright`; ReadError for a sample that cannot be read.
     """
     _check(ensemble, samples)
     checked_tta(tta, ensemble.upright)
