@@ -16,7 +16,9 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 exec 9<"$out"
 flock --nonblock 9 || { echo "error: another run works in $out: wait for it, or name another folder." >&2; exit 1; }
+[[ $seconds =~ ^[0-9]+([.][0-9]+)?$ ]] || { echo "error: SECONDS must be a number, not $seconds." >&2; exit 2; }
 run=$out/.run
+rm -rf "$run" # of a call that was killed: only parts go on
 mkdir -p "$run"
 
 if compgen -G "$pack/wheels/*.whl" >/dev/null; then
@@ -35,13 +37,12 @@ timeout --signal=TERM "$seconds" "$python" "$here/train/train.py" --recipe "$rec
   --output "$run" --checkpoint-steps 25 --workers "${WORKERS:-0}" "$@" || status=$?
 [ "$status" -eq 124 ] && echo "Stopped after $seconds s; copy $out/part-* into $pack and give the same command again."
 
-rm -f "$out"/part-*
 cd "$run"
 kept=()
 for place in member log.jsonl "$(find . -name 'epoch-*.pt' | sort | tail -n 1)"; do
   if [ -e "$place" ]; then kept+=("$place"); fi
 done
-if [ ${#kept[@]} -gt 0 ]; then tar -c "${kept[@]}" | split -b 15M -d - "$out/part-"; fi
+if [ ${#kept[@]} -gt 0 ]; then rm -f "$out"/part-*; tar -c "${kept[@]}" | split -b 15M -d - "$out/part-"; fi
 cd "$here"
 rm -rf "$run"
 ls -l "$out"

@@ -164,7 +164,8 @@ def _provenance(data: DataSet) -> Choice:
 def _network(images: Sequence[Image], chosen: dict[str, Any]) -> list[Choice]:
     """A suiting embedded member to start from, else an encoder with ImageNet weights, else any embedded member."""
     if named := _NETWORK & chosen.keys():
-        free = named == {"architecture"} and str(chosen["architecture"]).lower() != "plainunet"  # which has no encoder
+        free = "architecture" in named <= {"architecture", "decoder"}
+        free = free and str(chosen["architecture"]).lower() != "plainunet"  # which has no encoder
         return _encoder("ImageNet weights that are installed") if free and importlib.util.find_spec(_PACKAGE) else []
     doubts = {name: _doubt(images, name) for name in _families()}
     nearest = min(doubts, key=lambda name: doubts[name], default=None)

@@ -246,6 +246,8 @@ def recipe_from_settings(settings: dict[str, Any], kind: type[Any] = Recipe) -> 
         settings = {**donor_settings(find_member(init), settings), **settings}
     if str(settings.get("architecture", "unet")).lower() not in _LIKE_UNET:
         settings = {"decoder": {}, **settings}
+    if str(settings.get("architecture")).lower() == "plainunet":
+        settings = {"encoder": "none", **settings}
     if kind is Recipe and settings.get("data", "phantoms") != "phantoms" and "labels" not in settings:
         raise ConfigError("recipe: name what the masks of your data mark, as in --labels polyp.")
     try:

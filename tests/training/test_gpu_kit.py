@@ -105,3 +105,14 @@ def test_a_folder_in_which_another_run_works_is_left_as_it_is(tmp_path: Path) ->
         f"error: another run works in {out}: wait for it, or name another folder.\n",
     )
     assert not list(out.iterdir())
+
+
+def test_a_call_that_never_trains_leaves_the_parts_that_are_there(tmp_path: Path) -> None:
+    out, wrong = tmp_path / "out", tmp_path / "wrong.toml"
+    (out / ".run").mkdir(parents=True)
+    (out / ".run" / "log.jsonl").touch()  # of a call that was killed
+    (out / "part-00").write_text("the run before")
+    wrong.write_text("nothing = 1", encoding="utf-8")
+    for seconds, status in (("20", 1), ("soon", 2)):
+        assert gpu(tmp_path, out, wrong, seconds).returncode == status
+        assert (out / "part-00").read_text() == "the run before"

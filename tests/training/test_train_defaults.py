@@ -105,10 +105,12 @@ def test_an_architecture_alone_gets_an_encoder_with_weights_where_they_are_insta
         {"architecture": "fpn"},
         {"architecture": "plainunet"},
         {"architecture": "fpn", "encoder": "tu-resnet18"},
+        {"architecture": "fpn", "decoder": {"decoder_pyramid_channels": 64}},
         {"encoder": "tu-resnet18"},
     ]
     chosen = [{"encoder", "encoder_weights", "init"} & values({**named, **more}).keys() for more in of_ones_own]
-    assert chosen == [{"encoder", "encoder_weights"} if installed else set(), set(), set(), set()]
+    weights = {"encoder", "encoder_weights"} if installed else set()
+    assert chosen == [weights, set(), set(), weights, set()]
 
 
 def test_labels_are_asked_for_where_the_files_do_not_name_them(tmp_path: Path) -> None:

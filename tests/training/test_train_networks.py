@@ -64,8 +64,7 @@ def test_every_architecture_of_the_seeds_makes_a_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_can_be_named_alone(name: str) -> None:
-    settings = {"architecture": name.lower(), **({"encoder": "none"} if name == "PlainUNet" else {})}
-    recipe = recipe_from_settings(settings)
+    recipe = recipe_from_settings({"architecture": name.lower()})
     assert isinstance(make_network(recipe, described(recipe)), ARCHITECTURES[name])
 
 
