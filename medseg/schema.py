@@ -55,7 +55,7 @@ def load(cls: type[Config], path: Path) -> Config:
     except (ValueError, RecursionError):  # ValueError: also bytes that are no UTF-8, or a number of 5,000 digits
         raise ConfigError(f"{path.name} is not valid JSON.") from None
     except ConfigError as error:
-        raise ConfigError(f"{path.name}: {error}") from None
+        raise ConfigError(f"{path.name}: {str(error).rstrip('.')}.") from None
 
 
 def dump(config: Any, path: Path) -> None:

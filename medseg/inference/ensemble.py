@@ -116,8 +116,9 @@ class Ensemble:
             except MedsegError as error:
                 if cancelled is not None and cancelled():
                     raise
-                quarantined.append(str(error))
-                warnings.warn(f"{error} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
+                named = str(error) if reference.source in str(error) else f"The member {reference.source}: {error}"
+                quarantined.append(named)
+                warnings.warn(f"{named} The ensemble goes on without it.", MedsegWarning, stacklevel=2)
         for label, name in enumerate(settings.labels):
             if not any(reference.counts_for(label) for reference, _ in loaded):
                 raise DamagedError(

@@ -14,7 +14,6 @@ from medseg.hub.folders import read_settings
 from medseg.places import shipped
 
 EMBEDDED = shipped("assets/ensembles")
-_NETWORK = ("architecture", "encoder", "decoder")
 _NOT_THE_DECODER = ("_model_class", "encoder_name", "encoder_weights", "in_channels", "classes", "activation")
 
 
@@ -47,8 +46,9 @@ def read_donor(folder: Path) -> MemberConfig:
 def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
     """The recipe's settings that make a network like the member in `folder`, but for those that are `chosen` already.
 
-    Architecture, encoder and decoder go together: where one of them is chosen, none is taken from the member. Raises
-    ConfigError for a member that does not say what it is.
+    Another architecture gets the member's encoder, another decoder its architecture and encoder; where another encoder
+    is chosen, nothing of the network is taken from the member. Raises ConfigError for a member that does not say what
+    it is.
     """
     member, network = read_donor(folder), read_settings(folder / "config.json")
     preprocess = member.preprocess
@@ -60,10 +60,25 @@ def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
     }
     if member.upright:
         settings["augmentation"] = "upright"
-    if not any(name in chosen for name in _NETWORK):
-        decoder = {key: value for key, value in network.items() if key not in _NOT_THE_DECODER and value is not None}
-        encoder = network.get("encoder_name", "none")  # medseg's own U-Net has none
-        if "_model_class" not in network:
-            raise ConfigError(f"init: the config.json of {member.name} names no network (_model_class).")
-        settings |= {"architecture": str(network["_model_class"]).lower(), "encoder": encoder, "decoder": decoder}
+    if "_model_class" not in network:
+        raise ConfigError(f"init: the config.json of {member.name} names no network (_model_class).")
+    settings |= _network_settings(network, chosen)
     return {key: value for key, value in settings.items() if key not in chosen}
+
+
+def _network_settings(network: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """What a network shares with the one of the config.json `network`, where it is to be as `chosen` says."""
+    own: dict[str, Any] = {
+        "architecture": str(network["_model_class"]).lower(),
+        "encoder": network.get("encoder_name", "none"),  # medseg's own U-Net has none
+        "decoder": {key: value for key, value in network.items() if key not in _NOT_THE_DECODER and value is not None},
+    }
+    wanted = {**own, **chosen}
+    architecture = str(wanted["architecture"]).lower()
+    other = {name for name, value in own.items() if (architecture if name == "architecture" else wanted[name]) != value}
+    if other <= {"decoder"}:
+        return own
+    if other == {"architecture"} and "plainunet" not in (own["architecture"], architecture):
+        names = {key: value for key, value in own["decoder"].items() if key == "feature_cls"}  # its tensors' names
+        return {"encoder": own["encoder"], "decoder": names}
+    return {}

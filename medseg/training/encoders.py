@@ -17,6 +17,7 @@ from medseg.config import MemberConfig
 from medseg.errors import ConfigError
 from medseg.inference.networks import ARCHITECTURES, build_network
 from medseg.inference.unet import PlainUNet
+from medseg.schema import cut
 from medseg.training.recipe import Recipe
 
 _TIMM_NAMES = {"inceptionv4": "inception_v4", "inceptionresnetv2": "inception_resnet_v2", "xception": "legacy_xception"}
@@ -34,8 +35,9 @@ def make_network(recipe: Recipe, member: MemberConfig) -> torch.nn.Module:
     try:
         network = build_network(settings, member)
     except ConfigError as error:
-        sentence = f"recipe: no network is {recipe.architecture} on {recipe.encoder} with this decoder ({error})"
-        raise ConfigError(sentence) from None
+        kind = f"{recipe.architecture} on {recipe.encoder} with this decoder, at {recipe.size} pixels"
+        reason = str(error).removeprefix("config.json").removeprefix(" does not describe a network that can be built")
+        raise ConfigError(f"recipe: no network is {kind}{reason.rstrip('.')}.") from None
     encoder: Any = getattr(network, "encoder", None)
     if recipe.encoder_weights == "imagenet":
         encoder.load_state_dict(_hub_weights(recipe, settings))
@@ -71,7 +73,9 @@ def _freeze_unused(network: torch.nn.Module, member: MemberConfig) -> None:
 def _settings(recipe: Recipe, member: MemberConfig) -> dict[str, Any]:
     """The config.json of the recipe's network."""
     classes = {name.lower(): name for name in ARCHITECTURES}
-    name = classes.get(recipe.architecture.lower(), recipe.architecture)
+    name = classes.get(recipe.architecture.lower())
+    if name is None:
+        raise ConfigError(f"recipe: architecture must be one of {', '.join(classes)}, not {cut(recipe.architecture)}.")
     settings = {"_model_class": name, "in_channels": recipe.channels, "classes": member.channels_out, **recipe.decoder}
     if name != PlainUNet.__name__:
         return {**settings, "encoder_name": recipe.encoder}

@@ -84,13 +84,13 @@ def _train(
 ) -> Path:
     stages = recipe.filled_stages()
     losses = [make_loss(stage.loss, recipe.task, recipe.label_weights) for stage in stages]
-    with accelerator.main_process_first():
+    preprocess = _preprocess(recipe)
+    set_seed(recipe.seed)
+    network, member = _begin(recipe, _describe(recipe, preprocess))  # first: the data may take long
+    with accelerator.main_process_first(), torch.random.fork_rng(devices=[]):  # whatever is drawn meanwhile
         samples = read(recipe)
         training = select(samples, "train")
         training = teach(training) if teach else training
-    set_seed(recipe.seed)  # here, so that weights do not depend on what `read` draws
-    preprocess = _preprocess(recipe)
-    network, member = _begin(recipe, _describe(recipe, preprocess))
     pairs = cache(lambda side: Pairs(training, recipe.labels, replace(preprocess, height=side, width=side)))
     val = Pairs(select(samples, "val"), recipe.labels, preprocess)
     first = pairs(stages[0].size)

@@ -28,17 +28,17 @@ def take_over(network: torch.nn.Module, member: MemberConfig, folder: Path) -> S
     A tensor is taken where its name and shape match. A first layer for three channels is adapted to others
     (`timm.models.adapt_input_conv`). Of the last layer, the rows of labels of the same name are taken; a binary
     network's one row is taken whatever its label is called, since it parts something from everything else.
-    Raises DamagedError for files that are not what member.json promises, ConfigError where nothing but the last layer
-    could be taken.
+    Raises DamagedError for files that are not what member.json promises, ConfigError where less than half of the
+    tensors could be taken: the rest would begin anew in a training that is set up for trained weights.
     """
     donor, target = read_donor(folder), network.state_dict()
     source = _read(folder, donor)
     taken = {key: value for key, value in source.items() if key in target and value.shape == target[key].shape}
     taken = {key: value for key, value in taken.items() if not key.startswith(_HEADS)} | _first(source, target)
-    if not taken:
+    if 2 * len(taken) < len(target):
         raise ConfigError(
-            f"init: no weights of {donor.name} fit this network: leave out architecture, encoder and decoder, "
-            "which then are the member's."
+            f"init: {donor.name} has {len(taken)} of this network's {len(target)} tensors, too few to start from: "
+            "leave out architecture, encoder and decoder, which then are the member's."
         )
     rows = _matching_rows(donor, member)
     taken |= _head(source, target, rows)

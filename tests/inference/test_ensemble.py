@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -383,6 +384,16 @@ def test_a_damaged_member_is_set_aside_and_the_rest_goes_on(copied: Path, name: 
     found = rest.predict(IMAGE)
     assert np.array_equal(found.probabilities, found.members[0].astype(np.float32))
     assert found.report()["left_out"] == list(rest.quarantined)
+
+
+def test_a_member_whose_description_breaks_the_schema_is_set_aside_by_name(copied: Path) -> None:
+    member, ensemble = copied / "m0" / "member.json", copied / "ensemble.json"
+    before = file_sha256(member)
+    member.write_text(json.dumps({**json.loads(member.read_text()), "upright": "yes"}))
+    ensemble.write_text(ensemble.read_text().replace(before, file_sha256(member)))
+    sentence = "The member m0: member.json: upright must be bool, not str. The ensemble goes on without it."
+    with pytest.warns(MedsegWarning, match=f"^{re.escape(sentence)}$"):
+        assert Ensemble.from_pretrained(copied).names == ("random-1",)
 
 
 def test_the_weights_of_those_left_keep_their_ratio(tmp_path: Path) -> None:

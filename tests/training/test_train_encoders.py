@@ -213,7 +213,7 @@ def test_a_file_of_weights_fills_the_encoder_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"architecture": "pyramid"}, "no network is pyramid on tu-test_efficientnet"),
+        ({"architecture": "pyramid"}, "architecture must be one of unet, unetplusplus"),
         ({"encoder": "resnet17"}, "resnet17"),
         ({"encoder": "tu-nothing"}, "nothing"),
         ({"encoder": "tu-hf_hub:other/repository"}, "is not one that smp or timm builds by name"),

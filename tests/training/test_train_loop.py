@@ -589,22 +589,18 @@ def test_a_training_split_of_one_image_is_refused(tiny: Recipe, tmp_path: Path) 
         train(replace(tiny, data=str(data)))
 
 
-def test_unsound_data_are_refused_with_file_names_before_a_network_is_built(
-    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsound_data_are_refused_with_file_names(tiny: Recipe, tmp_path: Path) -> None:
     data = write_label_maps(tmp_path / "maps", (0, 1))
     (data / "masks" / "3.png").write_bytes(b"no image")
-    monkeypatch.setattr(loop, "make_network", stop)
     with pytest.raises(InputError, match=r"3\.png"):
         train(replace(tiny, data=str(data), labels=("a",)))
 
 
 def test_a_network_that_cannot_be_built_is_refused_before_an_image_is_read(
-    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+    tiny: Recipe,
 ) -> None:
-    monkeypatch.setattr(loop, "Pairs", stop)
     with pytest.raises(ConfigError, match="resnet17"):
-        train(replace(tiny, architecture="unet", encoder="resnet17", decoder={}))
+        train(replace(tiny, architecture="unet", encoder="resnet17", decoder={}), read=stop)
 
 
 def test_the_schedule_rises_and_then_falls_to_nothing() -> None:

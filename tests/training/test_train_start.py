@@ -17,7 +17,7 @@ from medseg.inference.member import file_sha256, load_network, save_member
 from medseg.training import loop
 from medseg.training.donor import EMBEDDED, donor_settings, find_member
 from medseg.training.loop import train
-from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
+from medseg.training.recipe import recipe_from_arguments, recipe_from_settings
 from medseg.training.start import describe, take_over
 
 pytestmark = [
@@ -87,7 +87,7 @@ def test_a_network_that_nothing_fits_is_refused(tmp_path: Path) -> None:
     folder, _ = save(tmp_path / "donor", describe_member("polyp"))
     other = smp.Unet("tu-resnet18", encoder_weights=None, encoder_depth=3, decoder_channels=[8, 8, 8])
     other.encoder, other.decoder = torch.nn.Conv2d(3, 5, 1), torch.nn.Identity()
-    with pytest.raises(ConfigError, match="no weights of donor fit this network: leave out architecture"):
+    with pytest.raises(ConfigError, match=r"donor has 0 of this network's \d+ tensors, too few to start"):
         take_over(other, describe_member("polyp"), folder)
 
 
@@ -123,7 +123,8 @@ def test_a_recipe_takes_from_the_member_what_it_leaves_out() -> None:
     assert recipe.decoder["decoder_segmentation_channels"] == 64
     assert (recipe.size, recipe.intensity) == (128, "evened")
     own = recipe_from_settings({"init": "brain-fpn-lite1", "architecture": "linknet", "intensity": "kept"})
-    assert (own.architecture, own.encoder, own.decoder) == ("linknet", Recipe().encoder, {})
+    assert (own.architecture, own.encoder) == ("linknet", recipe.encoder)
+    assert own.decoder == {"feature_cls": "getter"}  # without the stages that the member lacks
     assert (own.size, own.intensity) == (256, "kept")
 
 
@@ -177,3 +178,25 @@ def test_a_run_is_not_continued_from_another_member_of_the_same_name(discs: Path
     save(folder, describe_member("disc"))
     with pytest.raises(InputError, match="holds a run with another init: name"):
         train(recipe_from_settings(settings))
+
+
+@pytest.mark.parametrize("member", ["polyp-unet-lite0", "brain-unet-lite0"])  # the second on timm's getter
+def test_another_architecture_starts_from_the_members_encoder(member: str) -> None:
+    recipe = recipe_from_settings({"init": member, "architecture": "FPN", "size": 64})
+    started, described = loop._begin(recipe, loop._describe(recipe, loop._preprocess(recipe)))
+    encoder = {f"encoder.{key}" for key in started.encoder.state_dict()}  # type: ignore[union-attr, operator]
+    taken = load_network(find_member(member)).state_dict()
+    state = started.state_dict()
+    assert isinstance(started, smp.FPN)
+    assert described.started_from is not None
+    assert described.started_from.taken >= len(encoder & taken.keys()) > len(state) / 2
+    assert all(torch.equal(state[key], taken[key]) for key in encoder & taken.keys())
+
+
+def test_a_network_named_as_the_member_has_it_is_the_members() -> None:
+    plain = recipe_from_settings({"init": "brain-fpn-lite1"})
+    named = {"init": "brain-fpn-lite1", "architecture": "FPN", "encoder": "tu-tf_efficientnet_lite1"}
+    assert recipe_from_settings(named).decoder == plain.decoder
+    deeper = recipe_from_settings({"init": "brain-fpn-lite1", "decoder": {"encoder_depth": 5}})
+    assert (deeper.architecture, deeper.encoder) == ("fpn", plain.encoder)
+    assert recipe_from_settings({"init": "brain-fpn-lite1", "encoder": "resnet18"}).architecture == "unet"
