@@ -147,10 +147,7 @@ def _target(ensemble: Ensemble, sample: Sample, folder: Path, share: float) -> P
     path = folder / f"{hashlib.sha256(key).hexdigest()}.npy"
     if path.exists():
         return path
-    prediction = ensemble.predict(image)
-    mixed = share * prediction.probabilities + (1 - share) * truth
-    if ensemble.config.task == "multiclass":  # whose cross-entropy wants classes
-        mixed = (prediction.masks if share == 1 else truth).astype(np.float32)
+    mixed = share * ensemble.predict(image).probabilities + (1 - share) * truth
     with checkpoints.refusing_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         writing = folder / ".writing"

@@ -21,7 +21,8 @@ _TERM = re.compile(
 
 
 def make_loss(expression: str, task: Task, label_weights: Sequence[float] = ()) -> Loss:
-    """The loss of (logits (N, channels, H, W), masks (N, K, H, W)) that `expression` names.
+    """The loss of (logits (N, channels, H, W), masks (N, K, H, W)) that `expression` names; `masks` are bool, or
+    probabilities to learn from (of multiclass bce alone takes them as such, the other terms the most probable class).
 
     Terms are bce, dice, jaccard, focal, lovasz and tversky, each with an optional weight (1 without); soft_bce (labels
     smoothed by 0.1) and image_dice for binary and multilabel; mcc for binary. For multiclass, bce is the cross-entropy
@@ -51,14 +52,21 @@ def _parse_term(text: str, task: Task, label_weights: Sequence[float]) -> tuple[
     if not match or match["name"] not in losses:
         raise ConfigError(f"loss: {text!r} is not a term; wanted e.g. 0.7*bce, of {', '.join(losses)}.")
     name, numbers = match["name"], [float(number) for number in (match["numbers"] or "").split(",") if number]
-    if name == "bce" and label_weights and not numbers:
-        return float(match["weight"] or 1), _weighted_bce(task, label_weights)
+    weight = float(match["weight"] or 1)
+    if name == "bce" and not numbers:
+        return weight, _weighted_bce(task, label_weights) if label_weights else losses[name]
     wanted = {"focal": (0, 1), "tversky": (0, 2)}.get(name, (0,))
     if len(numbers) not in wanted:
         raise ConfigError(
             f"loss: {text!r} has {len(numbers)} numbers in brackets: wanted focal(2) or tversky(0.3, 0.7)."
         )
-    return float(match["weight"] or 1), _with_numbers(name, numbers, task) if numbers else losses[name]
+    term = _with_numbers(name, numbers, task) if numbers else losses[name]
+    return weight, _of_classes(term) if task == "multiclass" else term
+
+
+def _of_classes(term: Loss) -> Loss:
+    """The multiclass `term`, which wants class indices, of class probabilities too."""
+    return lambda logits, target: term(logits, target.argmax(dim=1) if target.is_floating_point() else target)
 
 
 def _with_numbers(name: str, numbers: list[float], task: Task) -> Loss:
@@ -109,8 +117,11 @@ def _image_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _target(masks: torch.Tensor, task: Task) -> torch.Tensor:
-    """Float masks for binary and multilabel; class indices (N, H, W), 0 the background, for multiclass."""
+    """Float masks for binary and multilabel; for multiclass class indices (N, H, W), 0 the background, or where masks
+    are probabilities those of the classes (N, 1 + K, H, W)."""
     if task != "multiclass":
         return masks.float()
+    if masks.is_floating_point():
+        return torch.cat([(1 - masks.sum(dim=1, keepdim=True)).clamp(min=0), masks], dim=1)
     background = ~masks.any(dim=1, keepdim=True)
     return torch.cat([background, masks], dim=1).to(torch.uint8).argmax(dim=1)

@@ -89,6 +89,17 @@ def test_targets_mix_truth_and_ensemble_and_are_the_ensembles_alone_without_a_ma
         assert np.abs(target - expected).max() <= 0.5 / 255 + 1e-6
 
 
+def test_targets_of_labels_that_exclude_each_other_are_mixed_alike(data: Path, tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "exclusive", (1, 1), task="multiclass", labels=("disc",), plain=True)
+    ensemble = Ensemble.from_pretrained(folder)
+    recipe = DistillRecipe(data=str(data), ensemble="exclusive", output=str(tmp_path / "run"))
+    sample = select(load_data(data).samples, "train")[0]
+    (image, truth), (_, target) = (
+        each.read(["disc"]) for each in (sample, taught_samples([sample], recipe, ensemble)[0])
+    )
+    assert np.abs(target - (ensemble.predict(image).probabilities + truth) / 2).max() <= 0.5 / 255 + 1e-6
+
+
 def test_soft_targets_reach_the_batches_and_hard_ones_stay_as_they_are(recipe: DistillRecipe) -> None:
     samples = select(load_data(recipe.data).samples, "train")
     taught = taught_samples(samples, recipe, Ensemble.from_pretrained(recipe.ensemble))

@@ -75,6 +75,20 @@ def test_the_image_dice_of_images_without_a_finding_is_nothing() -> None:
     assert not logits.grad.any()
 
 
+@pytest.mark.parametrize("weights", [[], [3.0, 5.0]])
+def test_multiclass_learns_from_probabilities_of_the_classes(weights: list[float]) -> None:
+    """On a smaller grid the pixels at the border of two labels are shares of both: no background."""
+    logits = torch.randn(1, 3, 1, 2, generator=torch.Generator().manual_seed(3))
+    masks = torch.tensor([[0.3, 0.2], [0.7, 0.1]])[None, :, None]  # and 0.7 of the second pixel is background
+    shares, factors = torch.tensor([[0.0, 0.7], [0.3, 0.2], [0.7, 0.1]]), torch.tensor([1.0, *(weights or [1, 1])])
+    by_hand = -(shares * factors[:, None] * logits[0, :, 0].log_softmax(dim=0)).sum(dim=0).mean()
+    assert make_loss("bce", "multiclass", weights)(logits, masks).item() == pytest.approx(by_hand.item(), abs=1e-6)
+    hard = torch.tensor([[False, False], [True, False]])[None, :, None]
+    for name in ("dice", "focal", "tversky(0.3, 0.7)"):
+        loss = make_loss(name, "multiclass")
+        assert loss(logits, masks).item() == loss(logits, hard).item()
+
+
 def test_multiclass_is_the_cross_entropy_over_background_and_labels() -> None:
     masks = torch.zeros(1, 2, 1, 3, dtype=torch.bool)
     masks[0, 0, 0, 1] = masks[0, 1, 0, 2] = True  # background, first label, second label
