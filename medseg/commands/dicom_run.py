@@ -44,8 +44,12 @@ def predict_dicom(options: argparse.Namespace) -> None:
             lambda each: _segment(ensemble, *each, options, settings=settings), stacks, lambda result: result[1]
         )
         done = 0
-        for (name, series, _), (result, _) in zip(stacks, Bar(results, desc="series", total=len(stacks)), strict=True):
-            for note in series.notes:
+        shown = Bar(results, desc="series", total=len(stacks))
+        for (name, series, frames), (result, _, doubts) in zip(stacks, shown, strict=True):
+            if doubts:
+                count = f"{len(doubts)} of {counted(len(frames), 'image')}"
+                doubts[0] = f"{count} are unlike the training images, the first: {doubts[0]}"
+            for note in (*series.notes, *doubts[:1]):
                 print(f"series {name}: {note}", file=sys.stderr)
             if isinstance(result, MedsegError):
                 failed.append(f"series {name}: {result}")
@@ -79,6 +83,7 @@ def _files(options: argparse.Namespace, stack: ExitStack, own: dict[str, str]) -
     if local:
         aside: list[str] = []
         jobs = find_jobs(local, options.output, aside)
+        stack.callback(jobs.clear)  # zips stay unpacked as long as their jobs
         other = [job for job in jobs if job.gathered and not may_be_dicom(job.path)]
         aside += [job.stem for job in other]
         own |= {str(job.path): job.path.stem for job in jobs if job.series is None}
@@ -90,8 +95,9 @@ def _files(options: argparse.Namespace, stack: ExitStack, own: dict[str, str]) -
 
 
 def say_left_out(names: list[str]) -> None:
-    """Say the files of a folder that are no images, or no DICOM where that is wanted."""
-    for entry in left_out("files that are no image that can be used", names):
+    """Say the files that are no images, or no DICOM where that is wanted, or whose names no result can have."""
+    what = "files that are no image, or whose name no result can have (not UTF-8, or over 200 bytes)"
+    for entry in left_out(what, names):
         print(entry, file=sys.stderr)
 
 
@@ -152,13 +158,17 @@ def _segment(
     options: argparse.Namespace,
     *,
     settings: Settings,
-) -> tuple[list[Path] | MedsegError, int]:
-    """The files of one series, or why there are none, and how many bytes its predictions took."""
+) -> tuple[list[Path] | MedsegError, int, list[str]]:
+    """The files of one series, or why there are none, how many bytes its predictions took, and for each image that is
+    unlike the training images the sentence that says so."""
     from medseg.export.results import without_image, write_results
     from medseg.inference.pipeline import mapped
 
+    doubts: list[str] = []
+
     def segment(frame: int) -> Prediction:
         prediction = ensemble.predict(series.read(frame), **vars(settings))
+        doubts.extend([" ".join(warnings)] if (warnings := ensemble.domain_warnings(prediction.image)) else [])
         ensemble.forget(prediction.image)
         return prediction if "capture" in options.dicom else without_image(prediction)
 
@@ -166,6 +176,6 @@ def _segment(
     try:
         predictions = list(mapped(segment, frames, lambda prediction: prediction.image.pixels.nbytes, ensemble.at_once))
         size = sum(each.image.pixels.nbytes for each in predictions)
-        return write_results(predictions, [series] * len(frames), options.output / name, options.dicom), size
+        return write_results(predictions, [series] * len(frames), options.output / name, options.dicom), size, doubts
     except MedsegError as error:
-        return error, size
+        return error, size, doubts

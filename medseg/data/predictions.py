@@ -154,7 +154,7 @@ def _reader(path: Path, sample: Sample, labels: Sequence[str], soft: bool) -> Re
     marked = replace(sample, mask=path)
 
     def read(image: Image) -> Read:
-        levels = read_levels(path, like=image) if soft else None
+        levels = read_levels(path, like=image, few=True) if soft else None  # a model that is sure has few levels
         return Read.of(marked.masks_on(image, labels)) if levels is None else Read.at_half(levels)
 
     return read
@@ -175,7 +175,7 @@ def _are_soft(paired: Mapping[int, Path], samples: Sequence[Sample]) -> bool:
         if suffix_of(paired[index]) in ARRAYS:
             return False
         try:
-            if read_levels(paired[index], like=samples[index].read_image()) is not None:
+            if read_levels(paired[index], like=samples[index].read_image(), few=False) is not None:
                 return True
         except ReadError:
             continue  # said when it is its turn

@@ -88,6 +88,7 @@ def load_data(
     if not loaded.samples:
         said = " ".join(map(str, loaded.left_out))
         raise InputError(f"{Path(data).name} holds no samples: wanted at least one image with a mask. {said}".rstrip())
+    _refuse_names(loaded.samples)
     if labels is not None:
         loaded = _relabelled(loaded, labels)
     path = splits or given_splits(place)
@@ -101,6 +102,14 @@ def load_data(
         warn_left_out(entries)
     refuse_divided_cases(dealt)
     return replace(loaded, samples=dealt, left_out=entries)
+
+
+def _refuse_names(samples: Sequence[Sample]) -> None:
+    """Raises InputError for the name of an image that is not UTF-8: neither table nor report could hold it."""
+    for sample in samples:
+        name = sample.image.name.encode(errors="replace").decode()
+        if name != sample.image.name:
+            raise InputError(f"The name of {name} (? for what cannot be read) is not UTF-8: rename the file.")
 
 
 def select(samples: Sequence[Sample], split: str) -> list[Sample]:

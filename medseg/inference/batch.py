@@ -238,7 +238,8 @@ def check(ensemble: Ensemble, settings: Settings) -> None:
 def _is_done(report: Path, asked: dict[str, Any]) -> bool:
     """Whether the report is of what is `asked` and its mask is there."""
     known = _read_json(report)
-    return known is not None and known.get("asked") == asked and report.with_suffix(".png").is_file()
+    mask = report.with_suffix(".png")
+    return known is not None and known.get("asked") == asked and mask.is_file() and mask.stat().st_size > 0
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -19,6 +19,9 @@ from medseg.reading.series import Series
 from medseg.reading.stored import MAX_FRAMES
 from medseg.reading.studies import MOST_UNPACKED, TemporaryFolder, series_among
 
+_LONGEST = 200
+"""Bytes of a file's name; file systems take 255, and results have endings and numbers."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -57,8 +60,9 @@ def find_jobs(inputs: Sequence[str], output: Path, left_out: list[str] | None = 
     Results keep the place of a file below its folder, and its whole name, so that a.png and a.dcm part. Single-frame
     files that are the slices of one DICOM series are one job, series-N for its number. Hidden files, DICOMDIRs and
     those below `output` are passed over. Files of folders and zips that are no image by ending and content, as a CD's
-    viewer, and DICOM files without one are no jobs: their names are put into `left_out`. Raises InputError for an input
-    without files, or files whose results would lie in one place.
+    viewer, DICOM files without one and files whose names cannot be written are no jobs: their names are put into
+    `left_out`. Raises InputError for an input without files, files that all lie below `output`, or files whose results
+    would lie in one place.
     """
     jobs: dict[Path, Job] = {}
     left_out = [] if left_out is None else left_out
@@ -69,8 +73,12 @@ def find_jobs(inputs: Sequence[str], output: Path, left_out: list[str] | None = 
         for job in named:
             if output.resolve() not in job.path.resolve().parents:
                 jobs.setdefault(job.path.resolve(), job)
-    strange = {path for path, job in jobs.items() if job.gathered and not _may_be_image(path)}
-    left_out += sorted(jobs[path].stem for path in strange)
+    if not jobs:
+        raise InputError(
+            f"All files of {' and '.join(inputs)} lie in {output}, where the results go: name another --output."
+        )
+    strange = {path for path, job in jobs.items() if not _is_usable(job)}
+    left_out += sorted(_printable(jobs[path].stem) for path in strange)
     jobs = {path: job for path, job in jobs.items() if path not in strange}
     places: dict[str, Path] = {}
     for job in jobs.values():
@@ -127,6 +135,24 @@ def _files(pattern: str) -> Iterator[Job]:
         return _in_folder(place, "", None)
     paths = [place] if place.is_file() else [Path(name) for name in glob.glob(pattern, recursive=True)]
     return (job for path in paths if path.is_file() for job in _of_file(path))
+
+
+def _is_usable(job: Job) -> bool:
+    """Whether results can have the file's name, and it may be an image. Raises InputError for the name of a file that
+    was itself named."""
+    may_be_named = _printable(job.stem) == job.stem and all(
+        len(part.encode()) <= _LONGEST for part in job.stem.split("/")
+    )
+    if not may_be_named and not job.gathered:
+        raise InputError(
+            f"No result can have the name {_printable(job.stem)}: wanted UTF-8, and {_LONGEST} bytes at most."
+        )
+    return may_be_named and (not job.gathered or _may_be_image(job.path))
+
+
+def _printable(name: str) -> str:
+    """The name, with ? for what is not UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def _may_be_image(path: Path) -> bool:

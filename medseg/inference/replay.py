@@ -114,7 +114,8 @@ def hub_source(report: dict[str, Any]) -> str | None:
 def replay(report: dict[str, Any], path: Path, ensemble: Ensemble, mask: Path | None = None) -> Replay:
     """Segment the file `path` as `report` says, and compare.
 
-    `mask` is the mask file of that time: with it, a mask that came out otherwise is said with its Dice. Raises
+    `mask` is the mask file of that time: with it, a mask that came out otherwise is said with its Dice, and a file that
+    holds another mask than the report's is a difference. Raises
     ReadError for an image that cannot be read, InputError for settings in the report that the ensemble does not take.
     """
     report = _checked(report, "This")
@@ -169,6 +170,7 @@ def _other_models(report: dict[str, Any], ensemble: Ensemble) -> Iterator[str]:
 
 def _other_mask(report: dict[str, Any], prediction: Prediction, mask: Path | None) -> Iterator[str]:
     if masks_sha256(prediction.masks) == report["masks_sha256"]:
+        yield from _other_file(prediction, mask)
         return
     overlaps = _overlaps(prediction, mask)
     now = areas(prediction.masks, prediction.labels, prediction.image)
@@ -176,6 +178,22 @@ def _other_mask(report: dict[str, Any], prediction: Prediction, mask: Path | Non
         before = report["areas"].get(label, {}).get("px", 0)
         dice_now = f", Dice {overlaps[index]:.4f}" if overlaps else ""
         yield f"The mask of {label} has {now[label]['px']:.0f} pixels, then {before:.0f}{dice_now}."
+
+
+def _other_file(prediction: Prediction, mask: Path | None) -> Iterator[str]:
+    """What the mask file holds, where that is not the mask of the report, which `prediction` repeats."""
+    if mask is None:
+        return
+    try:
+        found = read_masks(mask, prediction.labels, like=prediction.image)
+    except MedsegError as error:
+        yield f"The file {mask.name} is no mask of this image: {error}"
+        return
+    for label, there, own in zip(prediction.labels, found, _as_filed(prediction.masks), strict=True):
+        if not np.array_equal(there, own):
+            dice_now = confusion(own, there).ratio("dice")
+            counts = f"{there.sum()} pixels, the report's has {own.sum()}"
+            yield f"The file {mask.name} holds another mask of {label}: {counts}, Dice {dice_now:.4f}."
 
 
 def _other_areas(report: dict[str, Any], prediction: Prediction) -> Iterator[str]:

@@ -11,12 +11,13 @@ def without_alpha(pixels: np.ndarray) -> tuple[np.ndarray, Notes]:
     """The (H, W, 2 or 4) `pixels` without their last channel, (H, W) or (H, W, 3), and what the user should know.
 
     Where the colours say nothing because all are the same, as in masks cut out of black, the alpha channel (H, W) is
-    the image.
+    the image, also where nothing is left of it.
     """
     colours, alpha = pixels[..., :-1], pixels[..., -1]
     colours = colours[..., 0] if colours.shape[2] == 1 else colours
-    if alpha.min() == alpha.max():
+    one, level = bool((colours == colours[:1, :1]).all()), alpha.min() == alpha.max()
+    if level and not (one and alpha.max() == 0):
         return colours, ()
-    if (colours == colours[:1, :1]).all():
+    if one:
         return alpha, ("All colours of the file are the same: its transparency is read as the image.",)
     return colours, ("The file has transparent pixels: their colours are read as they are stored.",)

@@ -45,6 +45,9 @@ _MISSING = 0.01
 _GZIP = 31
 """zlib's number for a window of 32 KiB in gzip's wrapping, whose checksum it checks."""
 
+_SHEAR = 1e-3
+"""Cosine of the angle between rows and columns up to which they count as square: rounded affines have less."""
+
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _COLOURS = (("R", "G", "B"), ("R", "G", "B", "A"))
 
@@ -88,7 +91,7 @@ def _read(header: nibabel.Nifti1Header, voxels: np.ndarray, frame: int) -> Store
     zooms = (*header.get_zooms(), 1.0)
     unit = header.get_xyzt_units()[0]
     colour = header.get_data_dtype().names is not None
-    spacing = _spacing(zooms[row], zooms[column], unit)
+    spacing = _spacing(zooms[row], zooms[column], unit) if _is_square(header, row, column) else None
     return Stored(
         pixels,
         "NIfTI",
@@ -237,6 +240,13 @@ def _plain(plane: np.ndarray) -> np.ndarray:
     return plane.astype(np.float64) if plane.dtype.itemsize > 8 else plane
 
 
+def _is_square(header: nibabel.Nifti1Header, row: int, column: int) -> bool:
+    """Whether rows and columns cross at right angles: the area of a sheared pixel is not that of its sides."""
+    sides = header.get_best_affine()[:3, [row, column]].T
+    lengths = np.linalg.norm(sides, axis=1)
+    return bool(abs(sides[0] @ sides[1]) <= _SHEAR * lengths.prod())
+
+
 def _spacing(row: float, column: float, unit: str) -> Spacing | None:
     return plausible_spacing(float(row) * _MILLIMETRES[unit], float(column) * _MILLIMETRES[unit])
 
@@ -253,7 +263,7 @@ def _affine(header: nibabel.Nifti1Header, unit: str) -> list[list[float]] | None
 def _notes(header: nibabel.Nifti1Header, channels: int, unit: str, spacing: Spacing | None) -> tuple[str, ...]:
     notes = []
     if spacing is None:
-        notes.append("The file's spacing makes no sense: lengths and areas are counted in pixels.")
+        notes.append("The file's spacing makes no sense, or its axes are sheared: lengths and areas are in pixels.")
     elif unit == "unknown":
         notes.append("The file names no unit of length: its spacing is taken as millimetres.")
     if not header["sform_code"] and not header["qform_code"]:

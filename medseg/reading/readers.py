@@ -116,16 +116,16 @@ def read_mask_file(path: str | os.PathLike[str], labels: Sequence[str], *, like:
     return _placed(np.stack(to_masks(stored, len(labels))), stored, like)
 
 
-def read_levels(path: str | os.PathLike[str], *, like: Image) -> Probabilities | None:
+def read_levels(path: str | os.PathLike[str], *, like: Image, few: bool) -> Probabilities | None:
     """(1, H, W) in [0, 1], upright: the probabilities that a grey, lossless file of 8 or 16 bits holds as shares of its
-    white, as papers on polyps publish theirs; None for a file of at most 16 levels, and any other. Frames and grid are
-    as for `read_masks`."""
+    white, as papers on polyps publish theirs; None for any other, and unless `few` for one of at most 16 levels. Frames
+    and grid are as for `read_masks`."""
     stored = _read_mask(path, like)
     values = stored.pixels[..., 0] if stored.pixels.ndim == 3 else stored.pixels
     grey = stored.pixels.ndim == 2 or bool((stored.pixels == stored.pixels[..., :1]).all())
     if not grey or stored.lossy or stored.palette is not None or values.dtype not in (np.uint8, np.uint16):
         return None
-    if len(np.unique(values)) <= _FEWEST_LEVELS:
+    if not few and len(np.unique(values)) <= _FEWEST_LEVELS:
         return None
     return _placed((values / np.iinfo(values.dtype).max).astype(np.float32)[np.newaxis], stored, like)
 

@@ -84,15 +84,20 @@ def stack_files(
 
 def series_among(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[Path, ...]]:
     """The stacks of two slices or more that are among the files at `paths`, and the DICOM files without an image, as
-    reports are. Other files are passed over: also films and photographs, which lie at no place in the patient and are
-    no stack although they share a series."""
+    reports are, or with masks instead (SEG). Other files are passed over: also films and photographs, which lie at no
+    place in the patient and are no stack although they share a series."""
     dicom = [path for path in paths if may_be_dicom(path)]
     described = list(_described([str(path) for path in dicom]))
-    imageless = tuple(path for path, each in zip(dicom, described, strict=True) if each == _IMAGELESS)
+    imageless = tuple(path for path, each in zip(dicom, described, strict=True) if each == _IMAGELESS or _is_seg(each))
     slices = [each for each in described if isinstance(each, Slice) and each.series and each.frames == 1]
+    slices = [each for each in slices if not _is_seg(each)]
     groups = _groups([each for each in slices if _is_slice(each)])
     stacks = _sorted(_series(members, (), None) for members in groups)
     return tuple(each for each in stacks if len(each.slices) > 1), imageless
+
+
+def _is_seg(each: object) -> bool:
+    return isinstance(each, Slice) and each.modality == "SEG"
 
 
 def _is_slice(each: Slice) -> bool:

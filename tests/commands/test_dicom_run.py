@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_a_series_of_files_becomes_one_seg_and_a_capture_of_each_slice(tiny_ense
     captures = [f"capture{number:03}.dcm" for number in (1, 2, 3)]
     assert names(tmp_path / "out", uid) == [*captures, "map1.dcm", "seg.dcm"]
     assert pydicom.dcmread(tmp_path / "out" / f"{uid}-seg.dcm").NumberOfFrames == 3
+
+
+def test_a_zip_of_series_is_segmented_and_what_is_unlike_the_training_images_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_source("ct-series", tmp_path / "in")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", tmp_path / "in")
+    run("predict", "chest", tmp_path / "ct.zip", "--output", tmp_path / "out", "--dicom", "seg")
+    told = capsys.readouterr()
+    assert "1 series segmented, 0 failed, 1 file in" in told.out
+    assert "3 of 3 images are unlike the training images, the first: This image is " in told.err
+    assert "cannot be read" not in told.err
 
 
 def test_a_series_of_the_archive_is_segmented_and_its_result_sent_back(

@@ -282,6 +282,20 @@ def test_folders_that_are_not_called_as_the_labels_are_named(samples: list[Sampl
         open_predictions("a", tmp_path / "a", samples, ["organ", "tumour"])
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_probability_map_that_is_sure_of_nothing_marks_nothing(
+    samples: list[Sample], tmp_path: Path, kind: type
+) -> None:
+    place = grey(samples, tmp_path / "soft")
+    faint = np.zeros(shifted(samples[0])[0].shape, kind)
+    faint[:9, :9] = 3  # of two levels: a mask, were it alone
+    PIL.Image.fromarray(faint).save(place / f"{samples[0].image.stem}_pred.png")
+    opened = open_predictions("a", place, samples, ["disc"])
+    found, _ = evaluate_predictions([opened], samples, [], ["disc"])
+    assert found.scores.scores["a"]["disc"][0]["recall"] == 0
+    assert dice(place, samples)[1:] == dice(grey(samples, tmp_path / "other"), samples)[1:]
+
+
 def test_the_command_writes_the_report_of_several_models(
     samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -27,6 +28,7 @@ from medseg.inference.batch import Settings, segment_job
 from medseg.inference.jobs import Job, find_jobs
 from medseg.inference.record import masks_sha256
 from tests.conftest import ROOT, make_ensemble, write_disc_pair
+from tests.dicom_sources import write_source
 from tests.reading.test_series import write_series
 
 
@@ -241,7 +243,10 @@ def test_what_a_cd_holds_beside_images_is_left_out_and_counted(
     assert stems == ["a.bin", "a.png", "b.png", "deep/a.png"]
     assert sorted(left_out) == ["README", "autorun.inf", "empty", "report.dcm", "viewer.exe"]
     assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
-    assert "files that are no image that can be used (5)" in capsys.readouterr().err
+    assert (
+        "files that are no image, or whose name no result can have (not UTF-8, or over 200 bytes) (5)"
+        in capsys.readouterr().err
+    )
     assert find_jobs([str(films / "viewer.exe")], tmp_path / "out")  # what is named is tried, and fails with a row
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.txt").write_text("x")
@@ -249,10 +254,47 @@ def test_what_a_cd_holds_beside_images_is_left_out_and_counted(
         find_jobs([str(tmp_path / "none")], tmp_path / "out")
 
 
+def test_names_that_no_result_can_have_are_left_out_and_the_others_go_on(
+    tiny_ensemble: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = [os.fsdecode(b"b\xff.png"), f"{'n' * 245}.png"]
+    for name in strange:
+        (films / name).write_bytes((films / "a.png").read_bytes())
+    (films / "no.png").unlink()
+    assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
+    told = capsys.readouterr()
+    assert "3 of 3 files segmented" in told.out
+    assert "over 200 bytes) (2), the first: b?.png, nnn" in told.err
+    for name in strange:
+        with pytest.raises(InputError, match=r"No result can have the name .*: wanted UTF-8, and 200 bytes at most"):
+            find_jobs([str(films / name)], tmp_path / "out")
+
+
+def test_segmentations_in_a_folder_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (path,) = write_source("cr", tmp_path / "in")
+    seg = pydicom.dcmread(path)
+    seg.Modality = "SEG"
+    seg.save_as(tmp_path / "in" / "seg.dcm")
+    left_out: list[str] = []
+    assert [job.path for job in find_jobs([str(tmp_path / "in")], tmp_path / "out", left_out)] == [path]
+    assert left_out == ["seg.dcm"]
+
+
+def test_an_emptied_mask_is_done_again(tiny_ensemble: Path, films: Path, tmp_path: Path) -> None:
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
+    (tmp_path / "out" / "a.png.png").write_bytes(b"")
+    predict(tiny_ensemble, films / "a.png", "--output", tmp_path / "out")
+    assert (tmp_path / "out" / "a.png.png").stat().st_size
+
+
 @pytest.mark.parametrize(
-    ("inputs", "sentence"), [(["nowhere"], "holds no file"), (["a.png", "deep/a.png"], "one name")]
+    ("inputs", "sentence"),
+    [(["nowhere"], "holds no file"), (["a.png", "deep/a.png"], "one name"), (["out"], r"All files of .* name another")],
 )
 def test_inputs_that_cannot_be_meant_are_refused(films: Path, inputs: list[str], sentence: str) -> None:
+    (films / "out").mkdir()
+    (films / "out" / "a.png").write_bytes((films / "a.png").read_bytes())
     with pytest.raises(InputError, match=sentence):
         find_jobs([str(films / name) for name in inputs], films / "out")
 

@@ -114,6 +114,19 @@ def test_another_mask_is_said_with_its_pixels_and_its_dice(
     assert "pixels, then 7, Dice 0.0000." in said
 
 
+def test_a_mask_file_that_was_altered_is_said(
+    report: Path, image: Path, plain_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PIL.Image.new("L", (64, 48)).save(tmp_path / "report.png")
+    status, said = run(capsys, report, image, "--ensemble", plain_ensemble)
+    assert status == 1
+    assert "The file report.png holds another mask of blob: 0 pixels, the report's has " in said
+    (tmp_path / "report.png").write_bytes(b"no mask")
+    status, said = run(capsys, report, image, "--ensemble", plain_ensemble)
+    assert status == 1
+    assert "The file report.png is no mask of this image: " in said
+
+
 def test_another_version_is_a_remark_where_the_mask_is_the_same(
     report: Path, image: Path, plain_ensemble: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

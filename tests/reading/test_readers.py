@@ -484,6 +484,16 @@ def test_a_nifti_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
             read_masks(tmp_path / f"{name}.nii", ["a"], like=image)
 
 
+def test_a_sheared_slice_has_no_areas_and_says_so(tmp_path: Path) -> None:
+    for shear, spacing in ((0.2, None), (1e-5, (0.5, 0.5))):
+        affine = np.diag([0.5, 0.5, 2, 1])
+        affine[0, 1] = shear
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 2)), affine), tmp_path / "a.nii")
+        image = read_image(tmp_path / "a.nii")
+        assert image.spacing_mm == (None if spacing is None else pytest.approx(spacing))
+        assert ("its axes are sheared" in " ".join(image.notes)) is (spacing is None)
+
+
 def test_a_float_mask_is_cut_at_a_half(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a", np.float32([[0, 0.4, 0.5, 0.6, 1]]))
     assert read_masks(tmp_path / "a", ["a"]).tolist() == [[[False, False, False, True, True]]]

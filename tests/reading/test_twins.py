@@ -366,6 +366,15 @@ def test_where_the_colours_say_nothing_the_alpha_channel_is_the_image(tmp_path: 
             assert "transparency is read as the image" in read_image(tmp_path / "a").notes[0]
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_mask_that_is_cut_out_whole_is_empty_and_one_colour_without_a_cut_is_not(tmp_path: Path, mode: str) -> None:
+    for level, share in ((0, 0), (255, 1)):
+        pixels = np.full((2, 3, len(mode)), 255, np.uint8)
+        pixels[..., -1] = level
+        Pillow.fromarray(pixels, mode).save(tmp_path / "a", "png")
+        assert read_masks(tmp_path / "a", ["a"]).mean() == share
+
+
 def test_colours_under_transparent_pixels_are_kept_and_said(tmp_path: Path) -> None:
     Pillow.fromarray(np.array([[[9, 8, 7, 0], [1, 2, 3, 255]]], np.uint8), "RGBA").save(tmp_path / "a", "png")
     image = read_image(tmp_path / "a")
