@@ -105,13 +105,14 @@ class TrainingData:
 @dataclass(frozen=True)
 class StartedFrom:
     """The member that a training began with: its name, the hash of its member.json, how many of the network's `tensors`
-    were `taken` from it, and the labels whose outputs were taken too."""
+    were `taken` from it, the labels whose outputs were taken too, and what it was `trained_on` itself."""
 
     name: str
     sha256: str
     taken: int
     tensors: int
     labels: tuple[str, ...] = ()
+    trained_on: str = ""
 
     def __post_init__(self) -> None:
         _check_digest(self.sha256)

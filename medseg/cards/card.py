@@ -43,7 +43,8 @@ def member_card(member: MemberConfig, architecture: str, encoder: str) -> str:
             "",
             "Figures of the validation split, on which the epoch was chosen, flatter; they are no test scores. The "
             "location prior never looks at the image: what does not exceed it has learned nothing. Command: "
-            "`medseg train` with its recipe, of a stacker `medseg stack`.",
+            "`medseg train` with its recipe; of a stacker `medseg stack`, of a student `medseg distill`, of a member "
+            "with corrections `medseg continue`.",
             "",
             *_loading(member, architecture),
             *_limits(data),
@@ -55,12 +56,18 @@ def _start(start: StartedFrom | None) -> list[str]:
     if start is None:
         return []
     taken = f"{start.taken} of its {start.tensors} tensors were taken over"
-    return [f"The training began with the weights of {start.name} (member.json {start.sha256[:12]}…): {taken}.", ""]
+    data = f", trained on {of_today(start.trained_on)}" if start.trained_on else ""
+    return [
+        f"The training began with the weights of {start.name} (member.json {start.sha256[:12]}…){data}: {taken}.",
+        "",
+    ]
 
 
 def distilled_section(compared: dict[str, Any]) -> str:
     """What a student keeps of its ensemble, as `medseg.training.distilling.compare` measured it."""
-    lines = ["## What the student keeps", "", f"On {compared['n']} validation images, seconds on one machine:", ""]
+    taught = f"Taught by the ensemble {compared['teacher']}." if "teacher" in compared else "Taught by an ensemble."
+    where = f"On {compared['n']} validation images, seconds on one machine:"
+    lines = ["## What the student keeps", "", f"{taught} {where}", ""]
     lines += ["| | Dice (95 % interval) | ECE | s an image | MB |", "|---|---|---|---|---|"]
     for name in ("ensemble", "student"):
         row = compared[name]
@@ -170,8 +177,8 @@ def _limits(data: TrainingData) -> list[str]:
         "",
         f"For research on {images}. Not a medical device; no decision about a patient may rest on it.",
         "",
-        "Trained on one data set: other devices, sites, populations and findings give other results. An image unlike",
-        "the training images gets a prediction all the same; medseg only hints at it.",
+        "Other devices, sites, populations and findings than those of the training images give other results. An image",
+        "unlike them gets a prediction all the same; medseg only hints at it.",
         "",
     ]
 

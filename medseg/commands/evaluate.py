@@ -146,7 +146,7 @@ def _evaluate_ensemble(options: argparse.Namespace) -> None:
     from medseg.report.evaluation_images import show
 
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    samples, doubts = read_checked(options, ensemble.config.labels, divisions(ensemble), options.split)
+    samples, doubts = read_for(options, ensemble, options.split)
     chosen = select(samples, options.split)
     training = [sample for sample in samples if sample.split == "train"]
     with Bar(total=len(chosen), desc="evaluating") as bar:
@@ -192,10 +192,13 @@ def _print(options: argparse.Namespace, result: Result) -> None:
     print(f"\nProtocol: {result.report['protocol']}")
 
 
-def divisions(ensemble: Ensemble) -> list[str]:
-    """The hashes of the divisions that the members were trained in, and of the split that weights were fitted to."""
-    trained = [member.config.training_data.split_sha256 for member in ensemble.members]
-    return [*trained, ensemble.config.fitted.split_sha256] if ensemble.config.fitted else trained
+def read_for(
+    options: argparse.Namespace, ensemble: Ensemble, split: str, *, whole: bool = False
+) -> tuple[list[Sample], list[str]]:
+    """`read_checked` for what the ensemble's members and weights learnt from."""
+    trained, fitted = [member.config for member in ensemble.members], ensemble.config.fitted
+    digest = fitted.split_sha256 if fitted else ""
+    return read_checked(options, ensemble.config.labels, trained, split, fitted=digest, whole=whole)
 
 
 def write_evaluation(
@@ -224,13 +227,13 @@ def _calibrate(options: argparse.Namespace) -> None:
     folder = ensemble_folder(options.ensemble) if options.test else own_folder(options.ensemble)
     ensemble = Ensemble.from_pretrained(folder)
     if options.domain:
-        _write_domain(options, read_checked(options, ensemble.config.labels, divisions(ensemble), "val")[0], folder)
+        _write_domain(options, read_for(options, ensemble, "val")[0], folder)
         return
     require_weighted_mean(ensemble)  # before hours of predicting
     if options.test:
         _check(options, ensemble, load_calibration(folder, ensemble))
         return
-    everything, _ = read_checked(options, ensemble.config.labels, divisions(ensemble), "val")
+    everything, _ = read_for(options, ensemble, "val")
     _write_domain(options, everything, folder)
     samples = select(everything, "val")
     tested = select(everything, "test") if options.with_test else []
@@ -280,7 +283,7 @@ def _check(options: argparse.Namespace, ensemble: Ensemble, calibration: Calibra
     from medseg.calibration.check import check, report
     from medseg.data.samples import select
 
-    samples, _ = read_checked(options, ensemble.config.labels, divisions(ensemble), "test")
+    samples, _ = read_for(options, ensemble, "test")
     samples = select(samples, "test")
     with Bar(total=len(samples), desc="predicting") as bar:
         figures = check(calibration, ensemble, samples, progress=bar.advance)

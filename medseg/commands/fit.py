@@ -100,8 +100,8 @@ def _fit(options: argparse.Namespace) -> None:
     if options.observations:
         _fit_sites(options, members)
         return
-    recorded = [member.config.training_data.split_sha256 for member in members]
-    samples = select(read_checked(options, first.labels, recorded, "val")[0], "val")
+    trained = [member.config for member in members]
+    samples = select(read_checked(options, first.labels, trained, "val")[0], "val")
     with Bar(total=len(samples), desc="predicting") as bar:
         observations = Observations.of(observe(members, samples, progress=bar.advance))
     result = fit(observations, **_settings(options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from medseg.errors import InputError
 from medseg.progress import Bar
 
 if TYPE_CHECKING:
+    from medseg.config import MemberConfig
     from medseg.data.manifest import DataSet, Sample
     from medseg.data.verify import Examined
 
@@ -45,23 +46,31 @@ def load_chosen(options: argparse.Namespace, **more: Any) -> DataSet:
 
 
 def read_checked(
-    options: argparse.Namespace, labels: Sequence[str], recorded: Iterable[str], split: str, *, whole: bool = False
+    options: argparse.Namespace,
+    labels: Sequence[str],
+    trained: Sequence[MemberConfig],
+    split: str,
+    *,
+    fitted: str = "",
+    whole: bool = False,
 ) -> tuple[list[Sample], list[str]]:
     """The data set's samples for fitting to its val split or scoring its test split, and what is doubtful about it.
 
-    `recorded` are the hashes of the divisions that the ensemble was trained and fitted in. A data set without splits is
-    dealt as one of them, if it was; else it is all of the test split (or where `whole`, of the `split`), as an external
+    A data set without splits is dealt as the members `trained`, or as the data with the hash `fitted`, to which their
+    weights were fitted, if it was; else it is all of the test split (or where `whole`, of the `split`), as an external
     set, or dealt anew for any other.
     The doubts are printed too. Raises InputError for what makes the split's samples useless, for data without the
     labels, and for a val split on which nothing is marked.
     """
-    from medseg.data.division import as_trained, with_labels
+    from medseg.data.division import as_trained, unlike_trained, with_labels
     from medseg.data.splits import deal
     from medseg.data.verify import check_split
 
     loaded = with_labels(load_chosen(options, fold=options.fold, divide=False), labels)
-    samples, known, doubts = loaded.samples, {*recorded} - {""}, [str(entry) for entry in loaded.left_out]
-    if not any(sample.split for sample in samples):
+    samples, doubts = loaded.samples, [str(entry) for entry in loaded.left_out]
+    known = {fitted, *(member.training_data.split_sha256 for member in trained)} - {""}
+    brings = any(sample.split for sample in samples)
+    if not brings:
         dealt = as_trained(samples, known)
         if dealt is None and (whole or split == "test"):
             used = "used" if whole else "scored"
@@ -74,6 +83,7 @@ def read_checked(
             doubts.append(f"The data set brings no splits: {part}{unknown}.")
         samples = dealt
     samples = deal(samples)
+    doubts += unlike_trained(samples, trained, brings=brings)
     with Bar(total=len(samples), desc="checking") as bar:
         examined = check_split(samples, labels, split, marked=split == "val", progress=bar.advance)
     doubts += map(str, examined)

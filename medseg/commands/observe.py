@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medseg.commands.evaluate import divisions
-from medseg.commands.inspect import add_choice, read_checked
+from medseg.commands.evaluate import read_for
+from medseg.commands.inspect import add_choice
 from medseg.errors import InputError
 from medseg.places import NAMED
 from medseg.progress import Bar
@@ -32,7 +32,7 @@ def _observe(options: argparse.Namespace) -> None:
     if options.output.suffix != ".npz":
         raise InputError(f"Wanted an --output that ends in .npz, got {options.output.name}.")
     ensemble = Ensemble.from_pretrained(options.ensemble)
-    samples, _ = read_checked(options, ensemble.config.labels, divisions(ensemble), "val", whole=True)
+    samples, _ = read_for(options, ensemble, "val", whole=True)
     samples = select(samples, "val")
     cases = [sample.case for sample in samples]
     refuse_few(cases)  # before hours of predicting

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from medseg.config import MemberConfig
 from medseg.data.layouts.pairs import UNNAMED
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import MaskFile
@@ -51,6 +52,30 @@ def as_trained(samples: Sequence[Sample], recorded: Iterable[str]) -> list[Sampl
         if {split_hash(dealt), split_hash([sample for sample in dealt if sample.split == "val"])} & known:
             return dealt
     return None
+
+
+def unlike_trained(samples: Sequence[Sample], trained: Sequence[MemberConfig], *, brings: bool) -> list[str]:
+    """What is doubtful where the members `trained` kept to other divisions than that of `samples`, which the data set
+    `brings` or not; members that record none are passed over."""
+    recorded = {member.name: member.training_data.split_sha256 for member in trained}
+    recorded = {name: digest for name, digest in recorded.items() if digest}
+    own = split_hash(samples)
+    if own not in recorded.values() and len({*recorded.values()}) < 2:
+        doubt = "No member says that it was trained in this division of the data: of data that it learnt from, images "
+        return [f"{doubt}that it has seen may be among those used here."] if recorded and brings else []
+    common = own if own in recorded.values() else next(iter(recorded.values()))
+    other = ", ".join(name for name, digest in recorded.items() if digest != common)
+    images = "images that it has seen may be among those used here. Train all members with the same --data and --seed."
+    return [f"Trained in another division of the data than the others: {other}; {images}"] if other else []
+
+
+def otherwise_divided(samples: Sequence[Sample], trained: Sequence[MemberConfig]) -> list[str]:
+    """What is doubtful where members were `trained` on these very `samples`, dealt by another seed."""
+    own, whole = split_hash(samples), [replace(sample, split="") for sample in samples]
+    digests = {member.name: member.training_data.split_sha256 for member in trained}
+    other = ", ".join(name for name, each in digests.items() if each not in ("", own) and as_trained(whole, [each]))
+    images = "images that validate or are tested here may be among those it has seen. Give that training's --seed."
+    return [f"Trained on these data in another division: {other}; {images}"] if other else []
 
 
 def _by_value(sample: Sample, names: Sequence[str]) -> Sample:

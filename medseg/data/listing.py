@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -99,6 +100,16 @@ def images_below(root: Path) -> list[Path]:
     if not images:
         raise InputError(f"{root} holds no images: wanted files that end in {', '.join(sorted(SUFFIXES))}.")
     return images
+
+
+def not_among(images: Iterable[Path], known: Iterable[Path]) -> list[Path]:
+    """Those of the `images` whose bytes are none of the `known` files'."""
+    digests = {_digest(path) for path in known}
+    return [path for path in images if _digest(path) not in digests]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -185,11 +185,11 @@ def _other_file(prediction: Prediction, mask: Path | None) -> Iterator[str]:
     if mask is None:
         return
     try:
-        found = read_masks(mask, prediction.labels, like=prediction.image)
+        masks = read_masks(mask, prediction.labels, like=prediction.image)
     except MedsegError as error:
         yield f"The file {mask.name} is no mask of this image: {error}"
         return
-    for label, there, own in zip(prediction.labels, found, _as_filed(prediction.masks), strict=True):
+    for label, there, own in zip(prediction.labels, masks, _as_filed(prediction.masks), strict=True):
         if not np.array_equal(there, own):
             dice_now = confusion(own, there).ratio("dice")
             counts = f"{there.sum()} pixels, the report's has {own.sum()}"

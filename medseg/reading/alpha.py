@@ -15,9 +15,9 @@ def without_alpha(pixels: np.ndarray) -> tuple[np.ndarray, Notes]:
     """
     colours, alpha = pixels[..., :-1], pixels[..., -1]
     colours = colours[..., 0] if colours.shape[2] == 1 else colours
-    one, level = bool((colours == colours[:1, :1]).all()), alpha.min() == alpha.max()
-    if level and not (one and alpha.max() == 0):
+    alike, level = bool((colours == colours[:1, :1]).all()), alpha.min() == alpha.max()
+    if level and not (alike and alpha.max() == 0):
         return colours, ()
-    if one:
+    if alike:
         return alpha, ("All colours of the file are the same: its transparency is read as the image.",)
     return colours, ("The file has transparent pixels: their colours are read as they are stored.",)

@@ -48,10 +48,10 @@ def held(folder: Path) -> Iterator[int]:
 
 
 def keep_to_data(samples: Sequence[Sample], output: Path) -> None:
-    """Write the hash of all images and masks with the first run in `output`. Raises InputError where a run that is
-    continued would go on with other bytes under the same names."""
-    digests = sorted({file_sha256(path) for sample in samples for path in sample.files})
-    digest, record = hashlib.sha256("".join(digests).encode()).hexdigest(), output / "data.sha256"
+    """Write the hash of all images with their masks with the first run in `output`. Raises InputError where a run that
+    is continued would go on with other bytes under the same names."""
+    pairs = sorted({" ".join(map(file_sha256, sample.files)) for sample in samples})
+    digest, record = hashlib.sha256("\n".join(pairs).encode()).hexdigest(), output / "data.sha256"
     if not (output / "checkpoints").exists():
         with replacing(record) as writing:
             writing.write_text(digest + "\n", encoding="utf-8")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medseg.config import MemberConfig
+from medseg.data.division import as_trained, unlike_trained
 from medseg.data.left_out import counted
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.samples import load_data, select
+from medseg.data.splits import deal
 from medseg.errors import InputError
 from medseg.training.donor import find_member, read_donor
 from medseg.training.launch import ending_training
@@ -59,7 +62,7 @@ def continue_training(member: str, pairs: Sequence[Path], data: Path | None, out
 
     donor = read_donor(find_member(member))
     corrected = _corrected(pairs, donor)
-    old = load_data(data, labels=donor.labels if len(donor.labels) > 1 else None).samples if data else []
+    old = _old(data, donor) if data else []
     samples = _divided(corrected, old, donor)
     output.mkdir(parents=True, exist_ok=True)
     write_manifest(samples, donor.labels, output / "samples.json")
@@ -69,6 +72,18 @@ def continue_training(member: str, pairs: Sequence[Path], data: Path | None, out
     trained = train(recipe, teach=lesson)
     print(go_part_way(recipe, trained, select(samples, "val"), output / "member", old=bool(old)))
     return output / "member"
+
+
+def _old(data: Path, donor: MemberConfig) -> list[Sample]:
+    """The data of the member, divided as its training was; where they are not, or no such data, that is said."""
+    labels, recorded = donor.labels if len(donor.labels) > 1 else None, donor.training_data.split_sha256
+    samples = load_data(data, labels=labels, divide=False).samples
+    if not any(sample.split for sample in samples):
+        samples = as_trained(samples, [recorded]) or samples
+    samples = deal(samples)
+    for doubt in unlike_trained(samples, [donor], brings=True):
+        print(f"note: {doubt}", file=sys.stderr)
+    return samples
 
 
 def _corrected(pairs: Sequence[Path], donor: MemberConfig) -> list[Sample]:

@@ -16,7 +16,7 @@ from typing import Any, overload
 
 from medseg.config import load_ensemble
 from medseg.data.layouts.pairs import UNNAMED
-from medseg.data.listing import images_below
+from medseg.data.listing import images_below, not_among
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError, InputError, ReadError
@@ -81,7 +81,7 @@ def choose_for_student(chosen: dict[str, Any]) -> list[Choice]:
         Choice("task", settings.task, "the ensemble's"),
         Choice("labels", list(settings.labels), "the ensemble's"),
     ]
-    left = {"name", "output", "training_data"}
+    left = {"name", "output"}
     if not _NETWORK & chosen.keys():
         places = [f"{m.source}@{m.revision}" if m.revision else str(root / m.source) for m in settings.members]
         best = settings.fitted.best_single_member if settings.fitted else ""
@@ -93,13 +93,13 @@ def choose_for_student(chosen: dict[str, Any]) -> list[Choice]:
         left |= {"size", "channels"}
     known = {choice.name: choice.value for choice in own}
     more = images_below(Path(chosen["unlabelled"])) if chosen.get("unlabelled") else []
-    choices = [choice for choice in choose({**known, **chosen}, len(more)) if choice.name not in left]
+    choices = [choice for choice in choose({**known, **chosen}, more) if choice.name not in left]
     return [*(choice for choice in own if choice.name not in chosen), *choices]
 
 
-def choose(chosen: dict[str, Any], more: int = 0) -> list[Choice]:
-    """Settings for the data set that `chosen` names, with so many images `more`, without those that are in `chosen`
-    already.
+def choose(chosen: dict[str, Any], more: Sequence[Path] = ()) -> list[Choice]:
+    """Settings for the data set that `chosen` names, with what of the images `more` it lacks, without those that are in
+    `chosen` already.
 
     The first images of the training split decide; the validation and test splits are not looked at. Raises ConfigError
     where the labels are neither chosen nor known from the files, and what reading the data raises.
@@ -114,16 +114,17 @@ def choose(chosen: dict[str, Any], more: int = 0) -> list[Choice]:
     samples = select(data.samples, "train")
     images = _read(samples[:: math.ceil(len(samples) / LOOKED_AT)])
     name, network = Path(chosen["data"]).resolve().stem, _network(images, chosen)
+    init = {**{choice.name: choice.value for choice in network}, **chosen}.get("init")
     choices = [
         *_labels(data, chosen),
         Choice("name", f"{name}-member", "the data's name"),
         Choice("output", f"runs/{name}", "the data's name"),
         _provenance(data),
         *network,
-        _channels(images),
+        _channels(images, init),
         _size(images),
-        *_course(len(samples) + more, chosen),
-        _augmentation(images, {**{choice.name: choice.value for choice in network}, **chosen}.get("init")),
+        *_course(len(samples) + len(not_among(more, (sample.image for sample in data.samples))), chosen),
+        _augmentation(images, init),
         Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
         if chosen.get("task") != "multiclass"
         else Choice("loss", "bce + dice", "the labels exclude each other"),
@@ -200,9 +201,11 @@ def _doubt(images: Sequence[Image], member: str) -> float:
     return sum(len(judge(image, training, None).reasons) for image in images) / len(images)
 
 
-def _channels(images: Sequence[Image]) -> Choice:
+def _channels(images: Sequence[Image], init: str | None) -> Choice:
     counts = {image.pixels.shape[2] for image in images}
     many = max(counts)
+    if many in (1, 3) and init and (own := read_donor(find_member(init)).preprocess.channels) in (1, 3):
+        return Choice("channels", own, f"as {init} has it")
     if many in (1, 3):
         return Choice("channels", 3, "colour, or grey as three equal channels, which trained encoders want")
     return Choice("channels", many, f"the images have {many}")
@@ -218,7 +221,8 @@ def _size(images: Sequence[Image]) -> Choice:
 def _course(count: int, chosen: dict[str, Any]) -> list[Choice]:
     """Batch size, epochs and learning rate for `count` training images."""
     batch = chosen.get("batch_size", 8 if count < 400 else 16)
-    steps = max(1, math.ceil(count / batch / int(os.environ.get("WORLD_SIZE", "1"))))
+    used = count - (count % batch == 1)  # a last batch of one is left out (`medseg.training.data.training_loader`)
+    steps = max(1, math.ceil(used / batch / int(os.environ.get("WORLD_SIZE", "1"))))
     epochs = max(5, math.ceil(STEPS / steps))
     return [
         Choice("batch_size", batch, f"{count} training images make {steps} step{'s' * (steps > 1)} an epoch"),

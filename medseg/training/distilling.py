@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +22,13 @@ from accelerate import PartialState
 from medseg.arrays import Masks, Probabilities
 from medseg.calibration.temperature import ece, pool, reliability
 from medseg.cards.folder import write_cards
+from medseg.config import UNKNOWN
+from medseg.data.division import otherwise_divided
 from medseg.data.left_out import left_out, warn_left_out
-from medseg.data.listing import images_below
+from medseg.data.listing import images_below, not_among
 from medseg.data.manifest import Sample
 from medseg.data.samples import select
+from medseg.data.splits import split_hash
 from medseg.errors import InputError, ReadError
 from medseg.evaluation.rows import plain_estimate
 from medseg.image import Image
@@ -45,6 +49,11 @@ class Taught(Sample):
     """A sample whose target is a file of what the ensemble predicts, mixed with the truth where there is one."""
 
     target: Path = Path()
+
+    @property
+    def files(self) -> list[Path]:
+        """The image files, and the target, whose name is of all that it was made from."""
+        return [self.image, *self.channels, self.target]
 
     def read(self, labels: Sequence[str]) -> tuple[Image, Masks]:
         """The image, and in the masks' place probabilities (K, H, W) float32. Raises ReadError for a damaged file."""
@@ -68,12 +77,17 @@ def distill(recipe: DistillRecipe) -> Path:
     first = ensemble.members[0].config
     _refuse_other(recipe, ensemble)
     own = replace(recipe, task=ensemble.config.task, labels=ensemble.config.labels)
-    if own.training_data == DistillRecipe(ensemble=recipe.ensemble).training_data:  # nobody has said another
+    samples, unnamed = read_recipe_samples(own), DistillRecipe(ensemble=recipe.ensemble)
+    if own.training_data == UNKNOWN and split_hash(samples) == first.training_data.split_sha256:
         own = replace(own, training_data=replace(first.training_data, appearance=None, split_sha256=""))
+    if own.weights_licence == unnamed.weights_licence:  # the teachers' terms hold for what is made of them
         own = replace(own, weights_licence=first.weights_licence)
+    if PartialState().is_main_process:
+        for doubt in otherwise_divided(samples, [teacher.config for teacher in ensemble.members]):
+            print(f"note: {doubt}", file=sys.stderr)
     member = train(own, teach=partial(taught_samples, recipe=own, ensemble=ensemble))
     if PartialState().is_main_process:
-        compared = compare(ensemble, member, select(read_recipe_samples(own), "val"))
+        compared = {"teacher": ensemble.config.name, **compare(ensemble, member, select(samples, "val"))}
         (member / "distilled.json").write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
         write_cards(member)
         print(describe(compared))
@@ -116,8 +130,7 @@ def _unlabelled(recipe: DistillRecipe) -> list[Sample]:
     if not recipe.unlabelled:
         return []
     images = images_below(Path(recipe.unlabelled))
-    known = {_digest(sample.image) for sample in read_recipe_samples(recipe)}
-    fresh = [path for path in images if _digest(path) not in known]
+    fresh = not_among(images, (sample.image for sample in read_recipe_samples(recipe)))
     there = f", {len(images) - len(fresh)} more are among the labelled data and are left out"
     PartialState().print(f"{len(fresh)} unlabelled images{there if len(fresh) < len(images) else ''}.")
     if not fresh:
@@ -133,10 +146,6 @@ def _frames(path: Path) -> int:
         return count_frames(path)
     except ReadError:
         return 1
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _target(ensemble: Ensemble, sample: Sample, folder: Path, share: float) -> Path:

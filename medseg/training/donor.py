@@ -57,6 +57,7 @@ def donor_settings(folder: Path, chosen: dict[str, Any]) -> dict[str, Any]:
         "channels": preprocess.channels,
         "resize": preprocess.resize,
         "intensity": preprocess.intensity,
+        "weights_licence": member.weights_licence,  # its terms hold for what is made of them
     }
     if member.upright:
         settings["augmentation"] = "upright"
@@ -78,7 +79,7 @@ def _network_settings(network: dict[str, Any], chosen: dict[str, Any]) -> dict[s
     other = {name for name, value in own.items() if (architecture if name == "architecture" else wanted[name]) != value}
     if other <= {"decoder"}:
         return own
-    if other == {"architecture"} and "plainunet" not in (own["architecture"], architecture):
-        names = {key: value for key, value in own["decoder"].items() if key == "feature_cls"}  # its tensors' names
-        return {"encoder": own["encoder"], "decoder": names}
-    return {}
+    if "encoder" in other or "plainunet" in (own["architecture"], architecture):
+        return {}
+    names = {key: value for key, value in own["decoder"].items() if key == "feature_cls"}  # its tensors' names
+    return {"encoder": own["encoder"], "decoder": names}

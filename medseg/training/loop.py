@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from medseg.config import Appearance, MemberConfig, Preprocess
+from medseg.data.division import otherwise_divided
 from medseg.data.samples import Sample, select, split_hash
 from medseg.data.verify import require_sound
 from medseg.errors import ConfigError, InputError
@@ -49,6 +50,8 @@ def read_sound_samples(recipe: Recipe) -> list[Sample]:
         for doubt in require_sound(samples, recipe.labels):
             print(f"note: {doubt}", file=sys.stderr)
     if PartialState().is_main_process:
+        for sentence in otherwise_divided(samples, [read_donor(find_member(recipe.init))] if recipe.init else []):
+            print(f"note: {sentence}", file=sys.stderr)
         keep_to_data(samples, Path(recipe.output))
     return samples
 
@@ -98,7 +101,8 @@ def _train(
     member = _with_records(member, first.appearance, split_hash(samples), baseline)
     averaged = _Averaged(network, recipe.ema_decay, accelerator.device) if recipe.ema_decay else None
     network, val_loader = accelerator.prepare(network, validation_loader(recipe, val))
-    key = state.run_key(recipe, split_hash(samples), accelerator.num_processes)
+    lesson = [path.name for sample in training for path in sample.files] if teach else []
+    key = state.run_key(recipe, split_hash(samples), accelerator.num_processes, lesson)
     run = Run(accelerator, recipe, network, key, averaged)
     if accelerator.is_main_process:
         checkpoints.recover_folder(run.output / "member")

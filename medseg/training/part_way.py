@@ -82,7 +82,7 @@ def both(new: Appearance | None, old: Appearance | None) -> Appearance | None:
 
 def _verdict(before: torch.Tensor, after: Score, worse: bool, old: bool) -> str:
     """The Dice of the validating images before and after, and what follows from it."""
-    noun, which = ("image", "of its own validation split") if old else ("corrected image", "held out")
+    noun, which = ("image", "of the validation split") if old else ("corrected image", "held out")
     values = f"{float(before.mean()):.3f} before, {after.value:.3f} after."
     sentence = f"Dice on {counted(after.n, noun)} {which}: {values}"
     sentence += "" if old else " Whether it forgot others cannot be told without --data, its own."

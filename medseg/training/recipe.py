@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -76,7 +78,8 @@ class Recipe:
     init: str = _setting(
         "",
         "member to start from: an embedded member's name, a folder or a Hub repository; what is not named of "
-        "architecture, encoder, decoder, size, channels, resize and intensity is the member's, as is upright",
+        "architecture, encoder, decoder, channels, resize, intensity and weights_licence is the member's, as is "
+        "upright; so is size, but of data of your own without a recipe",
     )
     decoder: dict[str, Any] = _setting(  # noqa: RUF009
         {"encoder_depth": 4, "decoder_channels": [64, 48, 32, 16]},
@@ -229,7 +232,12 @@ def settings_from_arguments(arguments: Sequence[str], kind: type[Recipe] = Recip
     """The settings that the file and the flags name, the flags' before the file's, and whether there is a file."""
     flags = vars(_parser(kind).parse_args(arguments))
     path = flags.pop("recipe")
-    return {**(_read_toml(Path(path)) if path else {}), **flags}, bool(path)
+    file = _read_toml(Path(path)) if path else {}
+    moved = flags.get("data", file.get("data")) != file.get("data") and "training_data" not in flags
+    if moved and isinstance(known := file.get("training_data"), dict) and os.environ.get("RANK", "0") == "0":
+        words = f"{known.get('name')}: name --training-data where {flags['data']} holds other images"
+        print(f"note: the member will say that it was trained on {words}.", file=sys.stderr)
+    return {**file, **flags}, bool(path)
 
 
 @overload

@@ -41,10 +41,12 @@ def take_over(network: torch.nn.Module, member: MemberConfig, folder: Path) -> S
             "leave out architecture, encoder and decoder, which then are the member's."
         )
     rows = _matching_rows(donor, member)
-    taken |= _head(source, target, rows)
+    head = _head(source, target, rows)
+    taken |= head
     network.load_state_dict({**target, **{key: value.to(target[key].dtype) for key, value in taken.items()}})
-    labels = tuple(label for label in member.labels if _outputs(member).index(label) in rows)
-    return StartedFrom(donor.name, file_sha256(folder / "member.json"), len(taken), len(target), labels)
+    labels = tuple(label for label in member.labels if head and _outputs(member).index(label) in rows)
+    digest = file_sha256(folder / "member.json")
+    return StartedFrom(donor.name, digest, len(taken), len(target), labels, donor.training_data.name)
 
 
 def describe(start: StartedFrom, member: MemberConfig) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _NOT_IN_KEY = (
     "data", "ensemble", "unlabelled", "output", "workers", "checkpoint_steps", "report_to", "push_to_hub",
     "hub_model_id", "private",
 )  # fmt: skip
+
+_LESSON = "lesson (by its ensemble, share and images)"
 
 
 @dataclass
@@ -104,12 +106,15 @@ class Course:
     loss: Loss
 
 
-def run_key(recipe: Recipe, data_hash: str, processes: int) -> str:
+def run_key(recipe: Recipe, data_hash: str, processes: int, lesson: Iterable[str] = ()) -> str:
     """What must be equal for a checkpoint to be continued: each setting that counts, the member that was started from,
-    the split, the processes. The epochs of a run without stages are not among it: they may become more."""
+    the split, the processes, the names of the files of a `lesson`, which is not the data's. The epochs of a run without
+    stages are not among it: they may become more."""
     left_out = (*_NOT_IN_KEY, *([] if recipe.stages else ["epochs"]))
     settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in left_out}
     settings["init"] = file_sha256(find_member(recipe.init) / "member.json") if recipe.init else ""
+    if names := sorted(lesson):
+        settings[_LESSON] = hashlib.sha256("\n".join(names).encode()).hexdigest()
     return json.dumps([settings, data_hash, processes], sort_keys=True)
 
 

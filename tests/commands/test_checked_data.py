@@ -13,15 +13,16 @@ import pytest
 
 from medseg.__main__ import main
 from medseg.app.state.fit import _samples
-from medseg.data.division import with_labels
+from medseg.config import MemberConfig, Preprocess, TrainingData
+from medseg.data.division import otherwise_divided, unlike_trained, with_labels
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.mask_files import write_masks
 from medseg.data.parts import MaskFile
-from medseg.data.samples import load_data
+from medseg.data.samples import load_data, split_hash
 from medseg.errors import MedsegWarning
 from medseg.training.data import read_recipe_samples
 from medseg.training.recipe import Recipe
-from tests.conftest import write_disc_pair
+from tests.conftest import make_member, write_disc_pair
 
 
 @pytest.fixture
@@ -67,6 +68,42 @@ def test_a_fit_records_the_data_that_it_was_made_on(plain_ensemble: Path, discs:
     main(["fit", *_arguments("fit", plain_ensemble, discs, tmp_path)])
     fitted = json.loads((tmp_path / "out" / "ensemble.json").read_text(encoding="utf-8"))["fitted"]
     assert fitted["data"] == "data, validation split"
+
+
+def member(name: str, digest: str) -> MemberConfig:
+    data = TrainingData("discs", "Apache-2.0", split_sha256=digest)
+    return MemberConfig(name, "binary", ("blob",), Preprocess(64, 64), data, "Apache-2.0", files={})
+
+
+def test_members_of_other_divisions_are_doubted_by_name(discs: Path) -> None:
+    samples, others = load_data(discs, seed=0).samples, load_data(discs, seed=3).samples
+    here, there = split_hash(samples), split_hash(others)
+    assert here != there
+    for members, brings, words in (
+        ({"a": here, "b": here, "c": ""}, True, ""),
+        ({"a": here, "b": there}, False, "Trained in another division of the data than the others: b; images that"),
+        ({"a": there, "b": "0" * 64}, False, "Trained in another division of the data than the others: b; images that"),
+        ({"a": there, "b": there}, True, "No member says that it was trained in this division of the data"),
+        ({"a": there, "b": there}, False, ""),  # the dealing says so itself
+    ):
+        doubts = unlike_trained(samples, [member(*each) for each in members.items()], brings=brings)
+        assert [doubt[: len(words)] for doubt in doubts] == ([words] if words else [])
+    (doubt,) = otherwise_divided(samples, [member("a", here), member("b", there), member("c", "0" * 64)])
+    assert doubt.startswith("Trained on these data in another division: b; images that validate")
+
+
+def test_a_fit_says_which_member_was_trained_in_another_division(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [tmp_path / "m0", tmp_path / "m1"]
+    for seed, place in enumerate(places):
+        make_member(place, f"random-{seed}", seed, plain=True)
+        config = json.loads((place / "member.json").read_text())
+        config["training_data"]["split_sha256"] = split_hash(load_data(discs, seed=3 * seed).samples)
+        (place / "member.json").write_text(json.dumps(config))
+    arguments = ["--data", str(discs), "--output", str(tmp_path / "out"), "--name", "two"]
+    main(["fit", *map(str, places), *arguments])
+    assert "note: Trained in another division of the data than the others: random-1;" in capsys.readouterr().err
 
 
 def test_other_names_for_the_masks_are_refused(plain_ensemble: Path, discs: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_old_data_validate_and_their_held_out_images_are_not_trained_on(
     assert sorted(sample["split"] for sample in found) == ["train"] * 8 + ["val"] * 2
     said = capsys.readouterr().out
     assert "Left out, as images of the validation or test split: 1 corrected image." in said
-    assert "Dice on 2 images of its own validation split: " in said
+    assert "Dice on 2 images of the validation split: " in said
     written = schema.load(MemberConfig, folder / "member.json")
     assert written.name == "old-continued"
     assert written.training_data.name == "discs, and 2 corrected pairs"
@@ -109,7 +109,7 @@ def test_it_goes_as_far_as_old_images_bear_it(
     recipe = Recipe(init=str(places[0]), labels=("disc",))
     said = go_part_way(recipe, places[1], select(load_data(old).samples, "val"), tmp_path / "new", old=True)
     assert f"/new, {way:g} of the way to the trained weights." in said
-    assert f"Dice on 2 images of its own validation split: 0.900 before, {score:.3f} after." in said
+    assert f"Dice on 2 images of the validation split: 0.900 before, {score:.3f} after." in said
     assert ("keep the old one" in said) is (score < 0.9)
     first, last, new = (load_network(place).state_dict() for place in (*places, tmp_path / "new"))
     for name, value in new.items():

@@ -19,6 +19,7 @@ from medseg.config import MemberConfig, Preprocess
 from medseg.data.samples import load_data, select, split_hash
 from medseg.errors import ConfigError, InputError, MedsegWarning, ReadError
 from medseg.inference.ensemble import Ensemble
+from medseg.inference.member import file_sha256
 from medseg.training.data import Pairs, training_loader
 from medseg.training.defaults import STEPS, recipe_for_data
 from medseg.training.distilling import Taught, distill, taught_samples
@@ -115,7 +116,7 @@ def test_soft_targets_reach_the_batches_and_hard_ones_stay_as_they_are(recipe: D
 def test_a_student_is_a_member_whose_card_says_what_it_keeps(recipe: DistillRecipe, data: Path) -> None:
     folder = distill(recipe)
     member = schema.load(MemberConfig, folder / "member.json")
-    assert member.training_data.name == "discs"  # as the ensemble's members say
+    assert member.training_data.name == "unknown"  # the teachers do not say that they learnt from these data
     assert member.training_data.split_sha256 == split_hash(load_data(data).samples)
     compared = json.loads((folder / "distilled.json").read_text(encoding="utf-8"))
     assert compared["n"] == 2
@@ -123,6 +124,33 @@ def test_a_student_is_a_member_whose_card_says_what_it_keeps(recipe: DistillReci
     parameters = student.members[0].parameters
     assert compared["student"]["megabytes"] == pytest.approx(2 * parameters / 1e6)
     assert "## What the student keeps" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_student_of_its_teachers_data_was_trained_on_what_they_were(
+    recipe: DistillRecipe, data: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, settings = teacher / "m0" / "member.json", teacher / "ensemble.json"
+    before, config = file_sha256(place), json.loads(place.read_text())
+    config |= {"weights_licence": "CC-BY-4.0"}
+    config["training_data"]["split_sha256"] = split_hash(load_data(data).samples)
+    place.write_text(json.dumps(config))
+    settings.write_text(settings.read_text().replace(before, file_sha256(place)))
+    folder = distill(recipe)
+    student = schema.load(MemberConfig, folder / "member.json")
+    assert student.training_data.name == config["training_data"]["name"]
+    assert student.weights_licence == "CC-BY-4.0"
+    assert "Taught by the ensemble tiny-binary." in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_another_ensemble_or_other_images_are_another_run(
+    recipe: DistillRecipe, tmp_path: Path, unlabelled: Path
+) -> None:
+    distill(recipe)
+    other = make_ensemble(tmp_path / "other", (2.0, 1.0), labels=("disc",), plain=True)
+    (unlabelled / "images" / "new100.png").unlink()
+    for changed in ({"ensemble": str(other)}, {}):
+        with pytest.raises(InputError, match=r"another lesson \(by its ensemble, share and images\)"):
+            distill(replace(recipe, **changed))
 
 
 def test_nothing_but_known_images_is_refused(recipe: DistillRecipe, unlabelled: Path) -> None:

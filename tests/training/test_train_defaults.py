@@ -11,10 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError
 from medseg.training import defaults
 from medseg.training.defaults import choose, recipe_for_data
 from medseg.training.recipe import Recipe, settings_from_arguments
+from tests.conftest import make_member
 
 POLYP = (0.5, 0.3, 0.2)
 """A colour that the embedded polyp member knows, and no other."""
@@ -77,6 +79,29 @@ def test_several_processes_share_the_steps(tmp_path: Path, monkeypatch: pytest.M
     assert values(named)["epochs"] == defaults.STEPS / 2
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert values(named)["epochs"] == defaults.STEPS
+
+
+def test_a_batch_of_one_image_makes_no_step(tmp_path: Path) -> None:
+    data = folder(tmp_path / "mine", POLYP)
+    count = len(select(load_data(data).samples, "train"))
+    assert values({"data": str(data), "labels": ["polyp"], "batch_size": count - 1})["epochs"] == defaults.STEPS
+
+
+def test_a_start_keeps_its_channels(tmp_path: Path) -> None:
+    make_member(tmp_path / "grey", "grey", 0, plain=True)
+    place = tmp_path / "grey" / "member.json"
+    config = json.loads(place.read_text())
+    config["preprocess"] |= {"channels": 1, "mean": [0.5], "std": [0.5]}
+    place.write_text(json.dumps(config))
+    named = {"data": str(folder(tmp_path / "mine", POLYP)), "labels": ["polyp"], "init": str(tmp_path / "grey")}
+    assert values(named)["channels"] == 1
+
+
+def test_unlabelled_images_that_are_among_the_data_make_no_steps(tmp_path: Path) -> None:
+    data = folder(tmp_path / "mine", POLYP)
+    named = {"data": str(data), "labels": ["polyp"]}
+    known = sorted((data / "images").iterdir())
+    assert choose(named, known) == choose(named)
 
 
 def test_one_tinted_film_among_grey_ones_makes_no_photographs(tmp_path: Path) -> None:

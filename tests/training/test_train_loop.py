@@ -462,6 +462,17 @@ def test_a_run_is_not_continued_with_changed_images(tiny: Recipe, uninterrupted:
         train(replace(tiny, data=str(tmp_path / "changed.json"), epochs=9))
 
 
+def test_a_run_is_not_continued_with_masks_that_changed_places(
+    tiny: Recipe, uninterrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tiny.output)
+    first, second, *others = load_data(tiny.data).samples
+    swapped = [replace(first, mask=second.mask), replace(second, mask=first.mask), *others]
+    write_manifest(swapped, ["blob"], tmp_path / "swapped.json")
+    with pytest.raises(InputError, match=r"Images or masks have changed since the run in .* began"):
+        train(replace(tiny, data=str(tmp_path / "swapped.json"), epochs=9))
+
+
 def test_more_epochs_continue_a_finished_run_with_a_schedule_of_their_own(
     extended: Path, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,3 +237,17 @@ def test_the_repository_comes_first_whatever_the_path_holds(tmp_path: Path) -> N
         )
         assert (shown.returncode, shown.stdout) == (1, "")
         assert shown.stderr.splitlines() == ["error: recipe: epochs must be 1 or more."]  # said once: no launcher's
+
+
+def test_other_data_than_the_recipes_get_a_note_that_the_card_names_the_recipes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        'data = "kvasir"\nlabels = ["polyp"]\n[training_data]\nname = "Kvasir-SEG"\nlicence = "CC-BY-4.0"\n'
+    )
+    recipe_from_arguments(["--recipe", str(path)])
+    recipe_from_arguments(["--recipe", str(path), "--data", "kvasir"])
+    assert not capsys.readouterr().err
+    recipe_from_arguments(["--recipe", str(path), "--data", "mine"])
+    assert "trained on Kvasir-SEG: name --training-data where mine holds other images" in capsys.readouterr().err

@@ -15,9 +15,9 @@ from medseg.config import MemberConfig, Preprocess, TrainingData
 from medseg.errors import ConfigError, DamagedError, InputError
 from medseg.inference.member import file_sha256, load_network, save_member
 from medseg.training import loop
-from medseg.training.donor import EMBEDDED, donor_settings, find_member
+from medseg.training.donor import EMBEDDED, donor_settings, find_member, read_donor
 from medseg.training.loop import train
-from medseg.training.recipe import recipe_from_arguments, recipe_from_settings
+from medseg.training.recipe import Recipe, recipe_from_arguments, recipe_from_settings
 from medseg.training.start import describe, take_over
 
 pytestmark = [
@@ -180,6 +180,12 @@ def test_a_run_is_not_continued_from_another_member_of_the_same_name(discs: Path
         train(recipe_from_settings(settings))
 
 
+def test_the_licence_of_the_weights_is_that_of_the_start() -> None:
+    licence = recipe_from_settings({"init": "brain-fpn-lite1"}).weights_licence
+    assert licence == read_donor(find_member("brain-fpn-lite1")).weights_licence != Recipe().weights_licence
+    assert recipe_from_settings({"init": "brain-fpn-lite1", "weights_licence": "x"}).weights_licence == "x"
+
+
 @pytest.mark.parametrize("member", ["polyp-unet-lite0", "brain-unet-lite0"])  # the second on timm's getter
 def test_another_architecture_starts_from_the_members_encoder(member: str) -> None:
     recipe = recipe_from_settings({"init": member, "architecture": "FPN", "size": 64})
@@ -189,6 +195,7 @@ def test_another_architecture_starts_from_the_members_encoder(member: str) -> No
     state = started.state_dict()
     assert isinstance(started, smp.FPN)
     assert described.started_from is not None
+    assert described.started_from.labels == ()  # another decoder has another head
     assert described.started_from.taken >= len(encoder & taken.keys()) > len(state) / 2
     assert all(torch.equal(state[key], taken[key]) for key in encoder & taken.keys())
 
