@@ -14,7 +14,7 @@ from medseg.arrays import Masks, Probabilities
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
 from medseg.reading.grey import check_window
-from medseg.reading.marks import Value, lie_alike, select_values, to_masks
+from medseg.reading.marks import Value, held_values, lie_alike, select_values, to_masks
 from medseg.reading.series import Series, ask_image
 from medseg.reading.stored import Stored, from_header
 from medseg.reading.studies import one_series
@@ -147,9 +147,25 @@ def read_values(
     return _placed(np.stack(select_values(stored, groups, known)), stored, like)
 
 
+def read_one_mask(path: str | os.PathLike[str], *, like: Image) -> tuple[Masks, frozenset[float] | None]:
+    """As `read_mask_file` for one label, and the values that the file holds, None for a JPEG and for colours."""
+    stored = _read_mask(path, like)
+    return _placed(np.stack(to_masks(stored, 1)), stored, like), held_values(stored)
+
+
+def values_in(path: str | os.PathLike[str], frame: int) -> frozenset[float] | None:
+    """The values that `frame` of a label map, or its only one, holds; None for a JPEG and for colours. Raises ReadError
+    for a file that cannot be read."""
+    return held_values(_read(path, _frame_in(path, frame)))
+
+
 def _read_mask(path: str | os.PathLike[str], like: Image | None) -> Stored:
-    frame = like.frame if like is not None and like.frame and count_frames(path) > 1 else 0
-    return _read(path, frame)
+    return _read(path, _frame_in(path, like.frame if like is not None else 0))
+
+
+def _frame_in(path: str | os.PathLike[str], frame: int) -> int:
+    """`frame`, or 0 of a file that has one frame."""
+    return frame if frame and count_frames(path) > 1 else 0
 
 
 def _placed(masks: _Planes, stored: Stored, like: Image | None) -> _Planes:
