@@ -7,7 +7,7 @@ Where the values that are there fit two readings that differ, one is taken and s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -84,12 +84,16 @@ def _of_sample(sample: Sample, labels: Sequence[str]) -> tuple[tuple[Value, ...]
 @dataclass(frozen=True)
 class Own:
     """What medseg's report says of the mask beside it: the labels in the order of the mask's values 1, 2, …, and the
-    pixels of each."""
+    pixels of each; `frame` of the file with that hash is the image."""
 
     pixels: Mapping[str, float]
+    frame: int
+    file_sha256: str | None
 
     def read(self, path: Path, labels: Sequence[str], image: Image) -> Masks:
-        """The masks of `labels`. Raises ReadError for labels of other names, and where the mask lacks pixels."""
+        """The masks of `labels`. Raises ReadError for labels of other names, where the mask lacks pixels, and for a
+        slice of another volume."""
+        image = self._shown(image)
         if len(self.pixels) == len(labels) == 1:
             return read_mask_file(path, labels, like=image)
         theirs = [*self.pixels]
@@ -108,6 +112,17 @@ class Own:
                 )
         return masks
 
+    def _shown(self, image: Image) -> Image:
+        """A slice without its affine, which a PNG cannot have: the mask lies as the slice of that file is shown."""
+        if image.affine is None or image.frames == 1:
+            return image
+        if (image.file_sha256, image.frame) != (self.file_sha256, self.frame):
+            raise ReadError(
+                "medseg's report beside it is of another file than this image, and a PNG does not say how it lies in "
+                "the patient. Predict this image's file anew."
+            )
+        return replace(image, affine=None)
+
 
 def own_report(path: Path) -> Own | None:
     """What medseg's report beside a mask says; None where there is none, and for other programs' JSON."""
@@ -115,7 +130,8 @@ def own_report(path: Path) -> Own | None:
         content: Any = read_json(path.with_suffix(".json"))
         if path.suffix.lower() != ".png" or not isinstance(content["masks_sha256"], str):
             return None
-        return Own({str(label): float(area["px"]) for label, area in content["areas"].items()})
+        pixels = {str(label): float(area["px"]) for label, area in content["areas"].items()}
+        return Own(pixels, int(content["image"]["frame"]), content["image"]["file_sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -203,10 +203,7 @@ def _fitted(masks: _Planes, stored: Stored, like: Image) -> _Planes:
             f"The mask file has {stored.frames} frames, the image's {like.frames}. Choose the mask of this image."
         )
     if not lie_alike(stored, like):
-        raise ReadError(
-            "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
-            "Save the mask with the image's affine."
-        )
+        raise ReadError(_elsewhere(stored, like))
     turn = stored.orientation
     if turn == 1 and masks.shape[1:] == to_stored(like.pixels[..., 0], like.orientation).shape:
         turn = like.orientation
@@ -217,3 +214,21 @@ def _fitted(masks: _Planes, stored: Stored, like: Image) -> _Planes:
             f"{like.size[0]}. Choose the mask of this image."
         )
     return masks
+
+
+def _elsewhere(stored: Stored, like: Image) -> str:
+    """Why a mask and its image do not lie alike in the patient, or cannot be known to."""
+    if stored.affine is None:
+        return (
+            f"The mask, a {stored.kind}, does not say how it lies in the patient, and its image, a slice of a NIfTI "
+            "volume, does. Save the mask as NIfTI with the image's affine."
+        )
+    if like.affine is None:
+        return (
+            "The image does not say how it lies in the patient, and its mask does, so nothing tells whether they lie "
+            "alike. Save the image with its affine."
+        )
+    return (
+        "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
+        "Save the mask with the image's affine."
+    )
