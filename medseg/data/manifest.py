@@ -72,18 +72,18 @@ class Sample:
     def masks_on(self, image: Image, labels: Sequence[str]) -> Masks:
         """The masks (K, H, W) on the upright grid of this sample's `image`. Raises ReadError that names the file."""
         if isinstance(self.mask, Path):
-            with _naming(self.mask):
+            with naming(self.mask):
                 return read_mask_file(self.mask, labels, like=image)
         masks = np.zeros((len(labels), *image.size), dtype=bool)
         place = {label: index for index, label in enumerate(labels)}
         for part in self.mask:
             if isinstance(part, MaskFile) and part.label in place and not part.values:
-                with _naming(part.path):
+                with naming(part.path):
                     masks[place[part.label]] |= read_mask_file(part.path, [part.label], like=image)[0]
             elif not isinstance(part, MaskFile) and part.label in place:
                 masks[place[part.label]] |= self.draw(part, image)
         for path, parts in self._label_maps(labels).items():
-            with _naming(path):
+            with naming(path):
                 marked = read_values(path, [part.values for part in parts], parts[0].known, like=image)
             for part, mask in zip(parts, marked, strict=True):
                 masks[place[part.label]] |= mask
@@ -91,7 +91,7 @@ class Sample:
 
     def draw(self, part: Drawn, image: Image) -> Mask:
         """`part` on the upright grid of this sample's `image`. Raises ReadError that names the file."""
-        with _naming(self.image):
+        with naming(self.image):
             return draw_upright(part, image, upright=self.annotated_upright(image))
 
     def annotated_upright(self, image: Image) -> bool:
@@ -100,11 +100,11 @@ class Sample:
 
     def read_image(self) -> Image:
         """The upright image, of all its channels. Raises ReadError that names the file."""
-        with _naming(self.image):
+        with naming(self.image):
             image = read_file_or_series(self.image, frame=self.frame)
         planes = [image.pixels]
         for path in self.channels:
-            with _naming(path):
+            with naming(path):
                 further = read_file_or_series(path, frame=self.frame)
                 if further.pixels.shape[:2] != image.size or further.frames != image.frames:
                     raise ReadError(
@@ -141,7 +141,7 @@ class Sample:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Put the file's folder and name before the sentence of a ReadError."""
     try:
         yield

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from medseg.data.coco import is_coco, read_coco
+from medseg.data.label_maps import Coding, MaskReader, coding_of, mask_reader
 from medseg.data.layouts.tables import read_rows
 from medseg.data.left_out import left_out
 from medseg.data.listing import (
@@ -28,7 +29,7 @@ from medseg.data.listing import (
     without_words,
     words,
 )
-from medseg.data.manifest import Sample, read_json
+from medseg.data.manifest import Sample, naming, read_json
 from medseg.data.parts import MaskFile, Part, Runs
 from medseg.data.prediction_files import (
     ARRAYS,
@@ -42,7 +43,7 @@ from medseg.data.prediction_files import (
 from medseg.data.rle import RleForm
 from medseg.errors import InputError, ReadError
 from medseg.image import Image
-from medseg.reading.readers import read_levels
+from medseg.reading.readers import read_levels, read_mask_file, values_in
 
 Reader: TypeAlias = Callable[[Image], Read]
 LEAST_SCORE = 0.5
@@ -92,19 +93,16 @@ def open_predictions(
 ) -> Predictions:
     """The predictions at `place` for the `samples`, paired by name: nothing is decoded yet.
 
-    A folder of masks or label maps (PNG, TIFF, NIfTI, … as `read_masks` takes them; of one label also grey
+    A folder of masks or label maps (PNG, TIFF, NIfTI, …, read as `label_maps` says; of one label also grey
     probabilities), with a folder for each label where labels overlap; of npz or npy with probabilities; of DICOM SEG,
     paired by the images that they refer to. Or a file: COCO instances, COCO results of the images that the COCO file
     in `data` numbers, or a csv of run lengths. Raises InputError where it is none, or two files are of one image.
     """
     place = _place(place)
-    if not place.is_dir():
-        form, readers, notes = _from_file(place, samples, labels, data)
-    else:
-        files = [path for path in walk(place) if is_image(path) or suffix_of(path) in ARRAYS]
-        if not files:
-            raise InputError(f"{name}: {place} holds no predictions (images, npz, DICOM, COCO JSON or csv).")
-        form, readers, notes = _from_folder(place, files, samples, labels)
+    try:
+        form, readers, notes = _opened(place, samples, labels, data)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     if not readers:
         raise InputError(f"{name}: nothing in {place} belongs to one of the {len(samples)} images, by its name.")
     absent = [sample.image.name for index, sample in enumerate(samples) if index not in readers]
@@ -113,6 +111,16 @@ def open_predictions(
 
 
 _Opened: TypeAlias = tuple[str, dict[int, Reader], list[str]]
+
+
+def _opened(place: Path, samples: Sequence[Sample], labels: Sequence[str], data: Path | None) -> _Opened:
+    """The form, a reader for each sample that has a prediction, and what is to be said."""
+    if not place.is_dir():
+        return _from_file(place, samples, labels, data)
+    files = [path for path in walk(place) if is_image(path) or suffix_of(path) in ARRAYS]
+    if not files:
+        raise InputError(f"{place} holds no predictions (images, npz, DICOM, COCO JSON or csv).")
+    return _from_folder(place, files, samples, labels)
 
 
 def _place(place: Path) -> Path:
@@ -134,11 +142,17 @@ def _from_folder(place: Path, files: Sequence[Path], samples: Sequence[Sample], 
     if len(labels) > 1 and {*labels} <= by_label.keys():
         return _from_label_folders({label: by_label[label] for label in labels}, files, samples)
     paired, strange = _pair(files, samples, place)
-    soft = len(labels) == 1 and _are_soft(paired, samples)
-    readers = {index: _reader(path, samples[index], labels, soft) for index, path in paired.items()}
-    arrays = sum(suffix_of(path) in ARRAYS for path in paired.values())
-    form = "probabilities" if arrays == len(paired) else "grey levels as probabilities" if soft else "masks"
-    return form, readers, _strangers(strange)
+    masks = {index: path for index, path in paired.items() if suffix_of(path) not in ARRAYS}
+    coding = coding_of(samples, labels)
+    read: Callable[[Path, Image], Read]
+    if len(labels) == 1 and _are_soft(paired, samples, coding):
+        form, read = "grey levels as probabilities", _levels_or_mask
+        notes = ["grey levels are read as probabilities, not by the data's values"] if coding else []
+    else:
+        masks_of, notes = mask_reader(masks, samples, labels, coding)
+        form, read = "masks" if masks else "probabilities", _masks_by(masks_of)
+    readers = {index: _reader(path, labels, read) for index, path in paired.items()}
+    return form, readers, [*_strangers(strange), *notes]
 
 
 def _strangers(paths: Iterable[Path]) -> list[str]:
@@ -148,16 +162,21 @@ def _strangers(paths: Iterable[Path]) -> list[str]:
     ]
 
 
-def _reader(path: Path, sample: Sample, labels: Sequence[str], soft: bool) -> Reader:
+def _reader(path: Path, labels: Sequence[str], read: Callable[[Path, Image], Read]) -> Reader:
     if suffix_of(path) in ARRAYS:
         return partial(_named, path, lambda image: read_arrays(path, labels, image))
-    marked = replace(sample, mask=path)
+    return partial(read, path)
 
-    def read(image: Image) -> Read:
-        levels = read_levels(path, like=image, few=True) if soft else None  # a model that is sure has few levels
-        return Read.of(marked.masks_on(image, labels)) if levels is None else Read.at_half(levels)
 
-    return read
+def _masks_by(masks_of: MaskReader) -> Callable[[Path, Image], Read]:
+    return lambda path, image: Read.of(masks_of(path, image))
+
+
+def _levels_or_mask(path: Path, image: Image) -> Read:
+    """Of one label: grey probabilities, of few levels too where a model is sure, or the mask of a file of none."""
+    with naming(path):
+        levels = read_levels(path, like=image, few=True)
+        return Read.of(read_mask_file(path, ["marked"], like=image)) if levels is None else Read.at_half(levels)
 
 
 def _named(path: Path, read: Reader, image: Image) -> Read:
@@ -168,15 +187,15 @@ def _named(path: Path, read: Reader, image: Image) -> Read:
         raise ReadError(f"{path.name}: {error}") from None
 
 
-def _are_soft(paired: Mapping[int, Path], samples: Sequence[Sample]) -> bool:
-    """Whether the largest files, those of most levels, hold grey probabilities."""
+def _are_soft(paired: Mapping[int, Path], samples: Sequence[Sample], coding: Coding | None) -> bool:
+    """Whether the largest files, those of most levels, hold grey probabilities, and not the data's values."""
     largest = sorted(paired, key=lambda index: paired[index].stat().st_size)[-3:]
     for index in largest:
         if suffix_of(paired[index]) in ARRAYS:
             return False
         try:
             if read_levels(paired[index], like=samples[index].read_image(), few=False) is not None:
-                return True
+                return not (coding and coding.covers(values_in(paired[index], samples[index].frame)))
         except ReadError:
             continue  # said when it is its turn
     return False

@@ -30,6 +30,15 @@ _FLAT_SHARE = 10  # flat pixels are a tenth or more of those between dark and br
 _LEAST_FLAT = 4  # pixels
 
 
+class ValuesError(ReadError):
+    """A mask holds values that do not fit its labels: `held` says which, and the sentence goes on with what to do about
+    the masks of a data set."""
+
+    def __init__(self, held: str, advice: str) -> None:
+        super().__init__(f"{held} {advice}")
+        self.held = held
+
+
 def to_masks(stored: Stored, count: int) -> list[Mask]:
     """`count` masks on the stored grid, one a label. Raises ReadError for values that do not fit them."""
     values = stored.pixels
@@ -54,11 +63,21 @@ def select_values(stored: Stored, groups: Sequence[Sequence[Value]], known: Sequ
     strange = sorted({*np.unique(values).tolist()} - {0, *map(_code, known)})
     if known and strange:
         named = ", ".join(_named(value) if colours else f"{value:g}" for value in strange[:8])
-        raise ReadError(f"The mask holds {named}, and the data set does not say what that means. Mend one of them.")
+        raise ValuesError(
+            f"The mask holds {named}, and the data set does not say what that means.", "Mend one of them."
+        )
     return [
         np.asarray(values != 0) if -1 in group else np.isin(values, [_code(value) for value in group])
         for group in groups
     ]
+
+
+def held_values(stored: Stored) -> frozenset[float] | None:
+    """The numbers that a label map holds; None for a JPEG and for colours, which hold none."""
+    values = stored.pixels
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        values = values[..., 0]
+    return None if stored.lossy or values.ndim == 3 else frozenset(np.unique(values).tolist())
 
 
 def lie_alike(stored: Stored | Image, like: Image) -> bool:
@@ -89,7 +108,7 @@ def _one_label(stored: Stored, values: np.ndarray) -> Mask:
         return _cut(values)
     if values.dtype.kind == "f" and levels[0] >= 0 and levels[-1] <= 1:
         return np.asarray(values > 0.5)
-    raise ReadError(f"The mask holds the values {_some(levels)}. {_ONE}")
+    raise ValuesError(f"The mask holds the values {_some(levels)}.", _ONE)
 
 
 def _cut_lossy(values: np.ndarray, levels: np.ndarray) -> Mask:
@@ -104,7 +123,7 @@ def _cut_lossy(values: np.ndarray, levels: np.ndarray) -> Mask:
     middle = (values > 40) & (values < 215)
     if _is_area(_flat(values, 3, tolerance=12) & middle, middle):
         levels = np.unique(values[_flat(values, 3, tolerance=0) & middle])
-        raise ReadError(f"The mask is a JPEG with areas of several levels ({_some(levels)}). {_ONE}")
+        raise ValuesError(f"The mask is a JPEG with areas of several levels ({_some(levels)}).", _ONE)
     return _cut(values)
 
 
@@ -161,7 +180,7 @@ def _label_map(stored: Stored, values: np.ndarray, count: int) -> list[Mask]:
     if stored.lossy:
         raise ReadError(f"The mask is a JPEG, which changes its values. {_WANTED.format(count)}")
     if not np.isin(levels, np.arange(count + 1)).all():
-        raise ReadError(f"The mask holds the values {_some(levels)}. {_WANTED.format(count)}")
+        raise ValuesError(f"The mask holds the values {_some(levels)}.", _WANTED.format(count))
     return [np.asarray(values == label) for label in range(1, count + 1)]
 
 

@@ -14,7 +14,7 @@ from medseg.arrays import Masks, Probabilities
 from medseg.errors import InputError, ReadError
 from medseg.image import Image, to_stored, to_upright
 from medseg.reading.grey import check_window
-from medseg.reading.marks import Value, lie_alike, select_values, to_masks
+from medseg.reading.marks import Value, held_values, lie_alike, select_values, to_masks
 from medseg.reading.series import Series, ask_image
 from medseg.reading.stored import Stored, from_header
 from medseg.reading.studies import one_series
@@ -147,9 +147,25 @@ def read_values(
     return _placed(np.stack(select_values(stored, groups, known)), stored, like)
 
 
+def read_one_mask(path: str | os.PathLike[str], *, like: Image) -> tuple[Masks, frozenset[float] | None]:
+    """As `read_mask_file` for one label, and the values that the file holds, None for a JPEG and for colours."""
+    stored = _read_mask(path, like)
+    return _placed(np.stack(to_masks(stored, 1)), stored, like), held_values(stored)
+
+
+def values_in(path: str | os.PathLike[str], frame: int) -> frozenset[float] | None:
+    """The values that `frame` of a label map, or its only one, holds; None for a JPEG and for colours. Raises ReadError
+    for a file that cannot be read."""
+    return held_values(_read(path, _frame_in(path, frame)))
+
+
 def _read_mask(path: str | os.PathLike[str], like: Image | None) -> Stored:
-    frame = like.frame if like is not None and like.frame and count_frames(path) > 1 else 0
-    return _read(path, frame)
+    return _read(path, _frame_in(path, like.frame if like is not None else 0))
+
+
+def _frame_in(path: str | os.PathLike[str], frame: int) -> int:
+    """`frame`, or 0 of a file that has one frame."""
+    return frame if frame and count_frames(path) > 1 else 0
 
 
 def _placed(masks: _Planes, stored: Stored, like: Image | None) -> _Planes:
@@ -187,10 +203,7 @@ def _fitted(masks: _Planes, stored: Stored, like: Image) -> _Planes:
             f"The mask file has {stored.frames} frames, the image's {like.frames}. Choose the mask of this image."
         )
     if not lie_alike(stored, like):
-        raise ReadError(
-            "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
-            "Save the mask with the image's affine."
-        )
+        raise ReadError(_elsewhere(stored, like))
     turn = stored.orientation
     if turn == 1 and masks.shape[1:] == to_stored(like.pixels[..., 0], like.orientation).shape:
         turn = like.orientation
@@ -201,3 +214,21 @@ def _fitted(masks: _Planes, stored: Stored, like: Image) -> _Planes:
             f"{like.size[0]}. Choose the mask of this image."
         )
     return masks
+
+
+def _elsewhere(stored: Stored, like: Image) -> str:
+    """Why a mask and its image do not lie alike in the patient, or cannot be known to."""
+    if stored.affine is None:
+        return (
+            f"The mask, a {stored.kind}, does not say how it lies in the patient, and its image, a slice of a NIfTI "
+            "volume, does. Save the mask as NIfTI with the image's affine."
+        )
+    if like.affine is None:
+        return (
+            "The image does not say how it lies in the patient, and its mask does, so nothing tells whether they lie "
+            "alike. Save the image with its affine."
+        )
+    return (
+        "The mask's affine is not that of its image, so one of them lies elsewhere in the patient or mirrored. "
+        "Save the mask with the image's affine."
+    )

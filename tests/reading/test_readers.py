@@ -480,8 +480,21 @@ def test_a_nifti_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
         assert read_masks(tmp_path / f"{name}.nii", ["a"], like=image).any()
     for name, other in (("eye", np.eye(4)), ("shifted", shifted), ("none", None)):
         nibabel.save(nibabel.Nifti1Image((voxels > 9).astype(np.uint8), other), tmp_path / f"{name}.nii")
-        with pytest.raises(ReadError, match="The mask's affine is not that of its image"):
+        sentence = (
+            "The mask's affine is not that of its image" if name != "none" else "The mask, a NIfTI, does not say how"
+        )
+        with pytest.raises(ReadError, match=sentence):
             read_masks(tmp_path / f"{name}.nii", ["a"], like=image)
+    unplaced = read_image(tmp_path / "none.nii", frame=1)
+    with pytest.raises(ReadError, match="The image does not say how it lies in the patient, and its mask does"):
+        read_masks(tmp_path / "same.nii", ["a"], like=unplaced)
+
+
+def test_a_png_of_a_slice_does_not_say_how_it_lies(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.arange(27.0).reshape(3, 3, 3), np.eye(4)), tmp_path / "image.nii")
+    path = write_png(tmp_path / "a", np.eye(3))
+    with pytest.raises(ReadError, match=r"The mask, a PNG, does not say how it lies .* Save the mask as NIfTI with"):
+        read_masks(path, ["a"], like=read_image(tmp_path / "image.nii", frame=1))
 
 
 def test_a_sheared_slice_has_no_areas_and_says_so(tmp_path: Path) -> None:
