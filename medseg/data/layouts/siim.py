@@ -10,6 +10,7 @@ from medseg.data.left_out import left_out
 from medseg.data.listing import files_in, is_image, stem_of, walk
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import Runs
+from medseg.data.patients import of_one_patient
 from medseg.errors import InputError
 
 _SOURCE = TrainingData(
@@ -32,7 +33,7 @@ def read_siim(root: Path) -> DataSet:
     Layout: a csv (train-rle.csv, stage_2_train.csv) with the columns ImageId and EncodedPixels, the second with a
         leading space in the first release; relative, column-major run lengths, several rows for several pneumothoraces,
         -1 for none. Images ImageId.dcm, 1024 × 1024, anywhere below (dicom-images-train/STUDY/SERIES/). The table
-        names no patients: every image is a case.
+        names no patients: every image is a case, but for those that share a Patient ID.
     Licence: the competition's rules, no redistribution; images of NIH ChestX-ray14.
     Citation: Zawacki et al. 2019, SIIM-ACR Pneumothorax Segmentation, Kaggle; Filice et al. 2020, Crowdsourcing
         pneumothorax annotations using machine learning annotations on the NIH chest X-ray dataset, J Digit Imaging 33.
@@ -46,6 +47,7 @@ def read_siim(root: Path) -> DataSet:
     others = [stem_of(path) for path in walk(root) if is_image(path)]
     entries += left_out("images without a row in the table", [name for name in others if name not in rows])
     samples = [Sample(images[name], rows[name], name, "") for name in sorted(rows.keys() & images.keys())]
+    samples = of_one_patient(samples)
     return DataSet(
         "siim-acr", ("pneumothorax",), samples, entries, f"run lengths of {table.name}, images *.dcm", _SOURCE
     )
