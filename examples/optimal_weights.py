@@ -2,8 +2,8 @@
 
 python examples/optimal_weights.py [--images 24] [--output FOLDER]
 
-On the images that it was made on a search always wins. Nested cross-validation makes it without a fifth of the cases
-and scores it there: only that says whether weights are better than equal ones.
+On the images that it was made on a search nearly always wins. Nested cross-validation makes it without a fifth of the
+cases and scores it there: only that says whether weights are better than equal ones.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from medseg.calibration.trust import (
     spearman,
 )
 from medseg.data.samples import split_hash
-from medseg.errors import InputError, MedsegWarning
+from medseg.errors import ConfigError, InputError, MedsegWarning
 from medseg.fitting.crossfit import HeldOut, cross_fit, with_own_weights
 from medseg.fitting.observations import Observation, Progress, thin
 from medseg.hub.folders import CALIBRATION
@@ -137,6 +137,8 @@ def calibrate(
 def load_calibration(folder: Path, ensemble: Ensemble) -> Calibration:
     """The calibration.json of an ensemble folder. Raises ConfigError where there is none or it breaks its schema,
     InputError where it is of other members, weights, threshold or blend than `ensemble` has."""
+    if not (folder / CALIBRATION).exists():
+        raise ConfigError(f"{folder} is not calibrated: run `medseg calibrate {folder} DATA` first, without --test.")
     calibration = schema.load(Calibration, folder / CALIBRATION)
     its_own = (tuple(member.sha256 for member in ensemble.members), ensemble.config.threshold, ensemble.config.blend)
     same = (calibration.members, calibration.threshold, "weighted mean") == its_own

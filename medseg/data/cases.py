@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.left_out import LeftOut, left_out
+from medseg.data.left_out import DOUBTFUL, LeftOut, left_out
 from medseg.data.listing import files_in, stem_of, walk
 from medseg.data.manifest import Sample
+from medseg.data.patients import of_one_patient
 from medseg.errors import InputError
 
 _CASES = (
@@ -55,11 +56,13 @@ csv.field_size_limit(2**31 - 1)  # as in layouts/tables.py: a column of run leng
 
 
 def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tuple[LeftOut, ...]]:
-    """`samples` with the cases that the csv files in `root` give, and the rows and images that stay without the other.
+    """`samples` with the cases that the csv files in `root` give, else those of `of_one_patient`; and the rows and
+    images that stay without the other.
 
     A table counts where one of its columns is of patients. Raises InputError where two rows say different patients of
     one image.
     """
+    samples = of_one_patient(samples)
     names = {name: sample for sample in samples for name in _names(sample, root)}
     cases: dict[Path, str] = {}
     spelled: dict[str, str] = {}  # p1 and P1 are one patient
@@ -70,7 +73,7 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
             if table.rows and any(not names.keys().isdisjoint(_spellings(name)) for name in table.rows[0]):
                 entries += left_out("tables without a line of column names", [table.path.name])
             elif table.rows and (images := _column_of_images(table, "", names.keys())) and table.groups(images):
-                entries += left_out(_NO_PATIENT, [table.path.name], "Doubtful")
+                entries += left_out(_NO_PATIENT, [table.path.name], DOUBTFUL)
             continue
         image_column = _column_of_images(table, column, names.keys())
         lost = []
@@ -84,7 +87,8 @@ def with_cases(samples: Sequence[Sample], root: Path) -> tuple[list[Sample], tup
         entries += left_out(f"rows of {table.path.name} that name no image here, or no {column}", lost)
     if not cases:
         return list(samples), entries
-    single = {sample.image.name for sample in samples if sample.image not in cases}
+    alone = [sample for sample in samples if sample.case == stem_of(sample.image)]
+    single = {sample.image.name for sample in alone if sample.image not in cases}
     entries += left_out("images without a patient in the csv file: each is taken for a case of its own", single)
     return [replace(sample, case=cases.get(sample.image, sample.case)) for sample in samples], entries
 

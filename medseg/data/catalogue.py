@@ -31,6 +31,7 @@ from medseg.data.layouts.yolo import is_yolo, read_yolo
 from medseg.data.left_out import left_out
 from medseg.data.listing import files_in, is_image, names_below, split_of, suffix_of, unread, walk
 from medseg.data.manifest import DataSet, read_manifest
+from medseg.data.patients import of_one_patient
 from medseg.errors import InputError
 from medseg.reading.archive import without_wrapper
 
@@ -90,6 +91,8 @@ _COUNTING = ("pairs", "kvasir", "decathlon", "labelme", "siim-acr", "chestx-det"
 
 _CASELESS = ("isic", "voc", "coco", "labelme", "cvat", "label-studio", "via", "yolo")
 
+_TABLED = (*_CASELESS, "pairs", "patterns", "kvasir", "class-folders")
+
 _FILES: dict[str, Callable[[Path], DataSet]] = {
     "coco": read_coco,
     "chestx-det": read_chestx_det,
@@ -106,7 +109,8 @@ def read_place(place: Path, layout: str = "auto") -> DataSet:
     if layout not in ("auto", *LAYOUTS):
         raise InputError(f"There is no layout {layout!r}; there are auto, {', '.join(LAYOUTS)}.")
     if place.is_file():
-        return _read_file(place)
+        loaded = _read_file(place)
+        return replace(loaded, samples=of_one_patient(loaded.samples)) if loaded.layout in _CASELESS else loaded
     if not place.is_dir():
         raise InputError(f"{place.name} is not there: wanted the folder of a data set, its zip, or an annotation file.")
     split = ""
@@ -136,6 +140,11 @@ def _with_unused(loaded: DataSet, place: Path) -> DataSet:
     entries = left_out("images in folders that the layout has no use for", names_below(place, aside))
     entries += left_out("files whose format medseg does not read", unread(place, place))
     return replace(loaded, left_out=(*loaded.left_out, *entries))
+
+
+def follows_tables(loaded: DataSet, place: Path) -> bool:
+    """Whether a csv file in `place` says the cases of `loaded`."""
+    return place.is_dir() and loaded.layout in _TABLED
 
 
 def _of_patients(loaded: DataSet, place: Path) -> DataSet:

@@ -16,6 +16,10 @@ _NAMED = 3
 """Names that a sentence holds; the count says how many more there are."""
 
 
+DOUBTFUL = "Doubtful"
+"""The lead of things that are taken, and perhaps should not be."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """`count` things of one kind that are left out. `what` is that kind and the reason, as a plural noun phrase."""

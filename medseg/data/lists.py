@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.cases import read_text
-from medseg.data.left_out import LeftOut, left_out
+from medseg.data.left_out import DOUBTFUL, LeftOut, left_out
 from medseg.data.listing import split_of, stem_of, walk, words
 from medseg.data.manifest import Sample, read_json
 
@@ -32,7 +32,7 @@ def unfollowed(samples: Sequence[Sample], place: Path) -> tuple[LeftOut, ...]:
         if any(_differ(said, splits[name]) for name, said in _entries(path) if name in splits)
     ]
     what = "lists that divide the images, which are divided otherwise here (a splits.json is followed)"
-    return left_out(what, other, "Doubtful")
+    return left_out(what, other, DOUBTFUL)
 
 
 def _differ(said: str, split: str) -> bool:

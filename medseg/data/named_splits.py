@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.left_out import LeftOut, left_out
+from medseg.data.left_out import DOUBTFUL, LeftOut, left_out
 from medseg.data.listing import IMAGE_WORDS, MASK_WORDS, seems_split, split_of, stem_of, words
 from medseg.data.manifest import DataSet, Sample
 from medseg.data.parts import relative_to
@@ -60,9 +60,9 @@ def held_out_name(samples: Iterable[Sample], place: Path) -> tuple[LeftOut, ...]
     """What is to be said of samples that are about to be dealt although their folder or their name says val or test."""
     telling = {*words(place.name)} - {"set", "data", "dataset", "images", "part", "split"}
     if len(telling) == 1 and split_of(place.name) in ("val", "test") and any(not sample.split for sample in samples):
-        return left_out("folders called for one split, whose images are dealt into all", [place.name], "Doubtful")
+        return left_out("folders called for one split, whose images are dealt into all", [place.name], DOUBTFUL)
     named = {sample.image.name: split_of(stem_of(sample.image)) for sample in samples if not sample.split}
     if len({*named.values()} - {""}) > 1:  # train_1.png and test_1.png, not test_1.png alone
         held = [name for name, split in named.items() if split in ("val", "test")]
-        return left_out("images called for val or test that are dealt into all", held, "Doubtful")
+        return left_out("images called for val or test that are dealt into all", held, DOUBTFUL)
     return ()

@@ -92,7 +92,7 @@ class Runs:
         if self.size not in (None, size):
             raise ReadError(
                 f"The run lengths are for {self.size[1]} × {self.size[0]} pixels (width × height), the image has "
-                f"{size[1]} × {size[0]}. They belong to another image."
+                f"{size[1]} × {size[0]}. They belong to another image, or to this one before it was resized."
             )
         return decode_rle(self.text, size, self.form)
 

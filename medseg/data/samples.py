@@ -17,14 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from medseg.data.catalogue import LAYOUTS, read_place
+from medseg.data.catalogue import LAYOUTS, follows_tables, read_place
 from medseg.data.layouts.pairs import UNNAMED, read_patterns
 from medseg.data.left_out import left_out, warn_left_out
-from medseg.data.listing import no_files, stem_of
+from medseg.data.listing import no_files
 from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
 from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
+from medseg.data.patients import doubtful_cases, own_name, refuse_divided_patients
 from medseg.data.splits import apply_splits, deal, folds_in, refuse_divided_cases, split_hash
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_zip, without_wrapper
@@ -98,8 +99,10 @@ def load_data(
     dealt = deal(samples, seed) if divide else samples
     strays = left_out("links to nothing, pipes and devices", no_files(place))
     entries = (*loaded.left_out, *strays, *held_out_name(samples, place), *(() if path else unfollowed(dealt, place)))
+    entries += doubtful_cases(samples, follows_tables(loaded, place))
     if not quiet:
         warn_left_out(entries)
+    refuse_divided_patients(dealt)
     refuse_divided_cases(dealt)
     return replace(loaded, samples=dealt, left_out=entries)
 
@@ -130,7 +133,7 @@ def _apart(samples: Sequence[Sample]) -> list[Sample]:
     images: dict[str, set[Path]] = {}
     for sample in samples:
         images.setdefault(sample.case, set()).add(sample.image)
-    alike = {case for case, paths in images.items() if len(paths) > 1 and all(stem_of(path) == case for path in paths)}
+    alike = {case for case, paths in images.items() if len(paths) > 1 and all(own_name(path) == case for path in paths)}
     if not alike:
         return list(samples)
     root = Path(os.path.commonpath([sample.image.parent for sample in samples]))

@@ -11,7 +11,7 @@ from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
 from medseg.arrays import Mask, Masks
-from medseg.data.left_out import counted
+from medseg.data.left_out import DOUBTFUL, counted
 from medseg.data.manifest import SPLITS, DataSet, Sample
 from medseg.data.parts import relative_to
 from medseg.data.splits import split_hash
@@ -37,12 +37,15 @@ def describe(
     lines += [_first(loaded.samples[0], root)]
     lines += [f"source  {loaded.source.name}; licence: {loaded.source.licence}"] if loaded.source else []
     lines += [f"splits  sha256 {split_hash(loaded.samples)}", *_sizes(readable), "", *_table(examined, labels), ""]
-    lines += [*map(str, loaded.left_out), ""] if loaded.left_out else []
+    doubtful = [str(entry) for entry in loaded.left_out if entry.lead == DOUBTFUL]
+    absent = [str(entry) for entry in loaded.left_out if entry.lead != DOUBTFUL]
+    lines += [*absent, ""] if absent else []
     faults = [finding for finding in all_findings if finding.kind != "doubt"]
     doubts = [finding for finding in all_findings if finding.kind == "doubt"]
-    lines += [counted(len(doubts), "doubt"), *(f"  {doubt}" for doubt in grouped(doubts))] if doubts else []
+    count = len(doubtful) + len(doubts)
+    lines += [counted(count, "doubt"), *(f"  {doubt}" for doubt in (*doubtful, *grouped(doubts)))] if count else []
     lines += [counted(len(faults), "finding"), *(f"  {fault}" for fault in grouped(faults))] if faults else []
-    lines += [] if faults else ["no findings"]
+    lines += [] if faults else ["no faults" if count else "no findings"]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ bytes of the pixels where there are any. `do` is
     "frames"   → {"frames", "first"}
     "extent"   with "frame" → {"extent"}: lowest and highest value of a grey frame
     "slice"    → {"slice"}: where a DICOM file lies in its series (`dicom_slice.read_slice`)
+    "patient"  → {"patient"}: a hash that the DICOM files of one patient share (`dicom_slice.read_patient`)
     "source"   with "frames" → {"source", "file_sha256"}: what a DICOM result repeats of these frames
 and whatever cannot be read gives {"error": sentence}, with "input": true where the request and not the file is wrong.
 """
@@ -250,11 +251,12 @@ class Desk:
 
     def _answer(self, request: dict[str, Any]) -> _Answer:
         path, task = request["path"], request["do"]
-        if task == "slice":
+        if task in ("slice", "patient"):
             with sandbox.unhurried():
                 from medseg.reading import dicom_slice
+            read = dicom_slice.read_slice if task == "slice" else dicom_slice.read_patient
             with _named("DICOM"):
-                return {"slice": dicom_slice.read_slice(path, read_bytes)}, None
+                return {task: read(path, read_bytes)}, None
         file = self._opened(path)
         if task == "source":
             return {"source": _source(file, path, request["frames"]), "file_sha256": file.sha256}, None

@@ -1,7 +1,8 @@
 """Where one DICOM file lies in its series: what sorts and names slices, and nothing of the patient.
 
 The UIDs are hashed, since they lead to a patient in any archive; the series' description is the one text that leaves
-the file, because nobody could choose a series without it.
+the file, because nobody could choose a series without it. Of the Patient ID a hash alone leaves it, to tell which
+files are of one patient.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,9 @@ _READ = [
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NumberOfFrames"),
     *("Rows", "Columns", "SamplesPerPixel", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 ]
+_NOBODY = re.compile(r"(anon[a-z]*|(de-?)?identified|unknown|none|null|n/?a|no ?id|patient|removed|0*|[x*#?.-]*)", re.I)
+"""What programs that remove names write in the place of a Patient ID."""
+
 _LONGEST_DESCRIPTION = 64  # of the standard's LO (PS3.5 6.2)
 
 
@@ -36,14 +41,10 @@ def read_slice(path: str, read_bytes: Callable[[str], bytes]) -> dict[str, Any] 
     "series_number", "number"; "position" and "orientation" in mm, "window" and "lut". What the file does not say is
     None.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        start = file.read(132)
-    if not (is_part10(start) or is_bare_dicom(start)):
+    header = _header(path, read_bytes, _READ)
+    if header is None or "Rows" not in header or "Columns" not in header:
         return None
-    data = read_bytes(path)
-    check_deflated(data)
-    header = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=[*_READ], stop_before_pixels=True)
-    if "Rows" not in header or "Columns" not in header or header.get("SOPClassUID") == MediaStorageDirectoryStorage:
+    if header.get("SOPClassUID") == MediaStorageDirectoryStorage:
         return None
     return {
         **{key: _integer(header, keyword) for key, keyword in _NUMBERS.items()},
@@ -58,6 +59,25 @@ def read_slice(path: str, read_bytes: Callable[[str], bytes]) -> dict[str, Any] 
         "window": window_of(header),
         "lut": bool(header.get("VOILUTSequence")),
     }
+
+
+def read_patient(path: str, read_bytes: Callable[[str], bytes]) -> str | None:
+    """The hash of the Patient ID (0010,0020) of the DICOM file at `path`; None where it has none, or one that stands
+    for nobody, and for a file that is no DICOM."""
+    header = _header(path, read_bytes, ["PatientID"])
+    said = " ".join(str(header.get("PatientID") or "").split()) if header is not None else ""
+    return None if _NOBODY.fullmatch(said) else hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _header(path: str, read_bytes: Callable[[str], bytes], keywords: list[str]) -> Dataset | None:
+    """Those attributes of the DICOM file at `path`; None for a file that begins as none."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        start = file.read(132)
+    if not (is_part10(start) or is_bare_dicom(start)):
+        return None
+    data = read_bytes(path)
+    check_deflated(data)
+    return pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=[*keywords], stop_before_pixels=True)
 
 
 _NUMBERS = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +20,7 @@ from medseg.reading.marks import Value, held_values, lie_alike, select_values, t
 from medseg.reading.series import Series, ask_image
 from medseg.reading.stored import Stored, from_header
 from medseg.reading.studies import one_series
-from medseg.reading.workers import absolute, pool
+from medseg.reading.workers import POOL_SIZE, absolute, pool
 
 File = str | os.PathLike[str] | Series
 _Planes = TypeVar("_Planes", Masks, Probabilities)
@@ -179,6 +181,21 @@ def count_frames(path: File) -> int:
         return path.frames
     header, _ = pool.ask({"do": "frames", "path": absolute(path)})
     return int(header["frames"])
+
+
+def read_patients(paths: Sequence[Path]) -> dict[Path, str]:
+    """For each of the DICOM files that says whose it is, a hash that all files of one patient share: of the Patient ID,
+    which leaves the file in no other form. What cannot be read or names nobody is absent."""
+
+    def ask(path: Path) -> str | None:
+        try:
+            header, _ = pool.ask({"do": "patient", "path": absolute(path)})
+        except ReadError:
+            return None  # whoever reads its pixels says what is wrong with it
+        return None if header["patient"] is None else str(header["patient"])
+
+    with ThreadPoolExecutor(POOL_SIZE) as threads:
+        return {path: patient for path, patient in zip(paths, threads.map(ask, paths), strict=True) if patient}
 
 
 def read_source(path: str | os.PathLike[str], frames: Sequence[int]) -> tuple[list[dict[str, Any]], str]:

@@ -312,7 +312,7 @@ def test_the_command_writes_what_test_then_checks(
 
 
 def test_a_check_before_any_calibration_is_refused(plain_ensemble: Path, manifest: Path) -> None:
-    with pytest.raises(SystemExit, match=r"calibration\.json cannot be read"):
+    with pytest.raises(SystemExit, match=r"is not calibrated: run `medseg calibrate .* DATA` first"):
         main(["calibrate", str(plain_ensemble), str(manifest), "--test"])
 
 

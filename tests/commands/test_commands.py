@@ -105,8 +105,8 @@ def test_classes_are_united_and_a_fold_is_chosen_wherever_a_data_set_is_read(giv
     folds = [names[0::3], names[1::3], names[2::3]]
     (data / "splits.json").write_text(json.dumps({"unit": "case", "folds": folds}), encoding="utf-8")
     options = parser().parse_args([*given, str(data), "--labels", "any=*", "--fold", "1"])
-    samples = load_chosen(options, fold=options.fold).samples
-    assert samples == load_data(data, labels={"any": ["*"]}, fold=1).samples
+    samples = load_chosen(options, fold=options.fold, quiet=True).samples
+    assert samples == load_data(data, labels={"any": ["*"]}, fold=1, quiet=True).samples
     assert {sample.case for sample in samples if sample.split == "test"} == set(folds[1])
     image, masks = samples[0].read(("any",))
     assert masks.shape == (1, *image.size)

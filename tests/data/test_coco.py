@@ -92,7 +92,7 @@ def test_what_is_written_reads_back_to_the_same_masks(tmp_path: Path) -> None:
 
 def test_overlapping_class_folders_survive_the_round_trip(tmp_path: Path) -> None:
     class_folders(tmp_path)
-    found = load_data(tmp_path)
+    found = load_data(tmp_path, quiet=True)
     write_coco(found.samples, found.labels, tmp_path / "out.json")
     for before, after in zip(found.samples, read_coco(tmp_path / "out.json").samples, strict=True):
         np.testing.assert_array_equal(before.read(found.labels)[1], after.read(found.labels)[1])

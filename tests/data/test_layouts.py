@@ -39,7 +39,8 @@ def read_one(samples: list[Sample], name: str, labels: list[str]) -> np.ndarray:
 
 def test_class_folders_give_overlapping_masks_and_cases(tmp_path: Path) -> None:
     class_folders(tmp_path)
-    found = load_data(tmp_path)
+    with pytest.warns(MedsegWarning, match=r"Taken as empty: .* folder of a class \(2\), the first: Heart/b, Heart/c"):
+        found = load_data(tmp_path)
     assert (found.layout, found.labels) == ("class-folders", ("Heart", "Lung"))
     assert [s.case for s in found.samples] == ["7", "7", "9"]
     np.testing.assert_array_equal(read_one(found.samples, "a.jpg", ["Lung", "Heart"]), [SMALL, TALL])
@@ -152,6 +153,39 @@ def test_siim_unites_the_rows_of_a_film(tmp_path: Path) -> None:
     assert not read_one(found.samples, "1.2.4.dcm", ["pneumothorax"]).any()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_siim_films_that_were_converted_are_read(tmp_path: Path, suffix: str) -> None:
+    siim_converted(tmp_path, suffix, (1024, 1024))
+    save(tmp_path / "masks" / f"a{suffix}", scene())
+    found = load_data(tmp_path, layout="siim-acr", quiet=True)
+    assert [(sample.case, sample.image.name) for sample in found.samples] == [("a", f"a{suffix}"), ("b", f"b{suffix}")]
+    assert found.taken.endswith(f"images *{suffix}")
+    assert not [entry for entry in found.left_out if "not here" in entry.what]
+    assert found.samples[0].read(found.labels)[1].sum() == 5
+
+
+def test_a_converted_siim_film_of_another_size_is_refused(tmp_path: Path) -> None:
+    siim_converted(tmp_path, ".png", (512, 512))
+    found = load_data(tmp_path)
+    with pytest.raises(
+        ReadError, match=r"images/a\.png: The run lengths are for 1024 × 1024 .* the image has 512 × 512"
+    ):
+        found.samples[0].read(found.labels)
+
+
+def siim_converted(root: Path, suffix: str, size: tuple[int, int]) -> None:
+    for stem in "ab":
+        save(root / "images" / f"{stem}{suffix}", np.full(size, 90, np.uint8))
+    (root / "train-rle.csv").write_text("ImageId,EncodedPixels\na,10 5\nb,-1\n", encoding="utf-8")
+
+
+def test_siim_films_keep_their_dicom_before_a_copy(tmp_path: Path) -> None:
+    siim(tmp_path)
+    save(tmp_path / "png" / "1.2.3.png", scene())
+    with pytest.warns(MedsegWarning, match=r"copies of films in another format \(1\), the first: 1\.2\.3\.png"):
+        assert [sample.image.suffix for sample in load_data(tmp_path).samples] == [".dcm", ".dcm"]
+
+
 def test_siim_films_without_row_and_rows_without_film_are_left_out_and_counted(tmp_path: Path) -> None:
     siim(tmp_path)
     write_dicom(tmp_path / "dicom-images-test" / "9.dcm", scene()[..., 0])
@@ -253,7 +287,7 @@ def test_the_real_chestx_det_outlines_fill_their_boxes(real_data: Path) -> None:
 
 
 def test_the_real_covid_films_have_overlapping_masks(real_data: Path) -> None:
-    found = load_data(real_data / "chest" / "covid-cxr")
+    found = load_data(real_data / "chest" / "covid-cxr", quiet=True)
     assert (len(found.samples), len({s.case for s in found.samples}), len(found.labels)) == (30, 23, 13)
     masks = found.samples[0].read(["Left_Lung", "Ground_Glass_Opacities"])[1]
     assert masks.all(axis=0).any()

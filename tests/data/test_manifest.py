@@ -17,7 +17,7 @@ from tests.data_sets import chestx_det, class_folders, decathlon, kvasir, lgg, s
 @pytest.mark.parametrize("make", [class_folders, kvasir, lgg, chestx_det, siim, decathlon])
 def test_every_layout_comes_back_from_a_manifest(tmp_path: Path, make) -> None:
     make(tmp_path / "data")
-    found = load_data(tmp_path / "data")
+    found = load_data(tmp_path / "data", quiet=True)
     write_manifest(found.samples, found.labels, tmp_path / "data.json")
     again = load_data(tmp_path / "data.json")
     assert (again.samples, again.labels) == (found.samples, found.labels)
@@ -25,7 +25,7 @@ def test_every_layout_comes_back_from_a_manifest(tmp_path: Path, make) -> None:
 
 def test_a_manifest_moves_with_its_folder(tmp_path: Path) -> None:
     class_folders(tmp_path / "a" / "data")
-    found = load_data(tmp_path / "a" / "data")
+    found = load_data(tmp_path / "a" / "data", quiet=True)
     write_manifest(found.samples, found.labels, tmp_path / "a" / "data.json")
     shutil.move(tmp_path / "a", tmp_path / "b")
     moved = read_manifest(tmp_path / "b" / "data.json").samples[0]

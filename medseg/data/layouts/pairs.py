@@ -104,7 +104,7 @@ def is_class_folders(root: Path) -> bool:
 
 
 def read_class_folders(root: Path) -> DataSet:
-    """One folder of binary masks per class; classes may overlap, and a file that is not there is an empty mask.
+    """A folder of binary masks per class, which may overlap; a file that is not there is an empty mask. It is counted.
 
     Home page: such as https://github.com/GeneralBlockchain/covid-19-chest-xray-segmentations-dataset
     Layout: images/a.jpg with masks/Left_Lung/a.png, masks/Consolidation/a.png, …; csv files with cases as for pairs.
@@ -124,6 +124,8 @@ def read_class_folders(root: Path) -> DataSet:
         parts = tuple(MaskFile(label, files[stem]) for label, files in classes.items() if stem in files)
         samples.append(Sample(path, parts, stem, ""))
     samples, entries = finished(samples, root)
+    absent = [f"{label}/{stem}" for label, files in classes.items() for stem in images if stem not in files]
+    entries += left_out("images without a file in the folder of a class", absent, "Taken as empty")
     taken = f"images in {homes[0].name}/, a class for each folder in {homes[1].name}/"
     return DataSet("class-folders", tuple(classes), samples, entries, taken)
 
