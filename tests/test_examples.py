@@ -13,8 +13,10 @@ import PIL.Image
 import pytest
 
 import medseg
+from medseg import schema
 from medseg.__main__ import main
 from medseg.app.state.registry import Registry, standard_sources
+from medseg.config import MemberConfig
 from medseg.inference import member
 from tests.conftest import ROOT, without_graph
 
@@ -66,9 +68,12 @@ def test_four_labels_go_from_films_to_the_page_and_the_exports(tmp_path: Path, m
     exported: list[tuple[object, ...]] = []
     monkeypatch.setattr("medseg.export.model.export_model", lambda *asked: exported.append(asked) or ["written"])
     steps = commands(tmp_path)
-    assert [step[0] for step in steps] == ["train", "train", "fit", "calibrate", "evaluate", "predict", "export"]
+    names = " ".join(step[0] for step in steps)
+    assert names == "inspect train train fit calibrate evaluate predict export"
     for name, *arguments in steps:
         main([name, *arguments, *(SMALLEST if name == "train" else [])])
+    configs = [schema.load(MemberConfig, tmp_path / name / "member" / "member.json") for name in ("weighted", "focal")]
+    assert len({config.training_data.split_sha256 for config in configs}) == 1  # nobody is tested on the other's films
     monkeypatch.setenv("MEDSEG_ENSEMBLES", str(tmp_path / "ensemble"))
     registry = Registry(standard_sources())
     shown = registry.get(registry.names[0])  # what the page opens with

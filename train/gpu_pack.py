@@ -15,8 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import PIL.Image
 
-from medseg.data.manifest import SPLITS
-from medseg.data.samples import load_data
+from medseg.data.division import with_labels
+from medseg.data.layouts.pairs import UNNAMED
+from medseg.data.manifest import SPLITS, Sample
+from medseg.data.samples import load_data, select
+from medseg.data.verify import require_sound
 from medseg.ending import ending
 from medseg.errors import InputError
 
@@ -27,7 +30,7 @@ def pack(data: Path, label: str, side: int, target: Path) -> None:
     """Write the training and validation images of one label; the test split stays at home."""
     if target.exists():
         raise InputError(f"{target} is there already: delete it, or name another PACK.")
-    samples = load_data(data).samples
+    samples = trainable(data, label)
     places: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in ("images", "masks"):
         (target / name).mkdir(parents=True, exist_ok=True)
@@ -43,6 +46,19 @@ def pack(data: Path, label: str, side: int, target: Path) -> None:
         drawn.point([255 * (level > 127) for level in range(256)]).save(target / "masks" / f"{number:05d}.png")
         places[sample.split].append(f"{number:05d}")
     (target / "splits.json").write_text(json.dumps(places), encoding="utf-8")
+
+
+def trainable(data: Path, label: str) -> list[Sample]:
+    """The samples of one label. Raises InputError for what a training refuses, before anything is written."""
+    loaded = load_data(data)
+    if loaded.labels not in ((), (UNNAMED,)) and label not in loaded.labels:
+        raise InputError(f"{data.name} has no label {label}: name one by --label, of {', '.join(loaded.labels)}.")
+    samples = with_labels(loaded, [label]).samples
+    for split in ("train", "val"):
+        select(samples, split)
+    for doubt in require_sound(samples, [label]):
+        print(f"note: {doubt}", file=sys.stderr)
+    return samples
 
 
 def main() -> None:

@@ -174,13 +174,15 @@ def without_spoiled(samples: Sequence[Sample], spoiled: Container[Path]) -> tupl
     return [sample for sample in samples if sample.image not in spoiled], entries
 
 
-def unlisted(images: Iterable[Path], masks: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
-    """The images that lie beside the `images` which an annotation file names, and that it does not name either as such
-    or as `masks`."""
+def unlisted(
+    images: Iterable[Path], masks: Iterable[Path] = (), file: str = "the annotation file"
+) -> tuple[LeftOut, ...]:
+    """The images that lie beside the `images` which an annotation `file` names, and that it does not name either as
+    such or as `masks`."""
     named = {Path(os.path.abspath(image)) for image in images}
     beside = (path for folder in {path.parent for path in named} if folder.is_dir() for path in images_in(folder))
     named |= {Path(os.path.abspath(mask)) for mask in masks}
-    return left_out("images that the annotation file does not name", [p.name for p in beside if p not in named])
+    return left_out(f"images that {file} does not name", [p.name for p in beside if p not in named])
 
 
 def read_json(path: Path) -> Any:
@@ -208,7 +210,8 @@ def read_manifest(path: Path) -> DataSet:
             '[{"image": file, "mask": file, "case": patient, "split": "train"}, …]}, or COCO, VIA, Label Studio or '
             "labelme JSON."
         ) from None
-    entries = unlisted((sample.image for sample in samples), (path for sample in samples for path in sample.files))
+    files = (path for sample in samples for path in sample.files)
+    entries = unlisted((sample.image for sample in samples), files, path.name)  # a study's own samples.json, too
     return DataSet("manifest", labels, samples, entries, "images and masks as the file names them")
 
 

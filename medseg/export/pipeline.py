@@ -205,10 +205,11 @@ def _median(planes: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Te
     """The mean of the lower and the upper weighted median."""
     values, order = torch.stack(list(planes)).sort(dim=0)
     weights = torch.tensor(shares, dtype=torch.float64)[order]
+    below, above = torch.tensor([0.5 - _TIE, 0.5 + _TIE], dtype=torch.float64)  # a plain number becomes ONNX's float32
     lower = upper = values[0]
     reached = weights[0]
     for value, weight in zip(values[1:], weights[1:], strict=True):
-        lower = torch.where(reached < 0.5 - _TIE, value, lower)
-        upper = torch.where(reached < 0.5 + _TIE, value, upper)
+        lower = torch.where(reached < below, value, lower)
+        upper = torch.where(reached < above, value, upper)
         reached = reached + weight
     return (lower + upper) / 2

@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.config import MemberConfig
 from medseg.data.division import as_trained, unlike_trained
-from medseg.data.left_out import counted
+from medseg.data.left_out import left_out
 from medseg.data.manifest import Sample, write_manifest
 from medseg.data.samples import load_data, select
 from medseg.data.splits import deal
@@ -56,7 +57,7 @@ def continue_training(member: str, pairs: Sequence[Path], data: Path | None, out
     validates. Images of the validation and test splits among the pairs are left out and counted. Raises
     InputError where too few pairs are left.
     """
-    from medseg.training.loop import train
+    from medseg.training.loop import read_sound_samples, train
     from medseg.training.part_way import go_part_way
     from medseg.training.recipe import recipe_from_settings
 
@@ -69,7 +70,8 @@ def continue_training(member: str, pairs: Sequence[Path], data: Path | None, out
     settings = _settings(member, donor, sum(map(_is_corrected, select(samples, "train"))), epochs)
     settings |= {"data": str(output / "samples.json"), "output": str(output / "training")}
     recipe = recipe_from_settings(settings)
-    trained = train(recipe, teach=lesson)
+    read = partial(read_sound_samples, quiet=True)  # samples.json is ours; what the user's data leave out was said
+    trained = train(recipe, read, teach=lesson)
     print(go_part_way(recipe, trained, select(samples, "val"), output / "member", old=bool(old)))
     return output / "member"
 
@@ -100,10 +102,10 @@ def _divided(corrected: list[Sample], old: list[Sample], donor: MemberConfig) ->
     """Corrected pairs and old data with their splits."""
     if old:
         held = {sample.read(donor.labels)[0].sha256 for sample in old if sample.split != "train"}
-        fresh = [sample for sample in corrected if sample.read(donor.labels)[0].sha256 not in held]
-        if len(fresh) < len(corrected):
-            count = counted(len(corrected) - len(fresh), "corrected image")
-            print(f"Left out, as images of the validation or test split: {count}.")
+        known = [sample for sample in corrected if sample.read(donor.labels)[0].sha256 in held]
+        fresh = [sample for sample in corrected if sample not in known]
+        for entry in left_out("corrected images of the validation or test split", [s.image.name for s in known]):
+            print(entry)
         if not fresh:
             raise InputError("No corrected pair is left to train on: all belong to the validation or test split.")
         return [*old, *(replace(sample, split="train") for sample in fresh)]

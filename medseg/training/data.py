@@ -183,11 +183,12 @@ def provenance(recipe: Recipe) -> TrainingData:
     return PHANTOMS if recipe.data == "phantoms" else UNKNOWN
 
 
-def read_recipe_samples(recipe: Recipe) -> list[Sample]:
-    """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed."""
+def read_recipe_samples(recipe: Recipe, *, quiet: bool = False) -> list[Sample]:
+    """The samples that the recipe names; phantoms are drawn into the output folder first, the same for every seed.
+    What is left out is a MedsegWarning each, unless `quiet`."""
     if recipe.data != "phantoms":
         settings: dict[str, Any] = {"labels": recipe.classes or None, "fold": recipe.fold or None, "seed": recipe.seed}
-        quiet = os.environ.get("RANK", "0") != "0"  # the first process says what is left out
+        quiet = quiet or os.environ.get("RANK", "0") != "0"  # the first process says what is left out
         return load_data(Path(recipe.data), **settings, quiet=quiet).samples
     from medseg.data.phantoms import write_pairs
 

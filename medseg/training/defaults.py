@@ -128,7 +128,7 @@ def choose(chosen: dict[str, Any], more: Sequence[Path] = ()) -> list[Choice]:
         Choice("loss", "bce + 0.5*dice + 0.5*image_dice", "small findings count as much as large ones")
         if chosen.get("task") != "multiclass"
         else Choice("loss", "bce + dice", "the labels exclude each other"),
-        Choice("ema_decay", 0.975, "the mean over the last tenth of the steps is steadier than the last one"),
+        Choice("ema_decay", 0.975, "the mean of some 40 last steps, fewer of a short training, is steadier than one"),
     ]
     return [choice for choice in choices if choice.name not in chosen]
 
@@ -239,7 +239,10 @@ def _augmentation(images: Sequence[Image], init: str | None) -> Choice:
     coloured = sum(image.pixels.shape[2] == 3 and not _is_grey(image) for image in images)
     if 2 * coloured > len(images):  # a tinted film or two are no photographs
         return Choice("augmentation", "centres", "colour images differ from clinic to clinic")
-    return Choice("augmentation", "medium", "grey images keep their contrast")
+    if (many := max(image.pixels.shape[2] for image in images)) not in (1, 3):
+        reason = f"{many} channels are neither grey nor colour: images are flipped, moved and sometimes blurred"
+        return Choice("augmentation", "medium", reason)
+    return Choice("augmentation", "medium", "grey images vary a little in brightness and contrast")
 
 
 def _is_grey(image: Image) -> bool:

@@ -43,9 +43,10 @@ from medseg.training.state import Course, Run
 from medseg.training.validate import location_baseline, validate, write_sheet
 
 
-def read_sound_samples(recipe: Recipe) -> list[Sample]:
-    """The samples that the recipe names, examined before the first epoch (`medseg.data.verify`)."""
-    samples = read_recipe_samples(recipe)
+def read_sound_samples(recipe: Recipe, *, quiet: bool = False) -> list[Sample]:
+    """The samples that the recipe names, examined before the first epoch (`medseg.data.verify`); `quiet` as
+    `read_recipe_samples` takes it."""
+    samples = read_recipe_samples(recipe, quiet=quiet)
     if PartialState().is_main_process and not (Path(recipe.output) / "checkpoints").exists():
         for doubt in require_sound(samples, recipe.labels):
             print(f"note: {doubt}", file=sys.stderr)

@@ -131,7 +131,7 @@ class Recipe:
     hub_model_id: str = _setting("", "the Hub repository to push to, owner/name")
     private: bool = _setting(False, "create that repository as a private one")
     workers: int = _setting(0, "processes that prepare samples")
-    seed: int = _setting(0, "seed of weights, order and augmentation")
+    seed: int = _setting(0, "seed of weights, order and augmentation, and of the dealing of data without splits")
     weights_licence: str = _setting("Apache-2.0", "licence of the trained weights")
     training_data: TrainingData = _setting(  # noqa: RUF009
         UNKNOWN, "what the card says of the data; unknown: what their layout knows, and what is unknown is not pushed"

@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import PIL.Image
 import pytest
 import torch
@@ -31,6 +33,7 @@ from medseg.export import model, pipeline
 from medseg.export.model import export_model, pipeline_of
 from medseg.image import Image
 from medseg.inference import member as members
+from medseg.inference.blend import blend, normalise_weights
 from medseg.inference.ensemble import Ensemble
 from medseg.inference.unet import PlainUNet
 from tests.conftest import ROOT
@@ -129,6 +132,44 @@ def test_the_module_predicts_what_the_ensemble_predicts(
             assert (masks != wanted.masks).mean() < 1e-3
 
 
+HALVED: tuple[tuple[Weight, ...], ...] = (
+    (0.5, 0.5),
+    (1.0, 1.0, 2.0),
+    (0.2, 0.3, 0.5),
+    (0.4999999, 0.5000001),  # no halves, and in float32 all but halves
+    ((0.2, 1.0, 0.0), (0.3, 1.0, 0.7), (0.5, 1.0, 0.7)),
+)
+
+
+class _Medians(torch.nn.Module):
+    """Of a stack (4, 3, h, w), the medians of its first members under every one of `weights`."""
+
+    def __init__(self, weights: Sequence[tuple[Weight, ...]]) -> None:
+        super().__init__()
+        self.shares = [
+            np.reshape(normalise_weights(entry, len(entry), 3), (len(entry), -1)).tolist() for entry in weights
+        ]
+
+    def forward(self, stack: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        settings = EnsembleConfig("some", "multilabel", LABELS, (MemberReference("m", "0" * 64, 1.0),), blend="median")
+        return tuple(pipeline.blend(stack[: len(table), : len(table[0])], table, settings) for table in self.shares)
+
+
+def test_medians_of_weights_that_split_in_half_are_the_librarys_in_onnx(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = [*HALVED, tuple(rng.random(3).tolist()), tuple(rng.random(4).tolist())]
+    stack = (rng.integers(0, 20, (4, 3, 40, 50)) / 19).astype(np.float16)  # several members say the same at a pixel
+    medians = _Medians(weights).eval()
+    inputs = (torch.zeros(4, 3, 40, 50),)
+    program: Any = torch.onnx.export(medians, inputs, dynamo=True, verbose=False, opset_version=model.OPSET)
+    program.save(tmp_path / "medians.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "medians.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: stack.astype(np.float32)})
+    for entry, ours in zip(weights, found, strict=True):
+        part = stack[: len(entry), : len(ours)]
+        np.testing.assert_array_equal(ours, blend(part, "median", entry), err_msg=str(entry))
+
+
 _TELL = """
 import sys
 import numpy
@@ -155,7 +196,7 @@ def _program(kind: str) -> str:
 def test_the_file_runs_without_medseg_and_says_what_it_is(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = _ensemble(tmp_path, "multilabel", "median", PLAIN[0][:2])
+    folder = _ensemble(tmp_path, "multilabel", "median", (1.0, 1.0, 2.0))  # halves of the weight
     main(["export", str(folder), f"--{kind}", str(tmp_path / ("polyp.onnx" if kind == "onnx" else "mine.pt2"))])
     assert ("ONNX of opset 20" if kind == "onnx" else "torch.export of torch") in capsys.readouterr().out
     stored = np.rint(_image(130, 90) * 255).astype(np.uint8)
@@ -165,7 +206,7 @@ def test_the_file_runs_without_medseg_and_says_what_it_is(
     subprocess.run([sys.executable, "-I", "-c", _program(kind)], check=True, cwd=tmp_path)
     about = json.loads((tmp_path / "about.json").read_text(encoding="utf-8"))
     assert (about["labels"], about["threshold"], about["blend"]) == (list(LABELS), [0.35, 0.425, 0.5], "median")
-    assert [entry["weight"] for entry in about["members"]] == [2 / 3, 1 / 3]
+    assert [entry["weight"] for entry in about["members"]] == [0.25, 0.25, 0.5]
     assert about["notice"] == "Research use only, not for diagnosis."
     wanted = Ensemble.from_pretrained(folder).predict(Image(pixels))
     with np.load(tmp_path / "result.npz") as ours:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -67,13 +68,25 @@ def test_old_data_validate_and_their_held_out_images_are_not_trained_on(
     found = json.loads((tmp_path / "run" / "samples.json").read_text(encoding="utf-8"))["samples"]
     assert sorted(sample["split"] for sample in found) == ["train"] * 8 + ["val"] * 2
     said = capsys.readouterr().out
-    assert "Left out, as images of the validation or test split: 1 corrected image." in said
+    assert re.search(r"corrected images of the validation or test split \(1\), the first: image-\w+\.png", said)
     assert "Dice on 2 images of the validation split: " in said
     written = schema.load(MemberConfig, folder / "member.json")
     assert written.name == "old-continued"
     assert written.training_data.name == "discs, and 2 corrected pairs"
     assert written.started_from is not None
     assert written.started_from.name == "old"
+
+
+def test_an_image_of_a_folder_that_is_left_out_is_named_with_its_reason_alone(
+    disc_pairs: Path, member: Path, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / "pairs" / name).mkdir(parents=True)
+        for stem in ("case07", "case10", "case11"):  # 7 validates
+            shutil.copy(disc_pairs / name / f"{stem}.png", tmp_path / "pairs" / name)
+    continue_training(str(member), [tmp_path / "pairs"], old, tmp_path / "run", epochs=1)  # without a warning
+    said = "Left out: corrected images of the validation or test split (1), the first: case07.png.\n"
+    assert capsys.readouterr().out.count(said) == 1
 
 
 def test_without_old_data_some_corrected_cases_validate(

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from medseg.inference.member import load_member
+from medseg.reading.readers import read_masks
 from tests.conftest import ROOT
 from tests.training.test_train_launch import environment
 
@@ -58,10 +60,9 @@ def gpu(pack: Path, out: Path, recipe: Path, *more: str) -> subprocess.Completed
 
 def test_a_run_goes_on_on_the_next_machine(disc_pairs: Path, tmp_path: Path) -> None:
     kit, first, second = tmp_path / "kit", tmp_path / "first", tmp_path / "second"
-    command = [sys.executable, str(ROOT / "train" / "gpu_pack.py"), str(disc_pairs), str(kit), "--side", "48"]
-    packed, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
-    assert packed.returncode == 0, packed.stderr
-    assert "MiB" in packed.stdout
+    first_pack, again = (packed(disc_pairs, kit, "--side", "48") for _ in range(2))
+    assert first_pack.returncode == 0, first_pack.stderr
+    assert "MiB" in first_pack.stdout
     assert again.stderr.splitlines()[-1].startswith(f"error: {kit / 'data'} is there already")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
@@ -81,6 +82,29 @@ def test_a_run_goes_on_on_the_next_machine(disc_pairs: Path, tmp_path: Path) -> 
         1,
         f"error: {kit}/part-* are not whole, or of two runs: copy those of one run anew.\n",
     )
+
+
+def packed(data: Path, kit: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train" / "gpu_pack.py"), str(data), str(kit), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_a_training_refuses_is_not_packed(disc_pairs: Path, tmp_path: Path) -> None:
+    classes, empty, kit = tmp_path / "classes", tmp_path / "empty", tmp_path / "kit"
+    shutil.copytree(disc_pairs / "images", classes / "images")
+    shutil.copytree(disc_pairs / "masks", classes / "masks" / "disc")
+    shutil.copytree(disc_pairs, empty)
+    for path in (empty / "masks").iterdir():
+        PIL.Image.new("L", (64, 48)).save(path)
+    for data, sentence in (
+        (classes, "error: classes has no label label: name one by --label, of disc."),
+        (empty, "masks are empty."),
+    ):
+        refused = packed(data, kit)
+        assert (refused.returncode, kit.exists()) == (1, False)
+        assert sentence in refused.stderr
+    assert packed(classes, kit, "--label", "disc").returncode == 0
+    assert all(read_masks(path, ["disc"]).any() for path in (kit / "data" / "masks").iterdir())
 
 
 def test_the_limit_ends_a_run_without_a_fault(disc_pairs: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError
@@ -110,6 +111,27 @@ def test_one_tinted_film_among_grey_ones_makes_no_photographs(tmp_path: Path) ->
     for path in sorted((data / "images").iterdir())[::4]:
         PIL.Image.fromarray(np.full((200, 300, 3), (140, 120, 100), np.uint8)).save(path)
     assert values(named)["augmentation"] == "medium"
+
+
+def reasons(chosen: dict[str, Any]) -> dict[str, str]:
+    return {choice.name: choice.reason for choice in choose(chosen)}
+
+
+def test_images_that_are_neither_grey_nor_coloured_are_called_neither(tmp_path: Path) -> None:
+    data = folder(tmp_path / "mine", (0.5, 0.5, 0.5))
+    named = {"data": str(data), "labels": ["cell"], "architecture": "plainunet"}
+    assert reasons(named)["augmentation"] == "grey images vary a little in brightness and contrast"
+    for path in sorted((data / "images").iterdir()):
+        stack = np.random.default_rng(0).integers(0, 255, (5, 200, 300), dtype=np.uint8)
+        tifffile.imwrite(path.with_suffix(".tif"), stack, photometric="minisblack", planarconfig="separate")
+        path.unlink()
+    assert reasons(named)["augmentation"].startswith("5 channels are neither grey nor colour: ")
+
+
+@pytest.mark.parametrize("epochs", [1, 200])
+def test_the_reason_of_the_running_mean_holds_for_any_length(tmp_path: Path, epochs: int) -> None:
+    named = {"data": str(folder(tmp_path / "mine", POLYP)), "labels": ["polyp"], "epochs": epochs}
+    assert "some 40 last steps, fewer of a short training," in reasons(named)["ema_decay"]
 
 
 def test_what_the_user_names_is_not_chosen(tmp_path: Path) -> None:
