@@ -97,7 +97,7 @@ def with_series(jobs: Sequence[Job], left_out: list[str] | None = None) -> list[
     are DICOM and no image are put into `left_out` by name, where it is given."""
     by_path = {str(job.path): job for job in jobs}
     stacks: dict[str, Job] = {}
-    listed, imageless = series_among([job.path for job in jobs])
+    listed, copies, imageless = series_among([job.path for job in jobs])
     if left_out is not None:
         gone = {path for path in imageless if by_path[str(path)].gathered}
         left_out += sorted(by_path[str(path)].stem for path in gone)
@@ -108,7 +108,7 @@ def with_series(jobs: Sequence[Job], left_out: list[str] | None = None) -> list[
         name = "series" if series.number is None else f"series-{series.number}"
         stem = next(s for s in _numbered(f"{folder}{name}") if s not in stacks)
         stacks[stem] = Job(slices[0].path.parent, stem, series, [job.held for job in slices])
-    stacked = {path for job in stacks.values() for path in job.files}
+    stacked = {path for job in stacks.values() for path in job.files} | {*copies}
     return sorted([*(job for job in jobs if job.path not in stacked), *stacks.values()], key=lambda job: job.stem)
 
 

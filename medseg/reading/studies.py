@@ -82,10 +82,11 @@ def stack_files(
     return _sorted(_series(members, notes, held) for members in groups)
 
 
-def series_among(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[Path, ...]]:
-    """The stacks of two slices or more that are among the files at `paths`, and the DICOM files without an image, as
-    reports are, or with masks instead (SEG). Other files are passed over: also films and photographs, which lie at no
-    place in the patient and are no stack although they share a series."""
+def series_among(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[Path, ...], tuple[Path, ...]]:
+    """The stacks of two slices or more that are among the files at `paths`, the copies of their slices, which they
+    leave out, and the DICOM files without an image, as reports are, or with masks instead (SEG). Other files are passed
+    over: also films and photographs, which lie at no place in the patient and are no stack although they share a
+    series."""
     dicom = [path for path in paths if may_be_dicom(path)]
     described = list(_described([str(path) for path in dicom]))
     imageless = tuple(path for path, each in zip(dicom, described, strict=True) if each == _IMAGELESS or _is_seg(each))
@@ -93,7 +94,11 @@ def series_among(paths: Iterable[Path]) -> tuple[tuple[Series, ...], tuple[Path,
     slices = [each for each in slices if not _is_seg(each)]
     groups = _groups([each for each in slices if _is_slice(each)])
     stacks = _sorted(_series(members, (), None) for members in groups)
-    return tuple(each for each in stacks if len(each.slices) > 1), imageless
+    stacks = tuple(each for each in stacks if len(each.slices) > 1)
+    held = {each.path: each.instance for stack in stacks for each in stack.slices}
+    names = {*held.values()} - {None}
+    copies = tuple(Path(each.path) for each in slices if each.instance in names and each.path not in held)
+    return stacks, copies, imageless
 
 
 def _is_seg(each: object) -> bool:

@@ -270,6 +270,16 @@ def test_names_that_no_result_can_have_are_left_out_and_the_others_go_on(
             find_jobs([str(films / name)], tmp_path / "out")
 
 
+def test_a_copy_of_a_slice_is_no_image_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    paths = write_source("ct-series", tmp_path / "in")
+    shutil.copy(paths[0], tmp_path / "in" / "copy.dcm")
+    (job,) = find_jobs([str(tmp_path / "in")], tmp_path / "out")
+    assert job.frames == len(paths)
+    assert job.series is not None
+    assert "Copies of slices of the series are left out: 1." in job.series.notes
+
+
 def test_segmentations_in_a_folder_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (path,) = write_source("cr", tmp_path / "in")

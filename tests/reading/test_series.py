@@ -145,7 +145,7 @@ def test_a_slice_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_films_of_one_series_are_no_stack(tmp_path: Path) -> None:
     write_series(tmp_path / "a", [None, None], Modality="DX")
     write_series(tmp_path / "b", [0, 5], uid="1.2.8")
-    (series,), imageless = series_among(sorted(tmp_path.rglob("*.*")))
+    (series,), _, imageless = series_among(sorted(tmp_path.rglob("*.*")))
     assert not imageless
     assert [Path(path).parent.name for path in series.files] == ["b", "b"]
 
