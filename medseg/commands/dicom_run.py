@@ -48,7 +48,7 @@ def predict_dicom(options: argparse.Namespace) -> None:
         for (name, series, frames), (result, _, doubts) in zip(stacks, shown, strict=True):
             if doubts:
                 count = f"{len(doubts)} of {counted(len(frames), 'image')}"
-                doubts[0] = f"{count} are unlike the training images, the first: {doubts[0]}"
+                doubts[0] = f"unlike the training images: {count}, the first: {doubts[0]}"
             for note in (*series.notes, *doubts[:1]):
                 print(f"series {name}: {note}", file=sys.stderr)
             if isinstance(result, MedsegError):
@@ -96,7 +96,9 @@ def _files(options: argparse.Namespace, stack: ExitStack, own: dict[str, str]) -
 
 def say_left_out(names: list[str]) -> None:
     """Say the files that are no images, or no DICOM where that is wanted, or whose names no result can have."""
-    what = "files that are no image, or whose name no result can have (not UTF-8, or over 200 bytes)"
+    from medseg.inference.jobs import LONGEST_NAME
+
+    what = f"files that are no image, or whose name no result can have (not UTF-8, or over {LONGEST_NAME} bytes)"
     for entry in left_out(what, names):
         print(entry, file=sys.stderr)
 

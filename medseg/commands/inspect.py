@@ -72,6 +72,7 @@ def read_checked(
     brings = any(sample.split for sample in samples)
     if not brings:
         dealt = as_trained(samples, known)
+        brings = dealt is not None  # as weights were fitted, at least
         if dealt is None and (whole or split == "test"):
             used = "used" if whole else "scored"
             doubts.append(f"The data set brings no splits: all of its {len(samples)} samples are {used}.")

@@ -61,8 +61,9 @@ def unlike_trained(samples: Sequence[Sample], trained: Sequence[MemberConfig], *
     recorded = {name: digest for name, digest in recorded.items() if digest}
     own = split_hash(samples)
     if own not in recorded.values() and len({*recorded.values()}) < 2:
-        doubt = "No member says that it was trained in this division of the data: of data that it learnt from, images "
-        return [f"{doubt}that it has seen may be among those used here."] if recorded and brings else []
+        doubt = "No member says that it was trained in this division. If these are data that one learnt from, images "
+        doubt += "that it has seen may be among those used here; if not, they are new to all."
+        return [doubt] if recorded and brings else []
     common = own if own in recorded.values() else next(iter(recorded.values()))
     other = ", ".join(name for name, digest in recorded.items() if digest != common)
     images = "images that it has seen may be among those used here. Train all members with the same --data and --seed."

@@ -19,12 +19,16 @@ from medseg.image import Image
 from medseg.inference.record import NOTICE
 from medseg.reading.marks import Value, ValuesError
 from medseg.reading.readers import read_mask_file, read_one_mask, read_values, values_in
+from medseg.schema import cut
 
 MaskReader: TypeAlias = Callable[[Path, Image], Masks]
 """The masks (K, H, W) of a file for an image. Raises ReadError."""
 
 _WHITE = frozenset({255, 65535})
 _PEEKED = 3
+_MOST_VALUES = 16
+"""Values of a file that may be a label map, where nobody says which there are; a grey image has more."""
+
 _HEAD_BYTES = 2048
 
 
@@ -53,7 +57,11 @@ class Coding:
         return bool(self.known) and held is not None and held <= {0, *self.known}
 
     def read(self, path: Path, image: Image) -> Masks:
-        """The masks of a label map with the data's values. Raises ReadError for others."""
+        """The masks of a label map with the data's values. Raises ReadError for others, and where they are not all
+        known for what holds as many as a grey image, or white and none of the marks."""
+        held = values_in(path, image.frame) if not self.known and not {*ANY} & self.marks else None
+        if held and (len(held) > _MOST_VALUES or (held & _WHITE and not held & self.marks)):
+            raise ValuesError(f"The mask holds {_some(held)}.", f"Save it with the data's values, {self.words}.")
         try:
             return read_values(path, [*self.values.values()], self.known, like=image)
         except ValuesError as error:
@@ -96,10 +104,10 @@ class Own:
         image = self._shown(image)
         if len(self.pixels) == len(labels) == 1:
             return read_mask_file(path, labels, like=image)
-        theirs = [*self.pixels]
+        theirs, names = [*self.pixels], cut(", ".join(self.pixels))
         if absent := [label for label in labels if label not in theirs]:
             raise ReadError(
-                f"medseg's report beside it names the labels {', '.join(theirs)}, and {', '.join(absent)} is wanted. "
+                f"medseg's report beside it names the labels {names}, and {', '.join(absent)} is wanted. "
                 "Name the data's labels alike, with --labels."
             )
         masks = read_values(path, [(theirs.index(label) + 1,) for label in labels], like=image)
@@ -126,13 +134,16 @@ class Own:
 
 def own_report(path: Path) -> Own | None:
     """What medseg's report beside a mask says; None where there is none, and for other programs' JSON."""
+    report = path.with_suffix(".json")
+    if path.suffix.lower() != ".png" or not report.is_file():  # a pipe has no end
+        return None
     try:
-        content: Any = read_json(path.with_suffix(".json"))
-        if path.suffix.lower() != ".png" or not isinstance(content["masks_sha256"], str):
+        content: Any = read_json(report)
+        if not isinstance(content["masks_sha256"], str):
             return None
         pixels = {str(label): float(area["px"]) for label, area in content["areas"].items()}
         return Own(pixels, int(content["image"]["frame"]), content["image"]["file_sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -25,7 +25,7 @@ from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
 from medseg.data.parts import ANY, Box, MaskFile, Part, relative_to
-from medseg.data.patients import doubtful_cases, own_name, refuse_divided_patients
+from medseg.data.patients import doubtful_cases, own_names, refuse_divided_patients
 from medseg.data.splits import apply_splits, deal, folds_in, refuse_divided_cases, split_hash
 from medseg.errors import InputError
 from medseg.reading.archive import unpack_zip, without_wrapper
@@ -102,7 +102,7 @@ def load_data(
     entries += doubtful_cases(samples, follows_tables(loaded, place))
     if not quiet:
         warn_left_out(entries)
-    refuse_divided_patients(dealt)
+    refuse_divided_patients(dealt, follows_tables(loaded, place))
     refuse_divided_cases(dealt)
     return replace(loaded, samples=dealt, left_out=entries)
 
@@ -133,7 +133,9 @@ def _apart(samples: Sequence[Sample]) -> list[Sample]:
     images: dict[str, set[Path]] = {}
     for sample in samples:
         images.setdefault(sample.case, set()).add(sample.image)
-    alike = {case for case, paths in images.items() if len(paths) > 1 and all(own_name(path) == case for path in paths)}
+    alike = {
+        case for case, paths in images.items() if len(paths) > 1 and all(case in own_names(path) for path in paths)
+    }
     if not alike:
         return list(samples)
     root = Path(os.path.commonpath([sample.image.parent for sample in samples]))

@@ -19,7 +19,7 @@ from medseg.reading.series import Series
 from medseg.reading.stored import MAX_FRAMES
 from medseg.reading.studies import MOST_UNPACKED, TemporaryFolder, series_among
 
-_LONGEST = 200
+LONGEST_NAME = 220
 """Bytes of a file's name; file systems take 255, and results have endings and numbers."""
 
 
@@ -87,8 +87,8 @@ def find_jobs(inputs: Sequence[str], output: Path, left_out: list[str] | None = 
             raise InputError(f"{other} and {job.path} have one name: give the folder above both instead.")
     stacked = with_series(list(jobs.values()), left_out)
     if left_out and not stacked:
-        count = counted(len(left_out), "file")
-        raise InputError(f"{' and '.join(inputs)} holds no image among its {count}, the first: {left_out[0]}.")
+        count = f"{counted(len(left_out), 'file')}, the first: {left_out[0]}"
+        raise InputError(f"{' and '.join(inputs)} holds no image that can be used among its {count}.")
     return stacked
 
 
@@ -141,11 +141,11 @@ def _is_usable(job: Job) -> bool:
     """Whether results can have the file's name, and it may be an image. Raises InputError for the name of a file that
     was itself named."""
     may_be_named = _printable(job.stem) == job.stem and all(
-        len(part.encode()) <= _LONGEST for part in job.stem.split("/")
+        len(part.encode()) <= LONGEST_NAME for part in job.stem.split("/")
     )
     if not may_be_named and not job.gathered:
         raise InputError(
-            f"No result can have the name {_printable(job.stem)}: wanted UTF-8, and {_LONGEST} bytes at most."
+            f"No result can have the name {_printable(job.stem)}: wanted UTF-8, and {LONGEST_NAME} bytes at most."
         )
     return may_be_named and (not job.gathered or _may_be_image(job.path))
 

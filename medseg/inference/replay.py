@@ -185,7 +185,7 @@ def _other_file(prediction: Prediction, mask: Path | None) -> Iterator[str]:
     if mask is None:
         return
     try:
-        masks = read_masks(mask, prediction.labels, like=prediction.image)
+        masks = _read_filed(mask, prediction)
     except MedsegError as error:
         yield f"The file {mask.name} is no mask of this image: {error}"
         return
@@ -215,10 +215,17 @@ def _overlaps(prediction: Prediction, mask: Path | None) -> list[float]:
     if mask is None:
         return []
     try:
-        then = read_masks(mask, prediction.labels, like=prediction.image)
+        then = _read_filed(mask, prediction)
     except MedsegError:
         return []
     return [confusion(new, old).ratio("dice") for new, old in zip(_as_filed(prediction.masks), then, strict=True)]
+
+
+def _read_filed(mask: Path, prediction: Prediction) -> Masks:
+    """The mask file of the image; a PNG of a volume's slice lies as the slice is shown, and cannot say where."""
+    image = prediction.image
+    image = dataclasses.replace(image, affine=None) if mask.suffix.lower() == ".png" else image
+    return read_masks(mask, prediction.labels, like=image)
 
 
 def _as_filed(masks: Masks) -> Masks:

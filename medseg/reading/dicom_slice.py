@@ -28,8 +28,12 @@ _READ = [
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "NumberOfFrames"),
     *("Rows", "Columns", "SamplesPerPixel", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 ]
-_NOBODY = re.compile(r"(anon[a-z]*|(de-?)?identified|unknown|none|null|n/?a|no ?id|patient|removed|0*|[x*#?.-]*)", re.I)
-"""What programs that remove names write in the place of a Patient ID."""
+_NOBODY = re.compile(
+    r"(anon[a-z]*|de|(de-?)?identified|unknown|unbekannt|none|null|n/?a|no|not|provided|id|name|patient|patient(id|name)"
+    r"|subject|removed|redacted|deleted|hidden|test|dummy|default|0*|[x*#?.]*)",
+    re.I,
+)
+"""The words that programs which remove names write in the place of a Patient ID."""
 
 _LONGEST_DESCRIPTION = 64  # of the standard's LO (PS3.5 6.2)
 
@@ -66,7 +70,8 @@ def read_patient(path: str, read_bytes: Callable[[str], bytes]) -> str | None:
     for nobody, and for a file that is no DICOM."""
     header = _header(path, read_bytes, ["PatientID"])
     said = " ".join(str(header.get("PatientID") or "").split()) if header is not None else ""
-    return None if _NOBODY.fullmatch(said) else hashlib.sha256(said.encode()).hexdigest()[:16]
+    nobody = all(_NOBODY.fullmatch(word) for word in re.split(r"[ ^_-]+", said))
+    return None if nobody else hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _header(path: str, read_bytes: Callable[[str], bytes], keywords: list[str]) -> Dataset | None:

@@ -48,7 +48,9 @@ def go_part_way(recipe: Recipe, trained: Path, validating: list[Sample], folder:
         if not worse:
             break
     score = score_of(after, pairs.cases, recipe)
-    data = replace(config.training_data, appearance=both(config.training_data.appearance, _appearance(donor)))
+    origin = read_donor(donor).training_data  # whose division still says what the member has seen
+    data = replace(config.training_data, appearance=both(config.training_data.appearance, origin.appearance))
+    data = replace(data, split_sha256=origin.split_sha256 or data.split_sha256)
     config = replace(config, training_data=data, scores=(score, *config.scores[1:]))
     replace_folder(folder, partial(save_member, network, config))
     verdict = _verdict(before, score, worse, old)
@@ -66,10 +68,6 @@ def between(start: torch.nn.Module, end: torch.nn.Module, way: float) -> torch.n
 def _means(dices: torch.Tensor) -> list[float]:
     values: list[float] = dices.mean(dim=1).double().tolist()
     return values
-
-
-def _appearance(member: Path) -> Appearance | None:
-    return read_donor(member).training_data.appearance
 
 
 def both(new: Appearance | None, old: Appearance | None) -> Appearance | None:

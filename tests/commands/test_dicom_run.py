@@ -56,7 +56,7 @@ def test_a_zip_of_series_is_segmented_and_what_is_unlike_the_training_images_is_
     run("predict", "chest", tmp_path / "ct.zip", "--output", tmp_path / "out", "--dicom", "seg")
     told = capsys.readouterr()
     assert "1 series segmented, 0 failed, 1 file in" in told.out
-    assert "3 of 3 images are unlike the training images, the first: This image is " in told.err
+    assert "unlike the training images: 3 of 3 images, the first: This image is " in told.err
     assert "cannot be read" not in told.err
 
 

@@ -66,7 +66,10 @@ def test_a_written_division_of_patients_is_read_back(tmp_path: Path) -> None:
     assert len({*cases(tmp_path)}) == 6
 
 
-@pytest.mark.parametrize("patient", ["", "ANONYMOUS", "Unknown", "0000", "XXX", "n/a", "de-identified"])
+@pytest.mark.parametrize(
+    "patient",
+    ["", "ANONYMOUS", "Unknown", "0000", "XXX", "n/a", "de-identified", "Anonymous Patient", "NO_ID", "PatientID", "^"],
+)
 def test_an_id_that_stands_for_nobody_unites_no_images(tmp_path: Path, patient: str) -> None:
     films(tmp_path, [patient] * 3)
     assert cases(tmp_path) == ["s0", "s1", "s2"]
@@ -158,6 +161,9 @@ PLAIN: dict[str, Callable[[int], str]] = {
     "one number, one finding": lambda number: f"MCUCXR_{number:04}_{number % 2}",
     "one word after the number": lambda number: f"{number}_training",
     "UIDs": lambda number: f"1.2.276.0.7230010.{number % 4}.{number}",
+    "dates and times": lambda number: f"IMG_202401{number // 5 + 10}_{number * 7919:06}",
+    "dates": lambda number: f"2024-01-{number // 5 + 10}-{number:02}",
+    "years": lambda number: f"{2018 + number // 5}_{number:03}",
     "random": lambda number: f"cju{number * 7919:07}qs{number % 2}0",
 }
 
@@ -166,6 +172,29 @@ PLAIN: dict[str, Callable[[int], str]] = {
 def test_plain_counters_are_no_doubt(tmp_path: Path, kind: str) -> None:
     pairs(tmp_path, [PLAIN[kind](number) for number in range(20)])
     assert not load_data(tmp_path).left_out
+
+
+def test_a_few_beginnings_of_many_images_are_clinics_and_no_doubt(tmp_path: Path) -> None:
+    for number in range(84):
+        save(tmp_path / "images" / f"C{number // 28}_{number:03}.png", scene(0))
+        save(tmp_path / "masks" / f"C{number // 28}_{number:03}.png", scene(0)[..., 0] // 128 * 255)
+    assert not load_data(tmp_path).left_out
+
+
+def test_one_copy_of_roboflows_keeps_the_name_of_its_file(tmp_path: Path) -> None:
+    stems = [f"a{number}_png.rf.abc{number}" for number in range(4)]
+    pairs(tmp_path, stems)
+    assert cases(tmp_path) == stems
+
+
+def test_a_tables_patient_is_no_patient_id(tmp_path: Path) -> None:
+    for part, number in (("train", 0), ("train", 1), ("test", 2), ("test", 3)):
+        write_disc_pair(tmp_path / part, f"s{number}", number)
+    rows = "".join(f"s{number}.png,patient-{number % 2}\n" for number in range(4))
+    (tmp_path / "cases.csv").write_text(f"image,patient\n{rows}", encoding="utf-8")
+    with pytest.raises(InputError) as refusal:
+        load_data(tmp_path)
+    assert "Patient ID" not in str(refusal.value)
 
 
 def test_a_table_or_a_division_that_keeps_patients_together_ends_the_doubt(tmp_path: Path) -> None:

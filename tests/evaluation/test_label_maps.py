@@ -1,6 +1,7 @@
 """Label maps of others are read by the data's values, or it is said how they are read."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from medseg.__main__ import main
 from medseg.config import EnsembleConfig, MemberReference
 from medseg.data.coco import write_coco
+from medseg.data.label_maps import own_report
 from medseg.data.samples import Sample, load_data
 from medseg.image import Image
 from medseg.inference.batch import Settings, predict_jobs
@@ -247,10 +249,31 @@ def test_medseg_s_own_label_maps_are_read_by_their_report(
     assert "are read" not in notes(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "report", ['{"masks_sha256": "0", "areas": {"A": {"px": 1e999}}, "image": {"frame": 1e999}}', ""]
+)
+def test_a_report_of_nonsense_beside_a_mask_is_none(tmp_path: Path, report: str) -> None:
+    save(tmp_path / "a.png", drawn(0))
+    place = tmp_path / "a.json"
+    if report:
+        place.write_text(report)
+    else:
+        os.mkfifo(place)
+    assert own_report(tmp_path / "a.png") is None
+
+
+def test_a_grey_map_for_two_labels_of_unknown_values_is_refused(tmp_path: Path) -> None:
+    data = pairs(tmp_path / "data")
+    for number in range(12):
+        save(tmp_path / "p" / f"{number:02d}.png", np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 240)
+    with pytest.raises(SystemExit, match="The mask holds 0, 1, 2"):
+        scores(tmp_path, tmp_path / "p", data, "B=2", "A=1")
+
+
 def test_medseg_s_own_label_maps_of_other_names_are_refused(tmp_path: Path) -> None:
     data = drawn_data(tmp_path / "data", ("polyp", "lung"))
     own = predicted(data, ("polyp", "lung"), tmp_path / "own")
-    with pytest.raises(SystemExit, match="report beside it names the labels polyp, lung, and b is wanted"):
+    with pytest.raises(SystemExit, match=r"report beside it names the labels .polyp, lung., and b is wanted"):
         scores(tmp_path, own, data, "polyp=1", "b=2")
     for path in own.glob("*.json"):
         path.unlink()

@@ -244,13 +244,13 @@ def test_what_a_cd_holds_beside_images_is_left_out_and_counted(
     assert sorted(left_out) == ["README", "autorun.inf", "empty", "report.dcm", "viewer.exe"]
     assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
     assert (
-        "files that are no image, or whose name no result can have (not UTF-8, or over 200 bytes) (5)"
+        "files that are no image, or whose name no result can have (not UTF-8, or over 220 bytes) (5)"
         in capsys.readouterr().err
     )
     assert find_jobs([str(films / "viewer.exe")], tmp_path / "out")  # what is named is tried, and fails with a row
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.txt").write_text("x")
-    with pytest.raises(InputError, match="holds no image among its 1 file"):
+    with pytest.raises(InputError, match="holds no image that can be used among its 1 file"):
         find_jobs([str(tmp_path / "none")], tmp_path / "out")
 
 
@@ -264,9 +264,9 @@ def test_names_that_no_result_can_have_are_left_out_and_the_others_go_on(
     assert predict(tiny_ensemble, films, "--output", tmp_path / "out") == 0
     told = capsys.readouterr()
     assert "3 of 3 files segmented" in told.out
-    assert "over 200 bytes) (2), the first: b?.png, nnn" in told.err
+    assert "over 220 bytes) (2), the first: b?.png, nnn" in told.err
     for name in strange:
-        with pytest.raises(InputError, match=r"No result can have the name .*: wanted UTF-8, and 200 bytes at most"):
+        with pytest.raises(InputError, match=r"No result can have the name .*: wanted UTF-8, and 220 bytes at most"):
             find_jobs([str(films / name)], tmp_path / "out")
 
 

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -125,6 +127,17 @@ def test_a_mask_file_that_was_altered_is_said(
     status, said = run(capsys, report, image, "--ensemble", plain_ensemble)
     assert status == 1
     assert "The file report.png is no mask of this image: " in said
+
+
+def test_the_mask_of_a_volumes_slice_is_that_of_its_report(
+    plain_ensemble: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voxels = np.random.default_rng(0).integers(0, 255, (64, 48, 3))
+    nibabel.save(nibabel.Nifti1Image(voxels.astype(np.uint8), np.diag([-1.0, -1, 2, 1])), tmp_path / "a.nii")
+    main(["predict", str(plain_ensemble), str(tmp_path / "a.nii"), "--output", str(tmp_path / "out")])
+    capsys.readouterr()
+    report = tmp_path / "out" / "a.nii-frame001.json"
+    assert run(capsys, report, tmp_path / "a.nii", "--ensemble", plain_ensemble)[0] == 0
 
 
 def test_another_version_is_a_remark_where_the_mask_is_the_same(
