@@ -106,6 +106,19 @@ def test_a_label_is_weighed_by_itself_and_hidden_by_its_box(
     page.wait_for_function("() => document.querySelector('#mixer input[type=range]').value === '0.75'")
 
 
+def test_a_mask_that_is_saved_at_once_is_that_of_the_sliders(
+    page: Page, labelled: Path, photo: Path, tmp_path: Path
+) -> None:
+    """Not that of the settings before, of which Python knows while a key may come again."""
+    choose_ensemble(page, "labelled", ("random-0", "random-1"))
+    upload(page, photo)
+    ensemble, image = medseg.Ensemble.from_pretrained(labelled), medseg.read_image(photo)
+    for key in ("Home", "End", "Home"):
+        page.locator("#mixer input[type=range]").first.press(key)
+        weights = slider_values(page)[:2]
+        assert same_mask(page, ensemble.predict(image, weights=weights), tmp_path), weights
+
+
 def test_flips_and_least_area_are_the_librarys(page: Page, labelled: Path, photo: Path, tmp_path: Path) -> None:
     choose_ensemble(page, "labelled", ("random-0", "random-1"))
     upload(page, photo)

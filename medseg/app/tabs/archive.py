@@ -15,6 +15,7 @@ from medseg.app.state.session import Session
 from medseg.app.tabs.events import PRIVATE, QUIET, warning
 from medseg.app.tabs.handlers import PROGRESS
 from medseg.app.tabs.image import IMAGE_TAB
+from medseg.app.viewer.components import SETTLED
 from medseg.archive.address import Address, parse_address
 from medseg.archive.client import MOST
 
@@ -88,7 +89,7 @@ def draw_archive_tab(session: gr.State, tabs: gr.Tabs, changed: gr.State) -> Non
     gr.on([by_uid.click, place.submit], _fetch_uids, [session, desk, place], opened, show_progress_on=said, **PRIVATE)
     number.release(_open, [session, desk, number], [tabs, changed], **PRIVATE)
     stop.click(lambda desk: desk.stop(), desk, **QUIET)
-    prepare.click(_prepare, [session, desk, kinds, of], [sent, send], show_progress_on=sent, **PRIVATE)
+    prepare.click(_prepare, [session, desk, kinds, of], [sent, send], js=SETTLED, show_progress_on=sent, **PRIVATE)
     send.click(_send, desk, [sent, send], **PRIVATE)
 
 

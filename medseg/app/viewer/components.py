@@ -14,6 +14,9 @@ VIEWER = ("blend", "glass", "draw", "viewer", "views", "legend", "events", "tool
 WAITS = "(...values) => { document.dispatchEvent(new Event('medseg:waiting')); return values; }"
 """For `js=` of an event that takes its time: what is shown is of before, and looks so."""
 
+SETTLED = "async (...inputs) => { await window.medseg?.settled?.(); return inputs; }"
+"""Before what Python makes of the settings: it waits until Python has those that are seen."""
+
 DONE = "value => { document.dispatchEvent(new CustomEvent('medseg:done', { detail: value })); }"
 """For `js=` of what follows it, whether it went well or not; its input is the viewer, which may not show it all yet."""
 

@@ -24,10 +24,11 @@ function itemOf({ kind, label, line, reason }) {
   return item;
 }
 
-function save(kind) {
+async function save(kind) {
   menu.hidePopover();
   main.textContent = "Writing the file …";
   element.ariaBusy = "true";
+  await window.medseg.settled?.();
   trigger("save", { kind });
 }
 main.addEventListener("click", () => save(FIRST));

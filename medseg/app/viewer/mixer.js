@@ -247,6 +247,7 @@ function rest() {
 // send the data of the first once more.)
 let isSent = false, isLate = false;
 function send() {
+  timer = 0;
   if (isSent) return void (isLate = true);
   isSent = true;
   isLate = false;
@@ -264,5 +265,10 @@ document.addEventListener("medseg:shown", ({ detail }) => {
   fillSelect("#rate", [[0, "Off"], ...rates.map((rate) => [rate, Math.round(100 * rate) + " %"])], set?.rate ?? 0);
 }, { signal });
 store.set = () => copyOf(set);
+
+// What is saved or sent waits for this: Python then has the settings that are seen.
+store.settled = async () => {
+  while (timer || isSent) await new Promise((go) => document.addEventListener("medseg:done", () => setTimeout(go), { once: true }));
+};
 watch("value", () => receive(props.value));
 receive(props.value);
