@@ -46,10 +46,9 @@ def predict_dicom(options: argparse.Namespace) -> None:
         done = 0
         shown = Bar(results, desc="series", total=len(stacks))
         for (name, series, frames), (result, _, doubts) in zip(stacks, shown, strict=True):
-            if doubts:
-                count = f"{len(doubts)} of {counted(len(frames), 'image')}"
-                doubts[0] = f"unlike the training images: {count}, the first: {doubts[0]}"
-            for note in (*series.notes, *doubts[:1]):
+            count = f"{len(doubts)} of {counted(len(frames), 'image')}"
+            said = [f"unlike the training images: {count}, the first: {min(doubts)[1]}"] if doubts else []
+            for note in (*series.notes, *said):
                 print(f"series {name}: {note}", file=sys.stderr)
             if isinstance(result, MedsegError):
                 failed.append(f"series {name}: {result}")
@@ -160,17 +159,18 @@ def _segment(
     options: argparse.Namespace,
     *,
     settings: Settings,
-) -> tuple[list[Path] | MedsegError, int, list[str]]:
+) -> tuple[list[Path] | MedsegError, int, list[tuple[int, str]]]:
     """The files of one series, or why there are none, how many bytes its predictions took, and for each image that is
-    unlike the training images the sentence that says so."""
+    unlike the training images its frame with the sentence that says so."""
     from medseg.export.results import without_image, write_results
     from medseg.inference.pipeline import mapped
 
-    doubts: list[str] = []
+    doubts: list[tuple[int, str]] = []
 
     def segment(frame: int) -> Prediction:
         prediction = ensemble.predict(series.read(frame), **vars(settings))
-        doubts.extend([" ".join(warnings)] if (warnings := ensemble.domain_warnings(prediction.image)) else [])
+        if warnings := ensemble.domain_warnings(prediction.image):
+            doubts.append((frame, " ".join(warnings)))
         ensemble.forget(prediction.image)
         return prediction if "capture" in options.dicom else without_image(prediction)
 

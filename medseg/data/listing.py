@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from medseg.errors import InputError
@@ -102,9 +102,14 @@ def images_below(root: Path) -> list[Path]:
     return images
 
 
-def not_among(images: Iterable[Path], known: Iterable[Path]) -> list[Path]:
-    """Those of the `images` whose bytes are none of the `known` files'."""
-    digests = {_digest(path) for path in known}
+def printable(name: str) -> str:
+    """The name, with ? for what is not UTF-8 and so can stand in no report."""
+    return name.encode(errors="replace").decode()
+
+
+def not_among(images: Sequence[Path], known: Iterable[Path]) -> list[Path]:
+    """Those of the `images` whose bytes are none of the `known` files', which are not read where there are none."""
+    digests = {_digest(path) for path in known} if images else set()
     return [path for path in images if _digest(path) not in digests]
 
 

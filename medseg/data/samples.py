@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 from medseg.data.catalogue import LAYOUTS, follows_tables, read_place
 from medseg.data.layouts.pairs import UNNAMED, read_patterns
 from medseg.data.left_out import left_out, warn_left_out
-from medseg.data.listing import no_files
+from medseg.data.listing import no_files, printable
 from medseg.data.lists import unfollowed
 from medseg.data.manifest import SPLITS, DataSet, Sample, write_manifest
 from medseg.data.named_splits import held_out_name, settle
@@ -110,7 +110,7 @@ def load_data(
 def _refuse_names(samples: Sequence[Sample]) -> None:
     """Raises InputError for the name of an image that is not UTF-8: neither table nor report could hold it."""
     for sample in samples:
-        name = sample.image.name.encode(errors="replace").decode()
+        name = printable(sample.image.name)
         if name != sample.image.name:
             raise InputError(f"The name of {name} (? for what cannot be read) is not UTF-8: rename the file.")
 

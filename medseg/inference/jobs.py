@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from medseg.data.left_out import counted
-from medseg.data.listing import SUFFIXES, suffix_of
+from medseg.data.listing import SUFFIXES, printable, suffix_of
 from medseg.errors import InputError
 from medseg.image import Image
 from medseg.reading.archive import unpack_into
@@ -78,7 +78,7 @@ def find_jobs(inputs: Sequence[str], output: Path, left_out: list[str] | None = 
             f"All files of {' and '.join(inputs)} lie in {output}, where the results go: name another --output."
         )
     strange = {path for path, job in jobs.items() if not _is_usable(job)}
-    left_out += sorted(_printable(jobs[path].stem) for path in strange)
+    left_out += sorted(printable(jobs[path].stem) for path in strange)
     jobs = {path: job for path, job in jobs.items() if path not in strange}
     places: dict[str, Path] = {}
     for job in jobs.values():
@@ -140,19 +140,14 @@ def _files(pattern: str) -> Iterator[Job]:
 def _is_usable(job: Job) -> bool:
     """Whether results can have the file's name, and it may be an image. Raises InputError for the name of a file that
     was itself named."""
-    may_be_named = _printable(job.stem) == job.stem and all(
+    may_be_named = printable(job.stem) == job.stem and all(
         len(part.encode()) <= LONGEST_NAME for part in job.stem.split("/")
     )
     if not may_be_named and not job.gathered:
         raise InputError(
-            f"No result can have the name {_printable(job.stem)}: wanted UTF-8, and {LONGEST_NAME} bytes at most."
+            f"No result can have the name {printable(job.stem)}: wanted UTF-8, and {LONGEST_NAME} bytes at most."
         )
     return may_be_named and (not job.gathered or _may_be_image(job.path))
-
-
-def _printable(name: str) -> str:
-    """The name, with ? for what is not UTF-8."""
-    return name.encode(errors="replace").decode()
 
 
 def _may_be_image(path: Path) -> bool:

@@ -77,7 +77,7 @@ def distill(recipe: DistillRecipe) -> Path:
     first = ensemble.members[0].config
     _refuse_other(recipe, ensemble)
     own = replace(recipe, task=ensemble.config.task, labels=ensemble.config.labels)
-    samples, unnamed = read_recipe_samples(own), DistillRecipe(ensemble=recipe.ensemble)
+    samples, unnamed = read_recipe_samples(own, quiet=True), DistillRecipe(ensemble=recipe.ensemble)
     if own.training_data == UNKNOWN and split_hash(samples) == first.training_data.split_sha256:
         own = replace(own, training_data=replace(first.training_data, appearance=None, split_sha256=""))
     if own.weights_licence == unnamed.weights_licence:  # the teachers' terms hold for what is made of them
@@ -130,7 +130,7 @@ def _unlabelled(recipe: DistillRecipe) -> list[Sample]:
     if not recipe.unlabelled:
         return []
     images = images_below(Path(recipe.unlabelled))
-    fresh = not_among(images, (sample.image for sample in read_recipe_samples(recipe)))
+    fresh = not_among(images, (sample.image for sample in read_recipe_samples(recipe, quiet=True)))
     there = f", {len(images) - len(fresh)} more are among the labelled data and are left out"
     PartialState().print(f"{len(fresh)} unlabelled images{there if len(fresh) < len(images) else ''}.")
     if not fresh:

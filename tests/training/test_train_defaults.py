@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 import tifffile
 
+from medseg.data.listing import not_among
 from medseg.data.samples import load_data, select
 from medseg.errors import ConfigError
 from medseg.training import defaults
@@ -103,6 +104,10 @@ def test_unlabelled_images_that_are_among_the_data_make_no_steps(tmp_path: Path)
     named = {"data": str(data), "labels": ["polyp"]}
     known = sorted((data / "images").iterdir())
     assert choose(named, known) == choose(named)
+
+
+def test_no_file_is_read_to_be_compared_with_none() -> None:
+    assert not not_among([], [Path("missing.png")])
 
 
 def test_one_tinted_film_among_grey_ones_makes_no_photographs(tmp_path: Path) -> None:
